@@ -1,0 +1,46 @@
+import type { Progress } from '../../shared/job-event.ts'
+import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
+
+/** How a long call is watched: it reports through `progress` (as often as it likes) and ends soon after `signal` aborts. */
+export interface Watch {
+  readonly signal: AbortSignal
+  progress(progress: Progress): void
+}
+
+/** A dataset (or a snapshot, which is one too) as it stands on this host. */
+export interface DatasetInfo {
+  /** Inode number of its root directory. */
+  readonly rootInode: number
+  /** Absolute path of its root directory on this host. */
+  readonly mountpoint: string
+}
+
+export interface ImageInfo extends DatasetInfo {
+  /** Taken at one instant. */
+  readonly atomic: boolean
+  /** No data byte was copied. */
+  readonly cow: boolean
+}
+
+/**
+ * One pool on one host under one technology. Datasets are named by their uuid. Orders are redelivered, so every method is
+ * idempotent: a second `create` or `snapshot` of the same name finds the first, `destroy` of an absent name succeeds. What
+ * `create` and `snapshot` make is whole or absent: a kill at any instruction leaves at most staged litter, which `sweep` removes.
+ * Failures are FleetErrors: `not_found` (source absent), `no_space`, `busy`, `internal`; an aborted signal is `cancelled`.
+ */
+export interface Driver {
+  readonly name: DriverName
+  readonly capabilities: Capabilities
+  /** An empty, writable dataset. */
+  create(dataset: string, watch: Watch): Promise<DatasetInfo>
+  /** A copy-on-write image of `source` (on `copy` pools: a copy), read-only or writable. */
+  snapshot(
+    request: { readonly source: string; readonly target: string; readonly readonly: boolean },
+    watch: Watch,
+  ): Promise<ImageInfo>
+  destroy(dataset: string, watch: Watch): Promise<void>
+  find(dataset: string): Promise<DatasetInfo | undefined>
+  usage(): Promise<{ readonly sizeBytes: number; readonly freeBytes: number }>
+  /** Removes what an interrupted call left staged. Only called while no call runs. */
+  sweep(): Promise<void>
+}

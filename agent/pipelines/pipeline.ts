@@ -1,0 +1,50 @@
+import type { JobKind, ResultOf, SpecOf } from '../../shared/job-spec.ts'
+import type { Driver, Watch } from '../drivers/driver.ts'
+
+/** What the journal remembers for one job across restarts of the agent. */
+export interface JobMemory {
+  /** The identity (`dev:ino`, or a subvolume's uuid) of what an earlier or this run staged, if one got that far. */
+  staged(): string | undefined
+  /** Remembers it durably; resolves after fsync. Call before the committing rename, never after. */
+  stage(identity: string): Promise<void>
+}
+
+export interface StepContext extends Watch {
+  readonly jobId: string
+  readonly memory: JobMemory
+}
+
+/**
+ * One idempotent act. `undo` removes what `run` made, and is called in reverse order for every step that was begun when a
+ * later one fails or the job is cancelled, but only before the commit.
+ */
+export interface Step {
+  readonly name: string
+  run(context: StepContext): Promise<void>
+  undo?(context: Pick<StepContext, 'jobId' | 'memory'>): Promise<void>
+  /** After this step's `run` returns the effect is visible; nothing is undone any more. At most one step of a pipeline. */
+  readonly commits?: true
+}
+
+/** The steps of one order. `result` is read once every step has run. */
+export interface Work<Kind extends JobKind> {
+  readonly steps: readonly Step[]
+  result(): ResultOf<Kind>
+  /** Releases descriptors; called once, whatever happened. */
+  close?(): Promise<void>
+}
+
+/** What pipelines may use of this agent. */
+export interface PipelineTools {
+  /** @throws not_found when this agent has no such pool. */
+  driver(pool: string): Driver
+  /** Prefixes (with a trailing slash) below which a restore may leave its dataset. */
+  readonly restorePaths: readonly string[]
+  /** Paths no restore may touch whatever `restorePaths` says: pools, agent state. */
+  readonly forbiddenPaths: readonly string[]
+}
+
+export type Pipeline<Kind extends JobKind> = (spec: SpecOf<Kind>, jobId: string, tools: PipelineTools) => Work<Kind>
+
+/** One pipeline a job kind. */
+export type Pipelines = { readonly [Kind in JobKind]: Pipeline<Kind> }

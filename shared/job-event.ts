@@ -1,0 +1,59 @@
+import { z } from 'zod'
+import { ERROR_CODES } from './errors.ts'
+import { Id } from './ids.ts'
+
+/** One finished step of a job and how long it took. */
+export const Phase = z.object({ name: z.string(), seconds: z.number().nonnegative() })
+export type Phase = z.infer<typeof Phase>
+
+/** Work done so far, in what the job counts; totals are absent until they are known. */
+export const Progress = z.object({
+  phase: z.string(),
+  percent: z.number().min(0).max(100).optional(),
+  files: z.number().int().nonnegative().optional(),
+  totalFiles: z.number().int().nonnegative().optional(),
+  bytes: z.number().int().nonnegative().optional(),
+  totalBytes: z.number().int().nonnegative().optional(),
+})
+export type Progress = z.infer<typeof Progress>
+
+export const JobFailure = z.object({
+  code: z.enum(ERROR_CODES),
+  message: z.string(),
+  field: z.string().optional(),
+  blockers: z.array(z.string()).optional(),
+})
+export type JobFailure = z.infer<typeof JobFailure>
+
+/** Its place among the events of one delivery of one attempt: later events of a job compare greater by (delivery, seq). */
+const place = { seq: z.number().int().nonnegative(), at: z.number() }
+
+export const JobEvent = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('start'), ...place }),
+  z.object({ type: z.literal('progress'), ...place, progress: Progress }),
+  z.object({ type: z.literal('succeed'), ...place, result: z.unknown(), phases: z.array(Phase) }),
+  z.object({ type: z.literal('fail'), ...place, error: JobFailure, phases: z.array(Phase) }),
+  z.object({ type: z.literal('stop'), ...place, phases: z.array(Phase) }),
+])
+export type JobEvent = z.infer<typeof JobEvent>
+
+/** What an agent says about one job in one message: the events since its last message, oldest first. */
+export const JobReport = z.object({
+  v: z.literal(1),
+  jobId: Id,
+  attempt: z.number().int().positive(),
+  /** Which delivery of the attempt this agent process works on; grows when the agent starts again. */
+  delivery: z.number().int().positive(),
+  events: z.array(JobEvent).min(1),
+})
+export type JobReport = z.infer<typeof JobReport>
+
+/** Equal for equal reports, so JetStream drops a repeat. */
+export function reportMessageId(host: string, report: JobReport): string {
+  const last = report.events.at(-1)?.seq ?? 0
+  return `${host}:${report.jobId}:${report.attempt}:${report.delivery}:${last}`
+}
+
+export function isTerminalEvent(event: JobEvent): boolean {
+  return event.type === 'succeed' || event.type === 'fail' || event.type === 'stop'
+}

@@ -1,0 +1,82 @@
+import { z } from 'zod'
+import { HostName, Id } from '../ids.ts'
+import { JobSpec } from '../job-spec.ts'
+
+/** Consumers ignore unknown fields and terminate messages of another version. */
+export const WIRE_VERSION = 1
+const v = z.literal(WIRE_VERSION)
+
+/** One order to one agent. */
+export const WorkOrder = z.object({
+  v,
+  jobId: Id,
+  attempt: z.number().int().positive(),
+  spec: JobSpec,
+  /**
+   * Milliseconds since the epoch by the control plane's clock. An agent that has not started by then must ask before it
+   * does, because the client may have been told that nothing happened. Null: start whenever.
+   */
+  notAfter: z.number().nullable(),
+})
+export type WorkOrder = z.infer<typeof WorkOrder>
+
+export function orderMessageId(order: { readonly host: string; readonly jobId: string; readonly attempt: number }): string {
+  return `${order.host}:${order.jobId}:${order.attempt}`
+}
+
+export const DriverName = z.enum(['btrfs', 'reflink', 'copy', 'sim'])
+export type DriverName = z.infer<typeof DriverName>
+
+/** What a pool's driver can truly do; shown to clients as it is. */
+export const Capabilities = z.object({
+  /** Snapshots and restores share blocks with their source. */
+  cow: z.boolean(),
+  /** A snapshot is one instant, even of a tree that is being written. */
+  atomic: z.boolean(),
+  /** The file system itself refuses writes to a read-only snapshot. */
+  enforcesReadonly: z.boolean(),
+})
+export type Capabilities = z.infer<typeof Capabilities>
+
+export const PoolInventory = z.object({
+  name: HostName,
+  driver: DriverName,
+  capabilities: Capabilities,
+  sizeBytes: z.number().nonnegative(),
+  freeBytes: z.number().nonnegative(),
+})
+export type PoolInventory = z.infer<typeof PoolInventory>
+
+export const Inventory = z.object({
+  version: z.string(),
+  slots: z.number().int().positive(),
+  pools: z.array(PoolInventory),
+  /** Host prefixes below which restores to outside a dataset are allowed. */
+  restorePaths: z.array(z.string()),
+})
+export type Inventory = z.infer<typeof Inventory>
+
+/** Every BEAT_INTERVAL_MS. `hash` is of the inventory without its free bytes; `free` are those, in the inventory's order. */
+export const Beat = z.object({ v, hash: z.string(), free: z.array(z.number()), running: z.number().int().nonnegative() })
+export type Beat = z.infer<typeof Beat>
+
+export const Hello = z.object({ v, hash: z.string(), inventory: Inventory })
+export type Hello = z.infer<typeof Hello>
+export const Welcome = z.object({ v, hostId: Id, slots: z.number().int().positive(), now: z.number() })
+export type Welcome = z.infer<typeof Welcome>
+
+export const CancelHint = z.object({ v, jobId: Id, attempt: z.number().int().positive() })
+export type CancelHint = z.infer<typeof CancelHint>
+
+/** Jobs whose end is now in Postgres: their journal entries may age out. */
+export const Confirmation = z.object({ v, jobs: z.array(Id) })
+export type Confirmation = z.infer<typeof Confirmation>
+
+export const StartQuestion = z.object({ v, jobId: Id, attempt: z.number().int().positive() })
+export type StartQuestion = z.infer<typeof StartQuestion>
+export const StartAnswer = z.object({ v, start: z.boolean() })
+export type StartAnswer = z.infer<typeof StartAnswer>
+
+export const BEAT_INTERVAL_MS = 5_000
+/** A host is offline after this long without a beat. */
+export const OFFLINE_AFTER_MS = 15_000
