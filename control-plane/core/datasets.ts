@@ -1,5 +1,12 @@
+import { FleetError } from '../../shared/errors.ts'
+import { newId } from '../../shared/ids.ts'
 import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
-import type { Caller } from './caller.ts'
+import { type Caller, requireRole, SYSTEM_CALLER } from './caller.ts'
+import { checkRequest } from './check-request.ts'
+import { choosePool, type FleetView, type LivePool, requireOnline } from './fleet-view.ts'
+import { notFound, orderImage, placeOf, usable } from './images.ts'
+import type { OrderBook } from './orders.ts'
+import { CloneDatasetRequest, CreateDatasetRequest } from './requests.ts'
 
 /** Where a snapshot or clone came from. `name` is null once that dataset is gone; its ordinal stays. */
 export interface Origin {
@@ -34,7 +41,7 @@ export interface Dataset {
   readonly version: number
 }
 
-/** Work that was accepted, and the dataset it makes. */
+/** Work that was accepted and is durable. */
 export interface Accepted {
   readonly jobId: string
 }
@@ -57,8 +64,138 @@ export interface Datasets {
   clone(caller: Caller, request: { readonly source: string; readonly name: string }): Promise<Accepted>
   /** Works for snapshots too. @throws not_found, conflict (`root`, or dependants: `blockers`). */
   delete(caller: Caller, name: string): Promise<Accepted>
-  /** Available ones only. @throws not_found. */
+  /** One that exists on its host: available, or still being deleted. @throws not_found. */
   get(caller: Caller, name: string): Promise<Dataset>
-  /** Available ones only, snapshots included, by ordinal. */
+  /** Those that exist, snapshots included, by ordinal. */
   list(caller: Caller, filter?: { readonly snapshots?: boolean }): Promise<readonly Dataset[]>
+}
+
+/** What dialects do not need: retries, and the dataset that must be there. */
+export interface DatasetOrders extends Datasets {
+  create(caller: Caller, request: CreateDataset, retryOf?: string): Promise<Accepted>
+  clone(caller: Caller, request: { readonly source: string; readonly name: string }, retryOf?: string): Promise<Accepted>
+  delete(caller: Caller, name: string, retryOf?: string): Promise<Accepted>
+  /** @throws exists when the group has its root; unavailable when no pool is online yet. */
+  ensureRoot(groupId: string): Promise<void>
+}
+
+/** What Postgres must answer for datasets. */
+export interface DatasetReader {
+  find(groupId: string, name: string): Promise<Dataset | undefined>
+  list(groupId: string, filter: { readonly snapshotsOnly: boolean }): Promise<readonly Dataset[]>
+}
+
+/** The name of the dataset that every group's clients expect to be there. */
+export const ROOT_DATASET = 'root'
+
+export function createDatasets(deps: {
+  readonly orders: OrderBook
+  readonly reader: DatasetReader
+  readonly fleet: FleetView
+}): DatasetOrders {
+  const { orders, reader, fleet } = deps
+
+  return {
+    async create(caller, request, retryOf) {
+      requireRole(caller, 'operator')
+      const asked = checkRequest(CreateDatasetRequest, request)
+      return orders.place({
+        groupId: caller.groupId,
+        createdBy: caller.subject,
+        names: [],
+        decide: () => {
+          const pool = choosePool(fleet, asked)
+          return orderNewDataset({ request: asked, pool, name: asked.name, tags: asked.tags ?? {}, retryOf })
+        },
+      })
+    },
+
+    async ensureRoot(groupId) {
+      const pool = choosePool(fleet, {})
+      await orders.place({
+        groupId,
+        createdBy: SYSTEM_CALLER.subject,
+        names: [],
+        decide: () => {
+          const order = orderNewDataset({ request: { name: ROOT_DATASET }, pool, name: ROOT_DATASET, tags: {} })
+          return { ...order, create: { ...order.create, ordinal: 0 }, interactive: false }
+        },
+      })
+    },
+
+    async clone(caller, request, retryOf) {
+      requireRole(caller, 'operator')
+      const asked = checkRequest(CloneDatasetRequest, request)
+      return orders.place({
+        groupId: caller.groupId,
+        createdBy: caller.subject,
+        names: [asked.source],
+        decide: (findings) => {
+          const source = usable(findings.named(asked.source), asked.source)
+          requireOnline(fleet, source.host)
+          return orderImage({ request: asked, source, name: asked.name, snapshot: undefined, retryOf })
+        },
+      })
+    },
+
+    async delete(caller, name, retryOf) {
+      requireRole(caller, 'operator')
+      return orders.place({
+        groupId: caller.groupId,
+        createdBy: caller.subject,
+        names: [name],
+        decide: (findings) => {
+          const dataset = usable(findings.named(name), name)
+          if (dataset.ordinal === 0) throw new FleetError('conflict', `the dataset '${ROOT_DATASET}' cannot be deleted`)
+          requireOnline(fleet, dataset.host)
+          return {
+            remove: { id: dataset.id },
+            request: { name },
+            spec: { kind: 'dataset.delete', target: placeOf(dataset) },
+            host: { id: dataset.hostId, name: dataset.host },
+            subject: { id: dataset.id, name },
+            holds: [{ lane: dataset.id, exclusive: true }],
+            interactive: true,
+            ...(retryOf === undefined ? {} : { retryOf }),
+          }
+        },
+      })
+    },
+
+    async get(caller, name) {
+      const dataset = await reader.find(caller.groupId, name)
+      if (dataset === undefined) throw notFound(name)
+      return dataset
+    },
+
+    list: (caller, filter) => reader.list(caller.groupId, { snapshotsOnly: filter?.snapshots ?? false }),
+  }
+}
+
+function orderNewDataset(order: {
+  readonly request: unknown
+  readonly pool: LivePool
+  readonly name: string
+  readonly tags: Readonly<Record<string, string>>
+  readonly retryOf?: string | undefined
+}) {
+  const id = newId()
+  return {
+    create: {
+      id,
+      name: order.name,
+      poolId: order.pool.id,
+      isSnapshot: false,
+      readonly: false,
+      origin: null,
+      tags: order.tags,
+    },
+    request: order.request,
+    spec: { kind: 'dataset.create' as const, target: { pool: order.pool.localName, dataset: id } },
+    host: order.pool.host,
+    subject: { id, name: order.name },
+    holds: [],
+    interactive: true,
+    ...(order.retryOf === undefined ? {} : { retryOf: order.retryOf }),
+  }
 }

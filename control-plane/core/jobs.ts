@@ -1,8 +1,19 @@
+import { FleetError } from '../../shared/errors.ts'
 import type { JobFailure, Phase, Progress } from '../../shared/job-event.ts'
-import type { JobState } from '../../shared/job-machine.ts'
+import { isTerminal, type JobState } from '../../shared/job-machine.ts'
 import type { JobKind, JobSpec } from '../../shared/job-spec.ts'
-import type { Caller } from './caller.ts'
+import { type Caller, requireRole } from './caller.ts'
+import type { Accepted, DatasetOrders } from './datasets.ts'
+import { cancelJob, type JobChange, type LockedJob } from './job-change.ts'
 import type { Page, PageRequest } from './page.ts'
+import {
+  CloneDatasetRequest,
+  CreateDatasetRequest,
+  CreateSnapshotRequest,
+  DeleteDatasetRequest,
+  RestoreSnapshotRequest,
+} from './requests.ts'
+import type { SnapshotOrders } from './snapshots.ts'
 
 export interface Job {
   readonly id: string
@@ -46,4 +57,94 @@ export interface Jobs {
    * @throws the job's own failure; timeout (the job goes on); unavailable when its host stayed silent and the order was withdrawn.
    */
   settled(id: string, options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<unknown>
+}
+
+/** What Postgres must answer for jobs. */
+export interface JobReader {
+  find(groupId: string, id: string): Promise<KeptJob | undefined>
+  list(groupId: string, filter: JobFilter, page: PageRequest): Promise<Page<Job>>
+  /** How a job of any group ended, or undefined while it goes on. @throws not_found. */
+  end(id: string): Promise<JobEnd | undefined>
+}
+
+/** A job with what it was asked, for retries. */
+export type KeptJob = Job & { readonly request: unknown }
+
+/** How a job ended, as somebody who waits for it learns it. */
+export type JobEnd = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly error: JobFailure }
+
+/** Where this replica learns of ends. */
+export interface JobEnds {
+  /** @throws timeout, busy (too many waiters), or what the signal was aborted with. */
+  wait(jobId: string, options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<JobEnd>
+}
+
+const CANCELLED: JobFailure = { code: 'cancelled', message: 'the job was cancelled' }
+const RETRYABLE: readonly JobState[] = ['failed', 'cancelled']
+
+export function createJobs(deps: {
+  readonly reader: JobReader
+  readonly ends: JobEnds
+  readonly datasets: DatasetOrders
+  readonly snapshots: SnapshotOrders
+  /** Writes the change; resolves after commit. */
+  readonly change: (id: string, decide: (job: LockedJob) => JobChange | undefined) => Promise<void>
+}): Jobs {
+  const { reader, ends, datasets, snapshots } = deps
+
+  async function find(caller: Caller, id: string): Promise<KeptJob> {
+    const job = await reader.find(caller.groupId, id)
+    if (job === undefined) throw new FleetError('not_found', `there is no job '${id}'`)
+    return job
+  }
+
+  /** Asks again what the job was asked; everything is checked anew. */
+  const again: Record<JobKind, (caller: Caller, job: KeptJob) => Promise<Accepted>> = {
+    'dataset.create': (caller, job) => datasets.create(caller, CreateDatasetRequest.parse(job.request), job.id),
+    'dataset.clone': (caller, job) => datasets.clone(caller, CloneDatasetRequest.parse(job.request), job.id),
+    'dataset.delete': (caller, job) => datasets.delete(caller, DeleteDatasetRequest.parse(job.request).name, job.id),
+    'snapshot.create': (caller, job) => snapshots.create(caller, CreateSnapshotRequest.parse(job.request), job.id),
+    'snapshot.restore': (caller, job) => snapshots.restore(caller, RestoreSnapshotRequest.parse(job.request), job.id),
+  }
+
+  return {
+    get: find,
+    list: (caller, filter, page) => reader.list(caller.groupId, filter, page),
+
+    async cancel(caller, id) {
+      requireRole(caller, 'operator')
+      const job = await find(caller, id)
+      if (isTerminal(job.state)) throw new FleetError('conflict', `the job has ended already: it ${job.state}`)
+      await deps.change(id, (locked) => cancelJob(locked, CANCELLED, false))
+      return find(caller, id)
+    },
+
+    async retry(caller, id) {
+      requireRole(caller, 'operator')
+      const job = await find(caller, id)
+      if (!RETRYABLE.includes(job.state)) {
+        throw new FleetError('conflict', `only failed and cancelled jobs can be tried again; this one is ${job.state}`)
+      }
+      const { jobId } = await again[job.kind](caller, job)
+      return find(caller, jobId)
+    },
+
+    async settled(id, options) {
+      const end = await settle(id, options)
+      if (end.ok) return end.result
+      const { code, message, field, blockers } = end.error
+      throw new FleetError(code, message, { ...(field ? { field } : {}), ...(blockers ? { blockers } : {}) })
+    },
+  }
+
+  async function settle(id: string, options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<JobEnd> {
+    try {
+      return await ends.wait(id, options)
+    } catch (error) {
+      // A notification may have been lost: Postgres has the last word.
+      const late = error instanceof FleetError && error.code === 'timeout' ? await reader.end(id) : undefined
+      if (late === undefined) throw error
+      return late
+    }
+  }
 }

@@ -1,0 +1,38 @@
+import type { JobFailure, Progress } from '../../shared/job-event.ts'
+import type { JobState } from '../../shared/job-machine.ts'
+import type { JobKind } from '../../shared/job-spec.ts'
+import type { FeedEvent } from './feed.ts'
+
+/** What a feed event about a job tells, as clients get it. */
+export interface JobEventBody {
+  readonly job_id: string
+  readonly kind: JobKind
+  readonly state: JobState
+  readonly host: string
+  readonly attempt: number
+  readonly dataset: string | null
+  readonly progress?: Progress | null
+  readonly error?: JobFailure | null
+}
+
+export interface HostEventBody {
+  readonly host: string
+  readonly state: 'online' | 'offline'
+}
+
+/** An event before it has its number. */
+export interface UnnumberedEvent {
+  readonly type: string
+  readonly jobId: string | null
+  readonly groupId: string | null
+  readonly body: JobEventBody | HostEventBody
+}
+
+/** One event with its number and time; `body` is JSON text, so that what Postgres kept need not be parsed to be sent. */
+export function numberEvent(
+  event: Omit<UnnumberedEvent, 'body'> & { readonly body: string },
+  place: { readonly seq: number; readonly at: string },
+): FeedEvent {
+  const head = `{"seq":${place.seq},"type":"${event.type}","at":"${place.at}",`
+  return { seq: place.seq, type: event.type, jobId: event.jobId, groupId: event.groupId, json: head + event.body.slice(1) }
+}

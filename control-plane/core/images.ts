@@ -1,0 +1,55 @@
+import { FleetError } from '../../shared/errors.ts'
+import { newId } from '../../shared/ids.ts'
+import type { DatasetPlace } from '../../shared/job-spec.ts'
+import type { Decision, LockedDataset } from './orders.ts'
+
+/** What snapshots and clones share: both are images of a dataset at one instant, beside it in its pool. */
+
+export function placeOf(dataset: LockedDataset): DatasetPlace {
+  return { pool: dataset.localPool, dataset: dataset.id }
+}
+
+export function notFound(name: string): FleetError {
+  return new FleetError('not_found', `there is no dataset or snapshot '${name}'`)
+}
+
+/** @throws not_found; conflict while it is being made or deleted. */
+export function usable(dataset: LockedDataset | undefined, name: string): LockedDataset {
+  if (dataset === undefined) throw notFound(name)
+  if (dataset.state === 'creating') throw new FleetError('conflict', `'${name}' is still being created`)
+  if (dataset.state === 'deleting') throw new FleetError('conflict', `'${name}' is being deleted`)
+  return dataset
+}
+
+/** The order for an image of `source`: a snapshot when `snapshot` says so, else a clone. */
+export function orderImage(image: {
+  readonly request: unknown
+  readonly source: LockedDataset
+  readonly name: string
+  readonly snapshot: { readonly readonly: boolean } | undefined
+  readonly retryOf?: string | undefined
+}): Decision {
+  const { source, name, snapshot } = image
+  const id = newId()
+  const target = { pool: source.localPool, dataset: id }
+  return {
+    create: {
+      id,
+      name,
+      poolId: source.poolId,
+      isSnapshot: snapshot !== undefined,
+      readonly: snapshot?.readonly ?? false,
+      origin: { id: source.id, ordinal: source.ordinal },
+      tags: {},
+    },
+    request: image.request,
+    spec: snapshot
+      ? { kind: 'snapshot.create', source: placeOf(source), target, readonly: snapshot.readonly }
+      : { kind: 'dataset.clone', source: placeOf(source), target },
+    host: { id: source.hostId, name: source.host },
+    subject: { id, name },
+    holds: [{ lane: source.id, exclusive: false }],
+    interactive: true,
+    ...(image.retryOf === undefined ? {} : { retryOf: image.retryOf }),
+  }
+}

@@ -1,0 +1,126 @@
+import type { JobEvent, JobFailure, JobReport, Phase, Progress } from '../../shared/job-event.ts'
+import { isTerminal, type JobState, nextJobState } from '../../shared/job-machine.ts'
+import { type JobKind, type JobSpec, RESULT_SCHEMAS } from '../../shared/job-spec.ts'
+
+/** A job's row as a change is decided on it: locked, and read in the transaction that writes the change. */
+export interface LockedJob {
+  readonly id: string
+  readonly groupId: string
+  readonly kind: JobKind
+  readonly spec: JobSpec
+  readonly host: string
+  readonly state: JobState
+  readonly attempt: number
+  readonly heardDelivery: number
+  readonly heardSeq: number
+  readonly announced: boolean
+  readonly datasetId: string | null
+  readonly datasetName: string | null
+}
+
+/** What one transaction does to one job. Absent members stay as they are. */
+export interface JobChange {
+  readonly job: LockedJob
+  readonly state: JobState
+  readonly attempt: number
+  readonly heard?: { readonly delivery: number; readonly seq: number }
+  readonly progress?: Progress
+  readonly phases?: readonly Phase[]
+  readonly result?: unknown
+  readonly error?: JobFailure
+  /** Set when the client was told that nothing happened, and the agent has yet to confirm it. */
+  readonly withdrawn?: true
+  /** The states passed through, in order, when more than the last. */
+  readonly passed: readonly JobState[]
+}
+
+/** No job is tried more often than this; the last lost lease fails it. */
+export const MAX_ATTEMPTS = 5
+
+/**
+ * Folds an agent's reports into a job. Reports of another attempt or host, and events heard before, change nothing.
+ * @returns undefined when nothing applies (all normal: acknowledge and move on).
+ */
+export function applyReports(
+  job: LockedJob,
+  reports: readonly { readonly host: string; readonly report: JobReport }[],
+): JobChange | undefined {
+  let change: JobChange = { job, state: job.state, attempt: job.attempt, passed: [] }
+  for (const { host, report } of reports) {
+    if (host !== job.host || report.attempt !== job.attempt) continue
+    for (const event of report.events) change = applyEvent(change, report.delivery, event)
+  }
+  return change.heard === undefined ? undefined : change
+}
+
+function applyEvent(change: JobChange, delivery: number, event: JobEvent): JobChange {
+  const heard = change.heard ?? { delivery: change.job.heardDelivery, seq: change.job.heardSeq }
+  if (delivery < heard.delivery || (delivery === heard.delivery && event.seq <= heard.seq)) return change
+  // A result that is not of its kind's shape is a bug of the agent: the job did not provably succeed.
+  const checked = event.type === 'succeed' ? checkResult(change.job.kind, event) : event
+  const state = nextJobState(change.state, checked.type)
+  if (state === undefined) return change
+  const passed = state === change.state ? change.passed : [...change.passed, state]
+  const next = { ...change, state, passed, heard: { delivery, seq: event.seq } }
+  switch (checked.type) {
+    case 'start':
+      return next
+    case 'progress':
+      return { ...next, progress: checked.progress }
+    case 'succeed':
+      return { ...next, result: checked.result, phases: checked.phases }
+    case 'fail':
+      return { ...next, error: checked.error, phases: checked.phases }
+    case 'stop':
+      return { ...next, phases: checked.phases }
+  }
+}
+
+function checkResult(kind: JobKind, event: Extract<JobEvent, { type: 'succeed' }>): JobEvent {
+  const parsed = RESULT_SCHEMAS[kind].safeParse(event.result)
+  if (parsed.success) return { ...event, result: parsed.data }
+  const error: JobFailure = { code: 'internal', message: 'the agent reported success without a usable result' }
+  return { type: 'fail', seq: event.seq, at: event.at, error, phases: event.phases }
+}
+
+/** A lost lease: back to the queue under a new attempt, or failed when that was the last. Undefined: not applicable. */
+export function expireJob(job: LockedJob): JobChange | undefined {
+  const state = nextJobState(job.state, 'expire')
+  if (state === undefined || state === job.state) return undefined
+  if (job.attempt < MAX_ATTEMPTS) return { job, state, attempt: job.attempt + 1, passed: [state] }
+  const message = `the host stopped reporting ${MAX_ATTEMPTS} times while it worked on this`
+  return { job, state: 'failed', attempt: job.attempt, error: { code: 'unavailable', message }, passed: ['failed'] }
+}
+
+/** Somebody asks it to stop. Undefined: it has ended, or was asked before. */
+export function cancelJob(job: LockedJob, error: JobFailure, withdrawn: boolean): JobChange | undefined {
+  const state = nextJobState(job.state, 'cancel')
+  if (state === undefined) return undefined
+  return { job, state, attempt: job.attempt, error, passed: [state], ...(withdrawn ? { withdrawn: true as const } : {}) }
+}
+
+/** How the dataset that a job makes or deletes ends up. */
+export type Settlement =
+  | { readonly act: 'made'; readonly id: string; readonly rootInode: number; readonly mountpoint: string; readonly fuzzy: boolean }
+  | { readonly act: 'drop'; readonly id: string }
+  | { readonly act: 'keep'; readonly id: string }
+
+/** What the end of a job means for its dataset; undefined when it has not ended, or none is concerned. */
+export function settlementOf(change: JobChange): Settlement | undefined {
+  const { kind, datasetId } = change.job
+  if (!isTerminal(change.state) || datasetId === null) return undefined
+  const good = change.state === 'succeeded'
+  switch (kind) {
+    case 'snapshot.restore':
+      return undefined
+    case 'dataset.delete':
+      return { act: good ? 'drop' : 'keep', id: datasetId }
+    case 'dataset.create':
+    case 'dataset.clone':
+    case 'snapshot.create': {
+      if (!good) return { act: 'drop', id: datasetId }
+      const made = RESULT_SCHEMAS[kind].parse(change.result)
+      return { act: 'made', id: datasetId, rootInode: made.rootInode, mountpoint: made.mountpoint, fuzzy: !made.atomic }
+    }
+  }
+}

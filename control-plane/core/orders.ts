@@ -1,0 +1,62 @@
+import type { JobSpec } from '../../shared/job-spec.ts'
+import type { Accepted, Dataset } from './datasets.ts'
+
+/** A dataset row as the decision sees it, locked until the order is placed. */
+export type LockedDataset = Dataset & { readonly hostId: string; readonly poolId: string; readonly localPool: string }
+
+/** What an order may decide on: the datasets it named and, for those that have one, their origins. */
+export interface Findings {
+  named(name: string): LockedDataset | undefined
+  withId(id: string): LockedDataset | undefined
+}
+
+export interface NewDataset {
+  readonly id: string
+  readonly name: string
+  readonly poolId: string
+  readonly isSnapshot: boolean
+  readonly readonly: boolean
+  readonly origin: { readonly id: string; readonly ordinal: number } | null
+  readonly tags: Readonly<Record<string, string>>
+  /** Given for `root` alone; everything else takes the next number. */
+  readonly ordinal?: number
+}
+
+/** A job's claim on one dataset: many may share, one may have it alone. */
+export interface Hold {
+  readonly lane: string
+  readonly exclusive: boolean
+}
+
+/** What is to be written when an order is accepted: one job, and at most one dataset made or marked for deletion. */
+export interface Decision {
+  readonly create?: NewDataset
+  readonly remove?: { readonly id: string }
+  /** What the client asked, in core's words; a retry asks it again. */
+  readonly request: unknown
+  readonly spec: JobSpec
+  readonly host: { readonly id: string; readonly name: string }
+  readonly subject: { readonly id: string; readonly name: string }
+  readonly holds: readonly Hold[]
+  /** The client waits for it: start soon or not at all. */
+  readonly interactive: boolean
+  readonly retryOf?: string
+}
+
+/**
+ * A request as the order book wants it: what to read, and a pure decision over what was read. Orders that arrive together
+ * are decided and written together, in one transaction.
+ */
+export interface Order {
+  readonly groupId: string
+  readonly createdBy: string
+  /** Names of datasets to read and lock. */
+  readonly names: readonly string[]
+  /** @throws FleetError to refuse; nothing is written then. */
+  decide(findings: Findings): Decision
+}
+
+export interface OrderBook {
+  /** Resolves once the job is durable. @throws what `decide` throws; exists when the new dataset's name is taken. */
+  place(order: Order): Promise<Accepted>
+}

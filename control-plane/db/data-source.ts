@@ -1,0 +1,41 @@
+import { DataSource } from 'typeorm'
+import { HostEntity } from './entities/host.ts'
+import { PoolEntity } from './entities/pool.ts'
+import { TokenEntity } from './entities/token.ts'
+import { Base0001 } from './migrations/0001-base.ts'
+
+/** Any constant: whoever holds it migrates, everybody else waits. */
+const MIGRATION_LOCK = 4_106_821
+const MIGRATION_WAIT_MS = 60_000
+
+/** The order in which migrations run. A released one never changes. */
+const MIGRATIONS = [Base0001]
+
+export function createDataSource(options: { readonly url: string; readonly poolSize: number }): DataSource {
+  return new DataSource({
+    type: 'postgres',
+    url: options.url,
+    poolSize: options.poolSize,
+    entities: [HostEntity, PoolEntity, TokenEntity],
+    migrations: MIGRATIONS,
+    migrationsTableName: 'schema_migration',
+    synchronize: false,
+    // TypeORM's own error log prints parameters, and those can be secrets.
+    logging: false,
+    applicationName: 'holdfast',
+  })
+}
+
+/** Brings the schema up to date; replicas that start together take turns. */
+export async function migrate(db: DataSource): Promise<void> {
+  const runner = db.createQueryRunner()
+  try {
+    await runner.query(`set lock_timeout = ${MIGRATION_WAIT_MS}`)
+    await runner.query('select pg_advisory_lock($1)', [MIGRATION_LOCK])
+    await db.runMigrations({ transaction: 'each' })
+  } finally {
+    await runner.query('select pg_advisory_unlock($1)', [MIGRATION_LOCK])
+    await runner.query('reset lock_timeout')
+    await runner.release()
+  }
+}

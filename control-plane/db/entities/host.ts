@@ -1,0 +1,30 @@
+import { EntitySchema } from 'typeorm'
+
+export interface HostRow {
+  id: string
+  name: string
+  state: 'online' | 'offline'
+  draining: boolean
+  version: string
+  slots: number
+  restorePaths: string[]
+  inventoryHash: string
+  enrolledAt: Date
+  lastSeenAt: Date | null
+}
+
+export const HostEntity = new EntitySchema<HostRow>({
+  name: 'host',
+  columns: {
+    id: { type: 'uuid', primary: true },
+    name: { type: 'text', unique: true },
+    state: { type: 'text' },
+    draining: { type: 'boolean' },
+    version: { type: 'text' },
+    slots: { type: 'integer' },
+    restorePaths: { type: 'jsonb', name: 'restore_paths' },
+    inventoryHash: { type: 'text', name: 'inventory_hash' },
+    enrolledAt: { type: 'timestamptz', name: 'enrolled_at' },
+    lastSeenAt: { type: 'timestamptz', name: 'last_seen_at', nullable: true },
+  },
+})

@@ -1,0 +1,198 @@
+import { z } from 'zod'
+import { FleetError, toFleetError } from '../../../shared/errors.ts'
+import { newId } from '../../../shared/ids.ts'
+import type { JobSpec } from '../../../shared/job-spec.ts'
+import type { Decision, Findings, LockedDataset, Order } from '../../core/orders.ts'
+import { type Sql, statement, type Transaction } from '../sql.ts'
+import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
+
+/** An accepted order; `granted` ones hold their lanes and are to be published at once. */
+export interface Placed {
+  readonly jobId: string
+  readonly spec: JobSpec
+  readonly host: string
+  readonly attempt: number
+  readonly notAfterMs: number | null
+  readonly granted: boolean
+}
+
+const lockDatasets = statement(
+  'order_lock_datasets',
+  DatasetRow,
+  `with named as (
+     select d.id, d.origin_id
+     from unnest($1::uuid[], $2::text[]) as asked(group_id, name)
+     join dataset d on d.group_id = asked.group_id and d.name = asked.name
+   )
+   select ${DATASET_COLUMNS}
+   from dataset d ${DATASET_JOINS}
+   where d.id in (select id from named union select origin_id from named)
+   order by d.id
+   for update of d`,
+)
+
+/**
+ * Everything one group of orders writes. A job whose new dataset's name is taken is left out. A job is granted its lanes
+ * when nobody who came before wants any of them in a way that excludes it; else it queues behind them.
+ */
+const insertOrders = statement(
+  'order_insert',
+  z.object({ job_id: z.string(), granted: z.boolean() }),
+  `with asked as (
+     select *
+     from jsonb_to_recordset($1::jsonb) as a(n integer, job_id uuid, group_id uuid, host_id uuid, kind text, request jsonb,
+       spec jsonb, dataset_id uuid, dataset_name text, not_after_ms double precision, retry_of uuid, created_by text, creates boolean,
+       removes boolean, behind boolean)
+   ), made as (
+     insert into dataset (id, ordinal, group_id, pool_id, kind, name, is_snapshot, readonly, origin_id, origin_ordinal,
+       state, tags)
+     select id, coalesce(ordinal, nextval('dataset_ordinal')), group_id, pool_id, 'filesystem', name, is_snapshot,
+       readonly, origin_id, origin_ordinal, 'creating', tags
+     from jsonb_to_recordset($2::jsonb) as m(n integer, id uuid, ordinal bigint, group_id uuid, pool_id uuid, name text,
+       is_snapshot boolean, readonly boolean, origin_id uuid, origin_ordinal bigint, tags jsonb)
+     order by n
+     on conflict do nothing
+     returning id
+   ), wanted as (
+     select * from jsonb_to_recordset($3::jsonb) as w(job_id uuid, lane uuid, exclusive boolean)
+   ), removed as (
+     update dataset
+     set state = 'deleting', version = version + 1
+     where id in (select dataset_id from asked where removes)
+   ), placed as (
+     insert into job (id, group_id, host_id, kind, request, spec, dataset_id, dataset_name, state, not_after, retry_of,
+       created_by)
+     select job_id, group_id, host_id, kind, request, spec, dataset_id, dataset_name,
+       case when behind or exists (
+         select 1
+         from wanted w
+         join lane_hold h on h.lane = w.lane and (h.exclusive or w.exclusive)
+         where w.job_id = asked.job_id
+       ) then 'queued' else 'dispatched' end,
+       to_timestamp(not_after_ms / 1000), retry_of, created_by
+     from asked
+     where not creates or dataset_id in (select id from made)
+     order by n
+     returning id, ordinal, state
+   ), held as (
+     insert into lane_hold (lane, job_id, job_ordinal, exclusive, granted)
+     select w.lane, w.job_id, placed.ordinal, w.exclusive, placed.state = 'dispatched'
+     from wanted w
+     join placed on placed.id = w.job_id
+   )
+   select id as job_id, state = 'dispatched' as granted from placed`,
+)
+
+export interface OrderStore {
+  /** Decides and writes a group of orders in one transaction; the answers stand in the orders' sequence. */
+  place(orders: readonly Order[], notAfterMs: number): Promise<readonly (Placed | FleetError)[]>
+}
+
+export function createOrderStore(sql: Sql): OrderStore {
+  return {
+    place: (orders, notAfterMs) =>
+      sql.transaction(async (tx) => {
+        const datasets = await lock(tx, orders)
+        const decided = orders.map((order) => decide(order, datasets))
+        return write(tx, { orders, decided, notAfterMs })
+      }),
+  }
+}
+
+async function lock(tx: Transaction, orders: readonly Order[]): Promise<readonly LockedDataset[]> {
+  const asked = orders.flatMap((order) => order.names.map((name) => ({ groupId: order.groupId, name })))
+  if (asked.length === 0) return []
+  return tx.rows(lockDatasets, [asked.map((item) => item.groupId), asked.map((item) => item.name)])
+}
+
+type Decided = { readonly jobId: string; readonly decision: Decision } | FleetError
+
+function decide(order: Order, datasets: readonly LockedDataset[]): Decided {
+  const own = datasets.filter((dataset) => dataset.groupId === order.groupId)
+  const findings: Findings = {
+    named: (name) => own.find((dataset) => dataset.name === name),
+    withId: (id) => own.find((dataset) => dataset.id === id),
+  }
+  try {
+    return { jobId: newId(), decision: order.decide(findings) }
+  } catch (thrown) {
+    return toFleetError(thrown)
+  }
+}
+
+interface Batch {
+  readonly orders: readonly Order[]
+  readonly decided: readonly Decided[]
+  readonly notAfterMs: number
+}
+
+async function write(tx: Transaction, batch: Batch): Promise<readonly (Placed | FleetError)[]> {
+  const accepted = batch.orders.flatMap((order, n) => {
+    const decided = batch.decided[n]
+    return decided === undefined || decided instanceof FleetError ? [] : [{ n, order, ...decided }]
+  })
+  if (accepted.length === 0) return batch.decided.map((decided) => decided as FleetError) // none was accepted, so all are errors
+  const behind = behindOthers(accepted)
+  const jobs = accepted.map(({ n, order, jobId, decision }) => ({
+    n,
+    job_id: jobId,
+    group_id: order.groupId,
+    host_id: decision.host.id,
+    kind: decision.spec.kind,
+    request: decision.request,
+    spec: decision.spec,
+    dataset_id: decision.subject.id,
+    dataset_name: decision.subject.name,
+    not_after_ms: decision.interactive ? batch.notAfterMs : null,
+    retry_of: decision.retryOf ?? null,
+    created_by: order.createdBy,
+    creates: decision.create !== undefined,
+    removes: decision.remove !== undefined,
+    behind: behind.has(jobId),
+  }))
+  const made = accepted.flatMap(({ n, order, decision }) => (decision.create ? [datasetValues(n, order, decision.create)] : []))
+  const wanted = accepted.flatMap(({ jobId, decision }) =>
+    decision.holds.map((hold) => ({ job_id: jobId, lane: hold.lane, exclusive: hold.exclusive })),
+  )
+  const written = await tx.rows(insertOrders, [JSON.stringify(jobs), JSON.stringify(made), JSON.stringify(wanted)])
+  const granted = new Map(written.map((row) => [row.job_id, row.granted]))
+
+  return batch.decided.map((decided) => {
+    if (decided instanceof FleetError) return decided
+    const { jobId, decision } = decided
+    const isGranted = granted.get(jobId)
+    if (isGranted === undefined) return new FleetError('exists', `'${decision.subject.name}' exists already`, { field: 'name' })
+    const notAfterMs = decision.interactive ? batch.notAfterMs : null
+    return { jobId, spec: decision.spec, host: decision.host.name, attempt: 1, notAfterMs, granted: isGranted }
+  })
+}
+
+function datasetValues(n: number, order: Order, dataset: NonNullable<Decision['create']>) {
+  return {
+    n,
+    id: dataset.id,
+    ordinal: dataset.ordinal ?? null,
+    group_id: order.groupId,
+    pool_id: dataset.poolId,
+    name: dataset.name,
+    is_snapshot: dataset.isSnapshot,
+    readonly: dataset.readonly,
+    origin_id: dataset.origin?.id ?? null,
+    origin_ordinal: dataset.origin?.ordinal ?? null,
+    tags: dataset.tags,
+  }
+}
+
+/** Jobs of this group that must queue because an earlier one of the same group excludes them on some lane. */
+function behindOthers(accepted: readonly { readonly jobId: string; readonly decision: Decision }[]): ReadonlySet<string> {
+  const seen = new Map<string, { shared: boolean; exclusive: boolean }>()
+  const behind = new Set<string>()
+  for (const { jobId, decision } of accepted) {
+    for (const { lane, exclusive } of decision.holds) {
+      const before = seen.get(lane) ?? { shared: false, exclusive: false }
+      if (before.exclusive || (exclusive && before.shared)) behind.add(jobId)
+      seen.set(lane, { shared: before.shared || !exclusive, exclusive: before.exclusive || exclusive })
+    }
+  }
+  return behind
+}

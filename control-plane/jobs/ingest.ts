@@ -1,0 +1,131 @@
+import { type ConsumerMessages, type JsMsg, jetstream } from '@nats-io/jetstream'
+import type { NatsConnection } from 'nats'
+import { isTerminalEvent, JobReport } from '../../shared/job-event.ts'
+import type { Logger } from '../../shared/logger.ts'
+import { isTerminal } from '../../shared/job-machine.ts'
+import { type Confirmation, WIRE_VERSION } from '../../shared/wire/messages.ts'
+import { EVENT_STREAM, INGEST_CONSUMER } from '../../shared/wire/streams.ts'
+import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
+import { applyReports } from '../core/job-change.ts'
+import type { ChangeStore, Committed } from '../db/stores/change-store.ts'
+
+/** Messages folded in one transaction. */
+const FOLD_LIMIT = 500
+/** Messages asked for ahead of the fold. */
+const PREFETCH = 2_000
+/** Progress alone may wait this long for company. */
+const PROGRESS_DELAY_MS = 250
+const RETRY_AFTER_MS = 500
+
+interface Heard {
+  readonly message: JsMsg
+  readonly host: string
+  readonly report: JobReport
+}
+
+export interface Ingest {
+  /** Whether the consumer answers; part of readiness. */
+  running(): boolean
+  stop(): Promise<void>
+}
+
+/**
+ * Folds agents' reports into Postgres: what has arrived while one group is folded forms the next. A message is acknowledged
+ * only after its group committed, and ends of jobs are then confirmed to their agents.
+ */
+export async function startIngest(deps: {
+  readonly nats: NatsConnection
+  readonly store: ChangeStore
+  readonly afterCommit: (committed: Committed) => void
+  readonly logger: Logger
+}): Promise<Ingest> {
+  const { nats, store, logger } = deps
+  const consumer = await jetstream(nats).consumers.get(EVENT_STREAM, INGEST_CONSUMER)
+  let waiting: Heard[] = []
+  let folding: Promise<void> | undefined
+  let delay: NodeJS.Timeout | undefined
+  let stopped = false
+  let healthy = true
+
+  function take(message: JsMsg): void {
+    const heard = parse(message, logger)
+    if (heard === undefined) return message.term()
+    waiting.push(heard)
+    const urgent = heard.report.events.some((event) => event.type !== 'progress')
+    if (urgent) void fold()
+    else delay ??= setTimeout(() => void fold(), PROGRESS_DELAY_MS)
+  }
+
+  function fold(): Promise<void> {
+    clearTimeout(delay)
+    delay = undefined
+    folding ??= foldAll().finally(() => {
+      folding = undefined
+    })
+    return folding
+  }
+
+  async function foldAll(): Promise<void> {
+    while (waiting.length > 0 && !stopped) {
+      const group = waiting.slice(0, FOLD_LIMIT)
+      waiting = waiting.slice(FOLD_LIMIT)
+      try {
+        await foldGroup(group)
+      } catch (error) {
+        logger.warn({ event: 'ingest.fold_failed', messages: group.length, error: String(error) })
+        for (const { message } of group) message.nak(RETRY_AFTER_MS)
+        await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER_MS))
+      }
+    }
+  }
+
+  async function foldGroup(group: readonly Heard[]): Promise<void> {
+    const byJob = Map.groupBy(group, (heard) => heard.report.jobId)
+    const committed = await store.change([...byJob.keys()], (job) => applyReports(job, byJob.get(job.id) ?? []))
+    deps.afterCommit(committed)
+    for (const { message } of group) message.ack()
+    confirm(group, committed)
+  }
+
+  /** Also confirms ends that changed nothing: the agent repeats them because a confirmation was lost. */
+  function confirm(group: readonly Heard[], committed: Committed): void {
+    const unfinished = new Set(committed.changes.filter((change) => !isTerminal(change.state)).map((change) => change.job.id))
+    const ended = group.filter(({ report }) => report.events.some(isTerminalEvent) && !unfinished.has(report.jobId))
+    for (const [host, heards] of Map.groupBy(ended, (heard) => heard.host)) {
+      const confirmation: Confirmation = { v: WIRE_VERSION, jobs: heards.map((heard) => heard.report.jobId) }
+      nats.publish(subjects.confirm(host), JSON.stringify(confirmation))
+    }
+  }
+
+  const messages: ConsumerMessages = await consumer.consume({ max_messages: PREFETCH, callback: take })
+  void watch(messages, (isHealthy) => {
+    healthy = isHealthy
+  })
+
+  return {
+    running: () => healthy && !stopped,
+    async stop() {
+      await messages.close()
+      await folding
+      stopped = true
+      clearTimeout(delay)
+    },
+  }
+}
+
+/** A lost stream or consumer is made again by the reconciler; until then this replica is not ready. */
+async function watch(messages: ConsumerMessages, tell: (healthy: boolean) => void): Promise<void> {
+  for await (const status of messages.status()) {
+    if (status.type === 'consumer_not_found' || status.type === 'stream_not_found' || status.type === 'no_responders') tell(false)
+    if (status.type === 'next' || status.type === 'heartbeat') tell(true)
+  }
+}
+
+function parse(message: JsMsg, logger: Logger): Heard | undefined {
+  try {
+    return { message, host: hostOfSubject(message.subject), report: JobReport.parse(message.json()) }
+  } catch (error) {
+    logger.warn({ event: 'ingest.unreadable', subject: message.subject, error: String(error).slice(0, 500) })
+    return undefined
+  }
+}

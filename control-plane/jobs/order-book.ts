@@ -1,0 +1,34 @@
+import type { Accepted } from '../core/datasets.ts'
+import type { Order, OrderBook } from '../core/orders.ts'
+import type { OrderStore, Placed } from '../db/stores/order-store.ts'
+import { createBatcher } from './batcher.ts'
+import type { Dispatch } from './dispatch.ts'
+
+/** Orders decided and written in one transaction. */
+const MAX_GROUP = 128
+const MAX_WAITING = 10_000
+
+/** An interactive order that has not started by then must ask before it does: the client gives up a second later. */
+export const START_WITHIN_MS = 3_000
+
+/** Places orders in groups and hands those that hold their lanes straight to their hosts; the others wake the dispatcher. */
+export function createOrderBook(deps: { readonly store: OrderStore; readonly dispatch: Dispatch }): OrderBook {
+  const place = createBatcher<Order, Placed>({
+    maxItems: MAX_GROUP,
+    maxWaiting: MAX_WAITING,
+    async work(orders) {
+      const placed = await deps.store.place(orders, Date.now() + START_WITHIN_MS)
+      const accepted = placed.filter((answer): answer is Placed => 'jobId' in answer)
+      deps.dispatch.send(accepted.filter((order) => order.granted))
+      if (accepted.some((order) => !order.granted)) deps.dispatch.wake()
+      return placed
+    },
+  })
+
+  return {
+    async place(order): Promise<Accepted> {
+      const { jobId } = await place(order)
+      return { jobId }
+    },
+  }
+}

@@ -1,0 +1,59 @@
+import { readFileSync } from 'node:fs'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { connect, type NatsConnection, nanos, nkeyAuthenticator } from 'nats'
+import { parseNatsUrl } from '../shared/wire/nats-credentials.ts'
+import {
+  DUPLICATE_WINDOW_MS,
+  EVENT_ACK_WAIT_MS,
+  EVENT_STREAM,
+  INGEST_CONSUMER,
+  WORK_ACK_WAIT_MS,
+  WORK_STREAM,
+  workConsumer,
+} from '../shared/wire/streams.ts'
+import { subjects } from '../shared/wire/subjects.ts'
+
+/** Events not yet folded, over all replicas; beyond it JetStream holds the rest back. */
+const MAX_UNACKED_EVENTS = 5_000
+/** What an unread work queue or event log may take on NATS' disk. */
+const STREAM_MAX_BYTES = 1024 ** 3
+
+export async function connectNats(options: { readonly url: string; readonly seedFile?: string | undefined }): Promise<NatsConnection> {
+  const { servers, ...login } = parseNatsUrl(options.url)
+  const seed = options.seedFile === undefined ? undefined : readFileSync(options.seedFile)
+  return connect({
+    servers,
+    ...login,
+    ...(seed ? { authenticator: nkeyAuthenticator(new Uint8Array(Buffer.from(seed.toString('utf8').trim()))) } : {}),
+    name: 'holdfast-control-plane',
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 250,
+    waitOnFirstConnect: true,
+  })
+}
+
+/** Makes the streams and the ingest consumer, or finds them; also after NATS lost its disk. */
+export async function ensureStreams(nats: NatsConnection): Promise<void> {
+  const manager = await jetstreamManager(nats)
+  const common = { max_bytes: STREAM_MAX_BYTES, duplicate_window: nanos(DUPLICATE_WINDOW_MS) }
+  await manager.streams.add({ name: WORK_STREAM, subjects: [subjects.allWork], retention: 'workqueue', ...common })
+  await manager.streams.add({ name: EVENT_STREAM, subjects: [subjects.allEvents], retention: 'workqueue', ...common })
+  await manager.consumers.add(EVENT_STREAM, {
+    durable_name: INGEST_CONSUMER,
+    ack_policy: 'explicit',
+    ack_wait: nanos(EVENT_ACK_WAIT_MS),
+    max_ack_pending: MAX_UNACKED_EVENTS,
+  })
+}
+
+/** The durable consumer of one host; `slots` orders are with the agent at a time. */
+export async function ensureWorkConsumer(nats: NatsConnection, host: string, slots: number): Promise<void> {
+  const manager = await jetstreamManager(nats)
+  await manager.consumers.add(WORK_STREAM, {
+    durable_name: workConsumer(host),
+    filter_subject: subjects.hostWork(host),
+    ack_policy: 'explicit',
+    ack_wait: nanos(WORK_ACK_WAIT_MS),
+    max_ack_pending: slots,
+  })
+}
