@@ -1,0 +1,40 @@
+import { COMMON_STATUSES, type Dialect, type Failure } from '../../http/route.ts'
+import { pollEvents, socketEvents, streamEvents } from './events.ts'
+import { getHost, getPool, listHosts, listPools } from './hosts.ts'
+import { cancelJob, getJob, listJobs, retryJob } from './jobs.ts'
+import { type OperationsDeps, operationsRoutes } from './operations.ts'
+import { EventView, FleetErrorBody, HostView, JobView, PoolView } from './schemas.ts'
+
+/** To clients a path that is not there is as absent as a thing that is not there. */
+function errorBody({ code, message, field, blockers }: Failure) {
+  return { error: { code: code === 'no_route' ? 'not_found' : code, message, field, blockers } }
+}
+
+/** The fleet's own dialect. It answers for `/` and for every path that no other dialect owns. */
+export function createFleetDialect(deps: OperationsDeps): Dialect {
+  return {
+    name: 'fleet',
+    title: 'Holdfast fleet API',
+    version: '1',
+    description: 'Hosts, pools, jobs and the event feed.',
+    owns: ['/api/v1/hosts', '/api/v1/pools', '/api/v1/jobs', '/api/v1/events', '/healthz', '/readyz', '/metrics', ''],
+    statuses: COMMON_STATUSES,
+    errorBody,
+    errorSchema: FleetErrorBody,
+    schemas: { Host: HostView, Pool: PoolView, Job: JobView, Event: EventView, Error: FleetErrorBody },
+    routes: [
+      listHosts,
+      getHost,
+      listPools,
+      getPool,
+      listJobs,
+      getJob,
+      cancelJob,
+      retryJob,
+      pollEvents,
+      streamEvents,
+      socketEvents,
+      ...operationsRoutes(deps),
+    ],
+  }
+}

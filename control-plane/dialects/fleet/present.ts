@@ -1,0 +1,60 @@
+import type { Host, Pool } from '../../core/hosts.ts'
+import type { Job } from '../../core/jobs.ts'
+import type { HostView, JobView, PoolView, ProgressView } from './schemas.ts'
+
+function time(at: Date | null): string | null {
+  return at === null ? null : at.toISOString()
+}
+
+export function presentPool(pool: Pool): PoolView {
+  const { cow, atomic, enforcesReadonly } = pool.capabilities
+  return {
+    id: pool.id,
+    name: pool.name,
+    host: pool.host,
+    driver: pool.driver,
+    capabilities: { cow, atomic, enforces_readonly: enforcesReadonly },
+    size_bytes: pool.sizeBytes,
+    free_bytes: pool.freeBytes,
+  }
+}
+
+export function presentHost(host: Host): HostView {
+  return {
+    id: host.id,
+    name: host.name,
+    state: host.state,
+    draining: host.draining,
+    version: host.version,
+    slots: host.slots,
+    restore_paths: [...host.restorePaths],
+    last_seen_at: time(host.lastSeenAt),
+    pools: host.pools.map(presentPool),
+  }
+}
+
+function presentProgress({ phase, files, totalFiles, bytes, totalBytes }: NonNullable<Job['progress']>): ProgressView {
+  return { phase, files, total_files: totalFiles, bytes, total_bytes: totalBytes }
+}
+
+/** A job without its spec: that holds uuids and paths of hosts. */
+export function presentJob(job: Job): JobView {
+  return {
+    id: job.id,
+    kind: job.kind,
+    state: job.state,
+    progress: job.progress && presentProgress(job.progress),
+    percent: job.state === 'succeeded' ? 100 : (job.progress?.percent ?? null),
+    phases: [...job.phases],
+    error: job.error,
+    host: job.host,
+    attempt: job.attempt,
+    dataset: job.subject && { id: job.subject.id, name: job.subject.name },
+    result: job.result ?? null,
+    retry_of: job.retryOf,
+    created_by: job.createdBy,
+    created_at: job.createdAt.toISOString(),
+    started_at: time(job.startedAt),
+    finished_at: time(job.finishedAt),
+  }
+}

@@ -1,0 +1,115 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type WebSocket, WebSocketServer } from 'ws'
+import { toFleetError } from '../../shared/errors.ts'
+import type { Caller } from '../core/caller.ts'
+import type { Feed } from '../core/feed.ts'
+import { createBatchEncoder, encodeTextFrame } from './transport-encoding.ts'
+import { createOutlet } from './transport-outlet.ts'
+
+export const SOCKETS_MAX = 20_000
+const PING_INTERVAL_MS = 30_000
+/** How long a client may take to answer our close before its connection is cut. */
+const CLOSE_TIMEOUT_MS = 5_000
+/** Clients have nothing to say; a first message is read and ignored. */
+const INCOMING_MAX_BYTES = 4096
+
+const CLOSE_GOING_AWAY = 1001
+const CLOSE_INTERNAL = 1011
+const CLOSE_TRY_AGAIN = 1013
+/** Ours: HTTP's 410 in the range for applications. */
+const CLOSE_EXPIRED = 4410
+
+/** The one to offer beside the token's; without it the token's own is echoed, since browsers demand that one is. */
+const FEED_PROTOCOL = 'holdfast.v1'
+
+interface Client {
+  readonly socket: WebSocket
+  /** False between a ping and its pong. */
+  alive: boolean
+}
+
+function chooseProtocol(offered: Set<string>): string | false {
+  return offered.has(FEED_PROTOCOL) ? FEED_PROTOCOL : ([...offered][0] ?? false)
+}
+
+/**
+ * The feed over WebSockets: one text frame per event. `ws` shakes hands, pings and closes; events are framed once and
+ * the same bytes written to every client's connection, which costs less than `ws.send` per client and shares the memory.
+ * That is sound because `ws` writes whole frames and no extension is negotiated.
+ */
+export function createFeedSockets(feed: Feed) {
+  const server = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: INCOMING_MAX_BYTES,
+    handleProtocols: chooseProtocol,
+  })
+  const encode = createBatchEncoder(encodeTextFrame)
+  const clients = new Set<Client>()
+
+  function end(socket: WebSocket, code: number, reason: string): void {
+    socket.close(code, reason)
+    setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS).unref()
+  }
+
+  function serve(socket: WebSocket, connection: Duplex, request: { caller: Caller; since: number }): void {
+    const client: Client = { socket, alive: true }
+    const gone = new AbortController()
+    clients.add(client)
+    socket.on('pong', () => {
+      client.alive = true
+    })
+    socket.on('error', () => socket.terminate())
+    socket.on('close', () => {
+      clients.delete(client)
+      gone.abort()
+    })
+    const finish = (code: number, reason: string) => {
+      gone.abort()
+      end(socket, code, reason)
+    }
+    const onTooSlow = () => finish(CLOSE_TRY_AGAIN, 'too slow')
+    const take = createOutlet({ to: connection, encode, signal: gone.signal, onTooSlow })
+    feed.follow({ ...request, signal: gone.signal }, take).then(
+      () => finish(CLOSE_GOING_AWAY, ''),
+      (thrown: unknown) => {
+        const { code } = toFleetError(thrown)
+        finish(code === 'expired' ? CLOSE_EXPIRED : CLOSE_INTERNAL, code)
+      },
+    )
+  }
+
+  const pinging = setInterval(() => {
+    for (const client of clients) {
+      if (!client.alive) client.socket.terminate()
+      client.alive = false
+      client.socket.ping()
+    }
+  }, PING_INTERVAL_MS)
+  pinging.unref()
+
+  return {
+    isFull: () => clients.size >= SOCKETS_MAX,
+
+    /** Shakes hands on an upgrade request that is already authorised, and serves it. */
+    accept(upgrade: {
+      readonly request: IncomingMessage
+      readonly connection: Duplex
+      readonly head: Buffer
+      readonly caller: Caller
+      readonly since: number
+    }): void {
+      const { request, connection, head, caller, since } = upgrade
+      server.handleUpgrade(request, connection, head, (socket) => serve(socket, connection, { caller, since }))
+    },
+
+    close(): void {
+      clearInterval(pinging)
+      for (const { socket } of clients) end(socket, CLOSE_GOING_AWAY, 'the server is stopping')
+    },
+  }
+}
+
+export type FeedSockets = ReturnType<typeof createFeedSockets>

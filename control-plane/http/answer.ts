@@ -1,0 +1,48 @@
+import type { ParameterizedContext } from 'koa'
+import { etagOf, namesEtag } from './etag.ts'
+import type { Answer, Dialect, RawAnswer } from './route.ts'
+
+/** What is learnt about a request on its way through. */
+export interface RequestState {
+  id: string
+  dialect: Dialect
+  route: string | null
+  subject: string | null
+}
+
+export type RequestContext = ParameterizedContext<RequestState>
+
+/** Whether the client has this very version already. Sets the validator either way. */
+function isKnown(context: RequestContext, json: string): boolean {
+  const etag = etagOf(json)
+  context.res.setHeader('ETag', etag)
+  const known = context.req.headers['if-none-match']
+  const reads = context.method === 'GET' || context.method === 'HEAD'
+  return known !== undefined && reads && namesEtag(known, etag)
+}
+
+/** Puts an answer on the wire as JSON, with its validator. */
+export function sendJson(context: RequestContext, answer: Answer): void {
+  context.status = answer.status
+  for (const name in answer.headers) context.res.setHeader(name, answer.headers[name] ?? '')
+  if (answer.body === undefined) {
+    context.body = null
+    return
+  }
+  const json = JSON.stringify(answer.body)
+  const succeeded = answer.status >= 200 && answer.status < 300
+  if (succeeded && isKnown(context, json)) {
+    context.status = 304
+    return
+  }
+  context.res.setHeader('Content-Type', 'application/json; charset=utf-8')
+  context.body = json
+}
+
+/** Puts bytes or a stream on the wire. */
+export function sendRaw(context: RequestContext, answer: RawAnswer, contentType: string): void {
+  context.status = answer.status
+  context.res.setHeader('Content-Type', contentType)
+  for (const name in answer.headers) context.res.setHeader(name, answer.headers[name] ?? '')
+  context.body = answer.body
+}

@@ -1,0 +1,48 @@
+import type { IncomingMessage } from 'node:http'
+import { FleetError } from '../../shared/errors.ts'
+
+export const BODY_MAX_BYTES = 1024 * 1024
+
+function tooLarge(): FleetError {
+  return new FleetError('too_large', `the body is over ${BODY_MAX_BYTES} bytes`, { field: 'body' })
+}
+
+/** @throws too_large when the headers already say so. Node discards what the client goes on sending. */
+export function refuseLargeBody(request: IncomingMessage): void {
+  const announced = request.headers['content-length']
+  if (announced !== undefined && Number(announced) > BODY_MAX_BYTES) throw tooLarge()
+}
+
+/**
+ * The whole body, at most BODY_MAX_BYTES. The rest of a larger one is read and dropped, because a client that still
+ * sends would meet a reset instead of its 413.
+ */
+function readBytes(request: IncomingMessage): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let sizeBytes = 0
+    request.on('data', (chunk: Buffer) => {
+      sizeBytes += chunk.length
+      if (sizeBytes <= BODY_MAX_BYTES) return void chunks.push(chunk)
+      chunks.length = 0
+      reject(tooLarge())
+    })
+    request.on('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)))
+    request.on('close', () => reject(new FleetError('invalid', 'the body ended early', { field: 'body' })))
+    request.on('error', (cause) => reject(new FleetError('invalid', 'the body ended early', { field: 'body', cause })))
+  })
+}
+
+/**
+ * The body as JSON, whatever its Content-Type says (`curl -d` claims a form); undefined when it is empty.
+ * @throws invalid, too_large.
+ */
+export async function readJson(request: IncomingMessage): Promise<unknown> {
+  const bytes = await readBytes(request)
+  if (bytes.length === 0) return undefined
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    throw new FleetError('invalid', 'body: is not valid JSON', { field: 'body', cause })
+  }
+}

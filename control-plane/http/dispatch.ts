@@ -1,0 +1,84 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { RouterContext } from '@koa/router'
+import { FleetError } from '../../shared/errors.ts'
+import type { Core } from '../core/core.ts'
+import { type RequestState, sendJson, sendRaw } from './answer.ts'
+import type { Authenticator } from './auth.ts'
+import { readJson, refuseLargeBody } from './body.ts'
+import { etagOf, namesEtag } from './etag.ts'
+import type { PathEntry } from './paths.ts'
+import { ValidatedRequest } from './request.ts'
+import type { RawRoute, Route, StreamRoute } from './route.ts'
+import { validate } from './validate.ts'
+
+export interface DispatchDeps {
+  readonly core: Core
+  readonly auth: Authenticator
+  readonly closing: AbortSignal
+  /** Serves the feed over `response` until the client leaves. @throws before the first byte only. */
+  readonly openStream: (
+    route: StreamRoute,
+    exchange: { readonly request: IncomingMessage; readonly response: ServerResponse; readonly query: unknown },
+  ) => Promise<{ readonly subject: string }>
+}
+
+export type MatchedContext = RouterContext<RequestState>
+
+/** From a matched path to an answer: authorise, validate, check the precondition, handle, send. */
+export function createDispatch({ core, auth, closing, openStream }: DispatchDeps) {
+  /** Credentials come first: who may not ask learns nothing about what is asked, and sends no body. */
+  async function readRequest(context: MatchedContext, route: Route | RawRoute): Promise<ValidatedRequest> {
+    const caller = await auth.authorize(context.req, route.access)
+    context.state.subject = caller?.subject ?? null
+    refuseLargeBody(context.req)
+    const params = route.params && validate(route.params, context.params, 'path')
+    const query = route.query && validate(route.query, context.query, 'query')
+    const body = route.body && validate(route.body, await readJson(context.req), 'body')
+    const parsed = { params, query, body, caller }
+    return new ValidatedRequest(parsed, { request: context.req, response: context.res, closing })
+  }
+
+  /** `If-Match` names what GET of the same path answers now. Look, then act: two writers in one instant both pass. */
+  async function checkPrecondition(entry: PathEntry, route: Route, request: ValidatedRequest): Promise<void> {
+    const expected = request.headers['if-match']
+    const read = entry.byMethod.get('GET')
+    if (expected === undefined || route.method === 'GET' || read?.kind !== 'route') return
+    const current = await read.handle({ ...request, signal: request.signal, query: undefined, body: undefined }, core)
+    if (namesEtag(expected, etagOf(JSON.stringify(current.body)))) return
+    throw new FleetError('stale', 'the resource has changed: If-Match names another version of it')
+  }
+
+  async function answer(context: MatchedContext, entry: PathEntry, route: Route | RawRoute): Promise<void> {
+    const request = await readRequest(context, route)
+    if (route.kind === 'raw') return sendRaw(context, await route.handle(request, core), route.contentType)
+    await checkPrecondition(entry, route, request)
+    sendJson(context, await route.handle(request, core))
+  }
+
+  async function answerStream(context: MatchedContext, route: StreamRoute): Promise<void> {
+    const exchange = { request: context.req, response: context.res, query: context.query }
+    const { subject } = await openStream(route, exchange)
+    context.state.subject = subject
+    context.respond = false
+  }
+
+  /** One router layer per path. A method that it lacks may belong to a less specific pattern, so it passes on. */
+  return (entry: PathEntry) =>
+    async (context: MatchedContext, next: () => Promise<unknown>): Promise<void> => {
+      const method = context.method === 'HEAD' ? 'GET' : context.method
+      const stream = context.method === 'GET' && acceptsEvents(context.req) ? entry.stream : undefined
+      const found = entry.byMethod.get(method)
+      if (!found && !stream) {
+        await next()
+        return
+      }
+      context.state.dialect = entry.dialect
+      context.state.route = entry.path
+      if (stream) await answerStream(context, stream)
+      else if (found) await answer(context, entry, found)
+    }
+}
+
+function acceptsEvents(request: IncomingMessage): boolean {
+  return request.headers.accept?.includes('text/event-stream') ?? false
+}

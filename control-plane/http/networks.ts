@@ -1,0 +1,63 @@
+import { BlockList, isIP } from 'node:net'
+import { type Caller, DEFAULT_GROUP_ID, ROLES, type Role } from '../core/caller.ts'
+
+/** A range of peers whose requests need no credentials. */
+export interface TrustedNetwork {
+  readonly cidr: string
+  readonly role: Role
+}
+
+export interface Range {
+  readonly address: string
+  readonly prefix: number
+  readonly family: 'ipv4' | 'ipv6'
+}
+
+/** `10.0.0.0/8`, `fd00::/8`, or one address. @throws Error with words for the operator. */
+export function parseRange(cidr: string): Range {
+  const [address = '', length] = cidr.split('/')
+  const version = isIP(address)
+  const longest = version === 4 ? 32 : 128
+  const prefix = length === undefined ? longest : Number(length)
+  const usable = version !== 0 && length !== '' && Number.isInteger(prefix) && prefix >= 0 && prefix <= longest
+  if (!usable) throw new Error(`'${cidr}' is not a network such as 10.0.0.0/8 or fd00::/8`)
+  return { address, prefix, family: version === 4 ? 'ipv4' : 'ipv6' }
+}
+
+/** `127.0.0.0/8=admin,10.0.0.0/8=viewer`; empty: none. @throws Error with words for the operator. */
+export function parseTrustedNetworks(text: string): readonly TrustedNetwork[] {
+  const entries = text.split(',').map((entry) => entry.trim())
+  return entries.filter(Boolean).map((entry) => {
+    const [cidr = '', word] = entry.split('=')
+    parseRange(cidr)
+    const role = ROLES.find((known) => known === word)
+    if (!role) throw new Error(`'${entry}': the role must be one of ${ROLES.join(', ')}`)
+    return { cidr, role }
+  })
+}
+
+/** `::ffff:10.0.0.1` is what a dual-stack socket says for 10.0.0.1. */
+export function plainAddress(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+}
+
+/** A set of addresses. */
+export function createAddressSet(cidrs: readonly string[]): (address: string) => boolean {
+  const list = new BlockList()
+  for (const { address, prefix, family } of cidrs.map(parseRange)) list.addSubnet(address, prefix, family)
+  return (address) => {
+    const version = isIP(address)
+    return version !== 0 && list.check(address, version === 4 ? 'ipv4' : 'ipv6')
+  }
+}
+
+/** Gives the caller that an address stands for; where networks overlap the narrowest decides. */
+export function createNetworkCallers(networks: readonly TrustedNetwork[]): (address: string) => Caller | undefined {
+  const narrowestFirst = networks
+    .map(({ cidr, role }) => {
+      const caller: Caller = { subject: `network:${cidr}`, role, groupId: DEFAULT_GROUP_ID, via: 'network' }
+      return { prefix: parseRange(cidr).prefix, contains: createAddressSet([cidr]), caller }
+    })
+    .toSorted((left, right) => right.prefix - left.prefix)
+  return (address) => narrowestFirst.find(({ contains }) => contains(address))?.caller
+}

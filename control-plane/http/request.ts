@@ -1,0 +1,51 @@
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import type { Caller } from '../core/caller.ts'
+import type { HandlerRequest } from './route.ts'
+
+interface Parsed {
+  readonly params: unknown
+  readonly query: unknown
+  readonly body: unknown
+  readonly caller: Caller | undefined
+}
+
+/** One validated request. The signal is made only when a handler asks for it: most reads never do. */
+export class ValidatedRequest implements HandlerRequest {
+  readonly params: unknown
+  readonly query: unknown
+  readonly body: unknown
+  readonly caller: Caller | undefined
+  readonly headers: IncomingHttpHeaders
+  readonly closing: AbortSignal
+  readonly #response: ServerResponse
+  #abort: AbortController | undefined
+
+  constructor(
+    parsed: Parsed,
+    exchange: { readonly request: IncomingMessage; readonly response: ServerResponse; readonly closing: AbortSignal },
+  ) {
+    this.params = parsed.params
+    this.query = parsed.query
+    this.body = parsed.body
+    this.caller = parsed.caller
+    this.headers = exchange.request.headers
+    this.closing = exchange.closing
+    this.#response = exchange.response
+  }
+
+  get signal(): AbortSignal {
+    this.#abort ??= abortOnClose(this.#response)
+    return this.#abort.signal
+  }
+}
+
+/** Aborts when the connection ends before the answer was written whole. */
+function abortOnClose(response: ServerResponse): AbortController {
+  const controller = new AbortController()
+  const gone = () => {
+    if (!response.writableFinished) controller.abort()
+  }
+  if (response.destroyed) gone()
+  else response.once('close', gone)
+  return controller
+}
