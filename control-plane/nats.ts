@@ -20,11 +20,11 @@ const STREAM_MAX_BYTES = 1024 ** 3
 
 export async function connectNats(options: { readonly url: string; readonly seedFile?: string | undefined }): Promise<NatsConnection> {
   const { servers, ...login } = parseNatsUrl(options.url)
-  const seed = options.seedFile === undefined ? undefined : readFileSync(options.seedFile)
+  const seed = options.seedFile === undefined ? undefined : readFileSync(options.seedFile, 'utf8').trim()
   return connect({
     servers,
     ...login,
-    ...(seed ? { authenticator: nkeyAuthenticator(new Uint8Array(Buffer.from(seed.toString('utf8').trim()))) } : {}),
+    ...(seed ? { authenticator: nkeyAuthenticator(new TextEncoder().encode(seed)) } : {}),
     name: 'holdfast-control-plane',
     maxReconnectAttempts: -1,
     reconnectTimeWait: 250,

@@ -1,3 +1,4 @@
+import { FleetError } from '../../shared/errors.ts'
 import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
 import type { Caller } from './caller.ts'
 import type { Page, PageRequest } from './page.ts'
@@ -34,4 +35,32 @@ export interface Hosts {
   pools(caller: Caller, page: PageRequest): Promise<Page<Pool>>
   /** By id or name. @throws not_found. */
   pool(caller: Caller, idOrName: string): Promise<Pool>
+}
+
+/** What Postgres must answer for hosts. */
+export interface HostReader {
+  find(idOrName: string): Promise<Host | undefined>
+  page(request: PageRequest): Promise<Page<Host>>
+  poolPage(request: PageRequest): Promise<Page<Pool>>
+  findPool(idOrName: string): Promise<Pool | undefined>
+}
+
+/** Hosts and pools belong to the fleet, not to a tenant: every caller with a role may see them. */
+export function createHosts(reader: HostReader): Hosts {
+  return {
+    list: (_caller, page) => reader.page(page),
+    pools: (_caller, page) => reader.poolPage(page),
+
+    async get(_caller, idOrName) {
+      const host = await reader.find(idOrName)
+      if (host === undefined) throw new FleetError('not_found', `there is no host '${idOrName}'`)
+      return host
+    },
+
+    async pool(_caller, idOrName) {
+      const pool = await reader.findPool(idOrName)
+      if (pool === undefined) throw new FleetError('not_found', `there is no pool '${idOrName}'`)
+      return pool
+    },
+  }
 }

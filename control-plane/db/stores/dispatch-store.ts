@@ -99,10 +99,22 @@ const startable = statement(
    where j.id = $1 and j.attempt = $2 and h.name = $3 and j.state in ('queued', 'dispatched', 'running')`,
 )
 
+/** Hosts with interactive orders that should have begun by now. */
+const overdueHosts = statement(
+  'dispatch_overdue_hosts',
+  z.object({ host: z.string() }),
+  `select distinct h.name as host
+   from job j
+   join host h on h.id = j.host_id
+   where j.state in ('queued', 'dispatched') and j.started_at is null and j.not_after < now()
+   limit $1`,
+)
+
 export interface DispatchStore {
   claim(limit: number): Promise<readonly OwedOrder[]>
   unstarted(bounds: { readonly afterMs: number; readonly limit: number }): Promise<readonly OwedOrder[]>
   cancelling(limit: number): Promise<readonly { readonly id: string; readonly host: string; readonly attempt: number }[]>
+  overdueHosts(limit: number): Promise<readonly string[]>
   /** Whether a late order is still wanted. */
   startable(order: { readonly jobId: string; readonly attempt: number; readonly host: string }): Promise<boolean>
 }
@@ -112,6 +124,7 @@ export function createDispatchStore(sql: Sql): DispatchStore {
     claim: (limit) => sql.rows(claim, [limit]),
     unstarted: ({ afterMs, limit }) => sql.rows(unstarted, [afterMs / 1000, limit]),
     cancelling: (limit) => sql.rows(cancelling, [limit]),
+    overdueHosts: async (limit) => (await sql.rows(overdueHosts, [limit])).map((row) => row.host),
     startable: async ({ jobId, attempt, host }) => (await sql.rows(startable, [jobId, attempt, host])).length > 0,
   }
 }

@@ -57,8 +57,8 @@ const list = statement(
 
 const end = statement(
   'job_end',
-  z.object({ state: JobState, result: z.unknown(), error: JobFailure.nullable() }),
-  'select state, result, error from job where id = $1',
+  z.object({ state: JobState, result: z.unknown(), error: JobFailure.nullable(), withdrawn: z.boolean() }),
+  'select state, result, error, withdrawn from job where id = $1',
 )
 
 export function createJobStore(sql: Sql): JobReader {
@@ -80,7 +80,8 @@ export function createJobStore(sql: Sql): JobReader {
     async end(id): Promise<JobEnd | undefined> {
       const [row] = await sql.rows(end, [id])
       if (row === undefined) throw new FleetError('not_found', `there is no job '${id}'`)
-      if (!isTerminal(row.state)) return undefined
+      // A withdrawn order is over for who waits, whatever its host will say of it.
+      if (!isTerminal(row.state) && !row.withdrawn) return undefined
       if (row.state === 'succeeded') return { ok: true, result: row.result }
       return { ok: false, error: row.error ?? { code: 'cancelled', message: 'the job was cancelled' } }
     },

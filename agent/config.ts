@@ -1,0 +1,41 @@
+import { z } from 'zod'
+import { HostName } from '../shared/ids.ts'
+import { DriverName } from '../shared/wire/messages.ts'
+
+const PoolConfig = z.object({
+  name: HostName,
+  /** An absolute directory; for `sim` any text. */
+  path: z.string().min(1),
+  driver: DriverName.optional(),
+})
+export type PoolConfig = z.infer<typeof PoolConfig>
+
+const jsonText = z.string().transform((text, context): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    context.addIssue({ code: 'custom', message: 'is not JSON' })
+    return z.NEVER
+  }
+})
+
+/** One agent's environment. Nothing else of the agent reads `process.env`. */
+export const AgentConfig = z.object({
+  HOLDFAST_AGENT_NAME: HostName,
+  /** Directory of the journal. */
+  HOLDFAST_AGENT_STATE: z.string().startsWith('/', 'must be an absolute path'),
+  /** `[{"name":"main","path":"/srv/pool","driver":"btrfs"}]`; without a driver the best that works there is taken. */
+  HOLDFAST_AGENT_POOLS: jsonText.pipe(z.array(PoolConfig)),
+  /** Comma-separated prefixes below which a restore may leave its dataset. */
+  HOLDFAST_AGENT_RESTORE_PATHS: z
+    .string()
+    .default('/tmp/')
+    .transform((text) => text.split(',').filter((path) => path !== ''))
+    .pipe(z.array(z.string().regex(/^\/.*\/$/, 'must begin and end with a slash'))),
+  /** Orders worked on at one time. */
+  HOLDFAST_AGENT_SLOTS: z.coerce.number().int().min(1).max(1024).default(64),
+  NATS_URL: z.string().regex(/^(nats|tls):\/\//, 'must be a nats:// or tls:// URL'),
+  NATS_SEED_FILE: z.string().optional(),
+  HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+})
+export type AgentConfig = Readonly<z.infer<typeof AgentConfig>>

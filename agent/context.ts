@@ -1,0 +1,104 @@
+import { jetstream } from '@nats-io/jetstream'
+import { setTimeout as delay } from 'node:timers/promises'
+import { FleetError } from '../shared/errors.ts'
+import { type JobReport, reportMessageId } from '../shared/job-event.ts'
+import { createLogger } from '../shared/logger.ts'
+import { StartAnswer, type StartQuestion, WIRE_VERSION, type WorkOrder } from '../shared/wire/messages.ts'
+import { subjects } from '../shared/wire/subjects.ts'
+import { VERSION } from '../shared/version.ts'
+import type { AgentConfig } from './config.ts'
+import type { Driver } from './drivers/driver.ts'
+import { openDriver } from './drivers/registry.ts'
+import { startPresence } from './host/presence.ts'
+import { connectNats } from './nats.ts'
+import { startConsuming } from './work/consume.ts'
+import { openJournal } from './work/journal.ts'
+import { createLanes } from './work/lanes.ts'
+import { createRunner } from './work/runner.ts'
+
+const STORE_TIMEOUT_MS = 5_000
+const STORE_RETRY_MS = 500
+const ASK_TIMEOUT_MS = 5_000
+
+export interface Agent extends AsyncDisposable {}
+
+/** Everything one agent is made of, wired by hand. Resolves when it listens; it is welcomed when the control plane is there. */
+export async function startAgent(config: AgentConfig): Promise<Agent> {
+  const host = config.HOLDFAST_AGENT_NAME
+  const logger = createLogger('agent', config.HOLDFAST_LOG_LEVEL)
+  const pools = new Map<string, Driver>()
+  for (const pool of config.HOLDFAST_AGENT_POOLS) {
+    const driver = await openDriver(pool)
+    await driver.sweep()
+    pools.set(pool.name, driver)
+  }
+  const journal = openJournal(config.HOLDFAST_AGENT_STATE)
+  const nats = await connectNats({ url: config.NATS_URL, host, seedFile: config.NATS_SEED_FILE })
+  const js = jetstream(nats, { timeout: STORE_TIMEOUT_MS })
+  const stopping = new AbortController()
+  let clockAheadMs = 0
+
+  const runner = createRunner({
+    journal,
+    lanes: createLanes(),
+    tools: {
+      driver(name) {
+        const driver = pools.get(name)
+        if (driver === undefined) throw new FleetError('not_found', `host '${host}' has no pool '${name}'`)
+        return driver
+      },
+      restorePaths: config.HOLDFAST_AGENT_RESTORE_PATHS,
+      forbiddenPaths: [config.HOLDFAST_AGENT_STATE, ...config.HOLDFAST_AGENT_POOLS.map((pool) => pool.path)],
+    },
+    clock: () => Date.now() + clockAheadMs,
+    logger,
+
+    tell(report) {
+      nats.publish(subjects.event(host, report.jobId), JSON.stringify(report))
+    },
+
+    async store(report: JobReport) {
+      for (;;) {
+        try {
+          await js.publish(subjects.event(host, report.jobId), JSON.stringify(report), { msgID: reportMessageId(host, report) })
+          return
+        } catch (error) {
+          logger.warn({ event: 'report.unstored', jobId: report.jobId, error: String(error) })
+          await delay(STORE_RETRY_MS, undefined, { signal: stopping.signal })
+        }
+      }
+    },
+
+    async stillWanted(order: WorkOrder) {
+      const question: StartQuestion = { v: WIRE_VERSION, jobId: order.jobId, attempt: order.attempt }
+      const reply = await nats.request(subjects.ask(host), JSON.stringify(question), { timeout: ASK_TIMEOUT_MS })
+      return StartAnswer.parse(reply.json()).start
+    },
+  })
+
+  const facts = { version: VERSION, slots: config.HOLDFAST_AGENT_SLOTS, restorePaths: config.HOLDFAST_AGENT_RESTORE_PATHS, pools }
+  const presence = startPresence({ nats, host, facts, runner, journal, logger })
+  runner.resume()
+  const consumption = startConsuming({
+    nats,
+    host,
+    slots: config.HOLDFAST_AGENT_SLOTS,
+    runner,
+    logger,
+    welcome: async (signal) => {
+      clockAheadMs = await presence.hello(signal)
+    },
+  })
+  logger.info({ event: 'agent.started', host, pools: [...pools.keys()] })
+
+  return {
+    async [Symbol.asyncDispose]() {
+      stopping.abort()
+      presence.stop()
+      await Promise.all([consumption.stop(), runner.stop()])
+      await nats.close()
+      journal.close()
+      logger.info({ event: 'agent.stopped', host })
+    },
+  }
+}

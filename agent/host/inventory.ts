@@ -1,0 +1,29 @@
+import { createHash } from 'node:crypto'
+import type { Inventory } from '../../shared/wire/messages.ts'
+import type { Driver } from '../drivers/driver.ts'
+
+export interface HostFacts {
+  readonly version: string
+  readonly slots: number
+  readonly restorePaths: readonly string[]
+  readonly pools: ReadonlyMap<string, Driver>
+}
+
+/** What this host has, as of now. */
+export async function takeInventory(facts: HostFacts): Promise<Inventory> {
+  const pools = await Promise.all(
+    [...facts.pools].map(async ([name, driver]) => ({
+      name,
+      driver: driver.name,
+      capabilities: driver.capabilities,
+      ...(await driver.usage()),
+    })),
+  )
+  return { version: facts.version, slots: facts.slots, restorePaths: [...facts.restorePaths], pools }
+}
+
+/** Equal for inventories that differ only in how full the pools are. */
+export function inventoryHash(inventory: Inventory): string {
+  const lasting = { ...inventory, pools: inventory.pools.map(({ freeBytes: _, ...pool }) => pool) }
+  return createHash('sha256').update(JSON.stringify(lasting)).digest('hex').slice(0, 16)
+}

@@ -1,0 +1,39 @@
+import type { JobSpec } from '../../shared/job-spec.ts'
+
+/**
+ * One mutating job a dataset at a time, also while two attempts of neighbouring jobs overlap on this host. The database
+ * gives out lanes; this is the belt to its braces, and it never refuses: it waits.
+ */
+export interface Lanes {
+  run<Result>(lane: string, work: () => Promise<Result>): Promise<Result>
+}
+
+export function createLanes(): Lanes {
+  const tails = new Map<string, Promise<unknown>>()
+  return {
+    async run(lane, work) {
+      const before = tails.get(lane) ?? Promise.resolve()
+      const mine = before.then(work, work)
+      const tail = mine.catch(() => undefined)
+      tails.set(lane, tail)
+      try {
+        return await mine
+      } finally {
+        if (tails.get(lane) === tail) tails.delete(lane)
+      }
+    },
+  }
+}
+
+/** The dataset that an order changes. */
+export function laneOf(spec: JobSpec): string {
+  switch (spec.kind) {
+    case 'snapshot.restore':
+      return spec.destination.kind === 'dataset' ? spec.destination.place.dataset : `host:${spec.destination.path}`
+    case 'dataset.create':
+    case 'dataset.clone':
+    case 'dataset.delete':
+    case 'snapshot.create':
+      return spec.target.dataset
+  }
+}

@@ -1,0 +1,95 @@
+import type { JobEvent, JobReport, Progress } from '../../shared/job-event.ts'
+
+/** At most ten progress events a second a job. */
+const PROGRESS_EVERY_MS = 100
+/** A running job says something this often, so that slow differs from gone. */
+const HEARTBEAT_MS = 5_000
+/** A start waits this long for its end: most jobs are over sooner, and one message then tells both. */
+const START_DELAY_MS = 20
+
+/** Tells about one run of one job. Events are numbered here; the end is the caller's to send, because it must be stored. */
+export interface Reporter {
+  start(): void
+  progress(progress: Progress): void
+  /** @returns what is left to tell, the end last; nothing is told after it. */
+  end(event: EndingEvent): JobReport
+  /** Further reports carry this attempt. */
+  adopt(attempt: number): void
+  close(): void
+}
+
+type Unnumbered<Event> = Event extends unknown ? Omit<Event, 'seq' | 'at'> : never
+export type EndingEvent = Unnumbered<Extract<JobEvent, { type: 'succeed' | 'fail' | 'stop' }>>
+
+export function createReporter(options: {
+  readonly jobId: string
+  readonly attempt: number
+  readonly delivery: number
+  readonly publish: (report: JobReport) => void
+}): Reporter {
+  const { jobId, delivery, publish } = options
+  let attempt = options.attempt
+  let seq = 0
+  let pending: JobEvent[] = []
+  let latest: Progress | undefined
+  let timer: NodeJS.Timeout | undefined
+  let heartbeat: NodeJS.Timeout | undefined
+  let toldAtMs = 0
+  let ended = false
+
+  function number(event: Unnumbered<JobEvent>): JobEvent {
+    seq += 1
+    return { ...event, seq, at: Date.now() }
+  }
+
+  function flush(): void {
+    clearTimeout(timer)
+    timer = undefined
+    if (latest) pending.push(number({ type: 'progress', progress: latest }))
+    latest = undefined
+    if (pending.length === 0) return
+    publish({ v: 1, jobId, attempt, delivery, events: pending })
+    pending = []
+    toldAtMs = Date.now()
+  }
+
+  function beat(last: Progress): void {
+    clearTimeout(heartbeat)
+    heartbeat = setTimeout(() => progress(last), HEARTBEAT_MS)
+  }
+
+  function progress(now: Progress): void {
+    if (ended) return
+    latest = now
+    beat(now)
+    timer ??= setTimeout(flush, Math.max(0, toldAtMs + PROGRESS_EVERY_MS - Date.now()))
+  }
+
+  return {
+    start() {
+      pending.push(number({ type: 'start' }))
+      timer ??= setTimeout(flush, START_DELAY_MS)
+      beat({ phase: 'start' })
+    },
+
+    progress,
+
+    end(event) {
+      ended = true
+      clearTimeout(timer)
+      clearTimeout(heartbeat)
+      // Progress that the end overtakes tells nobody anything any more.
+      return { v: 1, jobId, attempt, delivery, events: [...pending, number(event)] }
+    },
+
+    adopt(next) {
+      attempt = next
+    },
+
+    close() {
+      ended = true
+      clearTimeout(timer)
+      clearTimeout(heartbeat)
+    },
+  }
+}

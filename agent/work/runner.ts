@@ -1,0 +1,213 @@
+import { FleetError, toFleetError } from '../../shared/errors.ts'
+import type { JobEvent, JobFailure, JobReport, Phase } from '../../shared/job-event.ts'
+import type { Logger } from '../../shared/logger.ts'
+import type { WorkOrder } from '../../shared/wire/messages.ts'
+import type { PipelineTools } from '../pipelines/pipeline.ts'
+import { openWork } from '../pipelines/pipelines.ts'
+import { PipelineFailure, runPipeline } from '../pipelines/run-pipeline.ts'
+import type { Journal, JournalEntry } from './journal.ts'
+import { type Lanes, laneOf } from './lanes.ts'
+import { createReporter, type EndingEvent, type Reporter } from './report.ts'
+
+/** An order that has been begun this often and never ended takes the agent down with it: it fails instead. */
+const MAX_DELIVERIES = 5
+
+/** Why a run is aborted: `cancel` undoes and reports, `shutdown` undoes and is resumed at the next start. */
+const CANCEL = new FleetError('cancelled', 'the job was cancelled')
+const SHUTDOWN = new FleetError('unavailable', 'the agent is stopping')
+
+interface Run {
+  readonly controller: AbortController
+  readonly reporter: Reporter
+  attempt: number
+  readonly done: Promise<void>
+}
+
+/** Runs orders: each at most once at a time, each to one end, whatever is delivered twice or late. */
+export interface Runner {
+  /**
+   * Resolves when the order needs its message no longer: its end is stored, by this run or an earlier one.
+   * @throws SHUTDOWN while the agent stops; the message then stays unacknowledged.
+   */
+  take(order: WorkOrder): Promise<void>
+  cancel(jobId: string, attempt: number): void
+  /** Takes up what a crash interrupted. */
+  resume(): void
+  /** Reports again what Postgres has not confirmed. */
+  remind(): void
+  running(): number
+  /** Aborts what runs, undone and unreported, and waits for it. */
+  stop(): Promise<void>
+}
+
+export function createRunner(deps: {
+  readonly journal: Journal
+  readonly lanes: Lanes
+  readonly tools: PipelineTools
+  /** Sends without waiting. */
+  readonly tell: (report: JobReport) => void
+  /** Sends and resolves when NATS has stored it; tries until it has, or the agent stops. */
+  readonly store: (report: JobReport) => Promise<void>
+  /** Whether an order that comes after its time is still wanted. */
+  readonly stillWanted: (order: WorkOrder) => Promise<boolean>
+  /** Milliseconds since the epoch by the control plane's clock. */
+  readonly clock: () => number
+  readonly logger: Logger
+}): Runner {
+  const { journal, logger } = deps
+  const runs = new Map<string, Run>()
+  let stopping = false
+
+  /** An order that ended before is answered from the journal, under the attempt that asks. */
+  async function answer(entry: JournalEntry, event: JobEvent, attempt: number): Promise<void> {
+    await deps.store({ v: 1, jobId: entry.jobId, attempt, delivery: entry.delivery, events: [event] })
+  }
+
+  async function take(order: WorkOrder): Promise<void> {
+    const running = runs.get(order.jobId)
+    if (running) {
+      adopt(running, order)
+      return finished(running)
+    }
+    const known = journal.get(order.jobId)
+    if (known?.end) return answer(known, known.end, order.attempt)
+    if (known?.order === undefined && isLate(order) && !(await deps.stillWanted(order))) return refuse(order)
+    // Another delivery of the same order may have begun while that was asked.
+    return finished(runs.get(order.jobId) ?? begin(order))
+  }
+
+  async function finished(run: Run): Promise<void> {
+    await run.done
+    if (stopping) throw SHUTDOWN
+  }
+
+  function isLate(order: WorkOrder): boolean {
+    return order.notAfter !== null && deps.clock() > order.notAfter
+  }
+
+  async function refuse(order: WorkOrder): Promise<void> {
+    const entry = journal.begin(order)
+    const event: JobEvent = { type: 'stop', seq: 1, at: Date.now(), phases: [] }
+    journal.end(order.jobId, { attempt: order.attempt, delivery: entry.delivery, event })
+    await answer(entry, event, order.attempt)
+  }
+
+  function adopt(run: Run, order: WorkOrder): void {
+    if (order.attempt <= run.attempt) return
+    run.attempt = order.attempt
+    run.reporter.adopt(order.attempt)
+    journal.adopt(order)
+    logger.info({ event: 'job.adopted', jobId: order.jobId, attempt: order.attempt })
+  }
+
+  function begin(order: WorkOrder): Run {
+    if (stopping) throw SHUTDOWN
+    const { delivery } = journal.begin(order)
+    const reporter = createReporter({ jobId: order.jobId, attempt: order.attempt, delivery, publish: deps.tell })
+    const controller = new AbortController()
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const run: Run = { controller, reporter, attempt: order.attempt, done: promise }
+    runs.set(order.jobId, run)
+    execute(order, run, delivery)
+      .finally(() => {
+        reporter.close()
+        runs.delete(order.jobId)
+      })
+      .then(resolve, reject)
+    return run
+  }
+
+  async function execute(order: WorkOrder, run: Run, delivery: number): Promise<void> {
+    run.reporter.start()
+    const ending = await deps.lanes.run(laneOf(order.spec), () => work(order, run, delivery))
+    if (ending === undefined) return
+    const report = run.reporter.end(ending)
+    const event = report.events.at(-1)
+    if (event) journal.end(order.jobId, { attempt: report.attempt, delivery, event })
+    await deps.store(report)
+  }
+
+  /** The pipeline from its first step to its end; undefined when the agent stops and will resume. */
+  async function work(order: WorkOrder, run: Run, delivery: number): Promise<EndingEvent | undefined> {
+    if (delivery > MAX_DELIVERIES) {
+      const message = `the agent ended ${MAX_DELIVERIES} times while it worked on this`
+      return { type: 'fail', error: { code: 'internal', message }, phases: [] }
+    }
+    const { jobId } = order
+    const startedMs = performance.now()
+    try {
+      run.controller.signal.throwIfAborted()
+      const pipeline = openWork(order.spec, jobId, deps.tools)
+      const { result, phases } = await runPipeline(pipeline, {
+        jobId,
+        signal: run.controller.signal,
+        progress: (progress) => run.reporter.progress(progress),
+        memory: { staged: () => journal.get(jobId)?.staged, stage: (identity) => journal.stage(jobId, identity) },
+      })
+      logger.info({ event: 'job.done', jobId, kind: order.spec.kind, ms: Math.round(performance.now() - startedMs) })
+      return { type: 'succeed', result, phases: [...phases] }
+    } catch (thrown) {
+      if (run.controller.signal.reason === SHUTDOWN) return undefined
+      return failed(order, thrown)
+    }
+  }
+
+  function failed(order: WorkOrder, thrown: unknown): EndingEvent {
+    const phases: readonly Phase[] = thrown instanceof PipelineFailure ? thrown.phases : []
+    const cause = thrown instanceof PipelineFailure ? thrown.cause : thrown
+    const error = toFleetError(cause)
+    const facts = { jobId: order.jobId, kind: order.spec.kind, code: error.code, message: error.message, detail: error.detail }
+    logger.warn({ event: 'job.failed', ...facts, ...(error.code === 'internal' ? { err: error.cause ?? error } : {}) })
+    if (error.code === 'cancelled') return { type: 'stop', phases: [...phases] }
+    return { type: 'fail', error: failureOf(error), phases: [...phases] }
+  }
+
+  return {
+    take,
+
+    cancel(jobId, attempt) {
+      const run = runs.get(jobId)
+      if (run) return run.controller.abort(CANCEL)
+      const known = journal.get(jobId)
+      if (known?.end) {
+        void answer(known, known.end, attempt)
+        return
+      }
+      // Never seen: whatever still arrives of it must find that it has ended.
+      const event: JobEvent = { type: 'stop', seq: 1, at: Date.now(), phases: [] }
+      journal.end(jobId, { attempt, delivery: 1, event })
+      void deps.store({ v: 1, jobId, attempt, delivery: 1, events: [event] })
+    },
+
+    resume() {
+      for (const { order } of journal.unfinished()) {
+        if (order === undefined || runs.has(order.jobId)) continue
+        logger.info({ event: 'job.resumed', jobId: order.jobId, attempt: order.attempt })
+        begin(order).done.catch((error: unknown) => logger.error({ event: 'job.broken', jobId: order.jobId, error: String(error) }))
+      }
+    },
+
+    remind() {
+      for (const entry of journal.unconfirmed()) {
+        if (entry.end) deps.tell({ v: 1, jobId: entry.jobId, attempt: entry.attempt, delivery: entry.delivery, events: [entry.end] })
+      }
+    },
+
+    running: () => runs.size,
+
+    async stop() {
+      stopping = true
+      for (const run of runs.values()) run.controller.abort(SHUTDOWN)
+      await Promise.allSettled([...runs.values()].map((run) => run.done))
+    },
+  }
+}
+
+function failureOf(error: FleetError): JobFailure {
+  return {
+    code: error.code,
+    message: error.message,
+    ...(error.field ? { field: error.field } : {}),
+    ...(error.blockers ? { blockers: [...error.blockers] } : {}),
+  }
+}

@@ -1,0 +1,189 @@
+import { readFileSync } from 'node:fs'
+import { z } from 'zod'
+import { createLogger } from '../shared/logger.ts'
+import type { ControlPlaneConfig } from './config.ts'
+import type { Core } from './core/core.ts'
+import { createDatasets } from './core/datasets.ts'
+import { createHosts } from './core/hosts.ts'
+import { createJobs } from './core/jobs.ts'
+import { createSnapshots } from './core/snapshots.ts'
+import { createDataSource, migrate } from './db/data-source.ts'
+import { listen } from './db/listen.ts'
+import { createSql, statement } from './db/sql.ts'
+import { createChangeStore, EVENT_CHANNEL } from './db/stores/change-store.ts'
+import { createDatasetStore } from './db/stores/dataset-store.ts'
+import { createDispatchStore } from './db/stores/dispatch-store.ts'
+import { createEventStore } from './db/stores/event-store.ts'
+import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
+import { createJobStore } from './db/stores/job-store.ts'
+import { createOrderStore } from './db/stores/order-store.ts'
+import { createTokenStore } from './db/stores/token-store.ts'
+import { createDialects } from './dialects.ts'
+import { createJobFeed } from './feed/job-feed.ts'
+import { openReception } from './hosts/reception.ts'
+import { createHostRegistry } from './hosts/registry.ts'
+import { parseTrustedNetworks } from './http/networks.ts'
+import { createHttp } from './http/server.ts'
+import { createAfterCommit } from './jobs/committed.ts'
+import { createDispatch } from './jobs/dispatch.ts'
+import { createEndWatcher } from './jobs/end-watcher.ts'
+import { createEnds } from './jobs/ends.ts'
+import { startIngest } from './jobs/ingest.ts'
+import { createOrderBook } from './jobs/order-book.ts'
+import { createSweep } from './jobs/sweep.ts'
+import { createMetrics } from './metrics.ts'
+import { connectNats, ensureStreams } from './nats.ts'
+import { startSchedule } from './schedule/bree.ts'
+
+/** How often each sweep runs, and how much of the feed is kept. */
+const QUICK_MS = 500
+const SLOW_MS = 2_000
+const PRUNE_MS = 60_000
+const EVENT_MAX_AGE_MS = 7 * 24 * 3_600_000
+const EVENT_MAX_COUNT = 5_000_000
+const READY_TIMEOUT_MS = 2_000
+
+export interface ControlPlane extends AsyncDisposable {
+  readonly port: number
+}
+
+const Credentials = z.object({ token: z.string().min(32, 'must be at least 32 characters') })
+
+/** One replica, wired by hand: everything it is made of, in the order in which it comes up. */
+export async function startControlPlane(config: ControlPlaneConfig): Promise<ControlPlane> {
+  const logger = createLogger('control-plane', config.HOLDFAST_LOG_LEVEL)
+  await using starting = new AsyncDisposableStack()
+
+  const db = createDataSource({ url: config.DATABASE_URL, poolSize: config.HOLDFAST_DB_CONNECTIONS })
+  await db.initialize()
+  starting.defer(() => db.destroy())
+  await migrate(db)
+  const nats = await connectNats({ url: config.NATS_URL, seedFile: config.NATS_SEED_FILE })
+  starting.defer(() => nats.close())
+  await ensureStreams(nats)
+
+  const sql = createSql(db)
+  const changes = createChangeStore(sql)
+  const jobReader = createJobStore(sql)
+  const dispatchStore = createDispatchStore(sql)
+  const hostStore = createHostStore(sql)
+  const eventStore = createEventStore(sql)
+  const tokens = createTokenStore(db)
+  if (config.HOLDFAST_CREDENTIALS_FILE !== undefined) {
+    const { token } = Credentials.parse(JSON.parse(readFileSync(config.HOLDFAST_CREDENTIALS_FILE, 'utf8')))
+    await tokens.ensure({ name: 'admin', secret: token, role: 'admin' })
+  }
+
+  const registry = createHostRegistry()
+  const ends = createEnds()
+  const feed = await createJobFeed({
+    store: eventStore,
+    logger,
+    onEvents: createEndWatcher({ ends, jobs: jobReader, logger }),
+  })
+  const dispatch = createDispatch({ store: dispatchStore, nats, logger })
+  const afterCommit = createAfterCommit({ ends, feed, dispatch, logger })
+  const orders = createOrderBook({ store: createOrderStore(sql), dispatch })
+  const datasets = createDatasets({ orders, reader: createDatasetStore(sql), fleet: registry })
+  const snapshots = createSnapshots({ orders, fleet: registry })
+  const jobs = createJobs({
+    reader: jobReader,
+    ends,
+    datasets,
+    snapshots,
+    change: async (id, decide) => afterCommit(await changes.change([id], decide)),
+  })
+  const core: Core = { datasets, snapshots, jobs, hosts: createHosts(hostStore), feed }
+
+  const { ensureRoot } = datasets
+  const reception = await openReception({
+    nats,
+    registry,
+    hosts: hostStore,
+    changes,
+    dispatch: dispatchStore,
+    ensureRoot,
+    afterCommit,
+    logger,
+  })
+  starting.defer(() => reception.stop())
+  const ingest = await startIngest({ nats, store: changes, afterCommit, logger })
+  starting.defer(() => ingest.stop())
+  const listener = await listen({
+    url: config.DATABASE_URL,
+    channels: {
+      [EVENT_CHANNEL]: (seq) => (Number(seq) > feed.head() ? quietly(feed.catchUp()) : undefined),
+      [HOST_CHANNEL]: (name) => quietly(reception.reload(name)),
+    },
+    onConnect: () => quietly(feed.catchUp()),
+    logger,
+  })
+  starting.defer(() => listener.close())
+
+  const sweep = createSweep({ changes, dispatch, fleet: registry, store: dispatchStore, nats, afterCommit })
+  const schedule = await startSchedule(
+    {
+      quick: { everyMs: QUICK_MS, run: sweep.quick },
+      slow: {
+        everyMs: SLOW_MS,
+        run: async () => {
+          await reception.tick()
+          await sweep.slow()
+          await feed.catchUp()
+        },
+      },
+      streams: { everyMs: SLOW_MS, run: () => ensureStreams(nats) },
+      prune: {
+        everyMs: PRUNE_MS,
+        run: async () => {
+          await eventStore.prune({ maxAgeMs: EVENT_MAX_AGE_MS, maxEvents: EVENT_MAX_COUNT })
+        },
+      },
+    },
+    logger,
+  )
+  starting.defer(() => schedule.stop())
+
+  const metrics = createMetrics({ registry, feed })
+  const http = await createHttp({
+    core,
+    tokens,
+    dialects: createDialects({
+      metrics,
+      readiness: async () => ({
+        postgres: await answersInTime(sql.rows(ONE, [])),
+        nats: !nats.isClosed() && (await answersInTime(nats.flush())),
+        ingest: ingest.running(),
+      }),
+    }),
+    trustedNetworks: parseTrustedNetworks(config.HOLDFAST_TRUSTED_NETWORKS),
+    allowedHosts: [config.HOLDFAST_BIND, ...config.HOLDFAST_ALLOWED_HOSTS.split(',').filter((host) => host !== '')],
+    metrics,
+    logger,
+  })
+  const { port } = await http.listen({ port: config.HOLDFAST_PORT, bind: config.HOLDFAST_BIND })
+  starting.defer(() => http.close(CLOSE_GRACE_MS))
+  logger.info({ event: 'control-plane.started', port })
+
+  const running = starting.move()
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      await running.disposeAsync()
+      logger.info({ event: 'control-plane.stopped' })
+    },
+  }
+
+  /** For what the next sweep does again anyway. */
+  function quietly(work: Promise<void>): void {
+    work.catch((error: unknown) => logger.warn({ event: 'notification.unheard', error: String(error) }))
+  }
+}
+
+const CLOSE_GRACE_MS = 5_000
+const ONE = statement('ready', z.unknown(), 'select 1')
+
+async function answersInTime(question: Promise<unknown>): Promise<boolean> {
+  const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), READY_TIMEOUT_MS).unref())
+  return Promise.race([question.then(() => true, () => false), late])
+}

@@ -1,0 +1,236 @@
+import { z } from 'zod'
+import { FleetError } from '../../../shared/errors.ts'
+import { newId } from '../../../shared/ids.ts'
+import { Capabilities, DriverName, type Inventory } from '../../../shared/wire/messages.ts'
+import type { Host, Pool } from '../../core/hosts.ts'
+import type { Page, PageRequest } from '../../core/page.ts'
+import { type Sql, statement } from '../sql.ts'
+
+/** NOTIFY channel on which replicas hear that a host's row or pools changed; the payload is its name. */
+export const HOST_CHANNEL = 'holdfast_host'
+
+const PoolJson = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    local_name: z.string(),
+    driver: DriverName,
+    capabilities: Capabilities,
+    size_bytes: z.number(),
+    free_bytes: z.number(),
+  })
+  .transform((row) => ({
+    id: row.id,
+    name: row.name,
+    localName: row.local_name,
+    driver: row.driver,
+    capabilities: row.capabilities,
+    sizeBytes: row.size_bytes,
+    freeBytes: row.free_bytes,
+  }))
+
+const HostRow = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    state: z.enum(['online', 'offline']),
+    draining: z.boolean(),
+    version: z.string(),
+    slots: z.number(),
+    restore_paths: z.array(z.string()),
+    inventory_hash: z.string(),
+    last_seen_at: z.date().nullable(),
+    pools: z.array(PoolJson),
+  })
+  .transform((row) => ({
+    id: row.id,
+    name: row.name,
+    state: row.state,
+    draining: row.draining,
+    version: row.version,
+    slots: row.slots,
+    restorePaths: row.restore_paths,
+    inventoryHash: row.inventory_hash,
+    lastSeenAt: row.last_seen_at,
+    pools: row.pools.map((pool) => ({ ...pool, host: row.name })),
+  }))
+
+/** A host with what the registry needs beyond what clients see. */
+export type KeptHost = z.infer<typeof HostRow>
+export type KeptPool = KeptHost['pools'][number]
+
+const HOST_COLUMNS = `h.id, h.name, h.state, h.draining, h.version, h.slots, h.restore_paths, h.inventory_hash, h.last_seen_at,
+  coalesce((
+    select jsonb_agg(jsonb_build_object('id', p.id, 'name', p.name, 'local_name', p.local_name, 'driver', p.driver,
+      'capabilities', p.capabilities, 'size_bytes', p.size_bytes, 'free_bytes', p.free_bytes) order by p.local_name)
+    from pool p
+    where p.host_id = h.id and p.present
+  ), '[]') as pools`
+
+const find = statement('host_find', HostRow, `select ${HOST_COLUMNS} from host h where h.name = $1 or h.id::text = $1`)
+
+const page = statement(
+  'host_page',
+  HostRow,
+  `select ${HOST_COLUMNS} from host h where h.name > $1 order by h.name limit $2`,
+)
+
+const PoolRow = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    host: z.string(),
+    driver: DriverName,
+    capabilities: Capabilities,
+    size_bytes: z.coerce.number(),
+    free_bytes: z.coerce.number(),
+  })
+  .transform(
+    (row): Pool => ({
+      id: row.id,
+      name: row.name,
+      host: row.host,
+      driver: row.driver,
+      capabilities: row.capabilities,
+      sizeBytes: row.size_bytes,
+      freeBytes: row.free_bytes,
+    }),
+  )
+
+const POOL_COLUMNS = 'p.id, p.name, h.name as host, p.driver, p.capabilities, p.size_bytes, p.free_bytes'
+
+const poolPage = statement(
+  'pool_page',
+  PoolRow,
+  `select ${POOL_COLUMNS}
+   from pool p
+   join host h on h.id = p.host_id
+   where p.present and p.name > $1
+   order by p.name
+   limit $2`,
+)
+
+const findPool = statement(
+  'pool_find',
+  PoolRow,
+  `select ${POOL_COLUMNS}
+   from pool p
+   join host h on h.id = p.host_id
+   where p.name = $1 or p.id::text = $1`,
+)
+
+/**
+ * Takes an inventory as the truth about a host. A pool keeps the name it was first given; a name that another host had
+ * first becomes `<host>-<name>`. Pools that are no longer reported stay, as absent: datasets of theirs are still known.
+ */
+const welcome = statement(
+  'host_welcome',
+  z.object({ id: z.string() }),
+  `with me as (
+     insert into host (id, name, state, version, slots, restore_paths, inventory_hash, last_seen_at)
+     values ($1, $2, 'online', $3, $4, $5, $6, now())
+     on conflict (name) do update
+     set version = excluded.version, slots = excluded.slots, restore_paths = excluded.restore_paths,
+       inventory_hash = excluded.inventory_hash, last_seen_at = now()
+     returning id, name
+   ), reported as (
+     select * from jsonb_to_recordset($7::jsonb) as r(id uuid, name text, driver text, capabilities jsonb, size_bytes bigint, free_bytes bigint)
+   ), kept as (
+     insert into pool (id, host_id, name, local_name, driver, capabilities, size_bytes, free_bytes)
+     select reported.id, me.id,
+       case when exists (select 1 from pool p where p.name = reported.name and p.host_id <> me.id)
+         then me.name || '-' || reported.name else reported.name end,
+       reported.name, driver, capabilities, size_bytes, free_bytes
+     from reported, me
+     on conflict (host_id, local_name) do update
+     set driver = excluded.driver, capabilities = excluded.capabilities, size_bytes = excluded.size_bytes,
+       free_bytes = excluded.free_bytes, present = true
+   ), absent as (
+     update pool set present = false
+     from me
+     where pool.host_id = me.id and pool.local_name not in (select name from reported)
+   )
+   select me.id, pg_notify('${HOST_CHANNEL}', me.name) from me`,
+)
+
+const setState = statement(
+  'host_set_state',
+  z.object({ name: z.string() }),
+  `update host
+   set state = $2
+   where name = any($1::text[]) and state <> $2
+   returning name`,
+)
+
+/** What beats told since the last flush; whoever of the replicas flushes first spares the others the write. */
+const seen = statement(
+  'host_seen',
+  z.unknown(),
+  `with heard as (
+     select * from unnest($1::text[], $2::bigint[]) as b(name, at_ms)
+   ), freed as (
+     update pool
+     set free_bytes = f.free_bytes
+     from unnest($3::uuid[], $4::bigint[]) as f(id, free_bytes)
+     where pool.id = f.id and pool.free_bytes <> f.free_bytes
+   )
+   update host
+   set last_seen_at = to_timestamp(heard.at_ms / 1000.0)
+   from heard
+   where host.name = heard.name and (host.last_seen_at is null or host.last_seen_at < now() - interval '4 seconds')`,
+)
+
+export interface Sightings {
+  readonly hosts: readonly { readonly name: string; readonly atMs: number }[]
+  readonly pools: readonly { readonly id: string; readonly freeBytes: number }[]
+}
+
+export interface HostStore {
+  find(idOrName: string): Promise<KeptHost | undefined>
+  page(request: PageRequest): Promise<Page<KeptHost>>
+  poolPage(request: PageRequest): Promise<Page<Pool>>
+  findPool(idOrName: string): Promise<Pool | undefined>
+  /** @returns the host's id. */
+  welcome(name: string, hash: string, inventory: Inventory): Promise<string>
+  /** @returns the hosts whose state this call changed: exactly one replica is told of each change. */
+  setState(names: readonly string[], state: Host['state']): Promise<readonly string[]>
+  seen(sightings: Sightings): Promise<void>
+}
+
+export function createHostStore(sql: Sql): HostStore {
+  return {
+    find: async (idOrName) => (await sql.rows(find, [idOrName]))[0],
+    findPool: async (idOrName) => (await sql.rows(findPool, [idOrName]))[0],
+    page: async ({ limit, cursor }) => cut(await sql.rows(page, [cursor ?? '', limit + 1]), limit),
+    poolPage: async ({ limit, cursor }) => cut(await sql.rows(poolPage, [cursor ?? '', limit + 1]), limit),
+
+    async welcome(name, hash, inventory) {
+      const pools = inventory.pools.map((pool) => ({
+        id: newId(),
+        name: pool.name,
+        driver: pool.driver,
+        capabilities: pool.capabilities,
+        size_bytes: pool.sizeBytes,
+        free_bytes: pool.freeBytes,
+      }))
+      const { version, slots, restorePaths } = inventory
+      const values = [newId(), name, version, slots, JSON.stringify(restorePaths), hash, JSON.stringify(pools)]
+      const [row] = await sql.rows(welcome, values)
+      if (row === undefined) throw new FleetError('internal', `host '${name}' could not be kept`)
+      return row.id
+    },
+
+    setState: async (names, state) => (await sql.rows(setState, [names, state])).map((row) => row.name),
+
+    async seen({ hosts, pools }) {
+      const values = [hosts.map((h) => h.name), hosts.map((h) => h.atMs), pools.map((p) => p.id), pools.map((p) => p.freeBytes)]
+      await sql.rows(seen, values)
+    },
+  }
+}
+
+/** One row more than the limit was read; it tells whether there is a next page. */
+function cut<Item extends { readonly name: string }>(rows: readonly Item[], limit: number): Page<Item> {
+  const items = rows.slice(0, limit)
+  return { items, nextCursor: rows.length > limit ? (items.at(-1)?.name ?? null) : null }
+}

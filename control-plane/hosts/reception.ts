@@ -1,0 +1,149 @@
+import type { Msg, NatsConnection } from 'nats'
+import { FleetError } from '../../shared/errors.ts'
+import { HostName } from '../../shared/ids.ts'
+import type { Logger } from '../../shared/logger.ts'
+import { Beat, Hello, Inventory, StartAnswer, StartQuestion, Welcome, WIRE_VERSION } from '../../shared/wire/messages.ts'
+import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
+import { DEFAULT_GROUP_ID } from '../core/caller.ts'
+import type { ChangeStore, Committed } from '../db/stores/change-store.ts'
+import type { DispatchStore } from '../db/stores/dispatch-store.ts'
+import type { HostStore } from '../db/stores/host-store.ts'
+import { ensureStreams, ensureWorkConsumer } from '../nats.ts'
+import type { HostRegistry } from './registry.ts'
+
+/** Replicas share hellos and questions; every one of them hears every beat. */
+const QUEUE = 'control-plane'
+const READ_TIMEOUT_MS = 5_000
+/** Inventories asked for at one time, so that a fleet that appears at once does not flood us. */
+const MAX_INQUIRIES = 32
+
+export interface Reception {
+  /** Marks silent hosts offline, tells Postgres who was seen, makes sure there is a root dataset. */
+  tick(): Promise<void>
+  /** Another replica changed this host. */
+  reload(name: string): Promise<void>
+  stop(): void
+}
+
+export async function openReception(deps: {
+  readonly nats: NatsConnection
+  readonly registry: HostRegistry
+  readonly hosts: HostStore
+  readonly changes: ChangeStore
+  readonly dispatch: DispatchStore
+  readonly ensureRoot: (groupId: string) => Promise<void>
+  readonly afterCommit: (committed: Committed) => void
+  readonly logger: Logger
+}): Promise<Reception> {
+  const { nats, registry, hosts, logger } = deps
+  const inquiries = new Set<string>()
+  let rooted = false
+
+  const complain = (event: string, host: string) => (error: unknown) =>
+    logger.warn({ event, host, error: String(error), detail: error instanceof FleetError ? error.detail : undefined })
+
+  async function reload(name: string): Promise<void> {
+    const host = await hosts.find(name)
+    if (host) registry.keep(host)
+  }
+
+  /** Writes a change of state; the replica whose write changed the row tells the feed. */
+  async function turn(names: readonly string[], state: 'online' | 'offline'): Promise<void> {
+    const turned = await hosts.setState(names, state)
+    for (const name of names) registry.told(name, state)
+    if (turned.length === 0) return
+    const events = turned.map((host) => ({ type: `host.${state}`, jobId: null, groupId: null, body: { host, state } }))
+    deps.afterCommit(await deps.changes.tell(events))
+    for (const host of turned) logger.info({ event: `host.${state}`, host })
+  }
+
+  async function take(name: string, hash: string, inventory: Inventory): Promise<string> {
+    const hostId = await hosts.welcome(name, hash, inventory)
+    await reload(name)
+    registry.beat(name, { v: WIRE_VERSION, hash, free: inventory.pools.map((pool) => pool.freeBytes), running: 0 })
+    await turn([name], 'online')
+    return hostId
+  }
+
+  async function onHello(message: Msg): Promise<void> {
+    const name = HostName.parse(hostOfSubject(message.subject))
+    const { hash, inventory } = Hello.parse(message.json())
+    const hostId = await take(name, hash, inventory)
+    await ensureStreams(nats)
+    await ensureWorkConsumer(nats, name, inventory.slots)
+    const welcome: Welcome = { v: WIRE_VERSION, hostId, slots: inventory.slots, now: Date.now() }
+    message.respond(JSON.stringify(welcome))
+    logger.info({ event: 'host.welcomed', host: name, version: inventory.version, pools: inventory.pools.length })
+    if (!rooted) await ensureRoot()
+  }
+
+  async function ensureRoot(): Promise<void> {
+    try {
+      await deps.ensureRoot(DEFAULT_GROUP_ID)
+    } catch (error) {
+      if (!(error instanceof FleetError)) throw error
+      // `exists` is the usual answer; while no pool is online the next tick asks again.
+      rooted = error.code === 'exists'
+    }
+  }
+
+  async function onBeat(message: Msg): Promise<void> {
+    const name = hostOfSubject(message.subject)
+    const beat = Beat.parse(message.json())
+    const news = registry.beat(name, beat)
+    if (news === 'known') return
+    if (news === 'back') return turn([name], 'online')
+    if (inquiries.has(name) || inquiries.size >= MAX_INQUIRIES) return
+    inquiries.add(name)
+    try {
+      const reply = await nats.request(subjects.read(name, 'inventory'), '', { timeout: READ_TIMEOUT_MS })
+      const { hash, inventory } = Hello.parse(reply.json())
+      await take(HostName.parse(name), hash, inventory)
+    } finally {
+      inquiries.delete(name)
+    }
+  }
+
+  async function onAsk(message: Msg): Promise<void> {
+    const host = hostOfSubject(message.subject)
+    const { jobId, attempt } = StartQuestion.parse(message.json())
+    const answer: StartAnswer = { v: WIRE_VERSION, start: await deps.dispatch.startable({ jobId, attempt, host }) }
+    message.respond(JSON.stringify(answer))
+  }
+
+  for (let cursor: string | undefined; ; ) {
+    const page = await hosts.page({ limit: 1_000, cursor })
+    for (const host of page.items) registry.keep(host)
+    if (page.nextCursor === null) break
+    cursor = page.nextCursor
+  }
+
+  const listen = (subject: string, event: string, handle: (message: Msg) => Promise<void>, queue?: string) =>
+    nats.subscribe(subject, {
+      ...(queue ? { queue } : {}),
+      callback(error, message) {
+        const host = hostOfSubject(message.subject)
+        if (error) complain(event, host)(error)
+        else handle(message).catch(complain(event, host))
+      },
+    })
+  const subscriptions = [
+    listen(subjects.allBeats, 'host.beat_failed', onBeat),
+    listen(subjects.allHellos, 'host.hello_failed', onHello, QUEUE),
+    listen(subjects.allAsks, 'host.ask_failed', onAsk, QUEUE),
+  ]
+
+  return {
+    reload,
+    async tick() {
+      const silent = registry.silent()
+      if (silent.length > 0) await turn(silent, 'offline')
+      const sightings = registry.takeSightings()
+      if (sightings.hosts.length > 0) await hosts.seen(sightings)
+      if (!rooted) await ensureRoot()
+    },
+    stop() {
+      for (const subscription of subscriptions) subscription.unsubscribe()
+    },
+  }
+}

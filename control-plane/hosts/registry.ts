@@ -1,0 +1,115 @@
+import { OFFLINE_AFTER_MS, type Beat } from '../../shared/wire/messages.ts'
+import type { FleetView, LivePool } from '../core/fleet-view.ts'
+import type { KeptHost, KeptPool, Sightings } from '../db/stores/host-store.ts'
+
+interface Entry {
+  host: KeptHost
+  lastBeatMs: number
+  /** Changed since the last flush. */
+  heard: boolean
+  /** The free bytes of its pools as the newest beat tells, in the inventory's order. */
+  free: readonly number[]
+  /** As Postgres has it; transitions are written once and told once. */
+  told: 'online' | 'offline'
+}
+
+/**
+ * Who is there, by this replica's own ears: every replica hears every beat. Kept in memory because every request asks;
+ * Postgres learns of transitions at once and of sightings now and then.
+ */
+export interface HostRegistry extends FleetView {
+  /** Takes a host as Postgres has it. */
+  keep(host: KeptHost): void
+  /** @returns `unknown` or `changed` when the host's inventory must be asked for; `back` when it was thought offline. */
+  beat(name: string, beat: Beat): 'known' | 'unknown' | 'changed' | 'back'
+  /** Hosts thought online that have been silent too long. */
+  silent(): readonly string[]
+  told(name: string, state: 'online' | 'offline'): void
+  /** What beats told since the last call. */
+  takeSightings(): Sightings
+  onlineCount(): number
+}
+
+export function createHostRegistry(now: () => number = Date.now): HostRegistry {
+  const hosts = new Map<string, Entry>()
+  const poolOwners = new Map<string, string>()
+
+  function isHeard(entry: Entry | undefined): boolean {
+    return entry !== undefined && now() - entry.lastBeatMs < OFFLINE_AFTER_MS
+  }
+
+  function livePool(entry: Entry, pool: KeptPool, n: number): LivePool {
+    return {
+      id: pool.id,
+      name: pool.name,
+      localName: pool.localName,
+      host: { id: entry.host.id, name: entry.host.name },
+      driver: pool.driver,
+      capabilities: pool.capabilities,
+      freeBytes: entry.free[n] ?? pool.freeBytes,
+      accepts: isHeard(entry) && !entry.host.draining,
+    }
+  }
+
+  return {
+    isOnline: (host) => isHeard(hosts.get(host)),
+    isDraining: (host) => hosts.get(host)?.host.draining ?? false,
+    knows: (host) => hosts.has(host),
+
+    pool(name) {
+      const entry = hosts.get(poolOwners.get(name) ?? '')
+      const n = entry?.host.pools.findIndex((pool) => pool.name === name) ?? -1
+      const pool = entry?.host.pools[n]
+      return entry && pool ? livePool(entry, pool, n) : undefined
+    },
+
+    *pools() {
+      for (const entry of hosts.values()) {
+        for (const [n, pool] of entry.host.pools.entries()) yield livePool(entry, pool, n)
+      }
+    },
+
+    keep(host) {
+      const before = hosts.get(host.name)
+      const lastBeatMs = Math.max(before?.lastBeatMs ?? 0, host.lastSeenAt?.getTime() ?? 0)
+      hosts.set(host.name, { host, lastBeatMs, heard: false, free: before?.free ?? [], told: host.state })
+      for (const pool of host.pools) poolOwners.set(pool.name, host.name)
+    },
+
+    beat(name, beat) {
+      const entry = hosts.get(name)
+      if (entry === undefined) return 'unknown'
+      entry.lastBeatMs = now()
+      entry.heard = true
+      entry.free = beat.free
+      if (entry.host.inventoryHash !== beat.hash) return 'changed'
+      return entry.told === 'offline' ? 'back' : 'known'
+    },
+
+    silent() {
+      return [...hosts.values()].filter((entry) => entry.told === 'online' && !isHeard(entry)).map((entry) => entry.host.name)
+    },
+
+    told(name, state) {
+      const entry = hosts.get(name)
+      if (entry) entry.told = state
+    },
+
+    takeSightings() {
+      const seen: { name: string; atMs: number }[] = []
+      const pools: { id: string; freeBytes: number }[] = []
+      for (const entry of hosts.values()) {
+        if (!entry.heard) continue
+        entry.heard = false
+        seen.push({ name: entry.host.name, atMs: Math.round(entry.lastBeatMs) })
+        for (const [n, pool] of entry.host.pools.entries()) {
+          const freeBytes = entry.free[n]
+          if (freeBytes !== undefined && freeBytes !== pool.freeBytes) pools.push({ id: pool.id, freeBytes })
+        }
+      }
+      return { hosts: seen, pools }
+    },
+
+    onlineCount: () => [...hosts.values()].filter(isHeard).length,
+  }
+}

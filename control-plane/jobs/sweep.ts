@@ -1,0 +1,67 @@
+import type { NatsConnection } from 'nats'
+import { subjects } from '../../shared/wire/subjects.ts'
+import { cancelJob, expireJob } from '../core/job-change.ts'
+import type { FleetView } from '../core/fleet-view.ts'
+import type { ChangeStore, Committed } from '../db/stores/change-store.ts'
+import type { DispatchStore } from '../db/stores/dispatch-store.ts'
+import type { Dispatch } from './dispatch.ts'
+import { WITHDRAWN } from './ends.ts'
+
+/** A running job reports at least every 5 s; after this long its lease is lost. */
+const LEASE_MS = 30_000
+const SWEEP_LIMIT = 500
+/** Who made a job wants to see it in the feed, also when nothing happens to it. */
+const ANNOUNCE_AFTER_MS = 100
+const PING_TIMEOUT_MS = 800
+
+/** What every replica does about once a second or two, whatever else woke it. All of it is claimed: many may run it. */
+export interface Sweep {
+  /** Every second: interactive orders that nobody began, and jobs the feed has not heard of. */
+  quick(): Promise<void>
+  /** Every two seconds: lost leases, unsent and unstarted orders, unconfirmed cancellations. */
+  slow(): Promise<void>
+}
+
+export function createSweep(deps: {
+  readonly changes: ChangeStore
+  readonly dispatch: Dispatch
+  readonly fleet: FleetView
+  readonly store: DispatchStore
+  readonly nats: NatsConnection
+  readonly afterCommit: (committed: Committed) => void
+}): Sweep {
+  const { changes, dispatch, nats, afterCommit } = deps
+
+  /** Whether the agent answers at all: one that is alive but busy keeps its orders. */
+  async function answers(host: string): Promise<boolean> {
+    if (!deps.fleet.isOnline(host)) return false
+    try {
+      await nats.request(subjects.read(host, 'ping'), '', { timeout: PING_TIMEOUT_MS })
+      return true
+    } catch {
+      // No responder, or none in time: both are silence.
+      return false
+    }
+  }
+
+  async function withdraw(): Promise<void> {
+    const overdue = await deps.store.overdueHosts(SWEEP_LIMIT)
+    if (overdue.length === 0) return
+    const asked = await Promise.all(overdue.map(async (host) => ({ host, alive: await answers(host) })))
+    const silent = asked.filter(({ alive }) => !alive).map(({ host }) => host)
+    if (silent.length === 0) return
+    const committed = await changes.changeOverdue({ hosts: silent, limit: SWEEP_LIMIT }, (job) => cancelJob(job, WITHDRAWN, true))
+    afterCommit(committed)
+  }
+
+  return {
+    async quick() {
+      await withdraw()
+      afterCommit(await changes.announce({ olderThanMs: ANNOUNCE_AFTER_MS, limit: SWEEP_LIMIT }))
+    },
+    async slow() {
+      afterCommit(await changes.changeSilent({ silentMs: LEASE_MS, limit: SWEEP_LIMIT }, expireJob))
+      await dispatch.sweep()
+    },
+  }
+}

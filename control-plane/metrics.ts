@@ -1,0 +1,27 @@
+import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+
+/** What Prometheus sees of this replica beside the requests that the HTTP layer counts. */
+export function createMetrics(deps: {
+  readonly registry: { onlineCount(): number }
+  readonly feed: { head(): number }
+}): Registry {
+  const metrics = new Registry()
+  collectDefaultMetrics({ register: metrics })
+  new Gauge({
+    name: 'holdfast_hosts_online',
+    help: 'Hosts heard within the last 15 seconds',
+    registers: [metrics],
+    collect() {
+      this.set(deps.registry.onlineCount())
+    },
+  })
+  new Gauge({
+    name: 'holdfast_feed_head',
+    help: 'Sequence number of the newest event',
+    registers: [metrics],
+    collect() {
+      this.set(deps.feed.head())
+    },
+  })
+  return metrics
+}

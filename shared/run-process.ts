@@ -1,0 +1,28 @@
+import { ConfigError } from './config.ts'
+
+/**
+ * Runs a process from start to signal: starts it, and on SIGTERM or SIGINT disposes of it and exits 0. A configuration that
+ * cannot be used is one message and exit code 2; a start that fails is 1. A second signal ends it at once.
+ */
+export async function runProcess(start: () => Promise<AsyncDisposable>): Promise<void> {
+  const signalled = new Promise<void>((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) {
+      let seen = false
+      process.on(name, () => {
+        if (seen) process.exit(1)
+        seen = true
+        resolve()
+      })
+    }
+  })
+  try {
+    const running = await start()
+    await signalled
+    await running[Symbol.asyncDispose]()
+    process.exit(0)
+  } catch (error) {
+    const isConfig = error instanceof ConfigError
+    console.error(isConfig ? error.message : error)
+    process.exit(isConfig ? 2 : 1)
+  }
+}
