@@ -1,0 +1,89 @@
+import { join } from 'node:path'
+import type { Pool } from './pool.ts'
+import type { LocalSettings } from './settings.ts'
+import type { ProcessSpec } from './supervised-process.ts'
+
+const CONTROL_PLANE_STOP_MS = 4_000
+const AGENT_STOP_MS = 4_000
+
+/** What the control plane and the agents are told in common. */
+export interface FleetEnvironment {
+  readonly settings: LocalSettings
+  /** The checkout that holds `control-plane/` and `agent/`. */
+  readonly root: string
+  readonly logs: string
+  readonly databaseUrl: string
+  readonly natsUrl: string
+  readonly credentialsFile: string
+}
+
+export interface LocalAgent {
+  /** Host name of the agent: `agent-1`. */
+  readonly name: string
+  readonly poolName: string
+  readonly pool: Pool
+  /** Its own directory, below which `journal` and the rest of its state live. */
+  readonly folder: string
+  readonly seedFile: string | undefined
+}
+
+/** Ours, without what npm and the bootstrap added, and without the settings of other processes. */
+function inherited(): NodeJS.ProcessEnv {
+  const names = Object.keys(process.env).filter((name) => !name.startsWith('npm_') && name !== 'DATABASE_URL')
+  return Object.fromEntries(names.map((name) => [name, process.env[name]]))
+}
+
+function nodeProcess(
+  fleet: FleetEnvironment,
+  name: string,
+  entry: string,
+): Omit<ProcessSpec, 'environment' | 'stopTimeoutMs'> {
+  return {
+    name,
+    command: process.execPath,
+    args: [join(fleet.root, entry)],
+    workingDirectory: fleet.root,
+    logPath: join(fleet.logs, `${name}.log`),
+    stopSignal: 'SIGTERM',
+  }
+}
+
+function natsEnvironment(fleet: FleetEnvironment, seedFile: string | undefined): Readonly<Record<string, string>> {
+  return {
+    NATS_URL: fleet.natsUrl,
+    HOLDFAST_LOG_LEVEL: fleet.settings.HOLDFAST_LOG_LEVEL,
+    ...(seedFile === undefined ? {} : { NATS_SEED_FILE: seedFile }),
+  }
+}
+
+export function controlPlaneProcess(fleet: FleetEnvironment, seedFile: string | undefined): ProcessSpec {
+  return {
+    ...nodeProcess(fleet, 'control-plane', 'control-plane/main.ts'),
+    stopTimeoutMs: CONTROL_PLANE_STOP_MS,
+    environment: {
+      ...inherited(),
+      ...natsEnvironment(fleet, seedFile),
+      HOLDFAST_PORT: String(fleet.settings.HOLDFAST_PORT),
+      HOLDFAST_BIND: '127.0.0.1',
+      HOLDFAST_CREDENTIALS_FILE: fleet.credentialsFile,
+      HOLDFAST_TRUSTED_NETWORKS: fleet.settings.HOLDFAST_TRUSTED_NETWORKS,
+      DATABASE_URL: fleet.databaseUrl,
+    },
+  }
+}
+
+export function agentProcess(fleet: FleetEnvironment, agent: LocalAgent): ProcessSpec {
+  const { driver, path } = agent.pool
+  return {
+    ...nodeProcess(fleet, agent.name, 'agent/main.ts'),
+    stopTimeoutMs: AGENT_STOP_MS,
+    environment: {
+      ...inherited(),
+      ...natsEnvironment(fleet, agent.seedFile),
+      HOLDFAST_AGENT_NAME: agent.name,
+      HOLDFAST_AGENT_STATE: join(agent.folder, 'state'),
+      HOLDFAST_AGENT_POOLS: JSON.stringify([{ name: agent.poolName, path, driver }]),
+      HOLDFAST_AGENT_RESTORE_PATHS: fleet.settings.HOLDFAST_AGENT_RESTORE_PATHS,
+    },
+  }
+}

@@ -1,0 +1,30 @@
+import { resolve } from 'node:path'
+import { z } from 'zod'
+
+const MAX_LOCAL_AGENTS = 16
+
+const urlOf = (protocols: RegExp, example: string) =>
+  z.string().refine((url) => URL.canParse(url) && protocols.test(new URL(url).protocol), `must look like ${example}`)
+
+/** What `npm start` reads from its environment. */
+export const LocalSettings = z.object({
+  /** The control plane's HTTP port on 127.0.0.1. */
+  HOLDFAST_PORT: z.coerce.number().int().min(1).max(65_535).default(8080),
+  HOLDFAST_STATE: z
+    .string()
+    .default('.holdfast')
+    .transform((path) => resolve(path)),
+  /** How many agents, each with a pool of its own. */
+  HOLDFAST_AGENTS: z.coerce.number().int().min(1).max(MAX_LOCAL_AGENTS).default(1),
+  /** Handed to the control plane, which checks it: `127.0.0.0/8=admin`. */
+  HOLDFAST_TRUSTED_NETWORKS: z.string().default(''),
+  /** Handed to the agents: below which host paths a restore may write. */
+  HOLDFAST_AGENT_RESTORE_PATHS: z.string().default('/tmp/'),
+  HOLDFAST_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
+  /** An existing PostgreSQL database instead of a private server. */
+  DATABASE_URL: urlOf(/^postgres(ql)?:$/, 'postgres://user:password@host:5432/database').optional(),
+  /** An existing JetStream server instead of a private one, and the nkey seed to use there, if any. */
+  NATS_URL: urlOf(/^(nats|tls):$/, 'nats://host:4222').optional(),
+  NATS_SEED_FILE: z.string().optional(),
+})
+export type LocalSettings = Readonly<z.infer<typeof LocalSettings>>

@@ -1,0 +1,69 @@
+import { findPostgresFolders, findTool } from './tools.ts'
+
+/** What somebody wants to do on this machine. */
+export type Purpose = 'start' | 'test' | 'check'
+
+export interface SystemPackage {
+  /** Debian's name; other systems' names are mostly the same. */
+  readonly name: string
+  /** Programs that show it is there. */
+  readonly programs: readonly string[]
+  readonly purposes: readonly Purpose[]
+  /** Useful to root alone: mounts and file systems. */
+  readonly rootOnly: boolean
+  /** What goes without when it is missing; undefined when nothing works without. */
+  readonly without?: string
+}
+
+/** Every system package that Holdfast uses, in this one place. */
+export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
+  { name: 'postgresql', programs: [], purposes: ['start', 'test', 'check'], rootOnly: false },
+  { name: 'nats-server', programs: ['nats-server'], purposes: ['start', 'test'], rootOnly: false },
+  { name: 'zstd', programs: ['zstd'], purposes: ['start', 'test'], rootOnly: false },
+  {
+    name: 'util-linux',
+    programs: ['setpriv'],
+    purposes: ['start', 'test'],
+    rootOnly: false,
+    without: 'children that end with their parent',
+  },
+  {
+    name: 'mount',
+    programs: ['mount', 'umount', 'losetup'],
+    purposes: ['start', 'test'],
+    rootOnly: true,
+    without: 'btrfs pools on loop images',
+  },
+  {
+    name: 'btrfs-progs',
+    programs: ['mkfs.btrfs', 'btrfs'],
+    purposes: ['start', 'test'],
+    rootOnly: true,
+    without: 'btrfs pools',
+  },
+  { name: 'xfsprogs', programs: ['mkfs.xfs'], purposes: ['test'], rootOnly: true, without: 'reflink pools on XFS' },
+  {
+    name: 'kmod',
+    programs: ['modprobe'],
+    purposes: ['test'],
+    rootOnly: true,
+    without: 'file systems built as modules',
+  },
+]
+
+function isPresent({ name, programs }: SystemPackage): boolean {
+  if (name === 'postgresql') return findPostgresFolders().length > 0
+  return programs.every((program) => findTool(program) !== undefined)
+}
+
+/** The packages that `purpose` wants and this machine lacks. @param except names that are not needed this time. */
+export function missingPackages(purpose: Purpose, except: readonly string[] = []): readonly SystemPackage[] {
+  const root = process.getuid?.() === 0
+  return SYSTEM_PACKAGES.filter(
+    (entry) =>
+      entry.purposes.includes(purpose) &&
+      !except.includes(entry.name) &&
+      (root || !entry.rootOnly) &&
+      !isPresent(entry),
+  )
+}
