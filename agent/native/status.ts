@@ -1,0 +1,100 @@
+import { constants } from 'node:fs'
+import { type CString, cString, libc } from './libc.ts'
+import { checked, lastErrorCode } from './system-error.ts'
+
+const AT_EMPTY_PATH = 0x1000
+const AT_SYMLINK_NOFOLLOW = 0x100
+/** STATX_BASIC_STATS | STATX_BTIME */
+const MASK = 0x0fff
+const STATX_BTIME = 0x800
+const STATX_BYTES = 256
+const EMPTY_PATH = cString('')
+const HIGH = 2 ** 32
+
+export type FileKind = 'file' | 'directory' | 'symlink' | 'fifo' | 'character' | 'block' | 'socket'
+
+const KINDS: Readonly<Record<number, FileKind>> = {
+  [constants.S_IFREG]: 'file',
+  [constants.S_IFDIR]: 'directory',
+  [constants.S_IFLNK]: 'symlink',
+  [constants.S_IFIFO]: 'fifo',
+  [constants.S_IFCHR]: 'character',
+  [constants.S_IFBLK]: 'block',
+  [constants.S_IFSOCK]: 'socket',
+}
+
+/**
+ * `struct statx` (linux/stat.h; the same on every architecture), filled again and again by whoever owns it, because a walk
+ * over a million files should allocate none.
+ */
+export class Status {
+  readonly #bytes = Buffer.alloc(STATX_BYTES)
+
+  /** @throws SystemError */
+  readDescriptor(fd: number): this {
+    checked('statx', libc().statx(fd, EMPTY_PATH, AT_EMPTY_PATH, MASK, this.#bytes))
+    return this
+  }
+
+  /** Of the name itself, never of what a link points to. @returns undefined when it is absent */
+  readName(directoryFd: number, name: CString): this | undefined {
+    const result = libc().statx(directoryFd, name, AT_SYMLINK_NOFOLLOW, MASK, this.#bytes)
+    if (result < 0 && lastErrorCode() === 'ENOENT') return undefined
+    checked('statx', result)
+    return this
+  }
+
+  get kind(): FileKind | undefined {
+    return KINDS[this.mode & constants.S_IFMT]
+  }
+  /** Kind and permission bits, as in `st_mode`. */
+  get mode(): number {
+    return this.#bytes.readUInt16LE(28)
+  }
+  get permissions(): number {
+    return this.mode & 0o7777
+  }
+  get links(): number {
+    return this.#bytes.readUInt32LE(16)
+  }
+  get uid(): number {
+    return this.#bytes.readUInt32LE(20)
+  }
+  get gid(): number {
+    return this.#bytes.readUInt32LE(24)
+  }
+  get inode(): number {
+    return this.#unsigned(32)
+  }
+  get sizeBytes(): number {
+    return this.#unsigned(40)
+  }
+  get allocatedBytes(): number {
+    return this.#unsigned(48) * 512
+  }
+  /** `major:minor`. On btrfs it differs by subvolume, and from one mount to the next. */
+  get device(): string {
+    return `${this.#bytes.readUInt32LE(136)}:${this.#bytes.readUInt32LE(140)}`
+  }
+  /** The device a special file stands for, as `dev_t`: the huge encoding of glibc's makedev. */
+  get specialDevice(): number {
+    const major = this.#bytes.readUInt32LE(128)
+    const minor = this.#bytes.readUInt32LE(132)
+    return (major >>> 12) * 2 ** 44 + (minor >>> 8) * 2 ** 20 + (major & 0xfff) * 2 ** 8 + (minor & 0xff)
+  }
+  /** Birth, `seconds.nanoseconds`; empty where the file system does not keep it. */
+  get born(): string {
+    if ((this.#bytes.readUInt32LE(0) & STATX_BTIME) === 0) return ''
+    return `${this.#bytes.readBigInt64LE(80)}.${this.#bytes.readUInt32LE(88)}`
+  }
+
+  /** Writes atime and mtime as futimens takes them: a statx timestamp is a little-endian timespec whose padding is zero. */
+  copyTimes(times: Buffer): void {
+    this.#bytes.copy(times, 0, 64, 80)
+    this.#bytes.copy(times, 16, 112, 128)
+  }
+
+  #unsigned(offset: number): number {
+    return this.#bytes.readUInt32LE(offset + 4) * HIGH + this.#bytes.readUInt32LE(offset)
+  }
+}

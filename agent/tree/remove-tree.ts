@@ -1,0 +1,80 @@
+import { constants } from 'node:fs'
+import { FleetError } from '../../shared/errors.ts'
+import { DirectoryReader } from '../native/directory-entries.ts'
+import { libc } from '../native/libc.ts'
+import { close, howBeneath, removeDirectory, removeFile, tryOpenBeneath } from '../native/paths.ts'
+import { checked, lastErrorCode } from '../native/system-error.ts'
+import type { Counters } from './counters.ts'
+
+const MAX_DEPTH = 4_096
+/** How often a directory that fills up again is emptied before that counts as somebody's use of it. */
+const MAX_ROUNDS = 100
+const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY)
+const SEEK_SET = 0
+
+interface Level {
+  readonly name: Buffer
+  readonly fd: number
+  readonly subdirectories: Buffer[]
+  rounds: number
+}
+
+/**
+ * Removes whatever stands at `name`, by descriptors alone: no link is followed and no mount point entered. Absence is fine.
+ * Synchronous: for a worker thread, or for what is known to be small.
+ * @param name NUL-terminated
+ * @throws SystemError; cancelled; conflict (a mount point inside); busy (somebody keeps filling it)
+ */
+export function removeTree(parentFd: number, name: Buffer, counters: Counters): void {
+  const levels: Level[] = []
+  const reader = new DirectoryReader()
+  try {
+    descend(levels, parentFd, name)
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+      counters.throwIfStopped()
+      const subdirectory = level.subdirectories.pop()
+      if (subdirectory !== undefined) descend(levels, level.fd, subdirectory)
+      else if (!empty(level, reader, counters)) leave(levels, parentFd)
+    }
+  } finally {
+    for (const level of levels) close(level.fd)
+  }
+}
+
+/** Removes a file at once; a directory becomes the topmost level. */
+function descend(levels: Level[], parentFd: number, name: Buffer): void {
+  const fd = tryOpenBeneath(parentFd, name, READ_DIRECTORY)
+  if (fd >= 0) {
+    levels.push({ name, fd, subdirectories: [], rounds: 0 })
+    if (levels.length > MAX_DEPTH) throw new FleetError('too_large', `the tree is deeper than ${MAX_DEPTH} levels`)
+    return
+  }
+  const code = lastErrorCode()
+  if (code === 'ENOENT') return
+  if (code === 'EXDEV') throw new FleetError('conflict', 'a mount point stands inside the directory to be removed')
+  if (code !== 'ENOTDIR' && code !== 'ELOOP') checked('openat2', fd)
+  removeFile(parentFd, name)
+}
+
+/** Removes the level's files and notes its directories. @returns whether it held anything */
+function empty(level: Level, reader: DirectoryReader, counters: Counters): boolean {
+  level.rounds += 1
+  if (level.rounds > MAX_ROUNDS) throw new FleetError('busy', 'the directory is being filled while it is removed')
+  const { unlinkat, lseek } = libc()
+  checked('lseek', lseek(level.fd, 0, SEEK_SET))
+  let found = false
+  reader.forEach(level.fd, (entry) => {
+    counters.throwIfStopped()
+    found = true
+    if (entry.type === 'directory' || unlinkat(level.fd, entry.name, 0) < 0) level.subdirectories.push(entry.copyName())
+    else counters.addFiles(1)
+  })
+  return found
+}
+
+function leave(levels: Level[], rootParentFd: number): void {
+  const level = levels.pop()
+  if (level === undefined) return
+  close(level.fd)
+  removeDirectory(levels.at(-1)?.fd ?? rootParentFd, level.name)
+}

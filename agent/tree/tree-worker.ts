@@ -1,0 +1,31 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { FleetError } from '../../shared/errors.ts'
+import { asFleetError } from '../native/system-error.ts'
+import { cloneTree } from './clone-tree.ts'
+import { Counters } from './counters.ts'
+import { copyContent } from './file-content.ts'
+import { removeTree } from './remove-tree.ts'
+import type { TreeTask, TreeTaskOutcome } from './tree-task.ts'
+
+/** The thread that walks one tree, then ends. Descriptors belong to the process, so they arrive as numbers. */
+function perform(task: TreeTask, counters: Counters): boolean {
+  if (task.kind === 'clone') return cloneTree({ ...task, name: Buffer.from(task.name) }, counters).cow
+  if (task.kind === 'copy') copyContent(task, counters)
+  else removeTree(task.parentFd, Buffer.from(task.name), counters)
+  return false
+}
+
+function outcomeOf(task: TreeTask, counters: Counters): TreeTaskOutcome {
+  try {
+    return { type: 'done', cow: perform(task, counters) }
+  } catch (thrown) {
+    const error = asFleetError(thrown, task.subject)
+    if (!(error instanceof FleetError)) throw error
+    const { code, message, detail } = error
+    return { type: 'failed', code, message, detail }
+  }
+}
+
+// The owner is this file's only starter (tree-task.ts), so what it sends is of its type.
+const { task, memory } = workerData as { readonly task: TreeTask; readonly memory: SharedArrayBuffer }
+parentPort?.postMessage(outcomeOf(task, new Counters(memory)))
