@@ -12,7 +12,7 @@ const DESTINATION_CODES: ReadonlySet<ErrorCode> = new Set(['refused', 'no_space'
 
 function codeFor(kind: 'dataset' | 'host') {
   return ({ code, field }: FleetError): MutationCode => {
-    const atDestination = field === 'destination' || (field === undefined && DESTINATION_CODES.has(code))
+    const atDestination = field?.startsWith('destination') || (field === undefined && DESTINATION_CODES.has(code))
     return kind === 'host' && atDestination ? 'WRITE_DESTINATION_FAILED' : 'INSTANT_RESTORE_FAILED'
   }
 }

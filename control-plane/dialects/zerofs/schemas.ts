@@ -75,7 +75,7 @@ const PATH_MAX_LENGTH = 4096
 const AbsolutePath = z
   .string()
   .max(PATH_MAX_LENGTH, `must be at most ${PATH_MAX_LENGTH} characters`)
-  .startsWith('/', "must begin with '/'")
+  .regex(/^\//, "must begin with '/'")
   .refine((path) => !path.includes('\0'), 'must not hold a null character')
 
 export const RestoreBody = z.object({

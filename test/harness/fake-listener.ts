@@ -1,0 +1,73 @@
+import type { ExecutionContext } from 'ava'
+import { pino } from 'pino'
+import { Registry } from 'prom-client'
+import { type Caller, DEFAULT_GROUP_ID, ROLES, type Role } from '../../control-plane/core/caller.ts'
+import { createDialects } from '../../control-plane/dialects.ts'
+import type { TrustedNetwork } from '../../control-plane/http/networks.ts'
+import type { Dialect } from '../../control-plane/http/route.ts'
+import { createHttp } from '../../control-plane/http/server.ts'
+import { createFakeCore } from './fake-core.ts'
+
+export const READY = { postgres: true, nats: true, ingest: true }
+
+interface ListenerOptions {
+  readonly trustedNetworks?: readonly TrustedNetwork[]
+  readonly allowedHosts?: readonly string[]
+  readonly proxies?: readonly string[]
+  readonly extraDialect?: Dialect
+}
+
+/** Tokens of the fake listener: `viewer-token`, `operator-token`, `admin-token`. */
+const CALLERS: ReadonlyMap<string, Caller> = new Map(
+  ROLES.map((role) => [`${role}-token`, { subject: `test-${role}`, role, groupId: DEFAULT_GROUP_ID, via: 'token' }]),
+)
+
+/** What a test reads of an answer. */
+export interface Reply {
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+  // biome-ignore lint/suspicious/noExplicitAny: tests assert on the shape of whatever came back
+  readonly json: any
+}
+
+/** Every dialect on a real port over the fake core; `ask` sends one request, as admin unless told otherwise. */
+export async function startListener(t: ExecutionContext, options: ListenerOptions = {}) {
+  const { core, fake } = createFakeCore()
+  const metrics = new Registry()
+  const readiness = { ...READY }
+  const lines: Record<string, unknown>[] = []
+  const logger = pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  const dialects = createDialects({ readiness: async () => readiness, metrics })
+  const http = await createHttp({
+    core,
+    tokens: { find: async (secret) => CALLERS.get(secret) },
+    dialects: options.extraDialect ? [options.extraDialect, ...dialects] : dialects,
+    trustedNetworks: options.trustedNetworks ?? [],
+    allowedHosts: options.allowedHosts ?? [],
+    proxies: options.proxies ?? [],
+    metrics,
+    logger,
+  })
+  const { port } = await http.listen({ port: 0, bind: '127.0.0.1' })
+  t.teardown(() => http.close(100))
+  const url = `http://127.0.0.1:${port}`
+
+  async function ask(method: string, path: string, init: AskInit = {}): Promise<Reply> {
+    const role = init.as === undefined ? 'admin' : init.as
+    const headers = { ...(role === null ? {} : { authorization: `Bearer ${role}-token` }), ...init.headers }
+    const body = init.body === undefined || typeof init.body === 'string' ? init.body : JSON.stringify(init.body)
+    const response = await fetch(`${url}${path}`, { method, headers, ...(body === undefined ? {} : { body }) })
+    const text = await response.text()
+    const isJson = response.headers.get('content-type')?.startsWith('application/json') && text !== ''
+    return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined }
+  }
+
+  return { url, port, ask, fake, core, http, readiness, dialects, lines }
+}
+
+interface AskInit {
+  readonly as?: Role | null
+  readonly headers?: Record<string, string>
+  readonly body?: unknown
+}

@@ -1,0 +1,75 @@
+import { randomBytes } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { compare, Exchange, type Step, substitute, type Variables, valueAt } from './exchange.ts'
+
+export interface ReplayTarget {
+  readonly baseUrl: string
+  readonly token?: string
+  /** What exchanges may name beside `${run}`. */
+  readonly variables?: Variables
+  readonly signal?: AbortSignal
+}
+
+/** One thing that was not as documented. */
+export interface Difference {
+  readonly exchange: string
+  readonly step: string
+  readonly difference: string
+}
+
+/** A dialect's documented exchanges, by file name. @throws ZodError for a file that is not one. */
+export async function readExchanges(folder: string): Promise<readonly Exchange[]> {
+  const files = (await readdir(folder)).filter((file) => file.endsWith('.json')).toSorted()
+  return Promise.all(files.map(async (file) => Exchange.parse(JSON.parse(await readFile(join(folder, file), 'utf8')))))
+}
+
+async function send(step: Step, target: ReplayTarget, variables: Variables) {
+  const { method, path, headers, body } = step.request
+  const filled = substitute(body, variables)
+  const response = await fetch(new URL(String(substitute(path, variables)), target.baseUrl), {
+    method,
+    // What `curl -d` claims; the documents' own examples do both.
+    headers: {
+      ...(body === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
+      ...(target.token === undefined ? {} : { authorization: `Bearer ${target.token}` }),
+      // as: substitution keeps the shape of a record of strings
+      ...(substitute(headers ?? {}, variables) as Record<string, string>),
+    },
+    ...(filled === undefined ? {} : { body: typeof filled === 'string' ? filled : JSON.stringify(filled) }),
+    ...(target.signal ? { signal: target.signal } : {}),
+  })
+  const text = await response.text()
+  return { status: response.status, headers: Object.fromEntries(response.headers), body: parseBody(text) }
+}
+
+/** JSON where it is, the text itself where it is not, undefined for nothing. */
+function parseBody(text: string): unknown {
+  if (text === '') return undefined
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+/** Runs exchanges one after the other, each with its own variables. @returns every difference, in order. */
+export async function replay(exchanges: readonly Exchange[], target: ReplayTarget): Promise<readonly Difference[]> {
+  const differences: Difference[] = []
+  for (const exchange of exchanges) {
+    let variables: Variables = { ...target.variables, run: randomBytes(4).toString('hex') }
+    for (const step of exchange.steps) {
+      const actual = await send(step, target, variables)
+      const { status, headers, body } = step.expect
+      const found = [
+        ...compare(status, actual.status, 'status'),
+        ...compare(substitute(headers ?? {}, variables), actual.headers, 'headers'),
+        ...('body' in step.expect ? compare(substitute(body, variables), actual.body) : []),
+      ]
+      differences.push(...found.map((difference) => ({ exchange: exchange.title, step: step.name, difference })))
+      const captured = Object.entries(step.capture ?? {}).map(([name, path]) => [name, valueAt(actual.body, path)])
+      variables = { ...variables, ...Object.fromEntries(captured) }
+    }
+  }
+  return differences
+}
