@@ -3,8 +3,8 @@ import type { Pool } from './pool.ts'
 import type { LocalSettings } from './settings.ts'
 import type { ProcessSpec } from './supervised-process.ts'
 
-const CONTROL_PLANE_STOP_MS = 4_000
-const AGENT_STOP_MS = 4_000
+/** With those of nats-server, Postgres and the unmounts it stays below 10 s. */
+const STOP_TIMEOUT_MS = 5_000
 
 /** What the control plane and the agents are told in common. */
 export interface FleetEnvironment {
@@ -33,11 +33,7 @@ function inherited(): NodeJS.ProcessEnv {
   return Object.fromEntries(names.map((name) => [name, process.env[name]]))
 }
 
-function nodeProcess(
-  fleet: FleetEnvironment,
-  name: string,
-  entry: string,
-): Omit<ProcessSpec, 'environment' | 'stopTimeoutMs'> {
+function nodeProcess(fleet: FleetEnvironment, name: string, entry: string): Omit<ProcessSpec, 'environment'> {
   return {
     name,
     command: process.execPath,
@@ -45,6 +41,7 @@ function nodeProcess(
     workingDirectory: fleet.root,
     logPath: join(fleet.logs, `${name}.log`),
     stopSignal: 'SIGTERM',
+    stopTimeoutMs: STOP_TIMEOUT_MS,
   }
 }
 
@@ -59,7 +56,6 @@ function natsEnvironment(fleet: FleetEnvironment, seedFile: string | undefined):
 export function controlPlaneProcess(fleet: FleetEnvironment, seedFile: string | undefined): ProcessSpec {
   return {
     ...nodeProcess(fleet, 'control-plane', 'control-plane/main.ts'),
-    stopTimeoutMs: CONTROL_PLANE_STOP_MS,
     environment: {
       ...inherited(),
       ...natsEnvironment(fleet, seedFile),
@@ -76,7 +72,6 @@ export function agentProcess(fleet: FleetEnvironment, agent: LocalAgent): Proces
   const { driver, path } = agent.pool
   return {
     ...nodeProcess(fleet, agent.name, 'agent/main.ts'),
-    stopTimeoutMs: AGENT_STOP_MS,
     environment: {
       ...inherited(),
       ...natsEnvironment(fleet, agent.seedFile),

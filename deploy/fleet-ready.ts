@@ -6,7 +6,7 @@ const REQUEST_TIMEOUT_MS = 3_000
 const POLL_MS = 100
 
 /** The parts of the fleet's own API that readiness turns on. */
-const Hosts = z.object({ hosts: z.array(z.object({ name: z.string(), state: z.string() })) })
+const Hosts = z.object({ items: z.array(z.object({ name: z.string(), state: z.string() })) })
 const Datasets = z.object({ datasets: z.array(z.object({ name: z.string() })) })
 const FIRST_DATASET = 'root'
 
@@ -14,7 +14,7 @@ const FIRST_DATASET = 'root'
 export async function missingParts(credentials: Credentials, agents: readonly string[]): Promise<readonly string[]> {
   const ready = await get(credentials, '/readyz')
   if (ready === undefined) return ['the control plane is not ready']
-  const hosts = Hosts.safeParse(await get(credentials, '/api/v1/hosts')).data?.hosts
+  const hosts = Hosts.safeParse(await get(credentials, '/api/v1/hosts')).data?.items
   if (!hosts) return ['the control plane does not list its hosts']
   const online = new Set(hosts.filter(({ state }) => state === 'online').map(({ name }) => name))
   const offline = agents.filter((agent) => !online.has(agent))

@@ -3,7 +3,7 @@ import { PRIVATE_FILE_MODE } from './atomic-file.ts'
 
 export const LOG_MAX_BYTES = 16 * 1024 * 1024
 const TAIL_BYTES = 8 * 1024
-const TAIL_LINES = 15
+const TAIL_LINES = 25
 
 /**
  * The file a child process writes its output to by itself. Past `LOG_MAX_BYTES` its content moves to `<path>.1` and it

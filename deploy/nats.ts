@@ -10,7 +10,7 @@ import { keptPort } from './ports.ts'
 import { StartError } from './start-error.ts'
 import type { ProcessSpec } from './supervised-process.ts'
 
-const STOP_TIMEOUT_MS = 1_500
+const STOP_TIMEOUT_MS = 1_000
 const READY_TIMEOUT_MS = 15_000
 const READY_POLL_MS = 25
 
@@ -35,7 +35,7 @@ export function ensureNatsUser(folder: string, name: string): NatsUser {
   const seedFile = join(folder, `${name}.seed`)
   if (!existsSync(seedFile)) {
     const seed = Buffer.from(nkeys.createUser().getSeed()).toString('ascii')
-    writeFileAtomically(seedFile, `${seed}\n`)
+    writeFileAtomically(seedFile, seed)
   }
   const seed = Buffer.from(readFileSync(seedFile, 'ascii').trim(), 'ascii')
   return { seedFile, publicKey: nkeys.fromSeed(seed).getPublicKey() }

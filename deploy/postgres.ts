@@ -29,7 +29,7 @@ import { findPostgresFolders } from './tools.ts'
 const SUPERUSER = 'postgres'
 const ROLE = 'holdfast'
 const DATABASE = 'holdfast'
-const STOP_TIMEOUT_MS = 2_500
+const STOP_TIMEOUT_MS = 1_500
 const INITDB_TIMEOUT_MS = 60_000
 /** Recovery after a crash replays at most `max_wal_size`. */
 const READY_TIMEOUT_MS = 60_000

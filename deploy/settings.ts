@@ -20,7 +20,7 @@ export const LocalSettings = z.object({
   HOLDFAST_TRUSTED_NETWORKS: z.string().default(''),
   /** Handed to the agents: below which host paths a restore may write. */
   HOLDFAST_AGENT_RESTORE_PATHS: z.string().default('/tmp/'),
-  HOLDFAST_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
+  HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   /** An existing PostgreSQL database instead of a private server. */
   DATABASE_URL: urlOf(/^postgres(ql)?:$/, 'postgres://user:password@host:5432/database').optional(),
   /** An existing JetStream server instead of a private one, and the nkey seed to use there, if any. */

@@ -1,35 +1,43 @@
 import { stripVTControlCharacters } from 'node:util'
 
-/** ava's closing lines (`lib/reporters/default.js`, `writeWithCounts`); the last of a kind counts. */
+/** ava's closing lines (8.0.1, `lib/reporters/default.js`, `endRun`); the last of a kind counts. */
 const COUNTS = {
-  passed: /^\s*(\d+) passed\b/,
+  passed: /^\s*(\d+) tests? passed\b/,
   failedTests: /^\s*(\d+) tests? failed\b/,
   failedHooks: /^\s*(\d+) hooks? failed\b/,
-  skipped: /^\s*(\d+) skipped$/,
+  pendingTests: /^\s*(\d+) tests? remained pending\b/,
+  rejections: /^\s*(\d+) unhandled rejections?$/,
+  exceptions: /^\s*(\d+) uncaught exceptions?$/,
+  skipped: /^\s*(\d+) tests? skipped$/,
 } as const
+type CountName = keyof typeof COUNTS
 
-/** What fails a run without being a test: a file that does not load or exits, an exception outside tests, a time-out. */
-const OTHER_FAILURE =
-  /^\s*(?:✘|×) (?:No tests found in|Exiting due to|Internal error|Error in shared worker|Timed out|.* exited (?:due to|with))|^\s*(?:Uncaught exception|Unhandled rejection) in /
+const FAILURES: readonly CountName[] = ['failedTests', 'failedHooks', 'pendingTests', 'rejections', 'exceptions']
+
+/** A file that does not load, has no test or ends by itself: no closing line counts it. */
+const FILE_FAILURE =
+  /^\s*(?:✘|×) (?:No tests found in|Exiting due to process\.exit|Internal error|.* exited (?:due to|with) )/
 
 /** Reads ava's output line by line and sums it up. */
 export function createTestTally() {
-  const counts: Record<keyof typeof COUNTS, number> = { passed: 0, failedTests: 0, failedHooks: 0, skipped: 0 }
-  let others = 0
+  const counts = new Map<CountName, number>()
+  let brokenFiles = 0
+  const count = (name: CountName) => counts.get(name) ?? 0
   return {
     read(coloured: string): void {
       const line = stripVTControlCharacters(coloured)
-      if (OTHER_FAILURE.test(line)) others++
+      if (FILE_FAILURE.test(line)) brokenFiles++
       for (const [name, pattern] of Object.entries(COUNTS)) {
         const found = pattern.exec(line)?.[1]
         // Object.entries widens its keys; they are those of COUNTS.
-        if (found) counts[name as keyof typeof COUNTS] = Number(found)
+        if (found) counts.set(name as CountName, Number(found))
       }
     },
     /** @param exitCode ava's: a run that failed never says `0 failed`. */
     summary(exitCode: number): string {
-      const failed = Math.max(counts.failedTests + counts.failedHooks + others, exitCode === 0 ? 0 : 1)
-      return `${counts.passed} passed, ${failed} failed, ${counts.skipped} skipped`
+      const failures = FAILURES.reduce((sum, name) => sum + count(name), brokenFiles)
+      const failed = Math.max(failures, exitCode === 0 ? 0 : 1)
+      return `${count('passed')} passed, ${failed} failed, ${count('skipped')} skipped`
     },
   }
 }
