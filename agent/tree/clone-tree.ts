@@ -90,8 +90,8 @@ class TreeCloner {
 
   #enterNamed(level: Level, name: Buffer): void {
     const sourceFd = this.#open(level.sourceFd, name, READ_DIRECTORY)
-    if (sourceFd === 'changed') return this.#cloneEntry(level, { name, type: 'unknown', copyName: () => name })
-    if (sourceFd === 'gone') return
+    if (sourceFd === 'changed') this.#cloneEntry(level, { name, type: 'unknown', copyName: () => name })
+    if (typeof sourceFd !== 'number') return
     this.#enter(sourceFd, level.targetFd, name)
     this.#cloneEntries()
   }

@@ -1,0 +1,96 @@
+import { constants, fsync, readdir } from 'node:fs'
+import { promisify } from 'node:util'
+import { FleetError } from '../../../shared/errors.ts'
+import { createSnapshot, createSubvolume, destroySubvolume, SUBVOLUME_ROOT_INODE } from '../../native/btrfs.ts'
+import { cString, libc } from '../../native/libc.ts'
+import { close, openBeneath } from '../../native/paths.ts'
+import { Status } from '../../native/status.ts'
+import { checked, errorCodeOf } from '../../native/system-error.ts'
+import { runTreeTask } from '../../tree/tree-task.ts'
+import type { DatasetInfo, Driver, ImageInfo } from '../driver.ts'
+import { DATASET_MODE, datasetNotFound, isStagedName, type PoolLayout, throwIfCancelled } from '../pool-layout.ts'
+
+const flush = promisify(fsync)
+const listNames = promisify(readdir)
+const unwatched = { signal: new AbortController().signal, progress: () => undefined }
+
+/**
+ * Datasets are subvolumes, made straight under their final names: each of create, snapshot and destroy is one ioctl, so there
+ * is nothing to stage. A snapshot pays for the source's dirty data, which it writes out first.
+ */
+export function createBtrfsDriver(layout: PoolLayout): Driver {
+  async function madeOnce(datasetsFd: number, dataset: string, make: () => Promise<void>): Promise<DatasetInfo> {
+    const existing = layout.find(datasetsFd, dataset)
+    if (existing) return existing
+    await make().catch((error) => {
+      if (errorCodeOf(error) !== 'EEXIST') throw error // a concurrent call made it
+    })
+    const made = layout.find(datasetsFd, dataset)
+    if (!made) throw new FleetError('internal', `dataset ${dataset} vanished after it was made`)
+    return made
+  }
+
+  return {
+    name: 'btrfs',
+    capabilities: { cow: true, atomic: true, enforcesReadonly: true },
+
+    create(dataset, { signal }) {
+      throwIfCancelled(signal)
+      return layout.within(async (datasetsFd) => {
+        const made = await madeOnce(datasetsFd, dataset, () => createSubvolume(datasetsFd, dataset))
+        checked('fchmodat', libc().fchmodat(datasetsFd, cString(dataset), DATASET_MODE, 0))
+        return made
+      })
+    },
+
+    snapshot({ source, target, readonly }, { signal }): Promise<ImageInfo> {
+      throwIfCancelled(signal)
+      return layout.within(async (datasetsFd) => {
+        const made = await madeOnce(datasetsFd, target, async () => {
+          if (!layout.find(datasetsFd, source)) throw datasetNotFound(source)
+          const sourceFd = openBeneath(datasetsFd, source, constants.O_RDONLY | constants.O_DIRECTORY)
+          try {
+            await createSnapshot({ directoryFd: datasetsFd, name: target, sourceFd, readonly })
+          } finally {
+            close(sourceFd)
+          }
+        })
+        return { ...made, atomic: true, cow: true }
+      })
+    },
+
+    destroy(dataset, { signal }) {
+      throwIfCancelled(signal)
+      return layout.within((datasetsFd) => destroy(datasetsFd, dataset))
+    },
+
+    find: (dataset) => layout.within(async (datasetsFd) => layout.find(datasetsFd, dataset)),
+    usage: () => layout.usage(),
+
+    sweep() {
+      return layout.within(async (datasetsFd) => {
+        const names = await listNames(layout.datasetsPath)
+        for (const name of names.filter(isStagedName)) await destroy(datasetsFd, name)
+      })
+    },
+  }
+}
+
+async function destroy(datasetsFd: number, name: string): Promise<void> {
+  const status = new Status().readName(datasetsFd, cString(name))
+  if (status === undefined) return
+  if (status.inode !== SUBVOLUME_ROOT_INODE) {
+    const task = { subject: 'delete', kind: 'remove', parentFd: datasetsFd, name: cString(name) } as const
+    await runTreeTask(task, unwatched)
+  } else {
+    await destroySubvolume(datasetsFd, name).catch((error) => {
+      const code = errorCodeOf(error)
+      if (code === 'ENOTEMPTY') {
+        throw new FleetError('conflict', 'the dataset holds nested subvolumes; delete those first', { cause: error })
+      }
+      if (code !== 'ENOENT') throw error
+    })
+  }
+  // SNAP_DESTROY waits for no transaction: without this the dataset could be back after a power cut.
+  await flush(datasetsFd)
+}
