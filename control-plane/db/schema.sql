@@ -1,0 +1,270 @@
+CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public;
+
+CREATE TABLE public.access_token (
+    id uuid NOT NULL,
+    group_id uuid NOT NULL,
+    name text NOT NULL,
+    hash bytea NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone,
+    CONSTRAINT access_token_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT access_token_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'admin'::text])))
+);
+
+CREATE SEQUENCE public.dataset_ordinal
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE public.dataset (
+    id uuid NOT NULL,
+    ordinal bigint DEFAULT nextval('public.dataset_ordinal'::regclass) NOT NULL,
+    group_id uuid NOT NULL,
+    pool_id uuid NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    is_snapshot boolean NOT NULL,
+    readonly boolean NOT NULL,
+    origin_id uuid,
+    origin_ordinal bigint,
+    state text NOT NULL,
+    root_inode bigint DEFAULT 0 NOT NULL,
+    mountpoint text DEFAULT ''::text NOT NULL,
+    consistency text DEFAULT 'crash'::text NOT NULL,
+    tags jsonb DEFAULT '{}'::jsonb NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT dataset_check CHECK (((NOT is_snapshot) OR (origin_id IS NOT NULL))),
+    CONSTRAINT dataset_consistency_check CHECK ((consistency = ANY (ARRAY['crash'::text, 'fuzzy'::text]))),
+    CONSTRAINT dataset_kind_check CHECK ((kind = ANY (ARRAY['filesystem'::text, 'volume'::text]))),
+    CONSTRAINT dataset_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'available'::text, 'deleting'::text])))
+);
+
+CREATE TABLE public.event (
+    seq bigint NOT NULL,
+    type text NOT NULL,
+    job_id uuid,
+    group_id uuid,
+    body json NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.event_head (
+    one boolean DEFAULT true NOT NULL,
+    seq bigint NOT NULL,
+    pruned_seq bigint NOT NULL,
+    CONSTRAINT event_head_one_check CHECK (one)
+)
+WITH (fillfactor='10');
+
+CREATE TABLE public.host (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    state text NOT NULL,
+    draining boolean DEFAULT false NOT NULL,
+    version text NOT NULL,
+    slots integer NOT NULL,
+    restore_paths jsonb NOT NULL,
+    inventory_hash text NOT NULL,
+    enrolled_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone,
+    CONSTRAINT host_slots_check CHECK ((slots > 0)),
+    CONSTRAINT host_state_check CHECK ((state = ANY (ARRAY['online'::text, 'offline'::text])))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.job (
+    id uuid NOT NULL,
+    ordinal bigint NOT NULL,
+    group_id uuid NOT NULL,
+    host_id uuid NOT NULL,
+    kind text NOT NULL,
+    request jsonb NOT NULL,
+    spec jsonb NOT NULL,
+    dataset_id uuid,
+    dataset_name text,
+    state text NOT NULL,
+    attempt integer DEFAULT 1 NOT NULL,
+    not_after timestamp with time zone,
+    withdrawn boolean DEFAULT false NOT NULL,
+    heard_delivery integer DEFAULT 0 NOT NULL,
+    heard_seq integer DEFAULT 0 NOT NULL,
+    heard_at timestamp with time zone DEFAULT now() NOT NULL,
+    announced boolean DEFAULT false NOT NULL,
+    progress jsonb,
+    phases jsonb DEFAULT '[]'::jsonb NOT NULL,
+    result jsonb,
+    error jsonb,
+    retry_of uuid,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    CONSTRAINT job_attempt_check CHECK (((attempt >= 1) AND (attempt <= 6))),
+    CONSTRAINT job_check CHECK (((finished_at IS NOT NULL) = (state = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text])))),
+    CONSTRAINT job_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'dispatched'::text, 'running'::text, 'cancelling'::text, 'succeeded'::text, 'failed'::text, 'cancelled'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE public.job ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.job_ordinal_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.lane_hold (
+    lane uuid NOT NULL,
+    job_id uuid NOT NULL,
+    job_ordinal bigint NOT NULL,
+    exclusive boolean NOT NULL,
+    granted boolean NOT NULL,
+    span int8range GENERATED ALWAYS AS (
+CASE
+    WHEN exclusive THEN '(,)'::int8range
+    ELSE int8range(job_ordinal, job_ordinal, '[]'::text)
+END) STORED NOT NULL
+);
+
+CREATE TABLE public.pool (
+    id uuid NOT NULL,
+    host_id uuid NOT NULL,
+    name text NOT NULL,
+    local_name text NOT NULL,
+    driver text NOT NULL,
+    capabilities jsonb NOT NULL,
+    size_bytes bigint NOT NULL,
+    free_bytes bigint NOT NULL,
+    present boolean DEFAULT true NOT NULL
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.schema_migration (
+    id integer NOT NULL,
+    "timestamp" bigint NOT NULL,
+    name character varying NOT NULL
+);
+
+CREATE SEQUENCE public.schema_migration_id_seq
+    AS integer
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.schema_migration_id_seq OWNED BY public.schema_migration.id;
+
+CREATE TABLE public.user_group (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.schema_migration ALTER COLUMN id SET DEFAULT nextval('public.schema_migration_id_seq'::regclass);
+
+ALTER TABLE ONLY public.schema_migration
+    ADD CONSTRAINT "PK_0edff5015b71cc0389ae0f4b9a1" PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.access_token
+    ADD CONSTRAINT access_token_group_id_name_key UNIQUE (group_id, name);
+
+ALTER TABLE ONLY public.access_token
+    ADD CONSTRAINT access_token_hash_key UNIQUE (hash);
+
+ALTER TABLE ONLY public.access_token
+    ADD CONSTRAINT access_token_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.dataset
+    ADD CONSTRAINT dataset_group_id_name_key UNIQUE (group_id, name);
+
+ALTER TABLE ONLY public.dataset
+    ADD CONSTRAINT dataset_group_id_ordinal_key UNIQUE (group_id, ordinal);
+
+ALTER TABLE ONLY public.dataset
+    ADD CONSTRAINT dataset_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.event_head
+    ADD CONSTRAINT event_head_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY public.event
+    ADD CONSTRAINT event_pkey PRIMARY KEY (seq);
+
+ALTER TABLE ONLY public.host
+    ADD CONSTRAINT host_name_key UNIQUE (name);
+
+ALTER TABLE ONLY public.host
+    ADD CONSTRAINT host_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.job
+    ADD CONSTRAINT job_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.lane_hold
+    ADD CONSTRAINT lane_hold_granted_once EXCLUDE USING gist (lane WITH =, span WITH &&) WHERE (granted);
+
+ALTER TABLE ONLY public.lane_hold
+    ADD CONSTRAINT lane_hold_pkey PRIMARY KEY (lane, job_id);
+
+ALTER TABLE ONLY public.pool
+    ADD CONSTRAINT pool_host_id_local_name_key UNIQUE (host_id, local_name);
+
+ALTER TABLE ONLY public.pool
+    ADD CONSTRAINT pool_name_key UNIQUE (name);
+
+ALTER TABLE ONLY public.pool
+    ADD CONSTRAINT pool_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.user_group
+    ADD CONSTRAINT user_group_name_key UNIQUE (name);
+
+ALTER TABLE ONLY public.user_group
+    ADD CONSTRAINT user_group_pkey PRIMARY KEY (id);
+
+CREATE INDEX dataset_origin ON public.dataset USING btree (origin_id) WHERE (origin_id IS NOT NULL);
+
+CREATE INDEX dataset_pool ON public.dataset USING btree (pool_id);
+
+CREATE INDEX event_progress ON public.event USING btree (job_id) WHERE (type = 'job.progress'::text);
+
+CREATE INDEX job_active ON public.job USING btree (state, ordinal) WHERE (state = ANY (ARRAY['queued'::text, 'dispatched'::text, 'running'::text, 'cancelling'::text]));
+
+CREATE INDEX job_dataset ON public.job USING btree (dataset_id, ordinal);
+
+CREATE INDEX job_group ON public.job USING btree (group_id, ordinal);
+
+CREATE INDEX job_host ON public.job USING btree (host_id, ordinal);
+
+CREATE UNIQUE INDEX job_ordinal ON public.job USING btree (ordinal);
+
+CREATE INDEX job_unannounced ON public.job USING btree (ordinal) WHERE (NOT announced);
+
+CREATE INDEX lane_hold_job ON public.lane_hold USING btree (job_id);
+
+ALTER TABLE ONLY public.access_token
+    ADD CONSTRAINT access_token_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.dataset
+    ADD CONSTRAINT dataset_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.dataset
+    ADD CONSTRAINT dataset_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pool(id);
+
+ALTER TABLE ONLY public.event
+    ADD CONSTRAINT event_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.job
+    ADD CONSTRAINT job_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.job
+    ADD CONSTRAINT job_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
+
+ALTER TABLE ONLY public.lane_hold
+    ADD CONSTRAINT lane_hold_job_id_fkey FOREIGN KEY (job_id) REFERENCES public.job(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.pool
+    ADD CONSTRAINT pool_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id) ON DELETE CASCADE;

@@ -1,0 +1,171 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import pg from 'pg'
+import { freePort } from './free-port.ts'
+import { type Backends, startBackends } from './backends.ts'
+import { TestProcess } from './process.ts'
+import { until } from './until.ts'
+
+const ROOT = resolve(import.meta.dirname, '../..')
+
+export interface AgentWish {
+  readonly name: string
+  readonly driver: 'btrfs' | 'reflink' | 'copy' | 'sim'
+  /** The pool's directory; sim needs none. */
+  readonly path?: string
+  readonly environment?: Readonly<Record<string, string>>
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  // as: tests look into answers by name; what is not there is undefined and fails their assertions.
+  // biome-ignore lint/suspicious/noExplicitAny: see above
+  readonly body: any
+}
+
+export interface TestFleet {
+  readonly backends: Backends
+  readonly token: string
+  readonly planes: readonly TestProcess[]
+  url(plane?: number): string
+  agent(name: string): TestProcess
+  /** Starts a control plane or agent that a test killed, and waits until it is ready. */
+  ready(what: { readonly plane: number } | { readonly agent: string }): Promise<void>
+  call(method: string, path: string, body?: unknown, options?: { readonly plane?: number; readonly token?: string }): Promise<Answer>
+  // biome-ignore lint/suspicious/noExplicitAny: rows of ad-hoc queries
+  sql(text: string, values?: readonly unknown[]): Promise<any[]>
+  /** Waits for a job's end and gives the job. */
+  // biome-ignore lint/suspicious/noExplicitAny: a job as the API shows it
+  ended(jobId: string, timeoutMs?: number): Promise<any>
+  /** What must hold whenever nothing is asked of the fleet: every job ended, no lane held. */
+  quiet(timeoutMs?: number): Promise<void>
+}
+
+/** A whole fleet of this test's own: real Postgres, real nats-server, control planes and agents as processes. */
+export async function startFleet(
+  t: ExecutionContext,
+  wish: { readonly agents: readonly AgentWish[]; readonly planes?: number },
+): Promise<TestFleet> {
+  const backends = await startBackends(t, wish.agents.map((agent) => agent.name))
+  const token = randomBytes(32).toString('hex')
+  const credentials = join(backends.folder, 'credentials.json')
+  writeFileSync(credentials, JSON.stringify({ token }), { mode: 0o600 })
+  const ports = await Promise.all(Array.from({ length: wish.planes ?? 1 }, freePort))
+  const planes = ports.map((port, n) => new TestProcess(planeSpec(backends, { port, credentials, n })))
+  const agents = new Map(wish.agents.map((agent) => [agent.name, new TestProcess(agentSpec(backends, agent))]))
+  const db = new pg.Pool({ connectionString: backends.databaseUrl, max: 2 })
+  db.on('error', () => undefined)
+  t.teardown(async () => {
+    await Promise.all([...agents.values(), ...planes].map((process) => process.stop()))
+    await db.end()
+    if (!t.passed) for (const process of [...planes, ...agents.values()]) t.log(process.spec.name, process.log().slice(-4_000))
+  })
+
+  const url = (plane = 0) => `http://127.0.0.1:${ports[plane]}`
+  const call: TestFleet['call'] = async (method, path, body, options = {}) => {
+    const response = await fetch(url(options.plane) + path, {
+      method,
+      headers: { authorization: `Bearer ${options.token ?? token}` },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+    const text = await response.text()
+    return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) }
+  }
+
+  const fleet: TestFleet = {
+    backends,
+    token,
+    planes,
+    url,
+    call,
+    agent(name) {
+      const agent = agents.get(name)
+      if (agent === undefined) throw new Error(`no agent '${name}'`)
+      return agent
+    },
+    async ready(what) {
+      if ('plane' in what) {
+        planes[what.plane]?.start()
+        await until('the control plane is ready', async () => (await fetch(`${url(what.plane)}/readyz`)).status === 200)
+      } else {
+        fleet.agent(what.agent).start()
+        await until(`${what.agent} is online`, async () => (await call('GET', `/api/v1/hosts/${what.agent}`)).body.state === 'online')
+      }
+    },
+    sql: async (text, values = []) => (await db.query(text, [...values])).rows,
+    ended: (jobId, timeoutMs) =>
+      until(
+        `job ${jobId} ends`,
+        async () => {
+          const { body } = await call('GET', `/api/v1/jobs/${jobId}`)
+          return ['succeeded', 'failed', 'cancelled'].includes(body.state) ? body : undefined
+        },
+        timeoutMs,
+      ),
+    quiet: async (timeoutMs) => {
+      await until(
+        'every job has ended and every lane is free',
+        async () => {
+          const [row] = await fleet.sql(
+            `select (select count(*) from job where finished_at is null)::int as jobs, (select count(*) from lane_hold)::int as lanes`,
+          )
+          return row.jobs === 0 && row.lanes === 0
+        },
+        timeoutMs,
+      )
+    },
+  }
+  for (const n of planes.keys()) await fleet.ready({ plane: n })
+  for (const name of agents.keys()) await fleet.ready({ agent: name })
+  await until('root is there', async () => (await call('GET', '/api/v1/datasets/root')).status === 200)
+  return fleet
+}
+
+interface PlaneWish {
+  readonly port: number
+  readonly credentials: string
+  readonly n: number
+}
+
+function planeSpec(backends: Backends, wish: PlaneWish) {
+  return nodeSpec(backends, `control-plane-${wish.n}`, 'control-plane/main.ts', {
+    HOLDFAST_PORT: String(wish.port),
+    DATABASE_URL: backends.databaseUrl,
+    NATS_SEED_FILE: backends.controlPlaneSeedFile,
+    HOLDFAST_CREDENTIALS_FILE: wish.credentials,
+  })
+}
+
+function agentSpec(backends: Backends, agent: AgentWish) {
+  const state = join(backends.folder, agent.name)
+  mkdirSync(state, { recursive: true })
+  return nodeSpec(backends, agent.name, 'agent/main.ts', {
+    HOLDFAST_AGENT_NAME: agent.name,
+    HOLDFAST_AGENT_STATE: state,
+    HOLDFAST_AGENT_POOLS: JSON.stringify([{ name: `${agent.name}-pool`, path: agent.path ?? state, driver: agent.driver }]),
+    NATS_SEED_FILE: backends.seedFile(agent.name),
+    ...agent.environment,
+  })
+}
+
+function nodeSpec(backends: Backends, name: string, entry: string, environment: Readonly<Record<string, string>>) {
+  return {
+    name,
+    command: process.execPath,
+    args: [join(ROOT, entry)],
+    environment: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, NATS_URL: backends.natsUrl, ...environment },
+    workingDirectory: ROOT,
+    logPath: join(backends.folder, `${name}.log`),
+    stopSignal: 'SIGTERM' as const,
+    stopTimeoutMs: 10_000,
+  }
+}
+
+/** What NATS keeps on its disk is gone, as after the loss of that disk. */
+export function wipeNats(backends: Backends): void {
+  rmSync(backends.natsStore, { recursive: true, force: true })
+  mkdirSync(backends.natsStore, { recursive: true })
+}

@@ -1,0 +1,167 @@
+import test, { type ExecutionContext } from 'ava'
+import { DEFAULT_GROUP_ID } from '../control-plane/core/caller.ts'
+import { usable } from '../control-plane/core/images.ts'
+import { applyReports, cancelJob, expireJob } from '../control-plane/core/job-change.ts'
+import type { Order } from '../control-plane/core/orders.ts'
+import { createChangeStore } from '../control-plane/db/stores/change-store.ts'
+import { createDatasetStore } from '../control-plane/db/stores/dataset-store.ts'
+import { createDispatchStore } from '../control-plane/db/stores/dispatch-store.ts'
+import { createHostStore } from '../control-plane/db/stores/host-store.ts'
+import { createOrderStore, type Placed } from '../control-plane/db/stores/order-store.ts'
+import { FleetError } from '../shared/errors.ts'
+import { newId } from '../shared/ids.ts'
+import type { JobEvent } from '../shared/job-event.ts'
+import { startDatabase } from './harness/database.ts'
+
+const pool = {
+  name: 'main',
+  driver: 'sim' as const,
+  capabilities: { cow: true, atomic: true, enforcesReadonly: true },
+  sizeBytes: 100,
+  freeBytes: 50,
+}
+const made = { rootInode: 256, mountpoint: '/pool/x', atomic: true, cow: true }
+
+async function open(t: ExecutionContext) {
+  const { db, sql } = await startDatabase(t)
+  const hosts = createHostStore(sql)
+  const hostId = await hosts.welcome('a', 'hash', { version: '1', slots: 4, pools: [pool], restorePaths: [] })
+  const kept = await hosts.find('a')
+  const poolId = kept?.pools[0]?.id ?? ''
+  const host = { id: hostId, name: 'a' }
+  const orders = createOrderStore(sql)
+  const changes = createChangeStore(sql)
+
+  const base = { groupId: DEFAULT_GROUP_ID, createdBy: 'test' }
+  const create = (name: string): Order => ({
+    ...base,
+    names: [],
+    decide: () => {
+      const id = newId()
+      return {
+        create: { id, name, poolId, isSnapshot: false, readonly: false, origin: null, tags: {} },
+        request: { name },
+        spec: { kind: 'dataset.create', target: { pool: 'main', dataset: id } },
+        host,
+        subject: { id, name },
+        holds: [],
+        interactive: false,
+      }
+    },
+  })
+  const work = (name: string, exclusive: boolean): Order => ({
+    ...base,
+    names: [name],
+    decide: (findings) => {
+      const { id } = usable(findings.named(name), name)
+      return {
+        request: {},
+        spec: { kind: 'dataset.delete', target: { pool: 'main', dataset: id } },
+        host,
+        subject: { id, name },
+        holds: [{ lane: id, exclusive }],
+        interactive: false,
+      }
+    },
+  })
+  const place = async (...batch: Order[]) => orders.place(batch, Date.now())
+  const end = (jobId: string, type: 'succeed' | 'fail') => {
+    const event: JobEvent =
+      type === 'succeed'
+        ? { type, seq: 1, at: 0, result: made, phases: [] }
+        : { type, seq: 1, at: 0, error: { code: 'internal', message: 'x' }, phases: [] }
+    return changes.change([jobId], (job) =>
+      applyReports(job, [{ host: 'a', report: { v: 1, jobId, attempt: job.attempt, delivery: 1, events: [event] } }]),
+    )
+  }
+  const available = async (name: string) => {
+    const [placed] = await place(create(name))
+    await end((placed as Placed).jobId, 'succeed') // as: the first create of a new name is placed
+  }
+  return { db, sql, hosts, changes, dispatch: createDispatchStore(sql), datasets: createDatasetStore(sql), create, work, place, end, available }
+}
+
+const jobIdOf = (answer: Placed | FleetError | undefined) => (answer === undefined || answer instanceof FleetError ? '' : answer.jobId)
+const isGranted = (answer: Placed | FleetError | undefined) => !(answer === undefined || answer instanceof FleetError) && answer.granted
+
+test('two creates of one name: one wins, together or at the same time', async (t) => {
+  const { place, create } = await open(t)
+  const together = await place(create('x'), create('x'))
+  t.is(together.filter((answer) => answer instanceof FleetError && answer.code === 'exists').length, 1)
+  const apart = (await Promise.all([place(create('y')), place(create('y')), place(create('y'))])).flat()
+  t.is(apart.filter((answer) => answer instanceof FleetError && answer.code === 'exists').length, 2)
+})
+
+test('a refused order refuses nobody else in its group', async (t) => {
+  const { place, create, work } = await open(t)
+  const [first, second] = await place(work('absent', true), create('z'))
+  t.is(first instanceof FleetError && first.code, 'not_found')
+  t.true(isGranted(second))
+})
+
+test('a lane is given out in the order of arrival: shared together, exclusive alone', async (t) => {
+  const { place, work, available, end, dispatch, hosts } = await open(t)
+  await available('x')
+  await hosts.setState(['a'], 'online')
+  const [s1, s2, x1, s3] = await place(work('x', false), work('x', false), work('x', true), work('x', false))
+  t.deepEqual([s1, s2, x1, s3].map(isGranted), [true, true, false, false])
+  t.deepEqual(await dispatch.claim(10), [])
+  await end(jobIdOf(s1), 'fail')
+  t.deepEqual(await dispatch.claim(10), [])
+  await end(jobIdOf(s2), 'fail')
+  t.deepEqual((await dispatch.claim(10)).map((order) => order.jobId), [jobIdOf(x1)])
+  await end(jobIdOf(x1), 'fail')
+  t.deepEqual((await dispatch.claim(10)).map((order) => order.jobId), [jobIdOf(s3)])
+})
+
+test('the database itself refuses a second exclusive claim on a lane', async (t) => {
+  const { place, work, available, db } = await open(t)
+  await available('x')
+  await place(work('x', true), work('x', true))
+  await t.throwsAsync(db.query('update lane_hold set granted = true'), { message: /lane_hold_granted_once/ })
+})
+
+test('ends settle datasets: a failed creation leaves no name behind, a failed removal the dataset', async (t) => {
+  const { place, create, end, datasets, changes } = await open(t)
+  const [failing] = await place(create('x'))
+  t.is(await datasets.find(DEFAULT_GROUP_ID, 'x'), undefined)
+  await end(jobIdOf(failing), 'fail')
+  const [again] = await place(create('x'))
+  await end(jobIdOf(again), 'succeed')
+  t.like(await datasets.find(DEFAULT_GROUP_ID, 'x'), { state: 'available', rootInode: 256 })
+
+  const [other] = await place(create('y'))
+  await changes.change([jobIdOf(other)], (job) => cancelJob(job, { code: 'cancelled', message: '' }, false))
+  t.is(await datasets.find(DEFAULT_GROUP_ID, 'y'), undefined)
+})
+
+test('a job whose lease is lost keeps its lane and goes out again under the next attempt', async (t) => {
+  const { place, work, available, dispatch, hosts, changes } = await open(t)
+  await available('x')
+  await hosts.setState(['a'], 'online')
+  const [first, second] = await place(work('x', true), work('x', true))
+  await changes.change([jobIdOf(first)], expireJob)
+  const claimed = await dispatch.claim(10)
+  t.deepEqual(claimed.map((order) => [order.jobId, order.attempt]), [[jobIdOf(first), 2]])
+  t.false(claimed.some((order) => order.jobId === jobIdOf(second)))
+})
+
+test('numbers are given out in the order of commits: a reader never passes a late row', async (t) => {
+  const { db, changes } = await open(t)
+  const tell = (host: string) =>
+    changes.tell([{ type: 'host.online', jobId: null, groupId: null, body: { host, state: 'online' } }])
+  const held = db.createQueryRunner()
+  await held.query('begin')
+  await held.query('update event_head set seq = seq + 1')
+  const [head] = await held.query('select seq from event_head')
+  await held.query(`insert into event (seq, type, body) values ($1, 'host.online', '{}')`, [head.seq])
+
+  const later = tell('late')
+  const race = await Promise.race([later.then(() => 'passed'), new Promise((resolve) => setTimeout(() => resolve('waits'), 200))])
+  t.is(race, 'waits')
+  t.is((await db.query('select count(*)::int as n from event where seq >= $1', [head.seq]))[0].n, 0)
+  await held.query('commit')
+  await held.release()
+  const { events } = await later
+  t.is(events[0]?.seq, Number(head.seq) + 1)
+})
