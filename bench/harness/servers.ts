@@ -1,0 +1,93 @@
+import { execFileSync } from 'node:child_process'
+import { createConnection } from 'node:net'
+import { join } from 'node:path'
+import pg from 'pg'
+import { findPostgresFolders } from '../../deploy/tools.ts'
+import { freePort, requireTool, setpriv } from './processes.ts'
+import type { Workbench } from './workbench.ts'
+
+const SUPERUSER = 'postgres'
+
+/** As `npm start` runs it (deploy/postgres.ts); fsync and synchronous_commit are what the figures are about. */
+const SETTINGS = [
+  'listen_addresses=127.0.0.1',
+  'unix_socket_directories=',
+  'fsync=on',
+  'synchronous_commit=on',
+  'full_page_writes=on',
+  'shared_buffers=64MB',
+  'max_connections=100',
+  'max_wal_size=512MB',
+  'jit=off',
+]
+
+export interface Postgres {
+  /** A new, empty database. @returns its URL. */
+  createDatabase(name: string): Promise<string>
+}
+
+/** A private server with its data in the scratch directory. */
+export async function startPostgres(workbench: Workbench): Promise<Postgres> {
+  const [programs] = findPostgresFolders()
+  if (programs === undefined) throw new Error('PostgreSQL is not installed')
+  const account = process.getuid?.() === 0 ? SUPERUSER : undefined
+  const data = join(workbench.folder, 'postgres')
+  const identity = account ? [`--reuid=${account}`, `--regid=${account}`, '--init-groups'] : []
+  if (account) execFileSync(requireTool('install'), ['-d', '-o', account, '-m', '700', data])
+  const initdb = [join(programs, 'initdb'), '-D', data, '-U', SUPERUSER, '--auth=trust', '--locale=C', '--encoding=UTF8']
+  execFileSync(setpriv(), [...identity, '--', ...initdb, '--data-checksums'], { cwd: '/', stdio: 'ignore' })
+
+  const port = await freePort()
+  const server = workbench.start({
+    name: 'postgres',
+    command: join(programs, 'postgres'),
+    args: ['-D', data, ...[...SETTINGS, `port=${port}`].flatMap((setting) => ['-c', setting])],
+    account,
+    stopSignal: 'SIGINT',
+  })
+  const urlOf = (database: string) => `postgres://${SUPERUSER}@127.0.0.1:${port}/${database}`
+  await server.until(async () => {
+    await run(urlOf('postgres'), ['select 1'])
+    return true
+  })
+  return {
+    async createDatabase(name) {
+      await run(urlOf('postgres'), [`create database ${pg.escapeIdentifier(name)}`])
+      return urlOf(name)
+    },
+  }
+}
+
+/** Runs statements one by one on a connection of their own. */
+export async function run(url: string, statements: readonly string[]): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  client.on('error', () => undefined)
+  await client.connect()
+  try {
+    for (const statement of statements) await client.query(statement)
+  } finally {
+    await client.end()
+  }
+}
+
+/** A private JetStream server. @returns its URL. */
+export async function startNats(workbench: Workbench, name = 'nats'): Promise<string> {
+  const port = await freePort()
+  const server = workbench.start({
+    name,
+    command: requireTool('nats-server'),
+    args: ['--addr', '127.0.0.1', '--port', String(port), '--jetstream', '--store_dir', join(workbench.folder, name)],
+    stopSignal: 'SIGINT',
+  })
+  await server.until(() => accepts(port))
+  return `nats://127.0.0.1:${port}`
+}
+
+export function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ port, host: '127.0.0.1' })
+    socket.once('connect', () => resolve(true))
+    socket.once('error', () => resolve(false))
+    socket.once('connect', () => socket.destroy())
+  })
+}
