@@ -1,11 +1,11 @@
-import { jetstream } from '@nats-io/jetstream'
 import { setTimeout as delay } from 'node:timers/promises'
+import { jetstream } from '@nats-io/jetstream'
 import { FleetError } from '../shared/errors.ts'
 import { type JobReport, reportMessageId } from '../shared/job-event.ts'
 import { createLogger } from '../shared/logger.ts'
+import { VERSION } from '../shared/version.ts'
 import { StartAnswer, type StartQuestion, WIRE_VERSION, type WorkOrder } from '../shared/wire/messages.ts'
 import { subjects } from '../shared/wire/subjects.ts'
-import { VERSION } from '../shared/version.ts'
 import type { AgentConfig } from './config.ts'
 import type { Driver } from './drivers/driver.ts'
 import { openDriver } from './drivers/registry.ts'
@@ -60,7 +60,9 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     async store(report: JobReport) {
       for (;;) {
         try {
-          await js.publish(subjects.event(host, report.jobId), JSON.stringify(report), { msgID: reportMessageId(host, report) })
+          await js.publish(subjects.event(host, report.jobId), JSON.stringify(report), {
+            msgID: reportMessageId(host, report),
+          })
           return
         } catch (error) {
           logger.warn({ event: 'report.unstored', jobId: report.jobId, error: String(error) })
@@ -76,7 +78,12 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     },
   })
 
-  const facts = { version: VERSION, slots: config.HOLDFAST_AGENT_SLOTS, restorePaths: config.HOLDFAST_AGENT_RESTORE_PATHS, pools }
+  const facts = {
+    version: VERSION,
+    slots: config.HOLDFAST_AGENT_SLOTS,
+    restorePaths: config.HOLDFAST_AGENT_RESTORE_PATHS,
+    pools,
+  }
   const presence = startPresence({ nats, host, facts, runner, journal, logger })
   runner.resume()
   const consumption = startConsuming({

@@ -185,5 +185,11 @@ const ONE = statement('ready', z.unknown(), 'select 1')
 
 async function answersInTime(question: Promise<unknown>): Promise<boolean> {
   const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), READY_TIMEOUT_MS).unref())
-  return Promise.race([question.then(() => true, () => false), late])
+  return Promise.race([
+    question.then(
+      () => true,
+      () => false,
+    ),
+    late,
+  ])
 }

@@ -18,7 +18,10 @@ const MAX_UNACKED_EVENTS = 5_000
 /** What an unread work queue or event log may take on NATS' disk. */
 const STREAM_MAX_BYTES = 1024 ** 3
 
-export async function connectNats(options: { readonly url: string; readonly seedFile?: string | undefined }): Promise<NatsConnection> {
+export async function connectNats(options: {
+  readonly url: string
+  readonly seedFile?: string | undefined
+}): Promise<NatsConnection> {
   const { servers, ...login } = parseNatsUrl(options.url)
   const seed = options.seedFile === undefined ? undefined : readFileSync(options.seedFile, 'utf8').trim()
   return connect({

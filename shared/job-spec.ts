@@ -23,7 +23,11 @@ export const CreateSnapshotSpec = z.object({
   target: DatasetPlace,
   readonly: z.boolean(),
 })
-export const CloneDatasetSpec = z.object({ kind: z.literal('dataset.clone'), source: DatasetPlace, target: DatasetPlace })
+export const CloneDatasetSpec = z.object({
+  kind: z.literal('dataset.clone'),
+  source: DatasetPlace,
+  target: DatasetPlace,
+})
 export const RestoreSnapshotSpec = z.object({
   kind: z.literal('snapshot.restore'),
   snapshot: DatasetPlace,

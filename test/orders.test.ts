@@ -78,11 +78,25 @@ async function open(t: ExecutionContext) {
     const [placed] = await place(create(name))
     await end((placed as Placed).jobId, 'succeed') // as: the first create of a new name is placed
   }
-  return { db, sql, hosts, changes, dispatch: createDispatchStore(sql), datasets: createDatasetStore(sql), create, work, place, end, available }
+  return {
+    db,
+    sql,
+    hosts,
+    changes,
+    dispatch: createDispatchStore(sql),
+    datasets: createDatasetStore(sql),
+    create,
+    work,
+    place,
+    end,
+    available,
+  }
 }
 
-const jobIdOf = (answer: Placed | FleetError | undefined) => (answer === undefined || answer instanceof FleetError ? '' : answer.jobId)
-const isGranted = (answer: Placed | FleetError | undefined) => !(answer === undefined || answer instanceof FleetError) && answer.granted
+const jobIdOf = (answer: Placed | FleetError | undefined) =>
+  answer === undefined || answer instanceof FleetError ? '' : answer.jobId
+const isGranted = (answer: Placed | FleetError | undefined) =>
+  !(answer === undefined || answer instanceof FleetError) && answer.granted
 
 test('two creates of one name: one wins, together or at the same time', async (t) => {
   const { place, create } = await open(t)
@@ -109,9 +123,15 @@ test('a lane is given out in the order of arrival: shared together, exclusive al
   await end(jobIdOf(s1), 'fail')
   t.deepEqual(await dispatch.claim(10), [])
   await end(jobIdOf(s2), 'fail')
-  t.deepEqual((await dispatch.claim(10)).map((order) => order.jobId), [jobIdOf(x1)])
+  t.deepEqual(
+    (await dispatch.claim(10)).map((order) => order.jobId),
+    [jobIdOf(x1)],
+  )
   await end(jobIdOf(x1), 'fail')
-  t.deepEqual((await dispatch.claim(10)).map((order) => order.jobId), [jobIdOf(s3)])
+  t.deepEqual(
+    (await dispatch.claim(10)).map((order) => order.jobId),
+    [jobIdOf(s3)],
+  )
 })
 
 test('the database itself refuses a second exclusive claim on a lane', async (t) => {
@@ -142,7 +162,10 @@ test('a job whose lease is lost keeps its lane and goes out again under the next
   const [first, second] = await place(work('x', true), work('x', true))
   await changes.change([jobIdOf(first)], expireJob)
   const claimed = await dispatch.claim(10)
-  t.deepEqual(claimed.map((order) => [order.jobId, order.attempt]), [[jobIdOf(first), 2]])
+  t.deepEqual(
+    claimed.map((order) => [order.jobId, order.attempt]),
+    [[jobIdOf(first), 2]],
+  )
   t.false(claimed.some((order) => order.jobId === jobIdOf(second)))
 })
 
@@ -157,7 +180,10 @@ test('numbers are given out in the order of commits: a reader never passes a lat
   await held.query(`insert into event (seq, type, body) values ($1, 'host.online', '{}')`, [head.seq])
 
   const later = tell('late')
-  const race = await Promise.race([later.then(() => 'passed'), new Promise((resolve) => setTimeout(() => resolve('waits'), 200))])
+  const race = await Promise.race([
+    later.then(() => 'passed'),
+    new Promise((resolve) => setTimeout(() => resolve('waits'), 200)),
+  ])
   t.is(race, 'waits')
   t.is((await db.query('select count(*)::int as n from event where seq >= $1', [head.seq]))[0].n, 0)
   await held.query('commit')

@@ -15,11 +15,23 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
   ['agent/exec/', /^agent\/(?!exec\/)/],
   ['control-plane/', /^(agent|test|bench|deploy)\//],
   ['control-plane/core/', /^control-plane\/(?!core\/)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*|ws)$/],
-  ['control-plane/dialects/', /^control-plane\/(?!core\/|dialects\/|http\/route\.ts)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*|ws)$/],
-  ['control-plane/http/', /^control-plane\/(db|jobs|hosts|schedule)\/|^control-plane\/dialects|^(typeorm|pg|nats|@nats-io\/.*)$/],
-  ['control-plane/db/', /^control-plane\/(http|jobs|feed|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|nats|@nats-io\/.*|ws)$/],
+  [
+    'control-plane/dialects/',
+    /^control-plane\/(?!core\/|dialects\/|http\/route\.ts)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*|ws)$/,
+  ],
+  [
+    'control-plane/http/',
+    /^control-plane\/(db|jobs|hosts|schedule)\/|^control-plane\/dialects|^(typeorm|pg|nats|@nats-io\/.*)$/,
+  ],
+  [
+    'control-plane/db/',
+    /^control-plane\/(http|jobs|feed|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|nats|@nats-io\/.*|ws)$/,
+  ],
   ['control-plane/jobs/', /^control-plane\/(http|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|typeorm|pg|ws)$/],
-  ['control-plane/feed/', /^control-plane\/(jobs|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*)$/],
+  [
+    'control-plane/feed/',
+    /^control-plane\/(jobs|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*)$/,
+  ],
   ['deploy/', /^(control-plane|agent|test|bench)\//],
 ]
 
@@ -37,7 +49,9 @@ function sourceFiles(folder: string): string[] {
 
 function importsOf(file: string): string[] {
   const text = readFileSync(join(root, file), 'utf8')
-  const specifiers = [...text.matchAll(/\b(?:from|import) '([^']+)'|\bimport\('([^']+)'\)/g)].map((match) => match[1] ?? match[2] ?? '')
+  const specifiers = [...text.matchAll(/\b(?:from|import) '([^']+)'|\bimport\('([^']+)'\)/g)].map(
+    (match) => match[1] ?? match[2] ?? '',
+  )
   return specifiers.map((s) => (s.startsWith('.') ? relative(root, resolve(root, dirname(file), s)) : s))
 }
 
@@ -58,15 +72,25 @@ const everyFile = ['shared', 'agent', 'control-plane', 'deploy'].flatMap(sourceF
 for (const file of everyFile.filter((file) => !entryPoints.includes(file))) {
   test(`${file} keeps to its layer`, (t) => {
     const rules = forbidden.filter(([folder]) => file.startsWith(folder)).map(([, imports]) => imports)
-    const broken = importsOf(file).filter((target) => rules.some((rule) => rule.test(target)) || importsSibling(file, target))
+    const broken = importsOf(file).filter(
+      (target) => rules.some((rule) => rule.test(target)) || importsSibling(file, target),
+    )
     t.deepEqual(broken, [])
-    if (!file.startsWith(koaOnlyIn)) t.deepEqual(importsOf(file).filter((target) => /^@?koa/.test(target)), [])
+    if (!file.startsWith(koaOnlyIn))
+      t.deepEqual(
+        importsOf(file).filter((target) => /^@?koa/.test(target)),
+        [],
+      )
   })
 }
 
 test('only configuration, entry points and deployment read the environment', (t) => {
   const allowed = /^(deploy\/|(agent|control-plane)\/main\.ts$)/
-  const readers = everyFile.filter((file) => !allowed.test(file) && /\bprocess\.env\b/.test(readFileSync(join(root, file), 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')))
+  const readers = everyFile.filter(
+    (file) =>
+      !allowed.test(file) &&
+      /\bprocess\.env\b/.test(readFileSync(join(root, file), 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')),
+  )
   t.deepEqual(readers, [])
 })
 

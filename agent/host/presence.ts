@@ -2,8 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Msg, NatsConnection } from 'nats'
 import type { Logger } from '../../shared/logger.ts'
 import {
-  type Beat,
   BEAT_INTERVAL_MS,
+  type Beat,
   CancelHint,
   Confirmation,
   type Hello,
@@ -11,8 +11,8 @@ import {
   WIRE_VERSION,
 } from '../../shared/wire/messages.ts'
 import { readOperationOf, subjects } from '../../shared/wire/subjects.ts'
-import type { Runner } from '../work/runner.ts'
 import type { Journal } from '../work/journal.ts'
+import type { Runner } from '../work/runner.ts'
 import { type HostFacts, inventoryHash, takeInventory } from './inventory.ts'
 
 const HELLO_TIMEOUT_MS = 5_000
@@ -78,7 +78,9 @@ export function startPresence(deps: {
       for (;;) {
         try {
           const askedAtMs = Date.now()
-          const reply = await nats.request(subjects.hello(host), JSON.stringify(await greeting()), { timeout: HELLO_TIMEOUT_MS })
+          const reply = await nats.request(subjects.hello(host), JSON.stringify(await greeting()), {
+            timeout: HELLO_TIMEOUT_MS,
+          })
           const welcome = Welcome.parse(reply.json())
           await beat()
           logger.info({ event: 'host.welcomed', host })

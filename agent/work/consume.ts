@@ -32,7 +32,10 @@ export function startConsuming(deps: {
 
   function take(message: JsMsg): void {
     const order = parse(message, logger)
-    if (order === undefined) return message.term()
+    if (order === undefined) {
+      message.term()
+      return
+    }
     const extending = setInterval(() => message.working(), WORK_EXTEND_EVERY_MS)
     runner
       .take(order)

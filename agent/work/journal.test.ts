@@ -13,7 +13,13 @@ function folder(t: ExecutionContext): string {
 }
 
 function order(): WorkOrder {
-  return { v: 1, jobId: newId(), attempt: 1, spec: { kind: 'dataset.create', target: { pool: 'p', dataset: newId() } }, notAfter: null }
+  return {
+    v: 1,
+    jobId: newId(),
+    attempt: 1,
+    spec: { kind: 'dataset.create', target: { pool: 'p', dataset: newId() } },
+    notAfter: null,
+  }
 }
 
 const ended = { attempt: 1, delivery: 1, event: { type: 'stop' as const, seq: 1, at: 0, phases: [] } }
@@ -29,9 +35,15 @@ test('what was begun, staged and ended is known to the next process', async (t) 
   first.close()
 
   const second = openJournal(path)
-  t.deepEqual(second.unfinished().map((entry) => entry.jobId), [going.jobId])
+  t.deepEqual(
+    second.unfinished().map((entry) => entry.jobId),
+    [going.jobId],
+  )
   t.is(second.get(going.jobId)?.staged, '5:7')
-  t.deepEqual(second.unconfirmed().map((entry) => entry.jobId), [done.jobId])
+  t.deepEqual(
+    second.unconfirmed().map((entry) => entry.jobId),
+    [done.jobId],
+  )
   t.is(second.begin(going).delivery, 2)
   second.confirm(done.jobId)
   second.close()
@@ -45,7 +57,12 @@ test('a torn last line is dropped and the rest is kept', (t) => {
   journal.begin(first)
   journal.close()
   appendFileSync(join(path, 'journal.ndjson'), '{"t":"end","jobId":"')
-  t.deepEqual(openJournal(path).unfinished().map((entry) => entry.jobId), [first.jobId])
+  t.deepEqual(
+    openJournal(path)
+      .unfinished()
+      .map((entry) => entry.jobId),
+    [first.jobId],
+  )
 })
 
 test('confirmed ends age out when the journal is opened again', (t) => {

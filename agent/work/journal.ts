@@ -14,7 +14,14 @@ const COMPACT_AFTER_BYTES = 16 * 1024 ** 2
 const Line = z.discriminatedUnion('t', [
   z.object({ t: z.literal('order'), at: z.number(), delivery: z.number(), order: WorkOrder }),
   z.object({ t: z.literal('stage'), jobId: Id, identity: z.string() }),
-  z.object({ t: z.literal('end'), at: z.number(), jobId: Id, attempt: z.number(), delivery: z.number(), event: JobEvent }),
+  z.object({
+    t: z.literal('end'),
+    at: z.number(),
+    jobId: Id,
+    attempt: z.number(),
+    delivery: z.number(),
+    event: JobEvent,
+  }),
   z.object({ t: z.literal('confirmed'), at: z.number(), jobId: Id }),
 ])
 type Line = z.infer<typeof Line>
@@ -93,7 +100,8 @@ export function openJournal(folder: string, now: () => number = Date.now): Journ
   return {
     get: (jobId) => entries.get(jobId),
     unfinished: () => [...entries.values()].filter((entry) => entry.order !== undefined && entry.end === undefined),
-    unconfirmed: () => [...entries.values()].filter((entry) => entry.end !== undefined && entry.confirmedAtMs === undefined),
+    unconfirmed: () =>
+      [...entries.values()].filter((entry) => entry.end !== undefined && entry.confirmedAtMs === undefined),
 
     begin(order) {
       appendOrder(order, (entries.get(order.jobId)?.delivery ?? 0) + 1)

@@ -156,7 +156,13 @@ export function createRunner(deps: {
     const phases: readonly Phase[] = thrown instanceof PipelineFailure ? thrown.phases : []
     const cause = thrown instanceof PipelineFailure ? thrown.cause : thrown
     const error = toFleetError(cause)
-    const facts = { jobId: order.jobId, kind: order.spec.kind, code: error.code, message: error.message, detail: error.detail }
+    const facts = {
+      jobId: order.jobId,
+      kind: order.spec.kind,
+      code: error.code,
+      message: error.message,
+      detail: error.detail,
+    }
     logger.warn({ event: 'job.failed', ...facts, ...(error.code === 'internal' ? { err: error.cause ?? error } : {}) })
     if (error.code === 'cancelled') return { type: 'stop', phases: [...phases] }
     return { type: 'fail', error: failureOf(error), phases: [...phases] }
@@ -183,13 +189,16 @@ export function createRunner(deps: {
       for (const { order } of journal.unfinished()) {
         if (order === undefined || runs.has(order.jobId)) continue
         logger.info({ event: 'job.resumed', jobId: order.jobId, attempt: order.attempt })
-        begin(order).done.catch((error: unknown) => logger.error({ event: 'job.broken', jobId: order.jobId, error: String(error) }))
+        begin(order).done.catch((error: unknown) =>
+          logger.error({ event: 'job.broken', jobId: order.jobId, error: String(error) }),
+        )
       }
     },
 
     remind() {
       for (const entry of journal.unconfirmed()) {
-        if (entry.end) deps.tell({ v: 1, jobId: entry.jobId, attempt: entry.attempt, delivery: entry.delivery, events: [entry.end] })
+        if (entry.end)
+          deps.tell({ v: 1, jobId: entry.jobId, attempt: entry.attempt, delivery: entry.delivery, events: [entry.end] })
       }
     },
 

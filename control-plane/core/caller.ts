@@ -24,5 +24,6 @@ export function hasRole(caller: Caller, role: Role): boolean {
 
 /** @throws forbidden unless the caller has at least `role`. */
 export function requireRole(caller: Caller, role: Role): void {
-  if (!hasRole(caller, role)) throw new FleetError('forbidden', `this needs the role '${role}'; you have '${caller.role}'`)
+  if (!hasRole(caller, role))
+    throw new FleetError('forbidden', `this needs the role '${role}'; you have '${caller.role}'`)
 }

@@ -1,5 +1,5 @@
-import type { JobEventBody, UnnumberedEvent } from './event-body.ts'
 import type { JobState } from '../../shared/job-machine.ts'
+import type { JobEventBody, UnnumberedEvent } from './event-body.ts'
 import type { JobChange, LockedJob } from './job-change.ts'
 
 /** The feed's account of a change: every state passed through, `queued` first if nobody was told of the job yet. */
@@ -24,6 +24,13 @@ type Facts = Pick<JobEventBody, 'attempt' | 'progress' | 'error'> & { readonly s
 
 function jobEvent(job: LockedJob, facts: Facts): UnnumberedEvent {
   const { state, ...rest } = facts
-  const body: JobEventBody = { job_id: job.id, kind: job.kind, state, host: job.host, dataset: job.datasetName, ...rest }
+  const body: JobEventBody = {
+    job_id: job.id,
+    kind: job.kind,
+    state,
+    host: job.host,
+    dataset: job.datasetName,
+    ...rest,
+  }
   return { type: `job.${state}`, jobId: job.id, groupId: job.groupId, body }
 }

@@ -73,7 +73,11 @@ export interface Datasets {
 /** What dialects do not need: retries, and the dataset that must be there. */
 export interface DatasetOrders extends Datasets {
   create(caller: Caller, request: CreateDataset, retryOf?: string): Promise<Accepted>
-  clone(caller: Caller, request: { readonly source: string; readonly name: string }, retryOf?: string): Promise<Accepted>
+  clone(
+    caller: Caller,
+    request: { readonly source: string; readonly name: string },
+    retryOf?: string,
+  ): Promise<Accepted>
   delete(caller: Caller, name: string, retryOf?: string): Promise<Accepted>
   /** @throws exists when the group has its root; unavailable when no pool is online yet. */
   ensureRoot(groupId: string): Promise<void>

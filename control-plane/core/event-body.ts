@@ -34,5 +34,11 @@ export function numberEvent(
   place: { readonly seq: number; readonly at: string },
 ): FeedEvent {
   const head = `{"seq":${place.seq},"type":"${event.type}","at":"${place.at}",`
-  return { seq: place.seq, type: event.type, jobId: event.jobId, groupId: event.groupId, json: head + event.body.slice(1) }
+  return {
+    seq: place.seq,
+    type: event.type,
+    jobId: event.jobId,
+    groupId: event.groupId,
+    json: head + event.body.slice(1),
+  }
 }

@@ -54,7 +54,8 @@ export function choosePool(
     if (best === undefined || pool.freeBytes > best.freeBytes) best = pool
   }
   if (best === undefined) {
-    const who = wish.host === undefined ? 'no host with a pool is online' : `host '${wish.host}' is offline or has no pool`
+    const who =
+      wish.host === undefined ? 'no host with a pool is online' : `host '${wish.host}' is offline or has no pool`
     throw new FleetError('unavailable', who)
   }
   return best

@@ -96,12 +96,25 @@ export function expireJob(job: LockedJob): JobChange | undefined {
 export function cancelJob(job: LockedJob, error: JobFailure, withdrawn: boolean): JobChange | undefined {
   const state = nextJobState(job.state, 'cancel')
   if (state === undefined) return undefined
-  return { job, state, attempt: job.attempt, error, passed: [state], ...(withdrawn ? { withdrawn: true as const } : {}) }
+  return {
+    job,
+    state,
+    attempt: job.attempt,
+    error,
+    passed: [state],
+    ...(withdrawn ? { withdrawn: true as const } : {}),
+  }
 }
 
 /** How the dataset that a job makes or deletes ends up. */
 export type Settlement =
-  | { readonly act: 'made'; readonly id: string; readonly rootInode: number; readonly mountpoint: string; readonly fuzzy: boolean }
+  | {
+      readonly act: 'made'
+      readonly id: string
+      readonly rootInode: number
+      readonly mountpoint: string
+      readonly fuzzy: boolean
+    }
   | { readonly act: 'drop'; readonly id: string }
   | { readonly act: 'keep'; readonly id: string }
 

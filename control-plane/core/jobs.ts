@@ -71,7 +71,9 @@ export interface JobReader {
 export type KeptJob = Job & { readonly request: unknown }
 
 /** How a job ended, as somebody who waits for it learns it. */
-export type JobEnd = { readonly ok: true; readonly result: unknown } | { readonly ok: false; readonly error: JobFailure }
+export type JobEnd =
+  | { readonly ok: true; readonly result: unknown }
+  | { readonly ok: false; readonly error: JobFailure }
 
 /** Where this replica learns of ends. */
 export interface JobEnds {
@@ -137,7 +139,10 @@ export function createJobs(deps: {
     },
   }
 
-  async function settle(id: string, options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<JobEnd> {
+  async function settle(
+    id: string,
+    options: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  ): Promise<JobEnd> {
     try {
       return await ends.wait(id, options)
     } catch (error) {

@@ -53,7 +53,13 @@ export function createSnapshots(deps: { readonly orders: OrderBook; readonly fle
         decide: (findings) => {
           const source = usable(findings.named(asked.source), asked.source)
           requireOnline(fleet, source.host)
-          return orderImage({ request: asked, source, name: asked.name, snapshot: { readonly: asked.readonly }, retryOf })
+          return orderImage({
+            request: asked,
+            source,
+            name: asked.name,
+            snapshot: { readonly: asked.readonly },
+            retryOf,
+          })
         },
       })
     },
@@ -80,7 +86,8 @@ type Asked = z.infer<typeof RestoreSnapshotRequest>
 
 function orderRestore(asked: Asked, findings: Findings): Decision {
   const snapshot = usable(findings.named(asked.snapshot), asked.snapshot)
-  if (!snapshot.isSnapshot) throw new FleetError('invalid', `'${asked.snapshot}' is not a snapshot`, { field: 'snapshot' })
+  if (!snapshot.isSnapshot)
+    throw new FleetError('invalid', `'${asked.snapshot}' is not a snapshot`, { field: 'snapshot' })
   const inside = asked.destination.kind === 'dataset' ? destinationDataset(asked, snapshot, findings) : undefined
   return {
     request: asked,
@@ -108,13 +115,23 @@ function destinationDataset(asked: Asked, snapshot: LockedDataset, findings: Fin
       ? (origin ?? findings.named(ROOT_DATASET))
       : usable(findings.named(asked.dataset), asked.dataset)
   if (chosen === undefined) {
-    throw new FleetError('invalid', `the dataset that '${snapshot.name}' was taken from is gone; name a 'dataset'`, { field: 'dataset' })
+    throw new FleetError('invalid', `the dataset that '${snapshot.name}' was taken from is gone; name a 'dataset'`, {
+      field: 'dataset',
+    })
   }
   if (chosen.host !== snapshot.host) {
     const why = asked.dataset === undefined ? 'the dataset it was taken from is gone and ' : ''
-    throw new FleetError('invalid', `${why}'${chosen.name}' is on another host than the snapshot; name a 'dataset' on '${snapshot.host}'`, { field: 'dataset' })
+    throw new FleetError(
+      'invalid',
+      `${why}'${chosen.name}' is on another host than the snapshot; name a 'dataset' on '${snapshot.host}'`,
+      { field: 'dataset' },
+    )
   }
-  if (chosen.readonly) throw new FleetError('invalid', `'${chosen.name}' is read-only; name another 'dataset'`, { field: 'dataset' })
-  if (chosen.id === snapshot.id) throw new FleetError('invalid', `a snapshot cannot be restored into itself; name another 'dataset'`, { field: 'dataset' })
+  if (chosen.readonly)
+    throw new FleetError('invalid', `'${chosen.name}' is read-only; name another 'dataset'`, { field: 'dataset' })
+  if (chosen.id === snapshot.id)
+    throw new FleetError('invalid', `a snapshot cannot be restored into itself; name another 'dataset'`, {
+      field: 'dataset',
+    })
   return usable(chosen, chosen.name)
 }

@@ -82,5 +82,7 @@ function transactionOf(client: PoolClient): Transaction {
 
 /** The five-character SQLSTATE of a failure of Postgres, or ''. */
 export function sqlState(error: unknown): string {
-  return typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string' ? error.code : ''
+  return typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string'
+    ? error.code
+    : ''
 }

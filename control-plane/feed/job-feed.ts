@@ -87,7 +87,8 @@ export async function createJobFeed(deps: {
 
   async function checkKept(since: number): Promise<void> {
     if (since > head) await catchUp()
-    if (since > head) throw new FleetError('invalid', `no event has number ${since} yet; the newest is ${head}`, { field: 'since' })
+    if (since > head)
+      throw new FleetError('invalid', `no event has number ${since} yet; the newest is ${head}`, { field: 'since' })
     const { pruned } = await store.bounds()
     if (since < pruned) {
       throw new FleetError('expired', `events up to ${pruned} are no longer kept`, { field: 'since' })
@@ -131,7 +132,9 @@ export async function createJobFeed(deps: {
       if (signal.aborted) return
       // No await stands between the last look at the head and this: nothing is missed and nothing comes twice.
       const listener: Listener = (events) => {
-        const visible = events.every((event) => mayFollow(caller, event)) ? events : events.filter((event) => mayFollow(caller, event))
+        const visible = events.every((event) => mayFollow(caller, event))
+          ? events
+          : events.filter((event) => mayFollow(caller, event))
         if (visible.length > 0) void take(visible)
       }
       listeners.add(listener)

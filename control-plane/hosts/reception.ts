@@ -2,7 +2,15 @@ import type { Msg, NatsConnection } from 'nats'
 import { FleetError } from '../../shared/errors.ts'
 import { HostName } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/logger.ts'
-import { Beat, Hello, Inventory, StartAnswer, StartQuestion, Welcome, WIRE_VERSION } from '../../shared/wire/messages.ts'
+import {
+  Beat,
+  Hello,
+  type Inventory,
+  type StartAnswer,
+  StartQuestion,
+  type Welcome,
+  WIRE_VERSION,
+} from '../../shared/wire/messages.ts'
 import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
 import { DEFAULT_GROUP_ID } from '../core/caller.ts'
 import type { ChangeStore, Committed } from '../db/stores/change-store.ts'

@@ -1,4 +1,4 @@
-import { OFFLINE_AFTER_MS, type Beat } from '../../shared/wire/messages.ts'
+import { type Beat, OFFLINE_AFTER_MS } from '../../shared/wire/messages.ts'
 import type { FleetView, LivePool } from '../core/fleet-view.ts'
 import type { KeptHost, KeptPool, Sightings } from '../db/stores/host-store.ts'
 
@@ -87,7 +87,9 @@ export function createHostRegistry(now: () => number = Date.now): HostRegistry {
     },
 
     silent() {
-      return [...hosts.values()].filter((entry) => entry.told === 'online' && !isHeard(entry)).map((entry) => entry.host.name)
+      return [...hosts.values()]
+        .filter((entry) => entry.told === 'online' && !isHeard(entry))
+        .map((entry) => entry.host.name)
     },
 
     told(name, state) {

@@ -19,9 +19,16 @@ export function createAfterCommit(deps: {
       const end = endOf(change)
       if (end) ends.deliver(change.job.id, end)
       freed ||= isTerminal(change.state) || change.state === 'queued'
-      if (change.state === 'cancelling') dispatch.hintCancel({ id: change.job.id, host: change.job.host, attempt: change.attempt })
+      if (change.state === 'cancelling')
+        dispatch.hintCancel({ id: change.job.id, host: change.job.host, attempt: change.attempt })
       if (change.passed.length > 0) {
-        logger.info({ event: 'job.state', jobId: change.job.id, from: change.job.state, to: change.state, attempt: change.attempt })
+        logger.info({
+          event: 'job.state',
+          jobId: change.job.id,
+          from: change.job.state,
+          to: change.state,
+          attempt: change.attempt,
+        })
       }
     }
     feed.offer(events)

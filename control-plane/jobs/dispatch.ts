@@ -1,6 +1,6 @@
 import { headers, type NatsConnection } from 'nats'
 import type { Logger } from '../../shared/logger.ts'
-import { orderMessageId, WIRE_VERSION, type CancelHint, type WorkOrder } from '../../shared/wire/messages.ts'
+import { type CancelHint, orderMessageId, WIRE_VERSION, type WorkOrder } from '../../shared/wire/messages.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import type { DispatchStore, OwedOrder } from '../db/stores/dispatch-store.ts'
 

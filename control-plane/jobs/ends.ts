@@ -8,7 +8,10 @@ import type { JobEnd, JobEnds } from '../core/jobs.ts'
 const RECENT_ENDS = 4_096
 const MAX_WAITERS = 20_000
 
-export const WITHDRAWN: JobFailure = { code: 'unavailable', message: 'the host did not answer; the order was withdrawn' }
+export const WITHDRAWN: JobFailure = {
+  code: 'unavailable',
+  message: 'the host did not answer; the order was withdrawn',
+}
 
 /** What a change means to somebody waiting; undefined while the job goes on. */
 export function endOf(change: JobChange): JobEnd | undefined {
@@ -49,7 +52,8 @@ export function createEnds(): Ends {
     wait(jobId, { timeoutMs, signal }) {
       const ended = recent.get(jobId)
       if (ended) return Promise.resolve(ended)
-      if (waiters.size >= MAX_WAITERS) return Promise.reject(new FleetError('busy', 'too many requests are waiting; try again'))
+      if (waiters.size >= MAX_WAITERS)
+        return Promise.reject(new FleetError('busy', 'too many requests are waiting; try again'))
       return new Promise((resolve, reject) => {
         const resolves = waiters.get(jobId) ?? new Set()
         waiters.set(jobId, resolves)

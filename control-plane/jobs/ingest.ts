@@ -1,8 +1,8 @@
 import { type ConsumerMessages, type JsMsg, jetstream } from '@nats-io/jetstream'
 import type { NatsConnection } from 'nats'
 import { isTerminalEvent, JobReport } from '../../shared/job-event.ts'
-import type { Logger } from '../../shared/logger.ts'
 import { isTerminal } from '../../shared/job-machine.ts'
+import type { Logger } from '../../shared/logger.ts'
 import { type Confirmation, WIRE_VERSION } from '../../shared/wire/messages.ts'
 import { EVENT_STREAM, INGEST_CONSUMER } from '../../shared/wire/streams.ts'
 import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
@@ -49,7 +49,10 @@ export async function startIngest(deps: {
 
   function take(message: JsMsg): void {
     const heard = parse(message, logger)
-    if (heard === undefined) return message.term()
+    if (heard === undefined) {
+      message.term()
+      return
+    }
     waiting.push(heard)
     const urgent = heard.report.events.some((event) => event.type !== 'progress')
     if (urgent) void fold()
@@ -89,7 +92,9 @@ export async function startIngest(deps: {
 
   /** Also confirms ends that changed nothing: the agent repeats them because a confirmation was lost. */
   function confirm(group: readonly Heard[], committed: Committed): void {
-    const unfinished = new Set(committed.changes.filter((change) => !isTerminal(change.state)).map((change) => change.job.id))
+    const unfinished = new Set(
+      committed.changes.filter((change) => !isTerminal(change.state)).map((change) => change.job.id),
+    )
     const ended = group.filter(({ report }) => report.events.some(isTerminalEvent) && !unfinished.has(report.jobId))
     for (const [host, heards] of Map.groupBy(ended, (heard) => heard.host)) {
       const confirmation: Confirmation = { v: WIRE_VERSION, jobs: heards.map((heard) => heard.report.jobId) }
@@ -116,7 +121,8 @@ export async function startIngest(deps: {
 /** A lost stream or consumer is made again by the reconciler; until then this replica is not ready. */
 async function watch(messages: ConsumerMessages, tell: (healthy: boolean) => void): Promise<void> {
   for await (const status of messages.status()) {
-    if (status.type === 'consumer_not_found' || status.type === 'stream_not_found' || status.type === 'no_responders') tell(false)
+    if (status.type === 'consumer_not_found' || status.type === 'stream_not_found' || status.type === 'no_responders')
+      tell(false)
     if (status.type === 'next' || status.type === 'heartbeat') tell(true)
   }
 }

@@ -1,7 +1,7 @@
 import type { NatsConnection } from 'nats'
 import { subjects } from '../../shared/wire/subjects.ts'
-import { cancelJob, expireJob } from '../core/job-change.ts'
 import type { FleetView } from '../core/fleet-view.ts'
+import { cancelJob, expireJob } from '../core/job-change.ts'
 import type { ChangeStore, Committed } from '../db/stores/change-store.ts'
 import type { DispatchStore } from '../db/stores/dispatch-store.ts'
 import type { Dispatch } from './dispatch.ts'
@@ -50,7 +50,9 @@ export function createSweep(deps: {
     const asked = await Promise.all(overdue.map(async (host) => ({ host, alive: await answers(host) })))
     const silent = asked.filter(({ alive }) => !alive).map(({ host }) => host)
     if (silent.length === 0) return
-    const committed = await changes.changeOverdue({ hosts: silent, limit: SWEEP_LIMIT }, (job) => cancelJob(job, WITHDRAWN, true))
+    const committed = await changes.changeOverdue({ hosts: silent, limit: SWEEP_LIMIT }, (job) =>
+      cancelJob(job, WITHDRAWN, true),
+    )
     afterCommit(committed)
   }
 

@@ -20,7 +20,11 @@ export const WorkOrder = z.object({
 })
 export type WorkOrder = z.infer<typeof WorkOrder>
 
-export function orderMessageId(order: { readonly host: string; readonly jobId: string; readonly attempt: number }): string {
+export function orderMessageId(order: {
+  readonly host: string
+  readonly jobId: string
+  readonly attempt: number
+}): string {
   return `${order.host}:${order.jobId}:${order.attempt}`
 }
 
@@ -57,7 +61,12 @@ export const Inventory = z.object({
 export type Inventory = z.infer<typeof Inventory>
 
 /** Every BEAT_INTERVAL_MS. `hash` is of the inventory without its free bytes; `free` are those, in the inventory's order. */
-export const Beat = z.object({ v, hash: z.string(), free: z.array(z.number()), running: z.number().int().nonnegative() })
+export const Beat = z.object({
+  v,
+  hash: z.string(),
+  free: z.array(z.number()),
+  running: z.number().int().nonnegative(),
+})
 export type Beat = z.infer<typeof Beat>
 
 export const Hello = z.object({ v, hash: z.string(), inventory: Inventory })

@@ -39,7 +39,13 @@ export async function startBackends(t: ExecutionContext, agents: readonly string
       logPath: join(folder, 'postgres.log'),
       user: postgresUser(),
     }),
-    nats: await preparePrivateNats({ program, folder: natsFolder, logPath: join(folder, 'nats.log'), controlPlane, agents: users }),
+    nats: await preparePrivateNats({
+      program,
+      folder: natsFolder,
+      logPath: join(folder, 'nats.log'),
+      controlPlane,
+      agents: users,
+    }),
   }
   const postgres = new TestProcess(prepared.postgres.spec)
   const nats = new TestProcess(prepared.nats.spec)

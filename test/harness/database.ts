@@ -1,7 +1,7 @@
-import type { ExecutionContext } from 'ava'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
 import type { DataSource } from 'typeorm'
 import { createDataSource, migrate } from '../../control-plane/db/data-source.ts'
 import { createSql, type Sql } from '../../control-plane/db/sql.ts'

@@ -14,17 +14,26 @@ const schema = await withScratchPostgres(async (url) => {
   await migrate(db)
   await db.destroy()
   const program = join(findPostgresFolders()[0] ?? '/usr/bin', 'pg_dump')
-  return readable(execFileSync(program, ['--schema-only', '--no-owner', '--no-privileges', '--no-comments', url], { encoding: 'utf8' }))
+  return readable(
+    execFileSync(program, ['--schema-only', '--no-owner', '--no-privileges', '--no-comments', url], {
+      encoding: 'utf8',
+    }),
+  )
 })
 
 if (!process.argv.includes('--check')) writeFileSync(path, schema)
 else if (readFileSync(path, 'utf8') !== schema) {
-  console.error('control-plane/db/schema.sql is not what the migrations make: run `npm run schema` and look at the difference')
+  console.error(
+    'control-plane/db/schema.sql is not what the migrations make: run `npm run schema` and look at the difference',
+  )
   process.exit(1)
 }
 
 /** Without what differs between versions of pg_dump and between runs: comments, settings, `\restrict` keys. */
 function readable(dump: string): string {
   const lines = dump.split('\n').filter((line) => !/^(--|SET |SELECT pg_catalog|\\(un)?restrict)/.test(line))
-  return `${lines.join('\n').replaceAll(/\n{3,}/g, '\n\n').trim()}\n`
+  return `${lines
+    .join('\n')
+    .replaceAll(/\n{3,}/g, '\n\n')
+    .trim()}\n`
 }

@@ -3,8 +3,8 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import pg from 'pg'
-import { freePort } from './free-port.ts'
 import { type Backends, startBackends } from './backends.ts'
+import { freePort } from './free-port.ts'
 import { TestProcess } from './process.ts'
 import { until } from './until.ts'
 
@@ -34,7 +34,12 @@ export interface TestFleet {
   agent(name: string): TestProcess
   /** Starts a control plane or agent that a test killed, and waits until it is ready. */
   ready(what: { readonly plane: number } | { readonly agent: string }): Promise<void>
-  call(method: string, path: string, body?: unknown, options?: { readonly plane?: number; readonly token?: string }): Promise<Answer>
+  call(
+    method: string,
+    path: string,
+    body?: unknown,
+    options?: { readonly plane?: number; readonly token?: string },
+  ): Promise<Answer>
   // biome-ignore lint/suspicious/noExplicitAny: rows of ad-hoc queries
   sql(text: string, values?: readonly unknown[]): Promise<any[]>
   /** Waits for a job's end and gives the job. */
@@ -49,7 +54,10 @@ export async function startFleet(
   t: ExecutionContext,
   wish: { readonly agents: readonly AgentWish[]; readonly planes?: number },
 ): Promise<TestFleet> {
-  const backends = await startBackends(t, wish.agents.map((agent) => agent.name))
+  const backends = await startBackends(
+    t,
+    wish.agents.map((agent) => agent.name),
+  )
   const token = randomBytes(32).toString('hex')
   const credentials = join(backends.folder, 'credentials.json')
   writeFileSync(credentials, JSON.stringify({ token }), { mode: 0o600 })
@@ -61,7 +69,8 @@ export async function startFleet(
   t.teardown(async () => {
     await Promise.all([...agents.values(), ...planes].map((process) => process.stop()))
     await db.end()
-    if (!t.passed) for (const process of [...planes, ...agents.values()]) t.log(process.spec.name, process.log().slice(-4_000))
+    if (!t.passed)
+      for (const process of [...planes, ...agents.values()]) t.log(process.spec.name, process.log().slice(-4_000))
   })
 
   const url = (plane = 0) => `http://127.0.0.1:${ports[plane]}`
@@ -92,7 +101,10 @@ export async function startFleet(
         await until('the control plane is ready', async () => (await fetch(`${url(what.plane)}/readyz`)).status === 200)
       } else {
         fleet.agent(what.agent).start()
-        await until(`${what.agent} is online`, async () => (await call('GET', `/api/v1/hosts/${what.agent}`)).body.state === 'online')
+        await until(
+          `${what.agent} is online`,
+          async () => (await call('GET', `/api/v1/hosts/${what.agent}`)).body.state === 'online',
+        )
       }
     },
     sql: async (text, values = []) => (await db.query(text, [...values])).rows,
@@ -145,7 +157,9 @@ function agentSpec(backends: Backends, agent: AgentWish) {
   return nodeSpec(backends, agent.name, 'agent/main.ts', {
     HOLDFAST_AGENT_NAME: agent.name,
     HOLDFAST_AGENT_STATE: state,
-    HOLDFAST_AGENT_POOLS: JSON.stringify([{ name: `${agent.name}-pool`, path: agent.path ?? state, driver: agent.driver }]),
+    HOLDFAST_AGENT_POOLS: JSON.stringify([
+      { name: `${agent.name}-pool`, path: agent.path ?? state, driver: agent.driver },
+    ]),
     NATS_SEED_FILE: backends.seedFile(agent.name),
     ...agent.environment,
   })
@@ -156,7 +170,12 @@ function nodeSpec(backends: Backends, name: string, entry: string, environment: 
     name,
     command: process.execPath,
     args: [join(ROOT, entry)],
-    environment: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, NATS_URL: backends.natsUrl, ...environment },
+    environment: {
+      PATH: process.env.PATH,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+      NATS_URL: backends.natsUrl,
+      ...environment,
+    },
     workingDirectory: ROOT,
     logPath: join(backends.folder, `${name}.log`),
     stopSignal: 'SIGTERM' as const,

@@ -141,7 +141,7 @@ const STATEMENTS = [
 
   // The feed. Its one head row is the lock that gives out numbers: held to commit, so readers never pass a late row.
   `create table event_head (
-    only boolean primary key default true check (only),
+    one boolean primary key default true check (one),
     seq bigint not null,
     pruned_seq bigint not null
   ) with (fillfactor = 10)`,

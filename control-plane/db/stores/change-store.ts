@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { JobState, isTerminal } from '../../../shared/job-machine.ts'
+import { isTerminal, JobState } from '../../../shared/job-machine.ts'
 import { JobSpec } from '../../../shared/job-spec.ts'
+import { eventsOf } from '../../core/change-events.ts'
 import { numberEvent, type UnnumberedEvent } from '../../core/event-body.ts'
 import type { FeedEvent } from '../../core/feed.ts'
-import { eventsOf } from '../../core/change-events.ts'
 import { type JobChange, type LockedJob, settlementOf } from '../../core/job-change.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 
@@ -152,9 +152,15 @@ export interface ChangeStore {
   /** Tells the feed of jobs that nothing has happened to since they were made, `olderThanMs` ago or more. */
   announce(bounds: { readonly olderThanMs: number; readonly limit: number }): Promise<Committed>
   /** Running jobs nobody has heard of for `silentMs`, and sent ones of hosts that are offline. */
-  changeSilent(bounds: { readonly silentMs: number; readonly limit: number }, decide: (job: LockedJob) => JobChange | undefined): Promise<Committed>
+  changeSilent(
+    bounds: { readonly silentMs: number; readonly limit: number },
+    decide: (job: LockedJob) => JobChange | undefined,
+  ): Promise<Committed>
   /** Interactive orders of `hosts` that were not started in time. */
-  changeOverdue(bounds: { readonly hosts: readonly string[]; readonly limit: number }, decide: (job: LockedJob) => JobChange | undefined): Promise<Committed>
+  changeOverdue(
+    bounds: { readonly hosts: readonly string[]; readonly limit: number },
+    decide: (job: LockedJob) => JobChange | undefined,
+  ): Promise<Committed>
   /** Events that concern no job. */
   tell(events: readonly UnnumberedEvent[]): Promise<Committed>
 }
@@ -162,7 +168,10 @@ export interface ChangeStore {
 const NOTHING: Committed = { changes: [], events: [] }
 
 export function createChangeStore(sql: Sql): ChangeStore {
-  async function changeLocked(lock: (tx: Transaction) => Promise<LockedJob[]>, decide: (job: LockedJob) => JobChange | undefined) {
+  async function changeLocked(
+    lock: (tx: Transaction) => Promise<LockedJob[]>,
+    decide: (job: LockedJob) => JobChange | undefined,
+  ) {
     return sql.transaction(async (tx) => {
       const changes = (await lock(tx)).flatMap((job) => decide(job) ?? [])
       return changes.length === 0 ? NOTHING : write(tx, changes, changes.flatMap(eventsOf))
@@ -187,14 +196,24 @@ export function createChangeStore(sql: Sql): ChangeStore {
   }
 }
 
-async function write(tx: Transaction, changes: readonly JobChange[], events: readonly UnnumberedEvent[]): Promise<Committed> {
+async function write(
+  tx: Transaction,
+  changes: readonly JobChange[],
+  events: readonly UnnumberedEvent[],
+): Promise<Committed> {
   const at = new Date().toISOString()
   const progressed = events.flatMap((event) => (event.type === 'job.progress' && event.jobId ? [event.jobId] : []))
   const values = [
     JSON.stringify(changes.map(changeValues)),
     JSON.stringify(changes.flatMap((change) => settlementValues(change) ?? [])),
     JSON.stringify(
-      events.map((event, n) => ({ n: n + 1, type: event.type, job_id: event.jobId, group_id: event.groupId, body: event.body })),
+      events.map((event, n) => ({
+        n: n + 1,
+        type: event.type,
+        job_id: event.jobId,
+        group_id: event.groupId,
+        body: event.body,
+      })),
     ),
     events.length,
     progressed,

@@ -113,7 +113,9 @@ const overdueHosts = statement(
 export interface DispatchStore {
   claim(limit: number): Promise<readonly OwedOrder[]>
   unstarted(bounds: { readonly afterMs: number; readonly limit: number }): Promise<readonly OwedOrder[]>
-  cancelling(limit: number): Promise<readonly { readonly id: string; readonly host: string; readonly attempt: number }[]>
+  cancelling(
+    limit: number,
+  ): Promise<readonly { readonly id: string; readonly host: string; readonly attempt: number }[]>
   overdueHosts(limit: number): Promise<readonly string[]>
   /** Whether a late order is still wanted. */
   startable(order: { readonly jobId: string; readonly attempt: number; readonly host: string }): Promise<boolean>

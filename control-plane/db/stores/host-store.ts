@@ -223,7 +223,12 @@ export function createHostStore(sql: Sql): HostStore {
     setState: async (names, state) => (await sql.rows(setState, [names, state])).map((row) => row.name),
 
     async seen({ hosts, pools }) {
-      const values = [hosts.map((h) => h.name), hosts.map((h) => h.atMs), pools.map((p) => p.id), pools.map((p) => p.freeBytes)]
+      const values = [
+        hosts.map((h) => h.name),
+        hosts.map((h) => h.atMs),
+        pools.map((p) => p.id),
+        pools.map((p) => p.freeBytes),
+      ]
       await sql.rows(seen, values)
     },
   }

@@ -70,7 +70,14 @@ export function createJobStore(sql: Sql): JobReader {
     },
 
     async list(groupId, filter, { limit, cursor }) {
-      const values = [groupId, parseCursor(cursor), filter.state ?? null, filter.kind ?? null, filter.host ?? null, filter.dataset ?? null]
+      const values = [
+        groupId,
+        parseCursor(cursor),
+        filter.state ?? null,
+        filter.kind ?? null,
+        filter.host ?? null,
+        filter.dataset ?? null,
+      ]
       const rows = await sql.rows(list, [...values, limit + 1])
       const shown = rows.slice(0, limit)
       const last = shown.at(-1)
@@ -90,7 +97,8 @@ export function createJobStore(sql: Sql): JobReader {
 
 function parseCursor(cursor: string | undefined): string | null {
   if (cursor === undefined) return null
-  if (!/^\d{1,18}$/.test(cursor)) throw new FleetError('invalid', 'cursor: is not one that this server gave', { field: 'cursor' })
+  if (!/^\d{1,18}$/.test(cursor))
+    throw new FleetError('invalid', 'cursor: is not one that this server gave', { field: 'cursor' })
   return cursor
 }
 

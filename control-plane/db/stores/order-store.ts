@@ -150,7 +150,9 @@ async function write(tx: Transaction, batch: Batch): Promise<readonly (Placed | 
     removes: decision.remove !== undefined,
     behind: behind.has(jobId),
   }))
-  const made = accepted.flatMap(({ n, order, decision }) => (decision.create ? [datasetValues(n, order, decision.create)] : []))
+  const made = accepted.flatMap(({ n, order, decision }) =>
+    decision.create ? [datasetValues(n, order, decision.create)] : [],
+  )
   const wanted = accepted.flatMap(({ jobId, decision }) =>
     decision.holds.map((hold) => ({ job_id: jobId, lane: hold.lane, exclusive: hold.exclusive })),
   )
@@ -161,7 +163,8 @@ async function write(tx: Transaction, batch: Batch): Promise<readonly (Placed | 
     if (decided instanceof FleetError) return decided
     const { jobId, decision } = decided
     const isGranted = granted.get(jobId)
-    if (isGranted === undefined) return new FleetError('exists', `'${decision.subject.name}' exists already`, { field: 'name' })
+    if (isGranted === undefined)
+      return new FleetError('exists', `'${decision.subject.name}' exists already`, { field: 'name' })
     const notAfterMs = decision.interactive ? batch.notAfterMs : null
     return { jobId, spec: decision.spec, host: decision.host.name, attempt: 1, notAfterMs, granted: isGranted }
   })
@@ -184,7 +187,9 @@ function datasetValues(n: number, order: Order, dataset: NonNullable<Decision['c
 }
 
 /** Jobs of this group that must queue because an earlier one of the same group excludes them on some lane. */
-function behindOthers(accepted: readonly { readonly jobId: string; readonly decision: Decision }[]): ReadonlySet<string> {
+function behindOthers(
+  accepted: readonly { readonly jobId: string; readonly decision: Decision }[],
+): ReadonlySet<string> {
   const seen = new Map<string, { shared: boolean; exclusive: boolean }>()
   const behind = new Set<string>()
   for (const { jobId, decision } of accepted) {

@@ -15,7 +15,12 @@ function digits(minimum: number, maximum: number) {
     .regex(/^\d{1,15}$/, 'must be a whole number')
     .transform(Number)
     .pipe(z.number().min(minimum, `must be at least ${minimum}`).max(maximum, `must be at most ${maximum}`))
-    .meta({ override: { type: 'integer', minimum, maximum, pattern: undefined } })
+    .meta({
+      override: ({ jsonSchema }) => {
+        delete jsonSchema.pattern
+        Object.assign(jsonSchema, { type: 'integer', minimum, maximum })
+      },
+    })
 }
 
 export const PageQuery = z.object({

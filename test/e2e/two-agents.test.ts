@@ -1,0 +1,67 @@
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { startFleet } from '../harness/fleet.ts'
+import { mountLoop } from '../harness/loop-mount.ts'
+
+test('200 mixed operations at once over two agents and two control planes: nothing lost, nothing done twice', async (t) => {
+  const pools = await Promise.all([mountLoop(t, { type: 'btrfs' }), mountLoop(t, { type: 'xfs' })])
+  const [first, second] = pools
+  if (first === undefined || second === undefined) return
+  const fleet = await startFleet(t, {
+    planes: 2,
+    agents: [
+      { name: 'a', driver: 'btrfs', path: first },
+      { name: 'b', driver: 'reflink', path: second },
+    ],
+  })
+  const names = Array.from({ length: 10 }, (_, n) => `set-${n}`)
+  for (const [n, name] of names.entries()) {
+    const { status, body } = await fleet.call('POST', '/api/v1/datasets', { name, host: n % 2 === 0 ? 'a' : 'b' })
+    t.is(status, 201)
+    writeFileSync(join(body.mountpoint, 'data'), name)
+    t.is(
+      (await fleet.call('POST', '/api/v1/snapshots', { source: name, name: `${name}.base`, readonly: true })).status,
+      201,
+    )
+  }
+
+  const operations = names.flatMap((name) =>
+    Array.from({ length: 20 }, (_, n) => {
+      if (n % 4 === 0)
+        return { method: 'POST', path: '/api/v1/snapshots', body: { source: name, name: `${name}.s${n}` } }
+      if (n % 4 === 1)
+        return { method: 'POST', path: '/api/v1/clone', body: { source: `${name}.base`, destination: `${name}.c${n}` } }
+      const destination = `/restored-${n}`
+      return {
+        method: 'POST',
+        path: '/api/v1/snapshots/restore',
+        body: { snapshot: `${name}.base`, source: '/data', destination },
+      }
+    }),
+  )
+  const answers = await Promise.all(
+    operations.map(({ method, path, body }, n) => fleet.call(method, path, body, { plane: n % 2 })),
+  )
+  t.deepEqual(
+    answers.filter((answer) => answer.status >= 300),
+    [],
+  )
+  await fleet.quiet()
+
+  const { body: all } = await fleet.call('GET', '/api/v1/datasets')
+  t.is(all.datasets.length, 1 + names.length * (1 + 1 + 5 + 5))
+  t.is(new Set(all.datasets.map((d: { id: number }) => d.id)).size, all.datasets.length)
+  const onDisk = pools.flatMap((pool) => readdirSync(join(pool ?? '', 'datasets')))
+  t.is(onDisk.length, all.datasets.length)
+  t.deepEqual(
+    onDisk.filter((name) => name.includes('partial')),
+    [],
+  )
+  for (const name of names) {
+    const root = all.datasets.find((d: { name: string }) => d.name === name).mountpoint
+    t.is(readdirSync(root).length, 1 + 10)
+  }
+  const jobs = await fleet.sql(`select state, count(*)::int as n from job group by state`)
+  t.deepEqual(jobs, [{ state: 'succeeded', n: 1 + 20 + 200 }])
+})
