@@ -78,7 +78,9 @@ function hasUnit(service: string): boolean {
 /** Best effort on purpose: a machine without systemd or sysv-rc has nothing to disable. */
 async function disable(service: string): Promise<void> {
   const helper = findTool('deb-systemd-helper')
-  if (helper) await runTool(helper, ['disable', `${service}.service`]).catch(() => undefined)
+  // It works for maintainer scripts only, which this variable tells it.
+  const environment = { DPKG_MAINTSCRIPT_PACKAGE: service }
+  if (helper) await runTool(helper, ['disable', `${service}.service`], { environment }).catch(() => undefined)
   const legacy = findTool('update-rc.d')
   if (legacy) await runTool(legacy, [service, 'disable']).catch(() => undefined)
 }

@@ -4,10 +4,10 @@ import { ensurePackages } from './ensure-packages.ts'
 import { agentProcess, controlPlaneProcess, type FleetEnvironment, type LocalAgent } from './fleet-processes.ts'
 import { waitUntilReady } from './fleet-ready.ts'
 import { tailOfLog } from './log-file.ts'
-import { type AgentUser, ensureNatsUser, type NatsUser, preparePrivateNats } from './nats.ts'
+import { type AgentUser, answersAsNats, ensureNatsUser, type NatsUser, preparePrivateNats } from './nats.ts'
 import { openPool } from './pool.ts'
 import { isPortFree } from './ports.ts'
-import { checkDatabase, preparePrivatePostgres } from './postgres.ts'
+import { preparePrivatePostgres, refusalOf } from './postgres.ts'
 import type { ProcessRecord } from './process-record.ts'
 import { postgresUser } from './server-user.ts'
 import type { LocalSettings } from './settings.ts'
@@ -19,6 +19,8 @@ import { findTool } from './tools.ts'
 const READY_TIMEOUT_MS = 60_000
 /** A child that fails this often in a row before the fleet was ever ready will not get there. */
 const HOPELESS_FAILURES = 5
+const HOPE_POLL_MS = 100
+const NATS_PORT = 4222
 
 export interface LocalFleetDeps {
   readonly settings: LocalSettings
@@ -86,7 +88,7 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
     credentials,
     agents: agents.map(({ name }) => name),
     timeoutMs: READY_TIMEOUT_MS,
-    shouldGiveUp: () => processes.some(({ failures }) => failures >= HOPELESS_FAILURES),
+    shouldGiveUp: () => processes.some(isHopeless),
     signal,
   })
   if (missing.length > 0) throw new StartError(whyNotReady(missing, processes))
@@ -144,16 +146,22 @@ function seedFor(settings: LocalSettings, user: NatsUser): string | undefined {
 }
 
 function existingNats(url: string): Server {
-  return { url, ready: async () => {} }
+  return {
+    url,
+    async ready() {
+      const { hostname, port } = new URL(url)
+      if (await answersAsNats(hostname, Number(port || NATS_PORT))) return
+      throw new StartError('the server of NATS_URL does not answer')
+    },
+  }
 }
 
 function existingDatabase(url: string): Server {
   return {
     url,
     async ready() {
-      await checkDatabase(url).catch((error: Error) => {
-        throw new StartError(`the database of DATABASE_URL does not answer: ${error.message}`)
-      })
+      const refusal = await refusalOf(url)
+      if (refusal) throw new StartError(`the database of DATABASE_URL does not answer: ${refusal.reason}`)
     },
   }
 }
@@ -163,8 +171,8 @@ async function startPostgres(deps: LocalFleetDeps, supervisor: SupervisorDeps): 
   say('starting PostgreSQL')
   const logPath = join(state.logs, 'postgres.log')
   const postgres = await preparePrivatePostgres({ folder: state.postgres, logPath, user: postgresUser() })
-  stack.use(new SupervisedProcess(postgres.spec, supervisor))
-  return { url: postgres.url, ready: () => postgres.ready(signal) }
+  const server = stack.use(new SupervisedProcess(postgres.spec, supervisor))
+  return { url: postgres.url, ready: () => whileHopeful(server, signal, postgres.ready) }
 }
 
 async function startNats(
@@ -179,8 +187,31 @@ async function startNats(
   if (!program) throw new StartError('nats-server is not installed')
   const logPath = join(state.logs, 'nats-server.log')
   const nats = await preparePrivateNats({ program, folder: state.nats, logPath, controlPlane, agents })
-  stack.use(new SupervisedProcess(nats.spec, supervisor))
-  return { url: nats.url, ready: () => nats.ready(signal) }
+  const server = stack.use(new SupervisedProcess(nats.spec, supervisor))
+  return { url: nats.url, ready: () => whileHopeful(server, signal, nats.ready) }
+}
+
+function isHopeless({ failures }: SupervisedProcess): boolean {
+  return failures >= HOPELESS_FAILURES
+}
+
+/** Waits for a private server, and no longer once it fails again and again. @throws StartError with the end of its log. */
+async function whileHopeful(
+  server: SupervisedProcess,
+  signal: AbortSignal,
+  ready: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const hopeless = new AbortController()
+  const watch = setInterval(() => isHopeless(server) && hopeless.abort(), HOPE_POLL_MS)
+  try {
+    await ready(AbortSignal.any([signal, hopeless.signal]))
+  } catch (error) {
+    signal.throwIfAborted()
+    const reason = error instanceof StartError ? error.message : `${server.spec.name} fails again and again`
+    throw new StartError([reason, ...logTail(server)].join('\n'))
+  } finally {
+    clearInterval(watch)
+  }
 }
 
 /** Stopped together, before the servers they use. */
@@ -206,9 +237,9 @@ function describePool(agent: string, driver: string, note: string | undefined): 
 function whyNotReady(missing: readonly string[], processes: readonly SupervisedProcess[]): string {
   const failing = processes.filter(({ failures }) => failures > 0)
   const shown = failing.length > 0 ? failing : processes
-  const tails = shown.flatMap(({ spec }) => [
-    `  ${spec.logPath}:`,
-    ...tailOfLog(spec.logPath).map((line) => `    ${line}`),
-  ])
-  return [`not ready: ${missing.join('; ')}`, ...tails].join('\n')
+  return [`not ready: ${missing.join('; ')}`, ...shown.flatMap(logTail)].join('\n')
+}
+
+function logTail({ spec }: SupervisedProcess): readonly string[] {
+  return [`  ${spec.logPath}:`, ...tailOfLog(spec.logPath).map((line) => `    ${line}`)]
 }

@@ -13,6 +13,7 @@ import type { ProcessSpec } from './supervised-process.ts'
 const STOP_TIMEOUT_MS = 1_000
 const READY_TIMEOUT_MS = 15_000
 const READY_POLL_MS = 25
+const CONNECT_TIMEOUT_MS = 5_000
 
 /** One NATS user: the file that holds its nkey seed, and the public key the server knows it by. */
 export interface NatsUser {
@@ -119,24 +120,27 @@ export async function preparePrivateNats(options: {
       stopSignal: 'SIGINT',
       stopTimeoutMs: STOP_TIMEOUT_MS,
     },
-    ready: (signal) => waitForPort(port, logPath, signal),
+    ready: (signal) => waitForAnswer(port, signal),
   }
 }
 
-async function waitForPort(port: number, logPath: string, signal: AbortSignal): Promise<void> {
+async function waitForAnswer(port: number, signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + READY_TIMEOUT_MS
-  while (!(await accepts(port))) {
-    if (performance.now() > deadline) throw new StartError(`nats-server does not answer; its log: ${logPath}`)
+  while (!(await answersAsNats('127.0.0.1', port))) {
+    if (performance.now() > deadline) throw new StartError('nats-server does not answer')
     await sleep(READY_POLL_MS, undefined, { signal })
   }
 }
 
-function accepts(port: number): Promise<boolean> {
+/** A NATS server greets whoever connects (`INFO {…}`), before TLS and before any credentials. */
+export function answersAsNats(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = createConnection({ port, host: '127.0.0.1' })
-    socket.once('data', () => resolve(true))
-    socket.once('error', () => resolve(false))
-    socket.once('close', () => resolve(false))
-    socket.once('data', () => socket.destroy())
+    const socket = createConnection({ host, port, timeout: CONNECT_TIMEOUT_MS })
+    const answer = (answers: boolean) => {
+      resolve(answers)
+      socket.destroy()
+    }
+    socket.once('data', (greeting) => answer(greeting.toString('latin1').startsWith('INFO ')))
+    for (const end of ['error', 'close', 'timeout']) socket.once(end, () => answer(false))
   })
 }

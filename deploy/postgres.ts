@@ -35,6 +35,8 @@ const INITDB_TIMEOUT_MS = 60_000
 const READY_TIMEOUT_MS = 60_000
 const READY_POLL_MS = 50
 const CONNECT_TIMEOUT_MS = 5_000
+/** SQLSTATE invalid_password. */
+const INVALID_PASSWORD = '28P01'
 
 /** fsync and synchronous_commit stand at their defaults, `on`, and are named because the design turns on them. */
 const SERVER_SETTINGS: Readonly<Record<string, string>> = {
@@ -187,25 +189,34 @@ async function runInitdb(program: string, cluster: Cluster, passwordFile: string
   if (code !== 0) throw new StartError(`initdb did not succeed: ${stderr.trim().split('\n')[0] ?? `exit code ${code}`}`)
 }
 
-/** @throws the reason it does not answer. */
-export async function checkDatabase(config: string | pg.ClientConfig): Promise<void> {
-  const client = new pg.Client({
-    ...(typeof config === 'string' ? { connectionString: config } : config),
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  })
-  await client.connect()
-  await client.end()
+export interface Refusal {
+  readonly reason: string
+  /** It answers, and does not know the password: waiting will not help. */
+  readonly isForGood: boolean
+}
+
+/** Why a database does not take us, or undefined when it does. */
+export async function refusalOf(database: string | pg.ClientConfig): Promise<Refusal | undefined> {
+  const config = typeof database === 'string' ? { connectionString: database } : database
+  const client = new pg.Client({ ...config, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+  try {
+    await client.connect()
+    await client.end()
+    return undefined
+  } catch (error) {
+    if (!(error instanceof Error)) throw error
+    const code = 'code' in error ? String(error.code) : ''
+    return { reason: error.message || code, isForGood: code === INVALID_PASSWORD }
+  }
 }
 
 async function waitForAnswer(config: pg.ClientConfig, signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + READY_TIMEOUT_MS
   for (;;) {
-    try {
-      return await checkDatabase(config)
-    } catch (error) {
-      if (performance.now() > deadline) {
-        throw new StartError(`PostgreSQL does not answer: ${error instanceof Error ? error.message : String(error)}`)
-      }
+    const refusal = await refusalOf(config)
+    if (!refusal) return
+    if (refusal.isForGood || performance.now() > deadline) {
+      throw new StartError(`the private PostgreSQL does not answer: ${refusal.reason}`)
     }
     await sleep(READY_POLL_MS, undefined, { signal })
   }

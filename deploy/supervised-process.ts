@@ -46,7 +46,7 @@ export interface Backoff {
 
 export const DEFAULT_BACKOFF: Backoff = { firstMs: 200, maxMs: 10_000, stableMs: 30_000 }
 const LOG_CHECK_MS = 60_000
-const KILL_WAIT_MS = 1_000
+const KILL_WAIT_MS = 500
 
 /** The wait before restart number `failures` (1 for the first). */
 export function restartDelayMs(failures: number, { firstMs, maxMs }: Backoff): number {
