@@ -8,7 +8,7 @@ import { StartAnswer, type StartQuestion, WIRE_VERSION, type WorkOrder } from '.
 import { subjects } from '../shared/wire/subjects.ts'
 import type { AgentConfig } from './config.ts'
 import type { Driver } from './drivers/driver.ts'
-import { openDriver } from './drivers/registry.ts'
+import { detectDriver, openDriver } from './drivers/registry.ts'
 import { startPresence } from './host/presence.ts'
 import { connectNats } from './nats.ts'
 import { startConsuming } from './work/consume.ts'
@@ -28,7 +28,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const logger = createLogger('agent', config.HOLDFAST_LOG_LEVEL)
   const pools = new Map<string, Driver>()
   for (const pool of config.HOLDFAST_AGENT_POOLS) {
-    const driver = await openDriver(pool)
+    const driver = await openDriver({ ...pool, driver: pool.driver ?? (await detectDriver(pool.path)) })
     await driver.sweep()
     pools.set(pool.name, driver)
   }
