@@ -3,7 +3,7 @@ import type { Driver, Watch } from '../drivers/driver.ts'
 
 /** What the journal remembers for one job across restarts of the agent. */
 export interface JobMemory {
-  /** The identity (`dev:ino`, or a subvolume's uuid) of what an earlier or this run staged, if one got that far. */
+  /** What an earlier or this run noted of what it staged, if one got that far; empty once that was taken back. */
   staged(): string | undefined
   /** Remembers it durably; resolves after fsync. Call before the committing rename, never after. */
   stage(identity: string): Promise<void>
@@ -30,6 +30,11 @@ export interface Step {
 export interface Work<Kind extends JobKind> {
   readonly steps: readonly Step[]
   result(): ResultOf<Kind>
+  /**
+   * Asked after each step: whether an earlier run of this job already made the effect visible. From then on nothing is undone
+   * and the signal is ignored, as after a step that `commits`.
+   */
+  committed?(): boolean
   /** Releases descriptors; called once, whatever happened. */
   close?(): Promise<void>
 }

@@ -5,11 +5,10 @@ import { type CString, cString, libc } from '../native/libc.ts'
 import { close, createFile, howBeneath, makeDirectory, tryOpenBeneath } from '../native/paths.ts'
 import { Status } from '../native/status.ts'
 import { checked, lastErrorCode } from '../native/system-error.ts'
-import { dropInheritedAcls } from '../native/xattrs.ts'
 import type { Counters } from './counters.ts'
 import { type ContentMode, transferContent } from './file-content.ts'
 import { HardLinks, type Place } from './hard-links.ts'
-import { MetadataCopier } from './metadata.ts'
+import { disinherit, MetadataCopier } from './metadata.ts'
 import { copySpecialEntry } from './special-entry.ts'
 
 /** Two descriptors a level. Paths longer than PATH_MAX / 2 levels are beyond what any tool can name. */
@@ -59,6 +58,7 @@ class TreeCloner {
   readonly #links = new HardLinks()
   readonly #levels: Level[] = []
   #cow = true
+  #ownRoot = ''
 
   constructor(source: TreeSource, counters: Counters) {
     this.#source = source
@@ -92,6 +92,11 @@ class TreeCloner {
     const sourceFd = this.#open(level.sourceFd, name, READ_DIRECTORY)
     if (sourceFd === 'changed') this.#cloneEntry(level, { name, type: 'unknown', copyName: () => name })
     if (typeof sourceFd !== 'number') return
+    const { device, inode } = this.#status.readDescriptor(sourceFd)
+    if (`${device}:${inode}` === this.#ownRoot) {
+      close(sourceFd) // the clone is being made inside what it clones
+      return
+    }
     this.#enter(sourceFd, level.targetFd, name)
     this.#cloneEntries()
   }
@@ -114,10 +119,10 @@ class TreeCloner {
 
   /** What the new root inherited from its parent must not reach the files below it, nor let anyone in. */
   #shutOut(targetFd: number): void {
-    const { fchown, fchmod } = libc()
-    dropInheritedAcls(targetFd)
-    checked('fchown', fchown(targetFd, process.geteuid?.() ?? 0, process.getegid?.() ?? 0))
-    checked('fchmod', fchmod(targetFd, STAGED_MODE))
+    disinherit(targetFd)
+    checked('fchmod', libc().fchmod(targetFd, STAGED_MODE))
+    const { device, inode } = this.#status.readDescriptor(targetFd)
+    this.#ownRoot = `${device}:${inode}`
   }
 
   #cloneEntries(): void {

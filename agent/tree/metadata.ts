@@ -1,7 +1,7 @@
 import { libc } from '../native/libc.ts'
 import type { Status } from '../native/status.ts'
 import { checked } from '../native/system-error.ts'
-import { XattrCopier } from '../native/xattrs.ts'
+import { dropInheritedAcls, XattrCopier } from '../native/xattrs.ts'
 
 /** `struct timespec[2]`. */
 const TIMES_BYTES = 32
@@ -9,6 +9,15 @@ const ROOT = 0
 const PERMISSION_BITS = 0o777
 const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
+
+/**
+ * Takes away what a new file or directory inherited from a parent that is not ours: its ACLs, and the group of a set-gid
+ * directory.
+ */
+export function disinherit(fd: number): void {
+  dropInheritedAcls(fd)
+  checked('fchown', libc().fchown(fd, process.geteuid?.() ?? ROOT, process.getegid?.() ?? ROOT))
+}
 
 interface FilePair {
   readonly sourceFd: number
