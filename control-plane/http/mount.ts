@@ -1,4 +1,4 @@
-import { METHODS } from 'node:http'
+import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http'
 import Router from '@koa/router'
 import Koa from 'koa'
 import type { Logger } from '../../shared/logger.ts'
@@ -7,6 +7,7 @@ import { createDispatch, type DispatchDeps, type MatchedContext } from './dispat
 import { answerFailure, answerThrown, logThrown } from './failure.ts'
 import { allowedMethods, createOwnership, type PathEntry, pathEntries } from './paths.ts'
 import type { RequestFacts } from './request-facts.ts'
+import { originForm } from './request-target.ts'
 import type { Dialect } from './route.ts'
 import { securityHeaders } from './security-headers.ts'
 
@@ -77,5 +78,9 @@ export async function mount(deps: MountDeps) {
   const answerUnmatched = createUnmatched(entries)
   // as: the router ran before and left `matched` on the context, also when nothing matched
   app.use((context) => answerUnmatched(context as MatchedContext))
-  return app.callback()
+  const callback = app.callback()
+  return (request: IncomingMessage, response: ServerResponse): void => {
+    request.url = originForm(request.url)
+    void callback(request, response)
+  }
 }

@@ -19,5 +19,7 @@ export async function securityHeaders(): Promise<readonly (readonly [string, str
   const request = new IncomingMessage(new Socket())
   const response = new ServerResponse(request)
   await middleware(new Koa().createContext(request, response), async () => {})
+  // Not helmet's, as fixed: answers are for this caller now, and may be kept only with their ETag.
+  response.setHeader('Cache-Control', 'private, no-cache')
   return Object.entries(response.getHeaders()).map(([name, value]) => [name, String(value)])
 }

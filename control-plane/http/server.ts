@@ -43,7 +43,7 @@ export async function createHttp(deps: HttpDeps) {
   const auth = createAuthenticator({ ...deps, proxies: deps.proxies ?? [] })
   const sockets = createFeedSockets(core.feed)
   const streams = createFeedStreams(core.feed)
-  const liveFeed = createLiveFeed({ core, auth, sockets, streams })
+  const liveFeed = createLiveFeed({ core, closing: closing.signal, auth, sockets, streams })
   const requestId = createRequestIds()
   const observe = createRequestObserver(logger, deps.metrics)
   const { openStream } = liveFeed
@@ -62,7 +62,10 @@ export async function createHttp(deps: HttpDeps) {
     streams.close()
     if (!server.listening) return
     const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS)
-    const cut = setTimeout(() => server.closeAllConnections(), graceMs)
+    const cut = setTimeout(() => {
+      server.closeAllConnections()
+      sockets.terminate()
+    }, graceMs)
     await new Promise((resolve) => server.close(resolve))
     clearInterval(sweep)
     clearTimeout(cut)

@@ -6,6 +6,7 @@ import { answerThrown, logThrown } from './failure.ts'
 import type { LiveFeed } from './live-feed.ts'
 import { type PathEntry, pathEntries } from './paths.ts'
 import type { RequestFacts } from './request-facts.ts'
+import { splitTarget } from './request-target.ts'
 import type { Answer, Dialect, SocketRoute } from './route.ts'
 
 interface UpgradeDeps {
@@ -15,10 +16,6 @@ interface UpgradeDeps {
   readonly logger: Logger
   readonly requestId: (given: string | string[] | undefined) => string
   readonly observe: (facts: RequestFacts) => void
-}
-
-function urlOf(request: IncomingMessage): URL {
-  return new URL(request.url ?? '/', 'http://holdfast')
 }
 
 /** A refusal in HTTP, on a connection that Node has already let go of. */
@@ -43,8 +40,7 @@ export function createUpgrades(deps: UpgradeDeps) {
   }
 
   function find(request: IncomingMessage) {
-    const { pathname } = urlOf(request)
-    return bySocketPath.get(pathname.length > 1 ? pathname.replace(/\/$/, '') : pathname)
+    return bySocketPath.get(splitTarget(request.url).path)
   }
 
   return {
@@ -64,7 +60,7 @@ export function createUpgrades(deps: UpgradeDeps) {
       const finish = (status: number, subject: string | null) =>
         deps.observe({ ...facts, status, seconds: (performance.now() - startedAt) / 1000, subject })
       try {
-        const query = Object.fromEntries(urlOf(request).searchParams)
+        const query = Object.fromEntries(new URLSearchParams(splitTarget(request.url).search))
         const { caller, since } = await deps.liveFeed.admitSocket(route, request, query)
         deps.sockets.accept({ request, connection, head, caller, since })
         finish(101, caller.subject)

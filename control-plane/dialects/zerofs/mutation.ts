@@ -34,8 +34,10 @@ export interface Done {
 /** Not failures of the operation but of the request or the fleet: these keep their own status and code. */
 const OWN_STATUS: ReadonlySet<ErrorCode> = new Set(['unauthorized', 'forbidden', 'stale', 'too_large', 'unavailable'])
 
-function blockersOf({ blockers }: FleetError): string {
-  return blockers?.length ? ` Blocked by: ${blockers.join(', ')}.` : ''
+/** What stands in the way, unless the message names it already. */
+function blockersOf({ blockers = [], message }: FleetError): string {
+  const named = blockers.every((blocker) => message.includes(`'${blocker}'`))
+  return named ? '' : ` (blocked by ${blockers.join(', ')})`
 }
 
 /** A job's failure is always the operation's: its `invalid` is about what the agent found, not about the request. */
@@ -45,7 +47,7 @@ function failed({ code, explain }: Mutation, error: FleetError, jobId: string | 
     return new WireError(503, { error: 'RPC_CONNECTION_FAILED', message: error.message }, { headers, cause: error })
   }
   const goesOn =
-    error.code === 'timeout' && jobId !== undefined ? ` Job ${jobId} goes on: GET /api/v1/jobs/${jobId}` : ''
+    error.code === 'timeout' && jobId !== undefined ? `; job ${jobId} goes on, see GET /api/v1/jobs/${jobId}` : ''
   const message = `${(jobId === undefined ? explain?.(error) : undefined) ?? error.message}${blockersOf(error)}${goesOn}`
   const body = { error: typeof code === 'string' ? code : code(error), message }
   return new WireError(500, body, { headers, cause: error })

@@ -102,7 +102,7 @@ test('what stands in the way of a deletion is named', async (t) => {
   await ask('POST', '/api/v1/datasets', { body: { name: 'b', tags: { needs: 'a' } } })
   t.like(await ask('DELETE', '/api/v1/datasets/a'), {
     status: 500,
-    json: { error: 'DELETE_DATASET_FAILED', message: "'a' is needed Blocked by: b." },
+    json: { error: 'DELETE_DATASET_FAILED', message: "'a' is needed (blocked by b)" },
   })
 })
 
