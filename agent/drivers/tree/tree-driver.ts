@@ -137,6 +137,7 @@ async function makeImage({ datasetsFd, source, target, mode }: ImageRequest, wat
     const { cow } = await runTreeTask(task, watch)
     note(datasetsFd, staged, cow && mode === 'share')
     await syncFileSystem(datasetsFd)
+    throwIfCancelled(watch.signal)
     rename(datasetsFd, cString(staged), cString(target), RENAME_NOREPLACE)
     await flush(datasetsFd)
   } catch (error) {

@@ -23,7 +23,8 @@ interface Replacement {
 export function replace(replacement: Replacement): void {
   for (let look = 1; ; look += 1) {
     try {
-      return replaceOnce(replacement)
+      replaceOnce(replacement)
+      return
     } catch (error) {
       if (look === MAX_LOOKS || !CHANGED_MEANWHILE.has(errorCodeOf(error) ?? '')) throw error
     }
@@ -33,18 +34,20 @@ export function replace(replacement: Replacement): void {
 function replaceOnce({ destination, stagedName, stagedType, overwrite }: Replacement): void {
   const { parentFd, name } = destination
   const existing = lookAt(destination)
-  if (existing === undefined) return rename(parentFd, stagedName, name, RENAME_NOREPLACE)
-  if (overwrite === false) throw alreadyExists()
-  if (existing.kind !== 'directory') {
-    return rename(parentFd, stagedName, name, stagedType === 'file' ? 0 : RENAME_EXCHANGE)
-  }
-  if (overwrite === true) return rename(parentFd, stagedName, name, RENAME_EXCHANGE)
-  if (stagedType === 'file') return replaceEmptyByFile(destination, stagedName)
-  // The kernel itself refuses to rename over a directory with content, so nothing can slip in.
+  if (existing !== undefined && overwrite === false) throw alreadyExists()
+  if (existing === undefined) rename(parentFd, stagedName, name, RENAME_NOREPLACE)
+  else if (existing.kind === 'directory' && overwrite === true) rename(parentFd, stagedName, name, RENAME_EXCHANGE)
+  else if (existing.kind === 'directory') replaceEmpty(destination, stagedName, stagedType)
+  else rename(parentFd, stagedName, name, stagedType === 'file' ? 0 : RENAME_EXCHANGE)
+}
+
+/** The kernel itself refuses to remove or rename over a directory with content, so nothing can slip in. */
+function replaceEmpty(destination: RestoreDestination, stagedName: Buffer, stagedType: 'file' | 'directory'): void {
   try {
-    rename(parentFd, stagedName, name, 0)
+    if (stagedType === 'file') replaceEmptyByFile(destination, stagedName)
+    else rename(destination.parentFd, stagedName, destination.name, 0)
   } catch (error) {
-    throw errorCodeOf(error) === 'ENOTEMPTY' || errorCodeOf(error) === 'EEXIST' ? notEmpty() : error
+    throw ['ENOTEMPTY', 'EEXIST'].includes(errorCodeOf(error) ?? '') ? notEmpty() : error
   }
 }
 
@@ -54,7 +57,7 @@ function replaceEmptyByFile({ parentFd, name }: RestoreDestination, stagedName: 
     removeDirectory(parentFd, stagedName)
   } catch (error) {
     rename(parentFd, stagedName, name, RENAME_EXCHANGE)
-    throw errorCodeOf(error) === 'ENOTEMPTY' ? notEmpty() : error
+    throw error
   }
 }
 

@@ -1,0 +1,55 @@
+import { randomUUID } from 'node:crypto'
+import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { driverContract, watch } from '../../../test/contracts/driver-contract.ts'
+import { canMount, mountLoop } from '../../../test/harness/loop-mount.ts'
+import { createSubvolume, subvolumeUuid } from '../../native/btrfs.ts'
+import { detectDriver, openDriver } from '../registry.ts'
+
+async function open(t: ExecutionContext) {
+  if (!canMount(t)) return undefined
+  const path = join(mountLoop(t, 'btrfs'), 'pool')
+  return { driver: await openDriver({ name: 'a', path, driver: 'btrfs' }), path }
+}
+
+driverContract(test, { open, openSmall: open })
+
+test('btrfs is found by looking', async (t) => {
+  if (!canMount(t)) return t.pass()
+  t.is(await detectDriver(join(mountLoop(t, 'btrfs'), 'pool')), 'btrfs')
+})
+
+test('a snapshot taken twice is not nested into the first', async (t) => {
+  const pool = await open(t)
+  if (!pool) return t.pass()
+  const [source, target] = [randomUUID(), randomUUID()]
+  await pool.driver.create(source, watch)
+  const { mountpoint } = await pool.driver.snapshot({ source, target, readonly: false }, watch)
+  const fd = openSync(mountpoint, 'r')
+  const uuid = subvolumeUuid(fd)
+  closeSync(fd)
+  await pool.driver.snapshot({ source, target, readonly: false }, watch)
+  const again = openSync(mountpoint, 'r')
+  t.is(subvolumeUuid(again), uuid)
+  closeSync(again)
+})
+
+test('a dataset with nested subvolumes is not destroyed, and says why', async (t) => {
+  const pool = await open(t)
+  if (!pool) return t.pass()
+  const dataset = randomUUID()
+  const { mountpoint } = await pool.driver.create(dataset, watch)
+  const fd = openSync(mountpoint, 'r')
+  await createSubvolume(fd, 'nested')
+  closeSync(fd)
+  writeFileSync(join(mountpoint, 'nested', 'a'), '')
+  await t.throwsAsync(pool.driver.destroy(dataset, watch), { code: 'conflict', message: /nested subvolumes/ })
+})
+
+test('a pool that is not on btrfs is refused', async (t) => {
+  const directory = join('/var/tmp', `holdfast-test-${randomUUID()}`)
+  mkdirSync(directory)
+  t.teardown(() => import('node:fs').then(({ rmSync }) => rmSync(directory, { recursive: true })))
+  await t.throwsAsync(openDriver({ name: 'a', path: directory, driver: 'btrfs' }), { code: 'invalid' })
+})
