@@ -2,12 +2,12 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { startFleet } from '../harness/fleet.ts'
-import { mountLoop } from '../harness/loop-mount.ts'
+import { canMount, mountLoop } from '../harness/loop-mount.ts'
 
 test('200 mixed operations at once over two agents and two control planes: nothing lost, nothing done twice', async (t) => {
-  const pools = await Promise.all([mountLoop(t, { type: 'btrfs' }), mountLoop(t, { type: 'xfs' })])
-  const [first, second] = pools
-  if (first === undefined || second === undefined) return
+  if (!canMount(t)) return t.pass()
+  const pools = [mountLoop(t, 'btrfs'), mountLoop(t, 'xfs')]
+  const [first = '', second = ''] = pools
   const fleet = await startFleet(t, {
     planes: 2,
     agents: [
@@ -52,7 +52,7 @@ test('200 mixed operations at once over two agents and two control planes: nothi
   const { body: all } = await fleet.call('GET', '/api/v1/datasets')
   t.is(all.datasets.length, 1 + names.length * (1 + 1 + 5 + 5))
   t.is(new Set(all.datasets.map((d: { id: number }) => d.id)).size, all.datasets.length)
-  const onDisk = pools.flatMap((pool) => readdirSync(join(pool ?? '', 'datasets')))
+  const onDisk = pools.flatMap((pool) => readdirSync(join(pool, 'datasets')))
   t.is(onDisk.length, all.datasets.length)
   t.deepEqual(
     onDisk.filter((name) => name.includes('partial')),
