@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import { startListener } from '../../test/harness/fake-listener.ts'
+import { until } from '../../test/harness/until.ts'
 
 const CREDENTIALS = { authorization: 'Bearer viewer-token', accept: 'text/event-stream' }
 
@@ -43,12 +44,12 @@ test('Last-Event-ID wins over the since of the old URL', async (t) => {
 test('live events follow, and a client that leaves is let go of', async (t) => {
   const { url, fake } = await startListener(t)
   const reading = readEvents(t, `${url}/api/v1/events`, { count: 1 })
-  while (fake.followers() === 0) await new Promise((resolve) => setImmediate(resolve))
+  await until('a follower', () => fake.followers() > 0)
   fake.publish({ type: 'now' })
   const { events, gone } = await reading
   t.regex(events[0] ?? '', /"type":"now"/)
   gone.abort()
-  while (fake.followers() > 0) await new Promise((resolve) => setImmediate(resolve))
+  await until('no follower', () => fake.followers() === 0)
 })
 
 test('a Last-Event-ID that is no number is 400', async (t) => {
@@ -60,7 +61,7 @@ test('a Last-Event-ID that is no number is 400', async (t) => {
 test('closing the server ends the stream', async (t) => {
   const { url, http, fake } = await startListener(t)
   const response = await fetch(`${url}/api/v1/events`, { headers: CREDENTIALS })
-  while (fake.followers() === 0) await new Promise((resolve) => setImmediate(resolve))
+  await until('a follower', () => fake.followers() > 0)
   await http.close()
   t.regex(await response.text(), /^retry: \d+\n\n$/)
 })

@@ -2,6 +2,7 @@ import { connect } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { WebSocket } from 'ws'
 import { startListener } from '../../test/harness/fake-listener.ts'
+import { until } from '../../test/harness/until.ts'
 import { OUTLET_MAX_BYTES } from './transport-outlet.ts'
 
 const CREDENTIALS = { authorization: 'Bearer viewer-token' }
@@ -28,18 +29,13 @@ function follow(t: ExecutionContext, url: string, query = ''): Client {
   return { socket, frames, closed, opened }
 }
 
-/** Waits for a condition that the event loop will bring about. */
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve))
-}
-
 test('a client gets what is kept after since, then what happens, without a gap or a repeat', async (t) => {
   const { url, fake } = await startListener(t)
   for (const type of ['a', 'b', 'c']) fake.publish({ type })
   const client = follow(t, url, '?since=1')
-  await until(() => client.frames.length === 2)
+  await until('frames', () => client.frames.length === 2)
   fake.publish({ type: 'd' })
-  await until(() => client.frames.length === 3)
+  await until('frames', () => client.frames.length === 3)
   t.deepEqual(
     client.frames.map(({ seq }) => seq),
     [2, 3, 4],
@@ -50,19 +46,19 @@ test('without since a client gets only what happens from now on', async (t) => {
   const { url, fake } = await startListener(t)
   fake.publish({ type: 'past' })
   const client = follow(t, url)
-  await until(() => fake.followers() === 1)
+  await until('followers', () => fake.followers() === 1)
   fake.publish({ type: 'present' })
-  await until(() => client.frames.length === 1)
+  await until('frames', () => client.frames.length === 1)
   t.is(client.frames[0]?.type, 'present')
 })
 
 test('frames of every length form are read by a standard client', async (t) => {
   const { url, fake } = await startListener(t)
   const client = follow(t, url)
-  await until(() => fake.followers() === 1)
+  await until('followers', () => fake.followers() === 1)
   const types = ['x', 'y'.repeat(300), 'é'.repeat(40_000)]
   for (const type of types) fake.publish({ type })
-  await until(() => client.frames.length === 3)
+  await until('frames', () => client.frames.length === 3)
   t.deepEqual(
     client.frames.map(({ type }) => type),
     types,
@@ -74,7 +70,7 @@ test('events of another group are not seen', async (t) => {
   fake.publish({ type: 'theirs', groupId: 'another' })
   fake.publish({ type: 'everybody' })
   const client = follow(t, url, '?since=0')
-  await until(() => client.frames.length === 1)
+  await until('frames', () => client.frames.length === 1)
   t.is(client.frames[0]?.type, 'everybody')
 })
 
@@ -91,9 +87,9 @@ test('a useless since is refused before the upgrade', async (t) => {
 test('a client that leaves is let go of', async (t) => {
   const { url, fake } = await startListener(t)
   const client = follow(t, `${url}`, '')
-  await until(() => fake.followers() === 1)
+  await until('followers', () => fake.followers() === 1)
   client.socket.terminate()
-  await until(() => fake.followers() === 0)
+  await until('followers', () => fake.followers() === 0)
   t.pass()
 })
 
@@ -103,7 +99,7 @@ test('what a client says is ignored, too much of it ends the connection', async 
   await client.opened
   client.socket.send('hello')
   fake.publish({ type: 'a' })
-  await until(() => client.frames.length === 1)
+  await until('frames', () => client.frames.length === 1)
   client.socket.send('x'.repeat(5000))
   t.is(await client.closed, 1009)
 })
@@ -117,14 +113,14 @@ test('a client that does not read is dropped when its bound is reached, and othe
   stuck.write([...head, ...key, `Authorization: ${CREDENTIALS.authorization}`, '', ''].join('\r\n'))
   stuck.pause()
   const reading = follow(t, url)
-  await until(() => fake.followers() === 2)
+  await until('followers', () => fake.followers() === 2)
   const type = 'x'.repeat(OUTLET_MAX_BYTES / 8)
   let published = 0
   // The kernel's buffers take some megabytes before ours begin to fill.
   while (fake.followers() === 2 && published < 64) {
     fake.publish({ type })
     published += 1
-    await until(() => reading.frames.length === published)
+    await until('frames', () => reading.frames.length === published)
   }
   t.is(fake.followers(), 1)
 })
@@ -132,7 +128,7 @@ test('a client that does not read is dropped when its bound is reached, and othe
 test('closing the server tells its clients', async (t) => {
   const { url, http, fake } = await startListener(t)
   const client = follow(t, url)
-  await until(() => fake.followers() === 1)
+  await until('followers', () => fake.followers() === 1)
   await http.close()
   t.is(await client.closed, 1001)
 })

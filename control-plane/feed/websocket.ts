@@ -33,6 +33,23 @@ function chooseProtocol(offered: Set<string>): string | false {
   return offered.has(FEED_PROTOCOL) ? FEED_PROTOCOL : ([...offered][0] ?? false)
 }
 
+function end(socket: WebSocket, code: number, reason: string): void {
+  socket.close(code, reason)
+  setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS).unref()
+}
+
+/** Whoever has not answered the ping before is gone. */
+function startPinging(clients: ReadonlySet<Client>): NodeJS.Timeout {
+  const pinging = setInterval(() => {
+    for (const client of clients) {
+      if (!client.alive) client.socket.terminate()
+      client.alive = false
+      client.socket.ping()
+    }
+  }, PING_INTERVAL_MS)
+  return pinging.unref()
+}
+
 /**
  * The feed over WebSockets: one text frame per event. `ws` shakes hands, pings and closes; events are framed once and
  * the same bytes written to every client's connection, which costs less than `ws.send` per client and shares the memory.
@@ -48,11 +65,6 @@ export function createFeedSockets(feed: Feed) {
   })
   const encode = createBatchEncoder(encodeTextFrame)
   const clients = new Set<Client>()
-
-  function end(socket: WebSocket, code: number, reason: string): void {
-    socket.close(code, reason)
-    setTimeout(() => socket.terminate(), CLOSE_TIMEOUT_MS).unref()
-  }
 
   function serve(socket: WebSocket, connection: Duplex, request: { caller: Caller; since: number }): void {
     const client: Client = { socket, alive: true }
@@ -81,14 +93,7 @@ export function createFeedSockets(feed: Feed) {
     )
   }
 
-  const pinging = setInterval(() => {
-    for (const client of clients) {
-      if (!client.alive) client.socket.terminate()
-      client.alive = false
-      client.socket.ping()
-    }
-  }, PING_INTERVAL_MS)
-  pinging.unref()
+  const pinging = startPinging(clients)
 
   return {
     isFull: () => clients.size >= SOCKETS_MAX,

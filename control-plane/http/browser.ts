@@ -25,7 +25,7 @@ function asHost(address: string): string {
  * Clients that are no browsers send neither header, and a Host of ours.
  */
 export function createBrowserRules(allowedHosts: readonly string[]): (request: IncomingMessage) => void {
-  const ours = new Set([...LOOPBACK_NAMES, ...allowedHosts.map((host) => hostnameOf(host))])
+  const ours = new Set([...LOOPBACK_NAMES, ...allowedHosts.map((host) => hostnameOf(host.trim()))])
 
   function checkHost(request: IncomingMessage): void {
     const { host } = request.headers

@@ -2,6 +2,7 @@ import { connect } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { FleetError } from '../../shared/errors.ts'
 import { startListener } from '../../test/harness/fake-listener.ts'
+import { until } from '../../test/harness/until.ts'
 
 /** One request byte by byte, for what fetch refuses to send. */
 function sendRaw(t: ExecutionContext, port: number, text: string): Promise<string> {
@@ -211,7 +212,7 @@ test('request lines that are no URL end in an answer, not in a crash', async (t)
 test('closing answers a long poll at once and refuses new connections', async (t) => {
   const { ask, http, url, fake } = await startListener(t)
   const poll = ask('GET', '/api/v1/events?timeout=30')
-  while (fake.followers() === 0) await new Promise((resolve) => setImmediate(resolve))
+  await until('a follower', () => fake.followers() > 0)
   await http.close()
   t.like(await poll, { status: 200, json: { items: [] } })
   await t.throwsAsync(fetch(`${url}/health`))
@@ -222,9 +223,9 @@ test('a client that leaves aborts what waits for it', async (t) => {
   const gone = new AbortController()
   const headers = { authorization: 'Bearer viewer-token' }
   const poll = fetch(`${url}/api/v1/events?timeout=60`, { headers, signal: gone.signal })
-  while (fake.followers() === 0) await new Promise((resolve) => setImmediate(resolve))
+  await until('a follower', () => fake.followers() > 0)
   gone.abort()
   await t.throwsAsync(poll)
-  while (fake.followers() > 0) await new Promise((resolve) => setImmediate(resolve))
+  await until('no follower', () => fake.followers() === 0)
   t.pass()
 })

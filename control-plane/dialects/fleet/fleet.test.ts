@@ -1,6 +1,7 @@
 import test from 'ava'
 import { FAKE_HOST, fakeJob } from '../../../test/harness/fake-core.ts'
 import { startListener } from '../../../test/harness/fake-listener.ts'
+import { until } from '../../../test/harness/until.ts'
 import { HostPage, JobView, PoolView } from './schemas.ts'
 
 const JOB_ID = '01900000-0000-7000-8000-0000000000aa'
@@ -106,7 +107,7 @@ test('a long poll without since waits for what comes next, and ends empty in tim
   const { ask, fake } = await startListener(t)
   fake.publish({ type: 'host.online' })
   const poll = ask('GET', '/api/v1/events?timeout=20')
-  while (fake.followers() === 0) await new Promise((resolve) => setImmediate(resolve))
+  await until('a follower', () => fake.followers() > 0)
   fake.publish({ type: 'host.offline' })
   t.deepEqual(
     (await poll).json.items.map(({ type }: { type: string }) => type),
