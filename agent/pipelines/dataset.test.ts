@@ -1,0 +1,61 @@
+import { randomUUID } from 'node:crypto'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { watch } from '../../test/contracts/driver-contract.ts'
+import { pipelineContract } from '../../test/contracts/pipeline-contract.ts'
+import { temporaryDirectory } from '../../test/harness/loop-mount.ts'
+import { openDriver } from '../drivers/registry.ts'
+import type { PipelineTools } from './pipeline.ts'
+import { openWork } from './pipelines.ts'
+
+async function prepare(t: ExecutionContext) {
+  const path = temporaryDirectory(t)
+  const driver = await openDriver({ name: 'a', path, driver: 'copy' })
+  const tools: PipelineTools = { driver: () => driver, restorePaths: [], forbiddenPaths: [] }
+  const source = { pool: 'a', dataset: randomUUID() }
+  await driver.create(source.dataset, watch)
+  const target = { pool: 'a', dataset: randomUUID() }
+  return { tools, source, target, observe: () => readdirSync(join(path, 'datasets')).toSorted() }
+}
+
+pipelineContract(test, {
+  kind: 'dataset.create',
+  async prepare(t) {
+    const { tools, target, observe } = await prepare(t)
+    return { open: (jobId) => openWork({ kind: 'dataset.create', target }, jobId, tools), observe }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'dataset.delete',
+  async prepare(t) {
+    const { tools, source, observe } = await prepare(t)
+    return { open: (jobId) => openWork({ kind: 'dataset.delete', target: source }, jobId, tools), observe }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'snapshot.create',
+  async prepare(t) {
+    const { tools, source, target, observe } = await prepare(t)
+    const spec = { kind: 'snapshot.create', source, target, readonly: true } as const
+    return { open: (jobId) => openWork(spec, jobId, tools), observe }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'dataset.clone',
+  async prepare(t) {
+    const { tools, source, target, observe } = await prepare(t)
+    return { open: (jobId) => openWork({ kind: 'dataset.clone', source, target }, jobId, tools), observe }
+  },
+})
+
+test('an image in another pool than its source is refused', async (t) => {
+  const { tools, source, target } = await prepare(t)
+  const spec = { kind: 'dataset.clone', source: { ...source, pool: 'b' }, target } as const
+  const step = openWork(spec, randomUUID(), tools).steps[0]
+  const context = { ...watch, jobId: '', memory: { staged: () => undefined, stage: async () => undefined } }
+  await t.throwsAsync(async () => step?.run(context), { code: 'invalid' })
+})
