@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ExecutionContext } from 'ava'
+import type { ExecutionContext, TestFn } from 'ava'
 
 export type LoopFileSystem = 'btrfs' | 'xfs' | 'ext4'
 
@@ -17,7 +17,10 @@ const MIN_BYTES: Readonly<Record<LoopFileSystem, number>> = {
   ext4: 64 * 2 ** 20,
 }
 
-type Teardown = Pick<ExecutionContext, 'teardown' | 'log'>
+/** What `t.teardown` is, or `test.after.always` collected: run in reverse order. */
+interface Teardown {
+  teardown(act: () => void): void
+}
 
 /** Whether loop images can be mounted here; logs why not, so that a skip is seen. */
 export function canMount(t: Pick<ExecutionContext, 'log'>): boolean {
@@ -44,8 +47,27 @@ export function mountLoop(t: Teardown, fileSystem: LoopFileSystem, sizeBytes = 0
   return mountPoint
 }
 
+/**
+ * One mount of each kind for all tests of a file; each takes a directory of its own in it.
+ * @param test its `after.always` unmounts them
+ */
+export function sharedMounts(test: TestFn): (fileSystem: LoopFileSystem) => string {
+  const cleanUps: (() => void)[] = []
+  const mounted = new Map<LoopFileSystem, string>()
+  test.after.always(() => {
+    for (const cleanUp of cleanUps.toReversed()) cleanUp()
+  })
+  return (fileSystem) => {
+    const teardown = (act: () => void) => cleanUps.push(act)
+    const mountPoint = mounted.get(fileSystem) ?? mountLoop({ teardown }, fileSystem, SHARED_BYTES)
+    mounted.set(fileSystem, mountPoint)
+    return mountPoint
+  }
+}
+const SHARED_BYTES = 2 ** 30
+
 /** An empty directory on the machine's own disk, gone after the test. */
-export function temporaryDirectory(t: Pick<ExecutionContext, 'teardown'>): string {
+export function temporaryDirectory(t: Teardown): string {
   const directory = mkdtempSync('/var/tmp/holdfast-test-')
   // Teardowns run last in, first out: mounts inside are gone by then.
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))

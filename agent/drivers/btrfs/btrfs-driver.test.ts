@@ -3,21 +3,24 @@ import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { driverContract, watch } from '../../../test/contracts/driver-contract.ts'
-import { canMount, mountLoop } from '../../../test/harness/loop-mount.ts'
+import { canMount, mountLoop, sharedMounts } from '../../../test/harness/loop-mount.ts'
 import { createSubvolume, subvolumeUuid } from '../../native/btrfs.ts'
 import { detectDriver, openDriver } from '../registry.ts'
 
-async function open(t: ExecutionContext) {
+const shared = sharedMounts(test)
+
+const openIn = (mount: (t: ExecutionContext) => string) => async (t: ExecutionContext) => {
   if (!canMount(t)) return undefined
-  const path = join(mountLoop(t, 'btrfs'), 'pool')
+  const path = join(mount(t), randomUUID())
   return { driver: await openDriver({ name: 'a', path, driver: 'btrfs' }), path }
 }
+const open = openIn(() => shared('btrfs'))
 
-driverContract(test, { open, openSmall: open })
+driverContract(test, { open, openSmall: openIn((t) => mountLoop(t, 'btrfs')) })
 
 test('btrfs is found by looking', async (t) => {
   if (!canMount(t)) return t.pass()
-  t.is(await detectDriver(join(mountLoop(t, 'btrfs'), 'pool')), 'btrfs')
+  t.is(await detectDriver(join(shared('btrfs'), 'detected')), 'btrfs')
 })
 
 test('a snapshot taken twice is not nested into the first', async (t) => {

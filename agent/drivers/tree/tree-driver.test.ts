@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext, type TestFn } from 'ava'
 import { driverContract, watch } from '../../../test/contracts/driver-contract.ts'
-import { canMount, mountLoop } from '../../../test/harness/loop-mount.ts'
+import { canMount, mountLoop, sharedMounts } from '../../../test/harness/loop-mount.ts'
 import { detectDriver, openDriver } from '../registry.ts'
 
 const POOLS = [
@@ -20,13 +20,16 @@ function titled(prefix: string): TestFn {
   return prefixed as TestFn
 }
 
+const shared = sharedMounts(test)
+
 for (const { driver, on } of POOLS) {
-  const open = async (t: ExecutionContext) => {
+  const openIn = (mount: (t: ExecutionContext) => string) => async (t: ExecutionContext) => {
     if (!canMount(t)) return undefined
-    const path = join(mountLoop(t, on), 'pool')
+    const path = join(mount(t), randomUUID())
     return { driver: await openDriver({ name: 'a', path, driver }), path }
   }
-  driverContract(titled(`${driver} on ${on}`), { open, openSmall: open })
+  const open = openIn(() => shared(on))
+  driverContract(titled(`${driver} on ${on}`), { open, openSmall: openIn((t) => mountLoop(t, on)) })
 
   test(`${driver} on ${on}: cancelling a snapshot ends it and leaves nothing`, async (t) => {
     const pool = await open(t)
@@ -59,9 +62,12 @@ test('a copy pool copies even where blocks could be shared', async (t) => {
   t.true(before - (await driver.usage()).freeBytes > 15 * 2 ** 20)
 })
 
-for (const [on, expected] of [['xfs', 'reflink'], ['ext4', 'copy']] as const) {
+for (const [on, expected] of [
+  ['xfs', 'reflink'],
+  ['ext4', 'copy'],
+] as const) {
   test(`${on} carries ${expected}`, async (t) => {
     if (!canMount(t)) return t.pass()
-    t.is(await detectDriver(join(mountLoop(t, on), 'pool')), expected)
+    t.is(await detectDriver(join(shared(on), 'detected')), expected)
   })
 }

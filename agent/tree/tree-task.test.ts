@@ -1,0 +1,162 @@
+import { execFileSync } from 'node:child_process'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import test, { type ExecutionContext } from 'ava'
+import type { Progress } from '../../shared/job-event.ts'
+import { canMount, temporaryDirectory } from '../../test/harness/loop-mount.ts'
+import { cString } from '../native/libc.ts'
+import { runTreeTask } from './tree-task.ts'
+
+const calm = { signal: new AbortController().signal, progress: () => undefined }
+
+function open(t: ExecutionContext, path: string): number {
+  const fd = openSync(path, 'r')
+  t.teardown(() => closeSync(fd))
+  return fd
+}
+
+test('a directory swapped for a link while the tree is cloned never leads out', async (t) => {
+  const directory = temporaryDirectory(t)
+  const outside = temporaryDirectory(t)
+  writeFileSync(join(outside, 'secret'), 'secret')
+  const tree = join(directory, 'tree')
+  mkdirSync(join(tree, 'd'), { recursive: true })
+  writeFileSync(join(tree, 'd', 'inside'), 'inside')
+  symlinkSync(outside, join(directory, 'link'))
+  const stop = new SharedArrayBuffer(4)
+  const swap = `
+    const { renameSync } = require('node:fs')
+    const { workerData: { d, link, moved, stop } } = require('node:worker_threads')
+    while (Atomics.load(new Int32Array(stop), 0) === 0) {
+      renameSync(d, moved); renameSync(link, d); renameSync(d, link); renameSync(moved, d)
+    }`
+  const paths = { d: join(tree, 'd'), link: join(directory, 'link'), moved: join(directory, 'moved') }
+  const swapper = new Worker(swap, { eval: true, workerData: { ...paths, stop } })
+  const ended = new Promise((resolve) => swapper.once('exit', resolve))
+  const [sourceFd, parentFd] = [open(t, tree), open(t, directory)]
+  for (let round = 0; round < 6; round += 1) {
+    const name = cString(`clone-${round}`)
+    await runTreeTask({ subject: 'clone', kind: 'clone', sourceFd, parentFd, name, mode: 'copy' }, calm).catch(
+      () => undefined,
+    )
+  }
+  Atomics.store(new Int32Array(stop), 0, 1)
+  await ended
+  // `find` follows no link: whatever was copied out of `outside` would show.
+  const copied = execFileSync('/usr/bin/find', [directory, '-name', 'secret']).toString()
+  t.is(copied, '')
+})
+
+test('an abort ends the copy of one large file within a moment', async (t) => {
+  const directory = temporaryDirectory(t)
+  const tree = join(directory, 'tree')
+  mkdirSync(tree)
+  execFileSync('/usr/bin/fallocate', ['-l', '20G', join(tree, 'large')])
+  const cancel = new AbortController()
+  let abortedMs = 0
+  const seen: Progress[] = []
+  const watch = {
+    signal: cancel.signal,
+    progress: (progress: Progress) => {
+      seen.push(progress)
+      if ((progress.bytes ?? 0) === 0) return
+      abortedMs = performance.now()
+      cancel.abort()
+    },
+  }
+  const [sourceFd, parentFd] = [open(t, tree), open(t, directory)]
+  const task = { subject: 'clone', kind: 'clone', sourceFd, parentFd, name: cString('clone'), mode: 'copy' } as const
+  await t.throwsAsync(runTreeTask(task, watch), { code: 'cancelled' })
+  const tookMs = performance.now() - abortedMs
+  t.log(`${Math.round(tookMs)} ms`)
+  t.true(tookMs < 1_000) // some 30 ms on a quiet machine; tests share theirs
+  t.true(seen.length > 0)
+})
+
+test('a directory cloned into itself does not hold its clone', async (t) => {
+  const tree = temporaryDirectory(t)
+  mkdirSync(join(tree, 'd'))
+  const fd = open(t, tree)
+  await runTreeTask(
+    { subject: 'c', kind: 'clone', sourceFd: fd, parentFd: fd, name: cString('clone'), mode: 'share' },
+    calm,
+  )
+  t.deepEqual(readdirSync(join(tree, 'clone')), ['d'])
+})
+
+test('removal follows no link and stops at a mount point', async (t) => {
+  const directory = temporaryDirectory(t)
+  const tree = join(directory, 'tree')
+  const kept = join(directory, 'kept')
+  mkdirSync(join(tree, 'd', 'mnt'), { recursive: true })
+  writeFileSync(kept, 'kept')
+  symlinkSync(directory, join(tree, 'link'))
+  const task = { subject: 'remove', kind: 'remove', parentFd: open(t, directory), name: cString('tree') } as const
+  if (canMount(t)) {
+    execFileSync('/bin/mount', ['-t', 'tmpfs', 'none', join(tree, 'd', 'mnt')])
+    writeFileSync(join(tree, 'd', 'mnt', 'precious'), '')
+    await t.throwsAsync(runTreeTask(task, calm), { code: 'conflict' })
+    t.true(existsSync(join(tree, 'd', 'mnt', 'precious')))
+    execFileSync('/bin/umount', [join(tree, 'd', 'mnt')])
+  }
+  await runTreeTask(task, calm)
+  t.false(existsSync(tree))
+  t.is(readFileSync(kept, 'utf8'), 'kept')
+  await t.notThrowsAsync(runTreeTask(task, calm))
+})
+
+test('a mount point inside the tree is refused, not skipped', async (t) => {
+  if (!canMount(t)) return t.pass()
+  const directory = temporaryDirectory(t)
+  const mountPoint = join(directory, 'tree', 'mnt')
+  mkdirSync(mountPoint, { recursive: true })
+  execFileSync('/bin/mount', ['-t', 'tmpfs', 'none', mountPoint])
+  t.teardown(() => execFileSync('/bin/umount', [mountPoint]))
+  const [sourceFd, parentFd] = [open(t, join(directory, 'tree')), open(t, directory)]
+  const task = { subject: 'clone', kind: 'clone', sourceFd, parentFd, name: cString('clone'), mode: 'share' } as const
+  await t.throwsAsync(runTreeTask(task, calm), { code: 'refused', message: /mount point/ })
+})
+
+test('a path longer than the kernel takes at once is walked, hard links included', async (t) => {
+  const directory = temporaryDirectory(t)
+  const script = `import os,sys
+os.chdir(sys.argv[1]); os.mkdir('tree'); os.chdir('tree')
+open('one','w').close()
+for i in range(40):
+    os.mkdir('d'*200); os.chdir('d'*200)
+fd=os.open('${directory}/tree', os.O_RDONLY)
+os.link('one','deep',src_dir_fd=fd)
+os.link('one','again',src_dir_fd=fd)`
+  execFileSync('/usr/bin/python3', ['-c', script, directory])
+  const [sourceFd, parentFd] = [open(t, join(directory, 'tree')), open(t, directory)]
+  const task = { subject: 'clone', kind: 'clone', sourceFd, parentFd, name: cString('clone'), mode: 'copy' } as const
+  t.is((await runTreeTask(task, calm)).files, 44)
+  t.is(statSync(join(directory, 'clone', 'one')).nlink, 3)
+  await runTreeTask({ subject: 'remove', kind: 'remove', parentFd, name: cString('clone') }, calm)
+  await runTreeTask({ subject: 'remove', kind: 'remove', parentFd, name: cString('tree') }, calm)
+  t.deepEqual(readdirSync(directory), [])
+})
+
+test('a file cut short while it is copied ends the copy', async (t) => {
+  const directory = temporaryDirectory(t)
+  writeFileSync(join(directory, 'a'), 'short')
+  writeFileSync(join(directory, 'b'), '')
+  const sourceFd = open(t, join(directory, 'a'))
+  const targetFd = openSync(join(directory, 'b'), 'r+')
+  t.teardown(() => closeSync(targetFd))
+  truncateSync(join(directory, 'a'), 3)
+  await runTreeTask({ subject: 'c', kind: 'copy', sourceFd, targetFd, sizeBytes: 5, allocatedBytes: 4_096 }, calm)
+  t.is(readFileSync(join(directory, 'b'), 'utf8'), 'sho')
+})
