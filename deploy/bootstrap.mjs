@@ -18,7 +18,7 @@ const INSTALL_LOCK = join(ROOT, '.holdfast', 'install.lock')
 
 const INSTALL_TIMEOUT_MS = 10 * 60_000
 const INSTALL_LOCK_POLL_MS = 250
-const PARENT_POLL_MS = 1_000
+const PARENT_POLL_MS = 100
 const OLDEST_USABLE_NODE = [24, 12]
 
 const COMMANDS = {
