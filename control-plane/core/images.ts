@@ -9,13 +9,14 @@ export function placeOf(dataset: LockedDataset): DatasetPlace {
   return { pool: dataset.localPool, dataset: dataset.id }
 }
 
-export function notFound(name: string): FleetError {
-  return new FleetError('not_found', `there is no dataset or snapshot '${name}'`)
+/** `field` is the request's member that named it, where there is more than one. */
+export function notFound(name: string, field?: string): FleetError {
+  return new FleetError('not_found', `there is no dataset or snapshot '${name}'`, field === undefined ? {} : { field })
 }
 
 /** @throws not_found; conflict while it is being made or deleted. */
-export function usable(dataset: LockedDataset | undefined, name: string): LockedDataset {
-  if (dataset === undefined) throw notFound(name)
+export function usable(dataset: LockedDataset | undefined, name: string, field?: string): LockedDataset {
+  if (dataset === undefined) throw notFound(name, field)
   if (dataset.state === 'creating') throw new FleetError('conflict', `'${name}' is still being created`)
   if (dataset.state === 'deleting') throw new FleetError('conflict', `'${name}' is being deleted`)
   return dataset

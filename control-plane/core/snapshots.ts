@@ -85,7 +85,7 @@ export function createSnapshots(deps: { readonly orders: OrderBook; readonly fle
 type Asked = z.infer<typeof RestoreSnapshotRequest>
 
 function orderRestore(asked: Asked, findings: Findings): Decision {
-  const snapshot = usable(findings.named(asked.snapshot), asked.snapshot)
+  const snapshot = usable(findings.named(asked.snapshot), asked.snapshot, 'snapshot')
   if (!snapshot.isSnapshot)
     throw new FleetError('invalid', `'${asked.snapshot}' is not a snapshot`, { field: 'snapshot' })
   const inside = asked.destination.kind === 'dataset' ? destinationDataset(asked, snapshot, findings) : undefined
@@ -113,7 +113,7 @@ function destinationDataset(asked: Asked, snapshot: LockedDataset, findings: Fin
   const chosen =
     asked.dataset === undefined
       ? (origin ?? findings.named(ROOT_DATASET))
-      : usable(findings.named(asked.dataset), asked.dataset)
+      : usable(findings.named(asked.dataset), asked.dataset, 'dataset')
   if (chosen === undefined) {
     throw new FleetError('invalid', `the dataset that '${snapshot.name}' was taken from is gone; name a 'dataset'`, {
       field: 'dataset',

@@ -1,6 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { connectNats } from '../../control-plane/nats.ts'
+import type { WorkOrder } from '../../shared/wire/messages.ts'
+import { subjects } from '../../shared/wire/subjects.ts'
 import { startFleet, type TestFleet, wipeNats } from '../harness/fleet.ts'
 import { canMount, mountLoop } from '../harness/loop-mount.ts'
 import { until } from '../harness/until.ts'
@@ -124,24 +127,27 @@ test.serial('the control plane killed between effect and ingest: the end is fold
   await fleet.quiet()
 })
 
-test.serial('nats-server killed and its disk lost, with work under way and work owed: everything accepted ends once', async (t) => {
-  const opened = await open(t, { tree: true })
-  if (opened === undefined) return t.pass()
-  const { fleet, root } = opened
-  const running = await restoring(fleet, { source: '/tree', destination: '/copy' })
-  await fleet.backends.nats.signal('SIGKILL')
-  wipeNats(fleet.backends)
-  // Accepted while nothing carries it; its client may be told that it waits no longer.
-  fleet.call('POST', '/api/v1/snapshots', { source: 's', name: 'later' }).catch(() => undefined)
-  await fleet.backends.restart('nats')
-  t.is((await fleet.ended(running, 60_000)).state, 'succeeded')
-  t.is(countFiles(join(root, 'copy')), FILES)
-  await fleet.quiet(60_000)
-  const [later] = await fleet.sql(`select state from job where dataset_name = 'later'`)
-  const isThere = (await fleet.call('GET', '/api/v1/datasets/later')).status === 200
-  t.is(isThere, later?.state === 'succeeded')
-  t.is((await fleet.call('POST', '/api/v1/snapshots', { source: 's', name: 'after' })).status, 201)
-})
+test.serial(
+  'nats-server killed and its disk lost, with work under way and work owed: everything accepted ends once',
+  async (t) => {
+    const opened = await open(t, { tree: true })
+    if (opened === undefined) return t.pass()
+    const { fleet, root } = opened
+    const running = await restoring(fleet, { source: '/tree', destination: '/copy' })
+    await fleet.backends.nats.signal('SIGKILL')
+    wipeNats(fleet.backends)
+    // Accepted while nothing carries it; its client may be told that it waits no longer.
+    fleet.call('POST', '/api/v1/snapshots', { source: 's', name: 'later' }).catch(() => undefined)
+    await fleet.backends.restart('nats')
+    t.is((await fleet.ended(running, 60_000)).state, 'succeeded')
+    t.is(countFiles(join(root, 'copy')), FILES)
+    await fleet.quiet(60_000)
+    const [later] = await fleet.sql(`select state from job where dataset_name = 'later'`)
+    const isThere = (await fleet.call('GET', '/api/v1/datasets/later')).status === 200
+    t.is(isThere, later?.state === 'succeeded')
+    t.is((await fleet.call('POST', '/api/v1/snapshots', { source: 's', name: 'after' })).status, 201)
+  },
+)
 
 test.serial('Postgres restarted under load: what was accepted ends once, what was not leaves nothing', async (t) => {
   const opened = await open(t)
@@ -168,14 +174,19 @@ test.serial('one order delivered again and again has one effect', async (t) => {
   const { fleet, root } = opened
   await fleet.call('POST', '/api/v1/snapshots/restore', { snapshot: 's', source: '/one', destination: '/two' })
   const { ino } = statSync(join(root, 'two'))
-  // As after a lost acknowledgement: the order goes out again under the same and under a later attempt.
-  const [job] = await fleet.sql(`select id from job where kind = 'snapshot.restore'`)
-  for (const attempt of [1, 2]) {
+  const [job] = await fleet.sql(`select id, spec from job where kind = 'snapshot.restore'`)
+  const nats = await connectNats({ url: fleet.backends.natsUrl, seedFile: fleet.backends.controlPlaneSeedFile })
+  t.teardown(() => nats.close())
+  // Without a message id JetStream takes every copy; the agent must know them.
+  const order: WorkOrder = { v: 1, jobId: job.id, attempt: 1, spec: job.spec, notAfter: null }
+  for (let copy = 0; copy < 5; copy += 1) nats.publish(subjects.work('a', job.spec.kind), JSON.stringify(order))
+  // As after a lost lease: the order goes out again under later attempts, and is answered from the journal.
+  for (const attempt of [2, 3]) {
     await fleet.sql(
       `update job set state = 'queued', finished_at = null, attempt = $2, heard_delivery = 0, heard_seq = 0 where id = $1`,
       [job.id, attempt],
     )
-    await fleet.ended(job.id, 60_000)
+    t.is((await fleet.ended(job.id, 60_000)).attempt, attempt)
   }
   t.is(statSync(join(root, 'two')).ino, ino)
   await fleet.quiet()
