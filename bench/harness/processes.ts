@@ -96,7 +96,9 @@ export class BenchProcess implements AsyncDisposable {
   /** Seconds of processor time it has used, all its threads together. */
   cpuSeconds(): number {
     // proc(5): the fields after the name, which may hold blanks and parentheses; utime and stime are the 14th and 15th of all.
-    const fields = readFileSync(`/proc/${this.pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ')
+    const fields = readFileSync(`/proc/${this.pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ')
     return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
   }
 

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -21,6 +22,23 @@ const SETTINGS = [
   'jit=off',
 ]
 
+/** What statements cost, and the plans of one in fifty. */
+const STATISTICS = [
+  'shared_preload_libraries=pg_stat_statements,auto_explain',
+  'pg_stat_statements.track_planning=on',
+  'auto_explain.log_min_duration=0',
+  'auto_explain.sample_rate=0.02',
+  'auto_explain.log_analyze=on',
+  'auto_explain.log_buffers=on',
+]
+/** Times in milliseconds. */
+const COSTLIEST = `select d.datname, s.calls, s.total_exec_time::int as total, s.mean_exec_time::numeric(10, 3) as mean,
+    s.mean_plan_time::numeric(10, 3) as plan, s.rows, s.shared_blks_hit / greatest(s.calls, 1) as blocks, s.query
+  from pg_stat_statements s
+  join pg_database d on d.oid = s.dbid
+  order by s.total_exec_time + s.total_plan_time desc
+  limit 25`
+
 export interface Postgres {
   /** A new, empty database. @returns its URL. */
   createDatabase(name: string): Promise<string>
@@ -34,14 +52,30 @@ export async function startPostgres(workbench: Workbench): Promise<Postgres> {
   const data = join(workbench.folder, 'postgres')
   const identity = account ? [`--reuid=${account}`, `--regid=${account}`, '--init-groups'] : []
   if (account) execFileSync(requireTool('install'), ['-d', '-o', account, '-m', '700', data])
-  const initdb = [join(programs, 'initdb'), '-D', data, '-U', SUPERUSER, '--auth=trust', '--locale=C', '--encoding=UTF8']
+  const initdb = [
+    join(programs, 'initdb'),
+    '-D',
+    data,
+    '-U',
+    SUPERUSER,
+    '--auth=trust',
+    '--locale=C',
+    '--encoding=UTF8',
+  ]
   execFileSync(setpriv(), [...identity, '--', ...initdb, '--data-checksums'], { cwd: '/', stdio: 'ignore' })
 
   const port = await freePort()
   const server = workbench.start({
     name: 'postgres',
     command: join(programs, 'postgres'),
-    args: ['-D', data, ...[...SETTINGS, `port=${port}`].flatMap((setting) => ['-c', setting])],
+    args: [
+      '-D',
+      data,
+      ...[...SETTINGS, ...(workbench.profileFolder ? STATISTICS : []), `port=${port}`].flatMap((setting) => [
+        '-c',
+        setting,
+      ]),
+    ],
     account,
     stopSignal: 'SIGINT',
   })
@@ -50,6 +84,7 @@ export async function startPostgres(workbench: Workbench): Promise<Postgres> {
     await run(urlOf('postgres'), ['select 1'])
     return true
   })
+  if (workbench.profileFolder) await keepStatistics(workbench, workbench.profileFolder, urlOf('postgres'))
   return {
     async createDatabase(name) {
       await run(urlOf('postgres'), [`create database ${pg.escapeIdentifier(name)}`])
@@ -58,13 +93,26 @@ export async function startPostgres(workbench: Workbench): Promise<Postgres> {
   }
 }
 
-/** Runs statements one by one on a connection of their own. */
-export async function run(url: string, statements: readonly string[]): Promise<void> {
+/** Writes down, at the end, which statements cost most. */
+async function keepStatistics(workbench: Workbench, folder: string, url: string): Promise<void> {
+  await run(url, ['create extension pg_stat_statements'])
+  workbench.defer(async () => {
+    const rows = await run(url, [COSTLIEST])
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, 'statements.json'), JSON.stringify(rows, undefined, 1))
+    copyFileSync(join(workbench.folder, 'postgres.log'), join(folder, 'plans.log'))
+  })
+}
+
+/** Runs statements one by one on a connection of their own. @returns the last one's rows. */
+export async function run(url: string, statements: readonly string[]): Promise<readonly unknown[]> {
   const client = new pg.Client({ connectionString: url })
   client.on('error', () => undefined)
   await client.connect()
   try {
-    for (const statement of statements) await client.query(statement)
+    let rows: readonly unknown[] = []
+    for (const statement of statements) rows = (await client.query(statement)).rows
+    return rows
   } finally {
     await client.end()
   }

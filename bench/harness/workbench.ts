@@ -1,20 +1,23 @@
-import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { BenchProcess, type ProcessSpec, requireTool } from './processes.ts'
+import { BenchProcess, type ProcessSpec } from './processes.ts'
 import { type Finding, table } from './report.ts'
 
 /** On a disk, not in memory: what fsync costs is part of every figure. */
 const SCRATCH = '/var/tmp'
-const PREFIX = 'holdfast-bench-'
+const PREFIX = 'holdfast-workbench-'
+/** Written into every scratch directory of this file, and only there: nothing without it is ever removed. */
+const MARKER = '.made-by-bench-harness'
 export const POOL_FOLDER = 'pool'
 
 /** The place one bench works in. All that is begun here ends with it, whatever happens. */
 export interface Workbench {
   /** A scratch directory that anybody may enter. */
   readonly folder: string
+  /** With `--profile`: where profiles are kept. */
+  readonly profileFolder: string | undefined
   /** Rounds of ours and of the peer, in turn. */
   readonly rounds: number
   start(spec: Omit<ProcessSpec, 'folder'>): BenchProcess
@@ -32,6 +35,7 @@ export interface NodeSpec {
   readonly environment?: Readonly<Record<string, string>>
 }
 
+const LEFTOVER = new RegExp(`^${PREFIX}(\\d+)$`)
 const ROOT = join(import.meta.dirname, '../..')
 
 /** Runs one bench from scratch directory to report. Its findings go to `run.ts` or, run by itself, to the terminal. */
@@ -46,6 +50,7 @@ export async function runBench(bench: (workbench: Workbench) => Promise<readonly
   await using stack = new AsyncDisposableStack()
   const folder = join(SCRATCH, `${PREFIX}${process.pid}`)
   mkdirSync(folder, { mode: 0o755 })
+  writeFileSync(join(folder, MARKER), '')
   stack.defer(() => rmSync(folder, { recursive: true, force: true }))
   const workbench = open({ folder, stack, rounds: Number(values.rounds), profileFolder: values.profile })
   const findings = await Promise.race([bench(workbench), stopped])
@@ -64,10 +69,13 @@ function open(made: {
   const start = (spec: Omit<ProcessSpec, 'folder'>) => stack.use(new BenchProcess({ ...spec, folder }))
   return {
     folder,
+    profileFolder,
     rounds,
     start,
     startNode({ name, entry, args = [], environment }) {
-      const profile = profileFolder ? ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`, `--cpu-prof-name=${name}.cpuprofile`] : []
+      const profile = profileFolder
+        ? ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`, `--cpu-prof-name=${name}.cpuprofile`]
+        : []
       const cache = { NODE_COMPILE_CACHE: join(folder, 'compile-cache') }
       const program = { command: process.execPath, args: [...profile, join(ROOT, entry), ...args] }
       return start({ name, ...program, environment: { ...cache, ...environment } })
@@ -77,15 +85,17 @@ function open(made: {
   }
 }
 
-/** What a bench that was killed outright could not remove. */
+/** What a bench that was killed outright could not remove: directories of this file's making whose process is gone. */
 function removeLeftovers(): void {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
   for (const name of readdirSync(SCRATCH)) {
-    if (!name.startsWith(PREFIX) || existsSync(`/proc/${name.slice(PREFIX.length)}`)) continue
+    const pid = LEFTOVER.exec(name)?.[1]
     const folder = join(SCRATCH, name)
-    try {
-      execFileSync(requireTool('umount'), ['--lazy', join(folder, POOL_FOLDER)], { stdio: 'ignore' })
-    } catch {
-      // Most had no pool.
+    if (pid === undefined || existsSync(`/proc/${pid}`) || !existsSync(join(folder, MARKER))) continue
+    // Never into a mount: what cannot be unmounted stays for its owner to look at.
+    if (mounts.includes(` ${folder}/`)) {
+      console.error(`${folder} has a mount that an earlier bench left: umount it, then remove it`)
+      continue
     }
     rmSync(folder, { recursive: true, force: true })
   }

@@ -67,4 +67,6 @@ await events.consume({
     void settle(id, state).then(() => message.ack())
   },
 })
-createServer((request, response) => void accept(request, response)).listen(options.port, '127.0.0.1', () => tellParent('ready'))
+createServer((request, response) => void accept(request, response)).listen(options.port, '127.0.0.1', () =>
+  tellParent('ready'),
+)

@@ -3,7 +3,7 @@ import { connect } from 'nats'
 import { z } from 'zod'
 import type { JobEvent, JobReport } from '../../shared/job-event.ts'
 import type { DatasetMade } from '../../shared/job-spec.ts'
-import { type Beat, BEAT_INTERVAL_MS, type Hello, WIRE_VERSION, WorkOrder } from '../../shared/wire/messages.ts'
+import { BEAT_INTERVAL_MS, type Beat, type Hello, WIRE_VERSION, WorkOrder } from '../../shared/wire/messages.ts'
 import { WORK_STREAM, workConsumer } from '../../shared/wire/streams.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import { endWithParent, readOptions, tellParent } from './options.ts'
@@ -25,7 +25,11 @@ const pool = {
   sizeBytes: 2 ** 40,
   freeBytes: 2 ** 39,
 }
-const hello: Hello = { v: WIRE_VERSION, hash: host, inventory: { version: '0', slots: SLOTS, pools: [pool], restorePaths: [] } }
+const hello: Hello = {
+  v: WIRE_VERSION,
+  hash: host,
+  inventory: { version: '0', slots: SLOTS, pools: [pool], restorePaths: [] },
+}
 const beat: Beat = { v: WIRE_VERSION, hash: host, free: [pool.freeBytes], running: 0 }
 
 nats.subscribe(subjects.hostReads(host), { callback: (_, message) => void message.respond(JSON.stringify(hello)) })
