@@ -65,7 +65,7 @@ async function compare(mountPoint: string, rounds: number): Promise<void> {
 }
 
 const [files = 100_000, rounds = 5] = process.argv.slice(2).map(Number)
-const directory = mkdtempSync('/var/tmp/holdfast-bench-')
+const directory = mkdtempSync('/var/tmp/holdfast-tree-bench-')
 const mountPoint = join(directory, 'mnt')
 mkdirSync(mountPoint)
 let mounted = false
