@@ -23,6 +23,7 @@ export function createDataSource(options: { readonly url: string; readonly poolS
     // TypeORM's own error log prints parameters, and those can be secrets.
     logging: false,
     applicationName: 'holdfast',
+    extra: { pipeline: true },
   })
 }
 

@@ -1,7 +1,7 @@
+import { createBatcher } from '../core/batcher.ts'
 import type { Accepted } from '../core/datasets.ts'
 import type { Order, OrderBook } from '../core/orders.ts'
 import type { OrderStore, Placed } from '../db/stores/order-store.ts'
-import { createBatcher } from './batcher.ts'
 import type { Dispatch } from './dispatch.ts'
 
 /** Orders decided and written in one transaction. */

@@ -12,7 +12,7 @@ const LEASE_MS = 30_000
 const SWEEP_LIMIT = 500
 /** Who made a job wants to see it in the feed, also when nothing happens to it. */
 const ANNOUNCE_AFTER_MS = 100
-const PING_TIMEOUT_MS = 800
+const PING_TIMEOUT_MS = 1_200
 
 /** What every replica does about once a second or two, whatever else woke it. All of it is claimed: many may run it. */
 export interface Sweep {

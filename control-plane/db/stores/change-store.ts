@@ -219,7 +219,7 @@ async function write(
     progressed,
     at,
   ]
-  const [numbered] = await tx.rows(writeChanges, values)
+  const [numbered] = await tx.rowsAndCommit(writeChanges, values)
   if (numbered === undefined) throw new Error('event_head has no row')
   const told = events.map((event, n) => {
     const body = JSON.stringify(event.body)

@@ -156,7 +156,11 @@ async function write(tx: Transaction, batch: Batch): Promise<readonly (Placed | 
   const wanted = accepted.flatMap(({ jobId, decision }) =>
     decision.holds.map((hold) => ({ job_id: jobId, lane: hold.lane, exclusive: hold.exclusive })),
   )
-  const written = await tx.rows(insertOrders, [JSON.stringify(jobs), JSON.stringify(made), JSON.stringify(wanted)])
+  const written = await tx.rowsAndCommit(insertOrders, [
+    JSON.stringify(jobs),
+    JSON.stringify(made),
+    JSON.stringify(wanted),
+  ])
   const granted = new Map(written.map((row) => [row.job_id, row.granted]))
 
   return batch.decided.map((decided) => {
