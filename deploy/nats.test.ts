@@ -6,6 +6,7 @@ import test, { type ExecutionContext } from 'ava'
 import { connect, type NatsConnection, nkeyAuthenticator } from 'nats'
 import { EVENT_STREAM, WORK_STREAM, workConsumer } from '../shared/wire/streams.ts'
 import { subjects } from '../shared/wire/subjects.ts'
+import { lacksTool, testUnless } from '../test/harness/system-packages.ts'
 import { ensureNatsUser, type NatsUser, preparePrivateNats } from './nats.ts'
 import { SupervisedProcess } from './supervised-process.ts'
 import { findTool } from './tools.ts'
@@ -20,14 +21,10 @@ interface Server {
   readonly two: NatsConnection
 }
 
-/** A real nats-server with our configuration, the control plane and two agents connected to it; undefined without one. */
-async function startServer(t: ExecutionContext): Promise<Server | undefined> {
+/** A real nats-server with our configuration, the control plane and two agents connected to it. */
+async function startServer(t: ExecutionContext): Promise<Server> {
   const program = findTool('nats-server')
-  if (!program) {
-    t.log('skipped: nats-server is not installed')
-    t.pass()
-    return undefined
-  }
+  if (!program) throw new Error('nats-server')
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-nats-'))
   const keys = join(folder, 'keys')
   const controlPlane = ensureNatsUser(keys, 'control-plane')
@@ -75,6 +72,8 @@ async function objection(connection: NatsConnection, act: () => void): Promise<s
   return Promise.race([found, late])
 }
 
+const testWithServer = testUnless(lacksTool('nats-server'))
+
 test('a seed is made once and only its owner reads it', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-keys-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
@@ -84,14 +83,13 @@ test('a seed is made once and only its owner reads it', (t) => {
   t.regex(made.publicKey, /^U[A-Z2-7]{55}$/)
 })
 
-test('a client without a key is turned away', async (t) => {
+testWithServer('a client without a key is turned away', async (t) => {
   const server = await startServer(t)
-  if (server) await t.throwsAsync(connect({ servers: server.url, reconnect: false }), { message: /Authorization/i })
+  await t.throwsAsync(connect({ servers: server.url, reconnect: false }), { message: /Authorization/i })
 })
 
-test('an agent speaks on its own subjects and on no other', async (t) => {
+testWithServer('an agent speaks on its own subjects and on no other', async (t) => {
   const server = await startServer(t)
-  if (!server) return
   const { one } = server
   const own = [
     subjects.event('agent-1', JOB),
@@ -114,9 +112,8 @@ test('an agent speaks on its own subjects and on no other', async (t) => {
   for (const subject of foreign) t.regex((await objection(one, () => one.publish(subject))) ?? '', DENIED, subject)
 })
 
-test('an agent hears its own subjects and no other', async (t) => {
+testWithServer('an agent hears its own subjects and no other', async (t) => {
   const server = await startServer(t)
-  if (!server) return
   const { one } = server
   const own = [
     subjects.cancel('agent-1'),
@@ -129,18 +126,16 @@ test('an agent hears its own subjects and no other', async (t) => {
   for (const subject of foreign) t.regex((await objection(one, () => one.subscribe(subject))) ?? '', DENIED, subject)
 })
 
-test('an agent answers what it is asked', async (t) => {
+testWithServer('an agent answers what it is asked', async (t) => {
   const server = await startServer(t)
-  if (!server) return
   const { controlPlane, one } = server
   one.subscribe(subjects.hostReads('agent-1'), { callback: (_error, message) => void message.respond('here') })
   await one.flush()
   t.is((await controlPlane.request(subjects.read('agent-1', 'ping'))).string(), 'here')
 })
 
-test('an agent pulls its own orders, acknowledges them, and stores its reports', async (t) => {
+testWithServer('an agent pulls its own orders, acknowledges them, and stores its reports', async (t) => {
   const server = await startServer(t)
-  if (!server) return
   const { controlPlane, one, two } = server
   const manager = await jetstreamManager(controlPlane)
   await manager.streams.add({ name: WORK_STREAM, subjects: [subjects.allWork], retention: 'workqueue' })

@@ -10,6 +10,8 @@ import { keptPort } from './ports.ts'
 import { StartError } from './start-error.ts'
 import type { ProcessSpec } from './supervised-process.ts'
 
+/** Named, because the default (most of what is free on the disk) may be less than our streams reserve. */
+const MAX_STORE_BYTES = 8 * 1024 ** 3
 const STOP_TIMEOUT_MS = 1_000
 const READY_TIMEOUT_MS = 15_000
 const READY_POLL_MS = 25
@@ -76,7 +78,7 @@ export function natsConfig(options: {
   })
   return `listen: "127.0.0.1:${options.port}"
 server_name: "holdfast"
-jetstream: { store_dir: ${JSON.stringify(options.storeDirectory)} }
+jetstream: { store_dir: ${JSON.stringify(options.storeDirectory)}, max_file_store: ${MAX_STORE_BYTES} }
 authorization: {
   timeout: 5
   users: [

@@ -1,12 +1,13 @@
 import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
+import type { ExecutionContext } from 'ava'
 import pg from 'pg'
+import { lacksServers, testUnless } from '../test/harness/system-packages.ts'
 import { preparePrivatePostgres } from './postgres.ts'
 import { postgresUser } from './server-user.ts'
 import { SupervisedProcess } from './supervised-process.ts'
-import { findPostgresFolders, findTool } from './tools.ts'
+import { findTool } from './tools.ts'
 
 /** As root below a home of mode 700, which user postgres cannot enter: the usual place of a root's checkout. */
 function privateFolder(t: ExecutionContext): string {
@@ -46,11 +47,7 @@ async function query(url: string, sql: string): Promise<unknown[]> {
   }
 }
 
-test('a private cluster keeps its data over stop, crash and start', async (t) => {
-  if (findPostgresFolders().length === 0) {
-    t.log('skipped: PostgreSQL is not installed')
-    return t.pass()
-  }
+testUnless(lacksServers())('a private cluster keeps its data over stop, crash and start', async (t) => {
   const folder = privateFolder(t)
   // What an interrupted first start leaves.
   mkdirSync(join(folder, 'postgres', 'data.partial'), { recursive: true })

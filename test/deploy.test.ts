@@ -4,13 +4,15 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { z } from 'zod'
 import { Credentials } from '../deploy/credentials.ts'
 import { missingParts } from '../deploy/fleet-ready.ts'
 import { isAlive, ProcessIdentity } from '../deploy/process-identity.ts'
-import { findPostgresFolders, findTool } from '../deploy/tools.ts'
+import { findTool } from '../deploy/tools.ts'
+import { freePort } from './harness/free-port.ts'
+import { lacksServers, testUnless } from './harness/system-packages.ts'
+import { until } from './harness/until.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const STOP_LIMIT_MS = 10_000
@@ -52,11 +54,10 @@ function start(t: ExecutionContext, environment: Readonly<Record<string, string>
     child,
     output: () => output,
     async says(text) {
-      await eventually(`"${text}"`, () => {
-        if (output.includes(text)) return true
-        if (child.exitCode !== null) throw new Error(`it ended without "${text}":\n${output}`)
-        return false
-      })
+      await until(`"${text}"`, () => output.includes(text) || child.exitCode !== null, WAIT_LIMIT_MS)
+      if (!output.includes(text))
+        throw new Error(`it ended without "${text}":
+${output}`)
     },
     async stop(signal) {
       const startedAt = performance.now()
@@ -65,23 +66,6 @@ function start(t: ExecutionContext, environment: Readonly<Record<string, string>
       return { code, tookMs: performance.now() - startedAt }
     },
   }
-}
-
-async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + WAIT_LIMIT_MS
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`never: ${what}`)
-    await sleep(50)
-  }
-}
-
-async function freePort(t: ExecutionContext, keep: boolean): Promise<string> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  if (keep) t.teardown(() => server.close())
-  else server.close()
-  return String(typeof address === 'object' ? address?.port : '')
 }
 
 function stateDirectory(t: ExecutionContext): string {
@@ -114,87 +98,77 @@ async function api(credentials: Credentials, path: string, body?: unknown): Prom
 
 const Dataset = z.object({ name: z.string(), mountpoint: z.string() })
 
-/** True where there is nothing to start with; says so. */
-function lacksServers(t: ExecutionContext): boolean {
-  if (findPostgresFolders().length > 0 && findTool('nats-server')) return false
-  t.log('skipped: PostgreSQL or nats-server is not installed')
-  t.pass()
-  return true
-}
+const testWithServers = testUnless(lacksServers())
 
-test.serial(
-  'npm start brings a fleet up, keeps it up, ends it without a trace, and finds its data again',
-  async (t) => {
-    if (lacksServers(t)) return
-    t.timeout(180_000)
-    const state = stateDirectory(t)
-    const port = await freePort(t, false)
-    const environment = { HOLDFAST_STATE: state, HOLDFAST_PORT: port, HOLDFAST_AGENTS: String(AGENTS.length) }
-    const ready = `ready http://127.0.0.1:${port}\n`
-
-    const first = start(t, environment)
-    await first.says(ready)
-    const credentials = readState(state, 'credentials.json', Credentials)
-    t.is(statSync(join(state, 'credentials.json')).mode & 0o777, 0o600)
-    t.is(credentials.url, `http://127.0.0.1:${port}`)
-    t.is((await fetch(`${credentials.url}/health`)).status, 200)
-    t.is((await fetch(`${credentials.url}/api/v1/hosts`)).status, 401)
-    const made = Dataset.parse(await api(credentials, '/api/v1/datasets', { name: 'kept' }))
-    writeFileSync(join(made.mountpoint, 'word'), 'still here')
-
-    const second = start(t, { ...environment, HOLDFAST_PORT: await freePort(t, false) })
-    await second.says('holdfast: another holdfast (pid ')
-
-    for (const { name, pid } of readState(state, 'processes.json', Processes)) {
-      process.kill(pid, 'SIGKILL')
-      await first.says(`${name} ended (signal SIGKILL); starting it again`)
-    }
-    await eventually(
-      'ready after each child was killed',
-      async () => (await missingParts(credentials, AGENTS)).length === 0,
-    )
-
-    const children = readState(state, 'processes.json', Processes)
-    t.deepEqual(children.map(({ name }) => name).toSorted(), [
-      'agent-1',
-      'agent-2',
-      'control-plane',
-      'nats-server',
-      'postgres',
-    ])
-    const stopped = await first.stop('SIGTERM')
-    t.is(stopped.code, 0, first.output())
-    t.true(stopped.tookMs < STOP_LIMIT_MS, `${stopped.tookMs} ms`)
-    t.deepEqual(children.filter(isAlive), [])
-    t.deepEqual(leftovers(state), [])
-    t.false(existsSync(join(state, 'lock')))
-
-    const third = start(t, environment)
-    await third.says(ready)
-    t.deepEqual(readState(state, 'credentials.json', Credentials), credentials)
-    t.like(await api(credentials, '/api/v1/datasets/kept'), { name: 'kept', mountpoint: made.mountpoint })
-    t.is(readFileSync(join(made.mountpoint, 'word'), 'utf8'), 'still here')
-    const orphans = readState(state, 'processes.json', Processes)
-    const supervisor = readState(state, 'lock', ProcessIdentity)
-    process.kill(supervisor.pid, 'SIGKILL')
-    await once(third.child, 'close')
-
-    const fourth = start(t, environment)
-    await fourth.says(ready)
-    t.deepEqual(orphans.filter(isAlive), [])
-    t.is(readFileSync(join(made.mountpoint, 'word'), 'utf8'), 'still here')
-    // Ctrl-C reaches the whole foreground process group.
-    process.kill(-(fourth.child.pid ?? 0), 'SIGINT')
-    const [code] = await once(fourth.child, 'close')
-    t.is(code, 0, fourth.output())
-    t.deepEqual(leftovers(state), [])
-  },
-)
-
-test.serial('a stop while starting leaves nothing behind', async (t) => {
-  if (lacksServers(t)) return
+testWithServers('npm start keeps a fleet up, ends it without a trace and finds its data again', async (t) => {
+  t.timeout(180_000)
   const state = stateDirectory(t)
-  const starting = start(t, { HOLDFAST_STATE: state, HOLDFAST_PORT: await freePort(t, false) })
+  const port = String(await freePort())
+  const environment = { HOLDFAST_STATE: state, HOLDFAST_PORT: port, HOLDFAST_AGENTS: String(AGENTS.length) }
+  const ready = `ready http://127.0.0.1:${port}\n`
+
+  const first = start(t, environment)
+  await first.says(ready)
+  const credentials = readState(state, 'credentials.json', Credentials)
+  t.is(statSync(join(state, 'credentials.json')).mode & 0o777, 0o600)
+  t.is(credentials.url, `http://127.0.0.1:${port}`)
+  t.is((await fetch(`${credentials.url}/health`)).status, 200)
+  t.is((await fetch(`${credentials.url}/api/v1/hosts`)).status, 401)
+  const made = Dataset.parse(await api(credentials, '/api/v1/datasets', { name: 'kept' }))
+  writeFileSync(join(made.mountpoint, 'word'), 'still here')
+
+  const second = start(t, { ...environment, HOLDFAST_PORT: String(await freePort()) })
+  await second.says('holdfast: another holdfast (pid ')
+
+  for (const { name, pid } of readState(state, 'processes.json', Processes)) {
+    process.kill(pid, 'SIGKILL')
+    await first.says(`${name} ended (signal SIGKILL); starting it again`)
+  }
+  await until(
+    'ready after each child was killed',
+    async () => (await missingParts(credentials, AGENTS)).length === 0,
+    WAIT_LIMIT_MS,
+  )
+
+  const children = readState(state, 'processes.json', Processes)
+  t.deepEqual(children.map(({ name }) => name).toSorted(), [
+    'agent-1',
+    'agent-2',
+    'control-plane',
+    'nats-server',
+    'postgres',
+  ])
+  const stopped = await first.stop('SIGTERM')
+  t.is(stopped.code, 0, first.output())
+  t.true(stopped.tookMs < STOP_LIMIT_MS, `${stopped.tookMs} ms`)
+  t.deepEqual(children.filter(isAlive), [])
+  t.deepEqual(leftovers(state), [])
+  t.false(existsSync(join(state, 'lock')))
+
+  const third = start(t, environment)
+  await third.says(ready)
+  t.deepEqual(readState(state, 'credentials.json', Credentials), credentials)
+  t.like(await api(credentials, '/api/v1/datasets/kept'), { name: 'kept', mountpoint: made.mountpoint })
+  t.is(readFileSync(join(made.mountpoint, 'word'), 'utf8'), 'still here')
+  const orphans = readState(state, 'processes.json', Processes)
+  const supervisor = readState(state, 'lock', ProcessIdentity)
+  process.kill(supervisor.pid, 'SIGKILL')
+  await once(third.child, 'close')
+
+  const fourth = start(t, environment)
+  await fourth.says(ready)
+  t.deepEqual(orphans.filter(isAlive), [])
+  t.is(readFileSync(join(made.mountpoint, 'word'), 'utf8'), 'still here')
+  // Ctrl-C reaches the whole foreground process group.
+  process.kill(-(fourth.child.pid ?? 0), 'SIGINT')
+  const [code] = await once(fourth.child, 'close')
+  t.is(code, 0, fourth.output())
+  t.deepEqual(leftovers(state), [])
+})
+
+testWithServers('a stop while starting leaves nothing behind', async (t) => {
+  const state = stateDirectory(t)
+  const starting = start(t, { HOLDFAST_STATE: state, HOLDFAST_PORT: String(await freePort()) })
   await starting.says('starting nats-server')
   const { code, tookMs } = await starting.stop('SIGTERM')
   t.is(code, 0, starting.output())
@@ -205,7 +179,11 @@ test.serial('a stop while starting leaves nothing behind', async (t) => {
 
 test.serial('what stands in the way is one clear line', async (t) => {
   const state = stateDirectory(t)
-  const port = await freePort(t, true)
+  const occupant = createServer().listen(await freePort(), '127.0.0.1')
+  await once(occupant, 'listening')
+  t.teardown(() => occupant.close())
+  const address = occupant.address()
+  const port = String(typeof address === 'object' ? address?.port : '')
   const cases: readonly (readonly [Readonly<Record<string, string>>, RegExp])[] = [
     [{ HOLDFAST_PORT: port }, new RegExp(`^holdfast: port ${port} is in use: set HOLDFAST_PORT to another one$`, 'm')],
     [{ HOLDFAST_PORT: 'http', HOLDFAST_AGENTS: '0' }, /HOLDFAST_PORT: .*\n.*HOLDFAST_AGENTS: /],
@@ -213,7 +191,7 @@ test.serial('what stands in the way is one clear line', async (t) => {
     [{ NATS_URL: 'localhost' }, /NATS_URL: must look like nats:/],
   ]
   for (const [environment, message] of cases) {
-    const refused = start(t, { HOLDFAST_STATE: state, HOLDFAST_PORT: await freePort(t, false), ...environment })
+    const refused = start(t, { HOLDFAST_STATE: state, HOLDFAST_PORT: String(await freePort()), ...environment })
     const [code] = await once(refused.child, 'close')
     t.is(code, 1)
     t.regex(refused.output(), message)
