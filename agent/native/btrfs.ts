@@ -9,7 +9,6 @@ import { checked } from './system-error.ts'
 const SNAP_DESTROY = 0x5000940f
 const SNAP_CREATE_V2 = 0x50009417
 const SUBVOL_CREATE_V2 = 0x50009418
-const SUBVOL_SETFLAGS = 0x4008941a
 const GET_SUBVOL_INFO = 0x81f8943c
 const ARGS_BYTES = 4096
 const NAME_OFFSET_V1 = 8
@@ -43,13 +42,6 @@ export function destroySubvolume(directoryFd: number, name: string): Promise<voi
   const args = Buffer.alloc(ARGS_BYTES)
   args.write(name, NAME_OFFSET_V1)
   return settled('SNAP_DESTROY', (done) => libc().ioctlBuffer.async(directoryFd, SNAP_DESTROY, args, done))
-}
-
-/** @param fd of a subvolume's root, not O_PATH */
-export function setSubvolumeReadonly(fd: number, readonly: boolean): void {
-  const flags = Buffer.alloc(8)
-  flags.writeBigUInt64LE(readonly ? SUBVOL_RDONLY : 0n)
-  checked('SUBVOL_SETFLAGS', libc().ioctlBuffer(fd, SUBVOL_SETFLAGS, flags))
 }
 
 /** 32 hex digits. @param fd of any file in the subvolume, not O_PATH */
