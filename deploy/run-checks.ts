@@ -13,10 +13,10 @@ interface Check {
 const CHECKS: readonly Check[] = [
   { name: 'format and lint', args: ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'] },
   { name: 'types', args: ['node_modules/typescript/bin/tsc', '--project', '.'] },
-  { name: 'dead code', args: ['node_modules/knip/bin/knip.js'] },
+  { name: 'dead code', args: ['node_modules/knip/bin/knip.js', '--config', 'deploy/knip.json'] },
   { name: 'tidy', args: ['node_modules/ava/entrypoints/cli.js', 'test/tidy.test.ts'] },
   { name: 'openapi drift', args: ['control-plane/http/write-openapi.ts', '--check'] },
-  { name: 'schema drift', args: ['control-plane/db/dump-schema.ts', '--check'] },
+  { name: 'schema drift', args: ['test/harness/dump-schema.ts', '--check'] },
 ]
 const CHECK_TIMEOUT_MS = 5 * 60_000
 
