@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { BEAT_INTERVAL_MS } from '../shared/wire/messages.ts'
 import { startControlPlane } from './harness/fleet.ts'
 import type { BenchProcess } from './harness/processes.ts'
 import { atMost } from './harness/report.ts'
@@ -30,7 +31,8 @@ await runBench(async (workbench) => {
   await listener.hear()
   const fleetArguments = [JSON.stringify({ natsUrl, hosts: HOSTS })]
   const startedAt = performance.now()
-  await workbench.startNode({ name: 'fleet', entry: 'bench/programs/simulated-fleet.ts', args: fleetArguments }).hear()
+  const fleet = workbench.startNode({ name: 'fleet', entry: 'bench/programs/simulated-fleet.ts', args: fleetArguments })
+  await fleet.hear()
 
   const deadline = startedAt + REGISTER_TIMEOUT_MS
   let online = 0
@@ -47,11 +49,16 @@ await runBench(async (workbench) => {
   const theirs: number[] = []
   const rss: number[] = []
   for (let round = 1; round <= workbench.rounds; round += 1) {
+    const sentBefore = Number(await fleet.ask({}))
+    const heardBefore = Number(await listener.ask({}))
     const [mine = 0, peer = 0] = await busyPercent([controlPlane.process, listener])
+    const sent = Number(await fleet.ask({})) - sentBefore
+    const heard = Number(await listener.ask({})) - heardBefore
+    checkRate(sent, heard)
     ours.push(mine)
     theirs.push(peer)
     rss.push(controlPlane.process.rssMebibytes())
-    workbench.say(`beats ${round}: ${mine.toFixed(1)} % of a core, ${rss.at(-1)?.toFixed(0)} MiB; listener ${peer.toFixed(1)} %`)
+    workbench.say(`beats ${round} (${heard} beats): ${mine.toFixed(1)} % of a core, ${rss.at(-1)?.toFixed(0)} MiB; listener ${peer.toFixed(1)} %`)
   }
   const stillOnline = await onlineHosts(databaseUrl)
   if (stillOnline < HOSTS) throw new Error(`only ${stillOnline} of ${HOSTS} hosts stayed online`)
@@ -77,6 +84,12 @@ await runBench(async (workbench) => {
     },
   ]
 })
+
+/** A fleet that was too slow, or a listener that lost beats, would flatter us. */
+function checkRate(sent: number, heard: number): void {
+  const due = (HOSTS * ROUND_MS) / BEAT_INTERVAL_MS
+  if (sent < 0.95 * due || heard < 0.95 * due) throw new Error(`of ${due} beats due ${sent} were sent and ${heard} heard`)
+}
 
 /** How busy each was over one round, in percent of one core. */
 async function busyPercent(processes: readonly BenchProcess[]): Promise<readonly number[]> {

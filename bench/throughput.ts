@@ -15,7 +15,10 @@ const TARGET = 2
 await runBench(async (workbench) => {
   const postgres = await startPostgres(workbench)
   const natsUrl = await startNats(workbench)
-  const controlPlane = await startControlPlane(workbench, { databaseUrl: await postgres.createDatabase('ours'), natsUrl })
+  const controlPlane = await startControlPlane(workbench, {
+    databaseUrl: await postgres.createDatabase('ours'),
+    natsUrl,
+  })
   startAgent(workbench, { natsUrl, driver: 'sim', path: '/sim' })
   await controlPlane.rooted()
   const floor = await startFloor(workbench, { databaseUrl: await postgres.createDatabase('floor'), natsUrl })
@@ -36,6 +39,12 @@ await runBench(async (workbench) => {
   const ratio = median(ours) / median(theirs)
   const rate = (value: number) => `${value.toFixed(0)} jobs/s at ${IN_FLIGHT}`
   return [
-    { bench: 'throughput', figure: rate(median(ours)), peer: `floor ${rate(median(theirs))}`, ratio, target: atLeast(ratio, TARGET) },
+    {
+      bench: 'throughput',
+      figure: rate(median(ours)),
+      peer: `floor ${rate(median(theirs))}`,
+      ratio,
+      target: atLeast(ratio, TARGET),
+    },
   ]
 })

@@ -30,6 +30,7 @@ const STATISTICS = [
   'auto_explain.sample_rate=0.02',
   'auto_explain.log_analyze=on',
   'auto_explain.log_buffers=on',
+  'auto_explain.log_triggers=on',
 ]
 /** Times in milliseconds. */
 const COSTLIEST = `select d.datname, s.calls, s.total_exec_time::int as total, s.mean_exec_time::numeric(10, 3) as mean,

@@ -10,7 +10,6 @@ const SCRATCH = '/var/tmp'
 const PREFIX = 'holdfast-workbench-'
 /** Written into every scratch directory of this file, and only there: nothing without it is ever removed. */
 const MARKER = '.made-by-bench-harness'
-export const POOL_FOLDER = 'pool'
 
 /** The place one bench works in. All that is begun here ends with it, whatever happens. */
 export interface Workbench {

@@ -9,7 +9,12 @@ const { natsUrl } = readOptions(z.object({ natsUrl: z.string() }))
 endWithParent()
 const seen = new Map<string, { atMs: number; beat: unknown }>()
 const nats = await connect({ servers: natsUrl })
+let heard = 0
 nats.subscribe(subjects.allBeats, {
-  callback: (_, message) => void seen.set(message.subject, { atMs: Date.now(), beat: message.json() }),
+  callback(_, message) {
+    heard += 1
+    seen.set(message.subject, { atMs: Date.now(), beat: message.json() })
+  },
 })
+process.on('message', () => tellParent(heard))
 tellParent('ready')

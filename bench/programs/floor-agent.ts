@@ -13,11 +13,11 @@ const nats = await connect({ servers: options.natsUrl })
 const js = jetstream(nats)
 const orders = await js.consumers.get(FLOOR_WORK, FLOOR_AGENT)
 await orders.consume({
-  async callback(message) {
+  callback(message) {
     const { id, operation } = FloorOrder.parse(message.json())
     if (operation) perform(operation)
-    await js.publish(FLOOR_EVENT_SUBJECT, JSON.stringify({ id, state: 'succeeded' }), { msgID: id })
-    message.ack()
+    const event = JSON.stringify({ id, state: 'succeeded' })
+    void js.publish(FLOOR_EVENT_SUBJECT, event, { msgID: id }).then(() => message.ack())
   },
 })
 tellParent('ready')

@@ -1,0 +1,21 @@
+import { execFileSync } from 'node:child_process'
+import { closeSync, ftruncateSync, mkdirSync, openSync } from 'node:fs'
+import { join } from 'node:path'
+import { requireTool } from './processes.ts'
+import type { Workbench } from './workbench.ts'
+
+const IMAGE_BYTES = 8 * 1024 ** 3
+
+/** A btrfs of our own on a loop image in the scratch directory. @returns where it is mounted. */
+export function mountPool(workbench: Workbench): string {
+  const image = join(workbench.folder, 'pool.img')
+  const path = join(workbench.folder, 'pool')
+  const file = openSync(image, 'wx', 0o600)
+  ftruncateSync(file, IMAGE_BYTES)
+  closeSync(file)
+  mkdirSync(path)
+  execFileSync(requireTool('mkfs.btrfs'), ['--quiet', image])
+  execFileSync(requireTool('mount'), ['-t', 'btrfs', '-o', 'loop,noatime', image, path])
+  workbench.defer(() => void execFileSync(requireTool('umount'), [path]))
+  return path
+}
