@@ -17,7 +17,11 @@ const MAX_IMAGE_BYTES = 64 * 1024 ** 3
 const MIN_IMAGE_BYTES = 512 * 1024 ** 2
 const SHARE_OF_FREE_SPACE = 0.8
 const UNMOUNT_TIMEOUT_MS = 2_000
-const MOUNT_OPTIONS = 'loop,noatime,discard=async'
+/**
+ * `ssd`: a loop device calls itself rotational, and btrfs then lets every fsync wait a tick or two for company
+ * (docs/decisions/0003-syscalls-in-process.md).
+ */
+const MOUNT_OPTIONS = 'loop,noatime,ssd,discard=async'
 
 /** The size a new image is given, in bytes: it is sparse, so this is what it may grow to. */
 export function imageSize(freeBytes: number): number {

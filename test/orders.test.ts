@@ -39,7 +39,15 @@ async function open(t: ExecutionContext) {
     decide: () => {
       const id = newId()
       return {
-        create: { id, name, poolId, isSnapshot: false, readonly: false, origin: null, tags: {} },
+        create: {
+          id,
+          name,
+          pool: { id: poolId, host: 'a', pool: 'main', driver: 'sim', capabilities: pool.capabilities },
+          isSnapshot: false,
+          readonly: false,
+          origin: null,
+          tags: {},
+        },
         request: { name },
         spec: { kind: 'dataset.create', target: { pool: 'main', dataset: id } },
         host,

@@ -1,11 +1,12 @@
 import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
+import { DatasetMade } from '../../shared/job-spec.ts'
 import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
 import { type Caller, requireRole, SYSTEM_CALLER } from './caller.ts'
 import { checkRequest } from './check-request.ts'
 import { choosePool, type FleetView, type LivePool, requireOnline } from './fleet-view.ts'
 import { notFound, orderImage, placeOf, usable } from './images.ts'
-import type { OrderBook } from './orders.ts'
+import type { NewDataset, OrderBook } from './orders.ts'
 import { CloneDatasetRequest, CreateDatasetRequest } from './requests.ts'
 
 /** Where a snapshot or clone came from. `name` is null once that dataset is gone; its ordinal stays. */
@@ -46,6 +47,18 @@ export interface Accepted {
   readonly jobId: string
 }
 
+/** `dataset` as it is while it is being made; see `madeAvailable`. */
+export interface AcceptedDataset extends Accepted {
+  readonly dataset: Dataset
+}
+
+/** A dataset after the job that makes it has succeeded with `result`; what a read of it would now give. */
+export function madeAvailable(dataset: Dataset, result: unknown): Dataset {
+  const { rootInode, mountpoint, atomic } = DatasetMade.parse(result)
+  const consistency = atomic ? 'crash' : 'fuzzy'
+  return { ...dataset, state: 'available', rootInode, mountpoint, consistency, version: dataset.version + 1 }
+}
+
 export interface CreateDataset {
   readonly name: string
   readonly host?: string | undefined
@@ -59,9 +72,9 @@ export interface CreateDataset {
  */
 export interface Datasets {
   /** @throws invalid (name, tags), exists, not_found (host or pool), unavailable (no pool is online). */
-  create(caller: Caller, request: CreateDataset): Promise<Accepted>
+  create(caller: Caller, request: CreateDataset): Promise<AcceptedDataset>
   /** A writable copy-on-write image of a dataset or snapshot. @throws not_found, exists, conflict (the source is being made or deleted). */
-  clone(caller: Caller, request: { readonly source: string; readonly name: string }): Promise<Accepted>
+  clone(caller: Caller, request: { readonly source: string; readonly name: string }): Promise<AcceptedDataset>
   /** Works for snapshots too. @throws not_found, conflict (`root`, or dependants: `blockers`). */
   delete(caller: Caller, name: string): Promise<Accepted>
   /** One that exists on its host: available, or still being deleted. @throws not_found. */
@@ -72,12 +85,12 @@ export interface Datasets {
 
 /** What dialects do not need: retries, and the dataset that must be there. */
 export interface DatasetOrders extends Datasets {
-  create(caller: Caller, request: CreateDataset, retryOf?: string): Promise<Accepted>
+  create(caller: Caller, request: CreateDataset, retryOf?: string): Promise<AcceptedDataset>
   clone(
     caller: Caller,
     request: { readonly source: string; readonly name: string },
     retryOf?: string,
-  ): Promise<Accepted>
+  ): Promise<AcceptedDataset>
   delete(caller: Caller, name: string, retryOf?: string): Promise<Accepted>
   /** @throws exists when the group has its root; unavailable when no pool is online yet. */
   ensureRoot(groupId: string): Promise<void>
@@ -103,7 +116,7 @@ export function createDatasets(deps: {
     async create(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(CreateDatasetRequest, request)
-      return orders.place({
+      return orders.placeNew({
         groupId: caller.groupId,
         createdBy: caller.subject,
         names: [],
@@ -130,7 +143,7 @@ export function createDatasets(deps: {
     async clone(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(CloneDatasetRequest, request)
-      return orders.place({
+      return orders.placeNew({
         groupId: caller.groupId,
         createdBy: caller.subject,
         names: [asked.source],
@@ -176,6 +189,10 @@ export function createDatasets(deps: {
   }
 }
 
+function placementOf({ id, name, host, driver, capabilities }: LivePool): NewDataset['pool'] {
+  return { id, host: host.name, pool: name, driver, capabilities }
+}
+
 function orderNewDataset(order: {
   readonly request: unknown
   readonly pool: LivePool
@@ -188,7 +205,7 @@ function orderNewDataset(order: {
     create: {
       id,
       name: order.name,
-      poolId: order.pool.id,
+      pool: placementOf(order.pool),
       isSnapshot: false,
       readonly: false,
       origin: null,

@@ -37,10 +37,16 @@ export function orderImage(image: {
     create: {
       id,
       name,
-      poolId: source.poolId,
+      pool: {
+        id: source.poolId,
+        host: source.host,
+        pool: source.pool,
+        driver: source.driver,
+        capabilities: source.capabilities,
+      },
       isSnapshot: snapshot !== undefined,
       readonly: snapshot?.readonly ?? false,
-      origin: { id: source.id, ordinal: source.ordinal },
+      origin: { id: source.id, ordinal: source.ordinal, name: source.name },
       tags: {},
     },
     request: image.request,

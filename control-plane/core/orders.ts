@@ -1,5 +1,5 @@
 import type { JobSpec } from '../../shared/job-spec.ts'
-import type { Accepted, Dataset } from './datasets.ts'
+import type { Accepted, AcceptedDataset, Dataset, Origin } from './datasets.ts'
 
 /** A dataset row as the decision sees it, locked until the order is placed. */
 export type LockedDataset = Dataset & { readonly hostId: string; readonly poolId: string; readonly localPool: string }
@@ -13,10 +13,10 @@ export interface Findings {
 export interface NewDataset {
   readonly id: string
   readonly name: string
-  readonly poolId: string
+  readonly pool: { readonly id: string } & Pick<Dataset, 'host' | 'pool' | 'driver' | 'capabilities'>
   readonly isSnapshot: boolean
   readonly readonly: boolean
-  readonly origin: { readonly id: string; readonly ordinal: number } | null
+  readonly origin: Origin | null
   readonly tags: Readonly<Record<string, string>>
   /** Given for `root` alone; everything else takes the next number. */
   readonly ordinal?: number
@@ -59,4 +59,6 @@ export interface Order {
 export interface OrderBook {
   /** Resolves once the job is durable. @throws what `decide` throws; exists when the new dataset's name is taken. */
   place(order: Order): Promise<Accepted>
+  /** The same for an order that makes a dataset. */
+  placeNew(order: Order): Promise<AcceptedDataset>
 }

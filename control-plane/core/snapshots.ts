@@ -2,7 +2,7 @@ import type { z } from 'zod'
 import { FleetError } from '../../shared/errors.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkRequest } from './check-request.ts'
-import { type Accepted, ROOT_DATASET } from './datasets.ts'
+import { type Accepted, type AcceptedDataset, ROOT_DATASET } from './datasets.ts'
 import { type FleetView, requireOnline } from './fleet-view.ts'
 import { orderImage, placeOf, usable } from './images.ts'
 import type { Decision, Findings, LockedDataset, OrderBook } from './orders.ts'
@@ -25,7 +25,7 @@ export interface Snapshots {
   create(
     caller: Caller,
     request: { readonly source: string; readonly name: string; readonly readonly: boolean },
-  ): Promise<Accepted>
+  ): Promise<AcceptedDataset>
   /** @throws not_found, invalid (not a snapshot, a path that is not absolute, a dataset on another host), conflict, unavailable. */
   restore(caller: Caller, request: RestoreSnapshot): Promise<Accepted>
 }
@@ -36,7 +36,7 @@ export interface SnapshotOrders extends Snapshots {
     caller: Caller,
     request: { readonly source: string; readonly name: string; readonly readonly: boolean },
     retryOf?: string,
-  ): Promise<Accepted>
+  ): Promise<AcceptedDataset>
   restore(caller: Caller, request: RestoreSnapshot, retryOf?: string): Promise<Accepted>
 }
 
@@ -46,7 +46,7 @@ export function createSnapshots(deps: { readonly orders: OrderBook; readonly fle
     async create(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(CreateSnapshotRequest, request)
-      return orders.place({
+      return orders.placeNew({
         groupId: caller.groupId,
         createdBy: caller.subject,
         names: [asked.source],

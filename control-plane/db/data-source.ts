@@ -23,7 +23,10 @@ export function createDataSource(options: { readonly url: string; readonly poolS
     // TypeORM's own error log prints parameters, and those can be secrets.
     logging: false,
     applicationName: 'holdfast',
-    extra: { pipeline: true },
+    extra: {
+      pipeline: true,
+      options: '-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off',
+    },
   })
 }
 

@@ -1,5 +1,5 @@
+import assert from 'node:assert/strict'
 import { createBatcher } from '../core/batcher.ts'
-import type { Accepted } from '../core/datasets.ts'
 import type { Order, OrderBook } from '../core/orders.ts'
 import type { OrderStore, Placed } from '../db/stores/order-store.ts'
 import type { Dispatch } from './dispatch.ts'
@@ -26,9 +26,15 @@ export function createOrderBook(deps: { readonly store: OrderStore; readonly dis
   })
 
   return {
-    async place(order): Promise<Accepted> {
+    async place(order) {
       const { jobId } = await place(order)
       return { jobId }
+    },
+
+    async placeNew(order) {
+      const { jobId, dataset } = await place(order)
+      assert(dataset, 'an order that makes a dataset was placed without one')
+      return { jobId, dataset }
     },
   }
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type Caller, requireRole } from '../../control-plane/core/caller.ts'
 import type { Core } from '../../control-plane/core/core.ts'
-import type { Dataset, Datasets } from '../../control-plane/core/datasets.ts'
+import type { AcceptedDataset, Dataset, Datasets } from '../../control-plane/core/datasets.ts'
 import type { Feed, FeedEvent } from '../../control-plane/core/feed.ts'
 import type { Host, Hosts } from '../../control-plane/core/hosts.ts'
 import type { Job, Jobs } from '../../control-plane/core/jobs.ts'
@@ -128,9 +128,15 @@ function createFakeOrders(fake: FakeControls) {
       if (!dataset) throw new FleetError('not_found', `there is no dataset '${name}'`)
       return dataset
     },
-    add(given: Partial<Dataset> & { readonly name: string }): void {
-      if (fake.datasets.has(given.name)) throw new FleetError('exists', `'${given.name}' exists already`)
-      fake.datasets.set(given.name, fakeDataset({ ordinal: fake.datasets.size, ...given }))
+    make(caller: Caller, kind: JobKind, given: Partial<Dataset> & { readonly name: string }): AcceptedDataset {
+      const dataset = fakeDataset({ ordinal: fake.datasets.size, ...given })
+      const { rootInode, mountpoint } = dataset
+      const { jobId } = this.accept(caller, kind, () => {
+        if (fake.datasets.has(given.name)) throw new FleetError('exists', `'${given.name}' exists already`)
+        fake.datasets.set(given.name, dataset)
+        return { rootInode, mountpoint, atomic: true, cow: true }
+      })
+      return { jobId, dataset: { ...dataset, state: 'creating', rootInode: 0, mountpoint: '' } }
     },
   }
 }
@@ -160,11 +166,11 @@ export function fakeJob(given: Partial<Job>): Job {
 function createFakeDatasets(fake: FakeControls, orders: Orders): Datasets {
   return {
     async create(caller, { name, tags }) {
-      return orders.accept(caller, 'dataset.create', () => orders.add({ name, tags: tags ?? {} }))
+      return orders.make(caller, 'dataset.create', { name, tags: tags ?? {} })
     },
     async clone(caller, { source, name }) {
       orders.find(source)
-      return orders.accept(caller, 'dataset.clone', () => orders.add({ name }))
+      return orders.make(caller, 'dataset.clone', { name })
     },
     async delete(caller, name) {
       const dataset = orders.find(name)
@@ -189,7 +195,7 @@ function createFakeSnapshots(fake: FakeControls, orders: Orders, datasets: Datas
   return {
     async create(caller, { source, name, readonly }) {
       const origin = await datasets.get(caller, source)
-      return orders.accept(caller, 'snapshot.create', () => orders.add({ name, readonly, isSnapshot: true, origin }))
+      return orders.make(caller, 'snapshot.create', { name, readonly, isSnapshot: true, origin })
     },
     async restore(caller, request) {
       const snapshot = orders.find(request.snapshot)

@@ -81,9 +81,10 @@ const STATEMENTS = [
     version bigint not null default 1,
     created_at timestamptz not null default now(),
     unique (group_id, name),
-    unique (group_id, ordinal),
+    -- Not (group_id, ordinal): look-ups by name must have one index to choose from, also while tables are empty.
+    unique (ordinal, group_id),
     check (not is_snapshot or origin_id is not null)
-  )`,
+  ) with (fillfactor = 70)`,
   'create index dataset_pool on dataset (pool_id)',
   'create index dataset_origin on dataset (origin_id) where origin_id is not null',
 
@@ -116,7 +117,6 @@ const STATEMENTS = [
     finished_at timestamptz,
     check ((finished_at is not null) = (state in ('succeeded', 'failed', 'cancelled')))
   ) with (fillfactor = 70)`,
-  'create unique index job_ordinal on job (ordinal)',
   'create index job_group on job (group_id, ordinal)',
   'create index job_host on job (host_id, ordinal)',
   'create index job_dataset on job (dataset_id, ordinal)',
@@ -150,7 +150,7 @@ const STATEMENTS = [
     seq bigint primary key,
     type text not null,
     job_id uuid,
-    group_id uuid references user_group,
+    group_id uuid,
     -- json, not jsonb: it is only ever sent as it was written
     body json not null,
     at timestamptz not null default now()

@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { FleetError, toFleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
 import type { JobSpec } from '../../../shared/job-spec.ts'
-import type { Decision, Findings, LockedDataset, Order } from '../../core/orders.ts'
+import type { Dataset } from '../../core/datasets.ts'
+import type { Decision, Findings, LockedDataset, NewDataset, Order } from '../../core/orders.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
 
@@ -14,6 +15,8 @@ export interface Placed {
   readonly attempt: number
   readonly notAfterMs: number | null
   readonly granted: boolean
+  /** The dataset it makes, as it stands now: being created. */
+  readonly dataset: Dataset | undefined
 }
 
 const lockDatasets = statement(
@@ -37,7 +40,12 @@ const lockDatasets = statement(
  */
 const insertOrders = statement(
   'order_insert',
-  z.object({ job_id: z.string(), granted: z.boolean() }),
+  z.object({
+    job_id: z.string(),
+    granted: z.boolean(),
+    ordinal: z.coerce.number().nullable(),
+    created_at: z.date().nullable(),
+  }),
   `with asked as (
      select *
      from jsonb_to_recordset($1::jsonb) as a(n integer, job_id uuid, group_id uuid, host_id uuid, kind text, request jsonb,
@@ -52,7 +60,7 @@ const insertOrders = statement(
        is_snapshot boolean, readonly boolean, origin_id uuid, origin_ordinal bigint, tags jsonb)
      order by n
      on conflict do nothing
-     returning id
+     returning id, ordinal, created_at
    ), wanted as (
      select * from jsonb_to_recordset($3::jsonb) as w(job_id uuid, lane uuid, exclusive boolean)
    ), removed as (
@@ -73,14 +81,16 @@ const insertOrders = statement(
      from asked
      where not creates or dataset_id in (select id from made)
      order by n
-     returning id, ordinal, state
+     returning id, ordinal, state, dataset_id
    ), held as (
      insert into lane_hold (lane, job_id, job_ordinal, exclusive, granted)
      select w.lane, w.job_id, placed.ordinal, w.exclusive, placed.state = 'dispatched'
      from wanted w
      join placed on placed.id = w.job_id
    )
-   select id as job_id, state = 'dispatched' as granted from placed`,
+   select placed.id as job_id, state = 'dispatched' as granted, made.ordinal, made.created_at
+   from placed
+   left join made on made.id = placed.dataset_id`,
 )
 
 export interface OrderStore {
@@ -161,17 +171,37 @@ async function write(tx: Transaction, batch: Batch): Promise<readonly (Placed | 
     JSON.stringify(made),
     JSON.stringify(wanted),
   ])
-  const granted = new Map(written.map((row) => [row.job_id, row.granted]))
+  const rows = new Map(written.map((row) => [row.job_id, row]))
 
-  return batch.decided.map((decided) => {
+  return batch.decided.map((decided, n) => {
     if (decided instanceof FleetError) return decided
     const { jobId, decision } = decided
-    const isGranted = granted.get(jobId)
-    if (isGranted === undefined)
+    const row = rows.get(jobId)
+    if (row === undefined) {
       return new FleetError('exists', `'${decision.subject.name}' exists already`, { field: 'name' })
-    const notAfterMs = decision.interactive ? batch.notAfterMs : null
-    return { jobId, spec: decision.spec, host: decision.host.name, attempt: 1, notAfterMs, granted: isGranted }
+    }
+    const groupId = batch.orders[n]?.groupId ?? ''
+    return {
+      jobId,
+      spec: decision.spec,
+      host: decision.host.name,
+      attempt: 1,
+      notAfterMs: decision.interactive ? batch.notAfterMs : null,
+      granted: row.granted,
+      dataset: decision.create && beingCreated(decision.create, { groupId, ...row }),
+    }
   })
+}
+
+/** What a read of the dataset's row would give. */
+function beingCreated(
+  { pool, ...dataset }: NewDataset,
+  row: { readonly groupId: string; readonly ordinal: number | null; readonly created_at: Date | null },
+): Dataset {
+  const { id: _, ...placement } = pool
+  const state = { state: 'creating', rootInode: 0, mountpoint: '', consistency: 'crash', version: 1 } as const
+  const given = { groupId: row.groupId, ordinal: row.ordinal ?? 0, createdAt: row.created_at ?? new Date() }
+  return { ...dataset, ...placement, ...state, ...given }
 }
 
 function datasetValues(n: number, order: Order, dataset: NonNullable<Decision['create']>) {
@@ -180,7 +210,7 @@ function datasetValues(n: number, order: Order, dataset: NonNullable<Decision['c
     id: dataset.id,
     ordinal: dataset.ordinal ?? null,
     group_id: order.groupId,
-    pool_id: dataset.poolId,
+    pool_id: dataset.pool.id,
     name: dataset.name,
     is_snapshot: dataset.isSnapshot,
     readonly: dataset.readonly,

@@ -1,3 +1,4 @@
+import { madeAvailable } from '../../core/datasets.ts'
 import { route } from '../../http/route.ts'
 import { noDataset } from './messages.ts'
 import { mutate, whenAbsent } from './mutation.ts'
@@ -18,7 +19,7 @@ export const clone = route({
   async handle({ body: { source, destination }, caller, signal }, core) {
     const accept = () => core.datasets.clone(caller, { source, name: destination })
     const explain = whenAbsent(noDataset(source))
-    const { headers } = await mutate({ code: 'CLONE_FAILED', accept, signal, explain }, core)
-    return { status: 201, body: presentDataset(await core.datasets.get(caller, destination)), headers }
+    const { order, result, headers } = await mutate({ code: 'CLONE_FAILED', accept, signal, explain }, core)
+    return { status: 201, body: presentDataset(madeAvailable(order.dataset, result)), headers }
   },
 })

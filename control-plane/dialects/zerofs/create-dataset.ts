@@ -1,3 +1,4 @@
+import { madeAvailable } from '../../core/datasets.ts'
 import { route } from '../../http/route.ts'
 import { mutate } from './mutation.ts'
 import { presentDataset } from './present.ts'
@@ -16,7 +17,7 @@ export const createDataset = route({
 
   async handle({ body, caller, signal }, core) {
     const accept = () => core.datasets.create(caller, body)
-    const { headers } = await mutate({ code: 'CREATE_DATASET_FAILED', accept, signal }, core)
-    return { status: 201, body: presentDataset(await core.datasets.get(caller, body.name)), headers }
+    const { order, result, headers } = await mutate({ code: 'CREATE_DATASET_FAILED', accept, signal }, core)
+    return { status: 201, body: presentDataset(madeAvailable(order.dataset, result)), headers }
   },
 })

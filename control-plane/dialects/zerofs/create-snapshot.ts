@@ -1,3 +1,4 @@
+import { madeAvailable } from '../../core/datasets.ts'
 import { route, WireError } from '../../http/route.ts'
 import { noSnapshotSource, sourceIsPath } from './messages.ts'
 import { mutate, whenAbsent } from './mutation.ts'
@@ -21,7 +22,7 @@ export const createSnapshot = route({
     }
     const accept = () => core.snapshots.create(caller, body)
     const explain = whenAbsent(noSnapshotSource(body.source))
-    const { headers } = await mutate({ code: 'CREATE_SNAPSHOT_FAILED', accept, signal, explain }, core)
-    return { status: 201, body: presentSnapshot(await core.datasets.get(caller, body.name)), headers }
+    const { order, result, headers } = await mutate({ code: 'CREATE_SNAPSHOT_FAILED', accept, signal, explain }, core)
+    return { status: 201, body: presentSnapshot(madeAvailable(order.dataset, result)), headers }
   },
 })

@@ -15,17 +15,18 @@ export type MutationCode =
   | 'WRITE_DESTINATION_FAILED'
   | 'CLONE_FAILED'
 
-interface Mutation {
+interface Mutation<Order extends Accepted> {
   /** One code for all its failures, or one that depends on the failure. */
   readonly code: MutationCode | ((error: FleetError) => MutationCode)
   /** Puts the order to core. */
-  readonly accept: () => Promise<Accepted>
+  readonly accept: () => Promise<Order>
   readonly signal: AbortSignal
   /** The document's words for an order that core did not accept; undefined keeps core's. */
   readonly explain?: (error: FleetError) => string | undefined
 }
 
-export interface Done {
+export interface Done<Order extends Accepted> {
+  readonly order: Order
   readonly result: unknown
   /** To be sent with the answer. */
   readonly headers: { readonly 'X-Job-Id': string }
@@ -41,7 +42,7 @@ function blockersOf({ blockers = [], message }: FleetError): string {
 }
 
 /** A job's failure is always the operation's: its `invalid` is about what the agent found, not about the request. */
-function failed({ code, explain }: Mutation, error: FleetError, jobId: string | undefined): Error {
+function failed({ code, explain }: Mutation<Accepted>, error: FleetError, jobId: string | undefined): Error {
   const headers = jobId === undefined ? {} : { 'X-Job-Id': jobId }
   if (error.code === 'unavailable') {
     return new WireError(503, { error: 'RPC_CONNECTION_FAILED', message: error.message }, { headers, cause: error })
@@ -57,12 +58,13 @@ function failed({ code, explain }: Mutation, error: FleetError, jobId: string | 
  * Orders a mutation and waits for its end. Every failure of the operation leaves as 500 with its code, as the document
  * has it; a request that cannot be meant stays 400, an offline host 503.
  */
-export async function mutate(mutation: Mutation, core: Core): Promise<Done> {
+export async function mutate<Order extends Accepted>(mutation: Mutation<Order>, core: Core): Promise<Done<Order>> {
   let jobId: string | undefined
   try {
-    jobId = (await mutation.accept()).jobId
+    const order = await mutation.accept()
+    jobId = order.jobId
     const result = await core.jobs.settled(jobId, { timeoutMs: SETTLE_TIMEOUT_MS, signal: mutation.signal })
-    return { result, headers: { 'X-Job-Id': jobId } }
+    return { order, result, headers: { 'X-Job-Id': jobId } }
   } catch (thrown) {
     if (!(thrown instanceof FleetError)) throw thrown
     const ownStatus = OWN_STATUS.has(thrown.code) || thrown.code === 'invalid'
