@@ -42,7 +42,9 @@ await runBench(async (workbench) => {
     if (performance.now() > deadline) throw new Error(`only ${online} of ${HOSTS} hosts came online`)
   }
   const seconds = (performance.now() - startedAt) / 1000
-  workbench.say(`beats: ${HOSTS} hosts online after ${seconds.toFixed(1)} s, RSS ${controlPlane.process.rssMebibytes().toFixed(0)} MiB`)
+  workbench.say(
+    `beats: ${HOSTS} hosts online after ${seconds.toFixed(1)} s, RSS ${controlPlane.process.rssMebibytes().toFixed(0)} MiB`,
+  )
   await sleep(SETTLE_MS)
 
   const ours: number[] = []
@@ -58,7 +60,9 @@ await runBench(async (workbench) => {
     ours.push(mine)
     theirs.push(peer)
     rss.push(controlPlane.process.rssMebibytes())
-    workbench.say(`beats ${round} (${heard} beats): ${mine.toFixed(1)} % of a core, ${rss.at(-1)?.toFixed(0)} MiB; listener ${peer.toFixed(1)} %`)
+    workbench.say(
+      `beats ${round} (${heard} beats): ${mine.toFixed(1)} % of a core, ${rss.at(-1)?.toFixed(0)} MiB; listener ${peer.toFixed(1)} %`,
+    )
   }
   const stillOnline = await onlineHosts(databaseUrl)
   if (stillOnline < HOSTS) throw new Error(`only ${stillOnline} of ${HOSTS} hosts stayed online`)
@@ -88,7 +92,8 @@ await runBench(async (workbench) => {
 /** A fleet that was too slow, or a listener that lost beats, would flatter us. */
 function checkRate(sent: number, heard: number): void {
   const due = (HOSTS * ROUND_MS) / BEAT_INTERVAL_MS
-  if (sent < 0.95 * due || heard < 0.95 * due) throw new Error(`of ${due} beats due ${sent} were sent and ${heard} heard`)
+  if (sent < 0.95 * due || heard < 0.95 * due)
+    throw new Error(`of ${due} beats due ${sent} were sent and ${heard} heard`)
 }
 
 /** How busy each was over one round, in percent of one core. */

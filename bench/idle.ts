@@ -14,7 +14,10 @@ const TARGET_MEBIBYTES = 75
 await runBench(async (workbench) => {
   const postgres = await startPostgres(workbench)
   const natsUrl = await startNats(workbench)
-  const controlPlane = await startControlPlane(workbench, { databaseUrl: await postgres.createDatabase('ours'), natsUrl })
+  const controlPlane = await startControlPlane(workbench, {
+    databaseUrl: await postgres.createDatabase('ours'),
+    natsUrl,
+  })
   const options = { natsUrl, driver: 'sim', path: '/sim' } as const
   // Its modules are compiled and kept; an agent's first start on a machine is not what it costs every day.
   const first = startAgent(workbench, options)

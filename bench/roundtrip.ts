@@ -19,8 +19,10 @@ import { type BareOperation, perform } from './programs/bare-operation.ts'
  * the floor doing the operation. The promise: what is ours beyond the operation is at most two floors.
  */
 
-const REQUESTS = 200
-const WARM_UP = 100
+const RESTORES = 200
+/** Fewer: btrfs needs longer for each the more there are. */
+const SNAPSHOTS = 60
+const WARM_UP = 60
 const FILE_BYTES = 64 * 1024
 const FLOORS = 2
 const P99_TARGET_MS = 11
@@ -30,6 +32,8 @@ const DatasetAnswer = z.object({ mountpoint: z.string() })
 /** One kind of operation from all sides. */
 interface Contest {
   readonly name: string
+  /** In one round, of each side. */
+  readonly requests: number
   readonly order: Omit<LoadOrder, 'requests' | 'inFlight'>
   /** The n-th bare operation. `%n` will do where somebody else counts. */
   bare(n: string): BareOperation
@@ -39,7 +43,10 @@ await runBench(async (workbench) => {
   const pool = mountPool(workbench)
   const postgres = await startPostgres(workbench)
   const natsUrl = await startNats(workbench)
-  const controlPlane = await startControlPlane(workbench, { databaseUrl: await postgres.createDatabase('ours'), natsUrl })
+  const controlPlane = await startControlPlane(workbench, {
+    databaseUrl: await postgres.createDatabase('ours'),
+    natsUrl,
+  })
   startAgent(workbench, { natsUrl, driver: 'btrfs', path: pool })
   await controlPlane.rooted()
   const floor = await startFloor(workbench, { databaseUrl: await postgres.createDatabase('floor'), natsUrl })
@@ -52,6 +59,7 @@ await runBench(async (workbench) => {
   const { port, token } = controlPlane
   const restore: Contest = {
     name: 'restore',
+    requests: RESTORES,
     order: {
       port,
       token,
@@ -62,6 +70,7 @@ await runBench(async (workbench) => {
   }
   const snapshot: Contest = {
     name: 'snapshot',
+    requests: SNAPSHOTS,
     order: { port, token, path: '/api/v1/snapshots', body: '{"source":"root","name":"s%n"}' },
     bare: (n) => ({ kind: 'snapshot', source: bare, folder: pool, target: `bare-${n}` }),
   }
@@ -90,7 +99,7 @@ async function compete(
   const { load, floorPort } = sides
   const floorOrder = { port: floorPort, path: '/', body: '{}' }
   const doing = { ...floorOrder, body: JSON.stringify({ operation: contest.bare('floor-%n') }) }
-  const latencies = async (order: Omit<LoadOrder, 'requests' | 'inFlight'>, requests = REQUESTS) =>
+  const latencies = async (order: Omit<LoadOrder, 'requests' | 'inFlight'>, requests = contest.requests) =>
     (await load.run({ ...order, requests, inFlight: 1 })).latenciesMs
   await latencies(contest.order, WARM_UP)
   await latencies(floorOrder, WARM_UP)
@@ -129,7 +138,7 @@ async function compete(
 }
 
 function timeBare(contest: Contest, round: number): readonly number[] {
-  return Array.from({ length: REQUESTS }, (_, n) => {
+  return Array.from({ length: contest.requests }, (_, n) => {
     const operation = contest.bare(`${round}-${n}`)
     const startedAt = performance.now()
     perform(operation)

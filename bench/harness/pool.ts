@@ -6,6 +6,12 @@ import type { Workbench } from './workbench.ts'
 
 const IMAGE_BYTES = 8 * 1024 ** 3
 
+/**
+ * As `npm start` mounts its own (deploy/loop-image.ts). `ssd` because loop devices count as rotating disks, and there btrfs
+ * makes an fsync from another thread than the last one's wait for a timer tick.
+ */
+const MOUNT_OPTIONS = 'loop,noatime,discard=async,ssd'
+
 /** A btrfs of our own on a loop image in the scratch directory. @returns where it is mounted. */
 export function mountPool(workbench: Workbench): string {
   const image = join(workbench.folder, 'pool.img')
@@ -15,7 +21,7 @@ export function mountPool(workbench: Workbench): string {
   closeSync(file)
   mkdirSync(path)
   execFileSync(requireTool('mkfs.btrfs'), ['--quiet', image])
-  execFileSync(requireTool('mount'), ['-t', 'btrfs', '-o', 'loop,noatime', image, path])
+  execFileSync(requireTool('mount'), ['-t', 'btrfs', '-o', MOUNT_OPTIONS, image, path])
   workbench.defer(() => void execFileSync(requireTool('umount'), [path]))
   return path
 }

@@ -1,6 +1,6 @@
 import { connect } from 'nats'
 import { z } from 'zod'
-import { type Beat, BEAT_INTERVAL_MS, type Hello, WIRE_VERSION } from '../../shared/wire/messages.ts'
+import { BEAT_INTERVAL_MS, type Beat, type Hello, WIRE_VERSION } from '../../shared/wire/messages.ts'
 import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
 import { endWithParent, readOptions, tellParent } from './options.ts'
 
