@@ -1,7 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { jetstream } from '@nats-io/jetstream'
 import { FleetError } from '../shared/errors.ts'
-import { type JobReport, reportMessageId } from '../shared/job-event.ts'
 import { createLogger } from '../shared/logger.ts'
 import { VERSION } from '../shared/version.ts'
 import { StartAnswer, type StartQuestion, WIRE_VERSION, type WorkOrder } from '../shared/wire/messages.ts'
@@ -14,10 +12,11 @@ import { connectNats } from './nats.ts'
 import { startConsuming } from './work/consume.ts'
 import { openJournal } from './work/journal.ts'
 import { createLanes } from './work/lanes.ts'
+import { createOutbox } from './work/outbox.ts'
 import { createRunner } from './work/runner.ts'
+import { createSlots } from './work/slots.ts'
 
 const STORE_TIMEOUT_MS = 5_000
-const STORE_RETRY_MS = 500
 const ASK_TIMEOUT_MS = 5_000
 
 export interface Agent extends AsyncDisposable {}
@@ -38,9 +37,13 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const stopping = new AbortController()
   let clockAheadMs = 0
 
+  const outbox = createOutbox({ nats, jetstream: js, host, signal: stopping.signal, logger })
   const runner = createRunner({
     journal,
     lanes: createLanes(),
+    slots: createSlots(config.HOLDFAST_AGENT_SLOTS),
+    tell: outbox.tell,
+    store: outbox.store,
     tools: {
       driver(name) {
         const driver = pools.get(name)
@@ -52,24 +55,6 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     },
     clock: () => Date.now() + clockAheadMs,
     logger,
-
-    tell(report) {
-      nats.publish(subjects.event(host, report.jobId), JSON.stringify(report))
-    },
-
-    async store(report: JobReport) {
-      for (;;) {
-        try {
-          await js.publish(subjects.event(host, report.jobId), JSON.stringify(report), {
-            msgID: reportMessageId(host, report),
-          })
-          return
-        } catch (error) {
-          logger.warn({ event: 'report.unstored', jobId: report.jobId, error: String(error) })
-          await delay(STORE_RETRY_MS, undefined, { signal: stopping.signal })
-        }
-      }
-    },
 
     async stillWanted(order: WorkOrder) {
       const question: StartQuestion = { v: WIRE_VERSION, jobId: order.jobId, attempt: order.attempt }

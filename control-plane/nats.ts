@@ -49,12 +49,12 @@ export async function ensureStreams(nats: NatsConnection): Promise<void> {
   })
 }
 
-/** The durable consumer of one host; `slots` orders are with the agent at a time. */
+/** The durable consumer of one host; `slots` messages are with the agent at a time, which works on as many orders at once. */
 export async function ensureWorkConsumer(nats: NatsConnection, host: string, slots: number): Promise<void> {
   const manager = await jetstreamManager(nats)
   await manager.consumers.add(WORK_STREAM, {
     durable_name: workConsumer(host),
-    filter_subject: subjects.hostWork(host),
+    filter_subject: subjects.work(host),
     ack_policy: 'explicit',
     ack_wait: nanos(WORK_ACK_WAIT_MS),
     max_ack_pending: slots,

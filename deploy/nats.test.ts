@@ -92,16 +92,16 @@ testWithServer('an agent speaks on its own subjects and on no other', async (t) 
   const server = await startServer(t)
   const { one } = server
   const own = [
-    subjects.event('agent-1', JOB),
+    subjects.event('agent-1'),
     subjects.beat('agent-1'),
     subjects.hello('agent-1'),
     subjects.ask('agent-1'),
   ]
   const foreign = [
-    subjects.event('agent-2', JOB),
+    subjects.event('agent-2'),
     subjects.beat('agent-2'),
     subjects.hello('agent-2'),
-    subjects.work('agent-1', 'dataset.create'),
+    subjects.work('agent-1'),
     subjects.cancel('agent-2'),
     `$JS.API.CONSUMER.MSG.NEXT.${WORK_STREAM}.${workConsumer('agent-2')}`,
     `$JS.API.STREAM.DELETE.${WORK_STREAM}`,
@@ -141,14 +141,14 @@ testWithServer('an agent pulls its own orders, acknowledges them, and stores its
   await manager.streams.add({ name: WORK_STREAM, subjects: [subjects.allWork], retention: 'workqueue' })
   await manager.streams.add({ name: EVENT_STREAM, subjects: [subjects.allEvents] })
   const durable_name = workConsumer('agent-1')
-  const filter_subject = subjects.hostWork('agent-1')
+  const filter_subject = subjects.work('agent-1')
   await manager.consumers.add(WORK_STREAM, { durable_name, filter_subject, ack_policy: 'explicit' })
-  await jetstream(controlPlane).publish(subjects.work('agent-1', 'dataset.create'), 'order')
+  await jetstream(controlPlane).publish(subjects.work('agent-1'), 'order')
 
   const consumer = await jetstream(one).consumers.get(WORK_STREAM, durable_name)
   const order = await consumer.next({ expires: 2_000 })
   t.is(order?.string(), 'order')
   t.true(await order?.ackAck())
-  t.is((await jetstream(one).publish(subjects.event('agent-1', JOB), 'report')).stream, EVENT_STREAM)
+  t.is((await jetstream(one).publish(subjects.event('agent-1'), 'report')).stream, EVENT_STREAM)
   await t.throwsAsync(jetstream(two, { timeout: 500 }).consumers.get(WORK_STREAM, durable_name))
 })

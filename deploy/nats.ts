@@ -49,7 +49,7 @@ export function agentPermissions(host: string): Permissions {
   const durable = `${WORK_STREAM}.${workConsumer(host)}`
   return {
     publish: [
-      subjects.event(host, '>'),
+      subjects.event(host),
       subjects.beat(host),
       subjects.hello(host),
       subjects.ask(host),

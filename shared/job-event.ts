@@ -37,9 +37,8 @@ export const JobEvent = z.discriminatedUnion('type', [
 ])
 export type JobEvent = z.infer<typeof JobEvent>
 
-/** What an agent says about one job in one message: the events since its last message, oldest first. */
+/** What an agent says about one job at one time: the events since it last spoke of it, oldest first. */
 export const JobReport = z.object({
-  v: z.literal(1),
   jobId: Id,
   attempt: z.number().int().positive(),
   /** Which delivery of the attempt this agent process works on; grows when the agent starts again. */
@@ -47,12 +46,6 @@ export const JobReport = z.object({
   events: z.array(JobEvent).min(1),
 })
 export type JobReport = z.infer<typeof JobReport>
-
-/** Equal for equal reports, so JetStream drops a repeat. */
-export function reportMessageId(host: string, report: JobReport): string {
-  const last = report.events.at(-1)?.seq ?? 0
-  return `${host}:${report.jobId}:${report.attempt}:${report.delivery}:${last}`
-}
 
 export function isTerminalEvent(event: JobEvent): boolean {
   return event.type === 'succeed' || event.type === 'fail' || event.type === 'stop'

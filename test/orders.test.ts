@@ -79,7 +79,7 @@ async function open(t: ExecutionContext) {
         ? { type, seq: 1, at: 0, result: made, phases: [] }
         : { type, seq: 1, at: 0, error: { code: 'internal', message: 'x' }, phases: [] }
     return changes.change([jobId], (job) =>
-      applyReports(job, [{ host: 'a', report: { v: 1, jobId, attempt: job.attempt, delivery: 1, events: [event] } }]),
+      applyReports(job, [{ host: 'a', report: { jobId, attempt: job.attempt, delivery: 1, events: [event] } }]),
     )
   }
   const available = async (name: string) => {

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type ConsumerMessages, type JsMsg, jetstream } from '@nats-io/jetstream'
 import type { NatsConnection } from 'nats'
 import type { Logger } from '../../shared/logger.ts'
-import { WorkOrder } from '../../shared/wire/messages.ts'
+import { WorkMessage, type WorkOrder } from '../../shared/wire/messages.ts'
 import { WORK_EXTEND_EVERY_MS, WORK_STREAM, workConsumer } from '../../shared/wire/streams.ts'
 import type { Runner } from './runner.ts'
 
@@ -31,18 +31,17 @@ export function startConsuming(deps: {
   let messages: ConsumerMessages | undefined
 
   function take(message: JsMsg): void {
-    const order = parse(message, logger)
-    if (order === undefined) {
+    const orders = parse(message, logger)
+    if (orders === undefined) {
       message.term()
       return
     }
     const extending = setInterval(() => message.working(), WORK_EXTEND_EVERY_MS)
-    runner
-      .take(order)
+    Promise.all(orders.map((order) => runner.take(order)))
       .then(() => message.ack())
       .catch((error: unknown) => {
         if (stopping.signal.aborted) return
-        logger.error({ event: 'job.broken', jobId: order.jobId, error: String(error) })
+        logger.error({ event: 'work.broken', jobs: orders.map((order) => order.jobId), error: String(error) })
         message.nak(REDELIVER_AFTER_MS)
       })
       .finally(() => clearInterval(extending))
@@ -91,9 +90,9 @@ export function startConsuming(deps: {
 
 const LOST = new Set(['consumer_not_found', 'consumer_deleted', 'stream_not_found', 'no_responders'])
 
-function parse(message: JsMsg, logger: Logger): WorkOrder | undefined {
-  const parsed = WorkOrder.safeParse(message.json())
-  if (parsed.success) return parsed.data
+function parse(message: JsMsg, logger: Logger): readonly WorkOrder[] | undefined {
+  const parsed = WorkMessage.safeParse(message.json())
+  if (parsed.success) return parsed.data.orders
   logger.error({ event: 'work.unreadable', subject: message.subject })
   return undefined
 }

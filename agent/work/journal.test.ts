@@ -14,7 +14,6 @@ function folder(t: ExecutionContext): string {
 
 function order(): WorkOrder {
   return {
-    v: 1,
     jobId: newId(),
     attempt: 1,
     spec: { kind: 'dataset.create', target: { pool: 'p', dataset: newId() } },

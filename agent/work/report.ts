@@ -48,7 +48,7 @@ export function createReporter(options: {
     if (latest) pending.push(number({ type: 'progress', progress: latest }))
     latest = undefined
     if (pending.length === 0) return
-    publish({ v: 1, jobId, attempt, delivery, events: pending })
+    publish({ jobId, attempt, delivery, events: pending })
     pending = []
     toldAtMs = Date.now()
   }
@@ -79,7 +79,7 @@ export function createReporter(options: {
       clearTimeout(timer)
       clearTimeout(heartbeat)
       // Progress that the end overtakes tells nobody anything any more.
-      return { v: 1, jobId, attempt, delivery, events: [...pending, number(event)] }
+      return { jobId, attempt, delivery, events: [...pending, number(event)] }
     },
 
     adopt(next) {

@@ -8,6 +8,7 @@ import { PipelineFailure, runPipeline } from '../pipelines/run-pipeline.ts'
 import type { Journal, JournalEntry } from './journal.ts'
 import { type Lanes, laneOf } from './lanes.ts'
 import { createReporter, type EndingEvent, type Reporter } from './report.ts'
+import type { Slots } from './slots.ts'
 
 /** An order that has been begun this often and never ended takes the agent down with it: it fails instead. */
 const MAX_DELIVERIES = 5
@@ -43,6 +44,7 @@ export interface Runner {
 export function createRunner(deps: {
   readonly journal: Journal
   readonly lanes: Lanes
+  readonly slots: Slots
   readonly tools: PipelineTools
   /** Sends without waiting. */
   readonly tell: (report: JobReport) => void
@@ -60,7 +62,7 @@ export function createRunner(deps: {
 
   /** An order that ended before is answered from the journal, under the attempt that asks. */
   async function answer(entry: JournalEntry, event: JobEvent, attempt: number): Promise<void> {
-    await deps.store({ v: 1, jobId: entry.jobId, attempt, delivery: entry.delivery, events: [event] })
+    await deps.store({ jobId: entry.jobId, attempt, delivery: entry.delivery, events: [event] })
   }
 
   async function take(order: WorkOrder): Promise<void> {
@@ -118,8 +120,7 @@ export function createRunner(deps: {
   }
 
   async function execute(order: WorkOrder, run: Run, delivery: number): Promise<void> {
-    run.reporter.start()
-    const ending = await deps.lanes.run(laneOf(order.spec), () => work(order, run, delivery))
+    const ending = await deps.lanes.run(laneOf(order.spec), () => deps.slots.run(() => work(order, run, delivery)))
     if (ending === undefined) return
     const report = run.reporter.end(ending)
     const event = report.events.at(-1)
@@ -137,6 +138,7 @@ export function createRunner(deps: {
     const startedMs = performance.now()
     try {
       run.controller.signal.throwIfAborted()
+      run.reporter.start()
       const pipeline = openWork(order.spec, jobId, deps.tools)
       const { result, phases } = await runPipeline(pipeline, {
         jobId,
@@ -182,7 +184,7 @@ export function createRunner(deps: {
       // Never seen: whatever still arrives of it must find that it has ended.
       const event: JobEvent = { type: 'stop', seq: 1, at: Date.now(), phases: [] }
       journal.end(jobId, { attempt, delivery: 1, event })
-      void deps.store({ v: 1, jobId, attempt, delivery: 1, events: [event] })
+      void deps.store({ jobId, attempt, delivery: 1, events: [event] })
     },
 
     resume() {
@@ -198,7 +200,7 @@ export function createRunner(deps: {
     remind() {
       for (const entry of journal.unconfirmed()) {
         if (entry.end)
-          deps.tell({ v: 1, jobId: entry.jobId, attempt: entry.attempt, delivery: entry.delivery, events: [entry.end] })
+          deps.tell({ jobId: entry.jobId, attempt: entry.attempt, delivery: entry.delivery, events: [entry.end] })
       }
     },
 

@@ -25,7 +25,7 @@ function job(over: Partial<LockedJob> = {}): LockedJob {
 }
 
 function report(of: LockedJob, events: JobEvent[], over: Partial<JobReport> = {}) {
-  return { host: 'a', report: { v: 1 as const, jobId: of.id, attempt: 1, delivery: 1, events, ...over } }
+  return { host: 'a', report: { jobId: of.id, attempt: 1, delivery: 1, events, ...over } }
 }
 
 const start: JobEvent = { type: 'start', seq: 1, at: 0 }

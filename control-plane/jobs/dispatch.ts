@@ -1,11 +1,13 @@
 import { headers, type NatsConnection } from 'nats'
 import type { Logger } from '../../shared/logger.ts'
-import { type CancelHint, orderMessageId, WIRE_VERSION, type WorkOrder } from '../../shared/wire/messages.ts'
+import { type CancelHint, WIRE_VERSION, type WorkMessage, workMessageId } from '../../shared/wire/messages.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import type { DispatchStore, OwedOrder } from '../db/stores/dispatch-store.ts'
 
 /** Jobs claimed in one statement. */
 const CLAIM_LIMIT = 256
+/** Orders in one message: well below NATS' 1 MiB, and few enough to share an end. */
+const MESSAGE_ORDERS = 64
 const REPUBLISH_LIMIT = 1_000
 const CANCEL_LIMIT = 1_000
 /** A sent order nobody has started by then is sent again. */
@@ -31,19 +33,22 @@ export function createDispatch(deps: {
   let again = false
 
   function send(orders: readonly OwedOrder[]): void {
-    for (const order of orders) {
-      const message: WorkOrder = {
-        v: WIRE_VERSION,
-        jobId: order.jobId,
-        attempt: order.attempt,
-        spec: order.spec,
-        notAfter: order.notAfterMs,
+    for (const [host, together] of Map.groupBy(orders, (order) => order.host)) {
+      for (let from = 0; from < together.length; from += MESSAGE_ORDERS) {
+        sendTogether(host, together.slice(from, from + MESSAGE_ORDERS))
       }
-      const header = headers()
-      header.set('Nats-Msg-Id', orderMessageId(order))
-      nats.publish(subjects.work(order.host, order.spec.kind), JSON.stringify(message), { headers: header })
-      logger.debug({ event: 'job.sent', jobId: order.jobId, host: order.host, attempt: order.attempt })
     }
+  }
+
+  function sendTogether(host: string, orders: readonly OwedOrder[]): void {
+    const message: WorkMessage = {
+      v: WIRE_VERSION,
+      orders: orders.map(({ jobId, attempt, spec, notAfterMs }) => ({ jobId, attempt, spec, notAfter: notAfterMs })),
+    }
+    const header = headers()
+    header.set('Nats-Msg-Id', workMessageId(host, orders))
+    nats.publish(subjects.work(host), JSON.stringify(message), { headers: header })
+    for (const { jobId, attempt } of orders) logger.debug({ event: 'job.sent', jobId, host, attempt })
   }
 
   async function claimAll(): Promise<void> {

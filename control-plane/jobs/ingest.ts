@@ -1,9 +1,10 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { type ConsumerMessages, type JsMsg, jetstream } from '@nats-io/jetstream'
 import type { NatsConnection } from 'nats'
-import { isTerminalEvent, JobReport } from '../../shared/job-event.ts'
+import { isTerminalEvent, type JobReport } from '../../shared/job-event.ts'
 import { isTerminal } from '../../shared/job-machine.ts'
 import type { Logger } from '../../shared/logger.ts'
-import { type Confirmation, WIRE_VERSION } from '../../shared/wire/messages.ts'
+import { type Confirmation, ReportMessage, WIRE_VERSION } from '../../shared/wire/messages.ts'
 import { EVENT_STREAM, INGEST_CONSUMER } from '../../shared/wire/streams.ts'
 import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
 import { applyReports } from '../core/job-change.ts'
@@ -11,6 +12,8 @@ import type { ChangeStore, Committed } from '../db/stores/change-store.ts'
 
 /** Messages folded in one transaction. */
 const FOLD_LIMIT = 500
+/** While reports come several at a time, the next group gathers for so long: large groups cost less than many small ones. */
+const GATHER_MS = 2
 /** Messages asked for ahead of the fold. */
 const PREFETCH = 2_000
 /** Progress alone may wait this long for company. */
@@ -19,6 +22,11 @@ const RETRY_AFTER_MS = 500
 
 interface Heard {
   readonly message: JsMsg
+  readonly host: string
+  readonly reports: readonly JobReport[]
+}
+
+interface Told {
   readonly host: string
   readonly report: JobReport
 }
@@ -54,7 +62,7 @@ export async function startIngest(deps: {
       return
     }
     waiting.push(heard)
-    const urgent = heard.report.events.some((event) => event.type !== 'progress')
+    const urgent = heard.reports.some((report) => report.events.some((event) => event.type !== 'progress'))
     if (urgent) void fold()
     else delay ??= setTimeout(() => void fold(), PROGRESS_DELAY_MS)
   }
@@ -69,7 +77,10 @@ export async function startIngest(deps: {
   }
 
   async function foldAll(): Promise<void> {
+    let isBusy = false
     while (waiting.length > 0 && !stopped) {
+      if (isBusy) await pause(GATHER_MS)
+      isBusy = waiting.length > 1
       const group = waiting.slice(0, FOLD_LIMIT)
       waiting = waiting.slice(FOLD_LIMIT)
       try {
@@ -83,21 +94,22 @@ export async function startIngest(deps: {
   }
 
   async function foldGroup(group: readonly Heard[]): Promise<void> {
-    const byJob = Map.groupBy(group, (heard) => heard.report.jobId)
+    const told = group.flatMap(({ host, reports }) => reports.map((report) => ({ host, report })))
+    const byJob = Map.groupBy(told, ({ report }) => report.jobId)
     const committed = await store.change([...byJob.keys()], (job) => applyReports(job, byJob.get(job.id) ?? []))
     deps.afterCommit(committed)
     for (const { message } of group) message.ack()
-    confirm(group, committed)
+    confirm(told, committed)
   }
 
   /** Also confirms ends that changed nothing: the agent repeats them because a confirmation was lost. */
-  function confirm(group: readonly Heard[], committed: Committed): void {
+  function confirm(told: readonly Told[], committed: Committed): void {
     const unfinished = new Set(
       committed.changes.filter((change) => !isTerminal(change.state)).map((change) => change.job.id),
     )
-    const ended = group.filter(({ report }) => report.events.some(isTerminalEvent) && !unfinished.has(report.jobId))
-    for (const [host, heards] of Map.groupBy(ended, (heard) => heard.host)) {
-      const confirmation: Confirmation = { v: WIRE_VERSION, jobs: heards.map((heard) => heard.report.jobId) }
+    const ended = told.filter(({ report }) => report.events.some(isTerminalEvent) && !unfinished.has(report.jobId))
+    for (const [host, ends] of Map.groupBy(ended, (end) => end.host)) {
+      const confirmation: Confirmation = { v: WIRE_VERSION, jobs: ends.map((end) => end.report.jobId) }
       nats.publish(subjects.confirm(host), JSON.stringify(confirmation))
     }
   }
@@ -129,7 +141,7 @@ async function watch(messages: ConsumerMessages, tell: (healthy: boolean) => voi
 
 function parse(message: JsMsg, logger: Logger): Heard | undefined {
   try {
-    return { message, host: hostOfSubject(message.subject), report: JobReport.parse(message.json()) }
+    return { message, host: hostOfSubject(message.subject), reports: ReportMessage.parse(message.json()).reports }
   } catch (error) {
     logger.warn({ event: 'ingest.unreadable', subject: message.subject, error: String(error).slice(0, 500) })
     return undefined

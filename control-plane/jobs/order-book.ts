@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createBatcher } from '../core/batcher.ts'
+import { createBatcher } from '../../shared/batcher.ts'
 import type { Order, OrderBook } from '../core/orders.ts'
 import type { OrderStore, Placed } from '../db/stores/order-store.ts'
 import type { Dispatch } from './dispatch.ts'
@@ -7,6 +7,7 @@ import type { Dispatch } from './dispatch.ts'
 /** Orders decided and written in one transaction. */
 const MAX_GROUP = 128
 const MAX_WAITING = 10_000
+const GATHER_MS = 2
 
 /** An interactive order that has not started by then must ask before it does: the client gives up a second later. */
 export const START_WITHIN_MS = 3_000
@@ -16,6 +17,7 @@ export function createOrderBook(deps: { readonly store: OrderStore; readonly dis
   const place = createBatcher<Order, Placed>({
     maxItems: MAX_GROUP,
     maxWaiting: MAX_WAITING,
+    gatherMs: GATHER_MS,
     async work(orders) {
       const placed = await deps.store.place(orders, Date.now() + START_WITHIN_MS)
       const accepted = placed.filter((answer): answer is Placed => 'jobId' in answer)

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { HostName, Id } from '../ids.ts'
+import { JobReport } from '../job-event.ts'
 import { JobSpec } from '../job-spec.ts'
 
 /** Consumers ignore unknown fields and terminate messages of another version. */
@@ -8,7 +9,6 @@ const v = z.literal(WIRE_VERSION)
 
 /** One order to one agent. */
 export const WorkOrder = z.object({
-  v,
   jobId: Id,
   attempt: z.number().int().positive(),
   spec: JobSpec,
@@ -20,12 +20,23 @@ export const WorkOrder = z.object({
 })
 export type WorkOrder = z.infer<typeof WorkOrder>
 
-export function orderMessageId(order: {
-  readonly host: string
-  readonly jobId: string
-  readonly attempt: number
-}): string {
-  return `${order.host}:${order.jobId}:${order.attempt}`
+/** Orders placed together for one host travel together; the message is acknowledged when all of them have ended. */
+export const WorkMessage = z.object({ v, orders: z.array(WorkOrder).min(1) })
+export type WorkMessage = z.infer<typeof WorkMessage>
+
+/** Equal for equal messages, so that JetStream drops a repeat. */
+export function workMessageId(host: string, orders: readonly Pick<WorkOrder, 'jobId' | 'attempt'>[]): string {
+  const first = orders[0]
+  return `${host}:${first?.jobId}:${first?.attempt}:${orders.length}`
+}
+
+/** What an agent has to say at one time, about however many jobs. */
+export const ReportMessage = z.object({ v, reports: z.array(JobReport).min(1) })
+export type ReportMessage = z.infer<typeof ReportMessage>
+
+export function reportMessageId(host: string, reports: readonly JobReport[]): string {
+  const first = reports[0]
+  return `${host}:${first?.jobId}:${first?.attempt}:${first?.delivery}:${first?.events.at(-1)?.seq}:${reports.length}`
 }
 
 export const DriverName = z.enum(['btrfs', 'reflink', 'copy', 'sim'])

@@ -1,8 +1,5 @@
-import type { JobKind } from '../job-spec.ts'
-
 /**
- * Every NATS subject of the fleet is built and parsed here. `<host>` is a HostName, so a single token; job kinds carry a
- * dot (`dataset.create`) and travel with a hyphen (`dataset-create`).
+ * Every NATS subject of the fleet is built and parsed here. `<host>` is a HostName, so a single token.
  */
 const ROOT = 'fleet.v1'
 
@@ -10,11 +7,10 @@ export const READ_OPERATIONS = ['ping', 'inventory'] as const
 export type ReadOperation = (typeof READ_OPERATIONS)[number]
 
 export const subjects = {
-  allWork: `${ROOT}.work.>`,
-  work: (host: string, kind: JobKind) => `${ROOT}.work.${host}.${kind.replace('.', '-')}`,
-  hostWork: (host: string) => `${ROOT}.work.${host}.>`,
-  allEvents: `${ROOT}.event.>`,
-  event: (host: string, jobId: string) => `${ROOT}.event.${host}.${jobId}`,
+  allWork: `${ROOT}.work.*`,
+  work: (host: string) => `${ROOT}.work.${host}`,
+  allEvents: `${ROOT}.event.*`,
+  event: (host: string) => `${ROOT}.event.${host}`,
   /** Control plane → agent, request/reply: a hint; truth is `job.state = cancelling`. */
   cancel: (host: string) => `${ROOT}.cancel.${host}`,
   /** Control plane → agent, publish: terminal reports that are now in Postgres. */

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { connectNats } from '../../control-plane/nats.ts'
-import type { WorkOrder } from '../../shared/wire/messages.ts'
+import type { WorkMessage, WorkOrder } from '../../shared/wire/messages.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import { startFleet, type TestFleet, wipeNats } from '../harness/fleet.ts'
 import { canMount, mountLoop } from '../harness/loop-mount.ts'
@@ -178,8 +178,9 @@ test.serial('one order delivered again and again has one effect', async (t) => {
   const nats = await connectNats({ url: fleet.backends.natsUrl, seedFile: fleet.backends.controlPlaneSeedFile })
   t.teardown(() => nats.close())
   // Without a message id JetStream takes every copy; the agent must know them.
-  const order: WorkOrder = { v: 1, jobId: job.id, attempt: 1, spec: job.spec, notAfter: null }
-  for (let copy = 0; copy < 5; copy += 1) nats.publish(subjects.work('a', job.spec.kind), JSON.stringify(order))
+  const order: WorkOrder = { jobId: job.id, attempt: 1, spec: job.spec, notAfter: null }
+  const message: WorkMessage = { v: 1, orders: [order] }
+  for (let copy = 0; copy < 5; copy += 1) nats.publish(subjects.work('a'), JSON.stringify(message))
   // As after a lost lease: the order goes out again under later attempts, and is answered from the journal.
   for (const attempt of [2, 3]) {
     await fleet.sql(

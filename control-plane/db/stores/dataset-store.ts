@@ -1,4 +1,4 @@
-import { createBatcher } from '../../core/batcher.ts'
+import { createBatcher } from '../../../shared/batcher.ts'
 import type { Dataset, DatasetReader } from '../../core/datasets.ts'
 import { type Sql, statement } from '../sql.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'

@@ -57,7 +57,10 @@ const claim = statement(
    returning job.id, ready.host, job.attempt, job.spec, job.not_after`,
 )
 
-/** Sent, but nobody has begun: the message may have been lost. JetStream drops it again when it was not. */
+/**
+ * Sent, but nobody has begun: the message may have been lost. An order that only waits for its turn is sent again ever more
+ * rarely, each time when it is half as old again; its agent knows a repeat.
+ */
 const unstarted = statement(
   'dispatch_unstarted',
   OwedRow,
@@ -65,7 +68,7 @@ const unstarted = statement(
      select j.id, h.name as host
      from job j
      join host h on h.id = j.host_id and h.state = 'online'
-     where j.state = 'dispatched' and j.heard_at < now() - make_interval(secs => $1)
+     where j.state = 'dispatched' and j.heard_at < now() - greatest(make_interval(secs => $1), (now() - j.created_at) / 3)
      order by j.ordinal
      limit $2
      for update of j skip locked

@@ -1,4 +1,5 @@
-import { FleetError } from '../../shared/errors.ts'
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
+import { FleetError } from './errors.ts'
 
 interface Waiting<Item, Answer> {
   readonly item: Item
@@ -7,13 +8,15 @@ interface Waiting<Item, Answer> {
 }
 
 /**
- * Group commit: what arrives while one group is being worked on forms the next. One item alone waits for nobody.
+ * Group commit: what arrives while one group is being worked on forms the next. One item alone waits for nobody; while
+ * several come at a time, the next group gathers for `gatherMs`, because a few large groups cost less than many small ones.
  * `work` answers in the sequence of its items; when a whole group fails, its items are tried one by one, so that only the
  * guilty one fails.
  */
 export function createBatcher<Item, Answer>(options: {
   readonly maxItems: number
   readonly maxWaiting: number
+  readonly gatherMs?: number
   readonly work: (items: readonly Item[]) => Promise<readonly (Answer | FleetError)[]>
 }): (item: Item) => Promise<Answer> {
   let waiting: Waiting<Item, Answer>[] = []
@@ -31,7 +34,10 @@ export function createBatcher<Item, Answer>(options: {
 
   async function drain(): Promise<void> {
     working = true
+    let isBusy = false
     while (waiting.length > 0) {
+      await (isBusy && options.gatherMs !== undefined ? delay(options.gatherMs) : turn())
+      isBusy = waiting.length > 1
       const group = waiting.slice(0, options.maxItems)
       waiting = waiting.slice(options.maxItems)
       await runGroup(group)

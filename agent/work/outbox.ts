@@ -1,0 +1,60 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { JetStreamClient } from '@nats-io/jetstream'
+import type { NatsConnection } from 'nats'
+import { createBatcher } from '../../shared/batcher.ts'
+import type { JobReport } from '../../shared/job-event.ts'
+import type { Logger } from '../../shared/logger.ts'
+import { type ReportMessage, reportMessageId, WIRE_VERSION } from '../../shared/wire/messages.ts'
+import { subjects } from '../../shared/wire/subjects.ts'
+
+const STORE_RETRY_MS = 500
+/** Reports in one message: well below NATS' 1 MiB. */
+const MESSAGE_REPORTS = 64
+const MAX_WAITING = 100_000
+const GATHER_MS = 1
+
+/** How reports leave this host. What is to be stored while a message is under way goes with the next one. */
+export interface Outbox {
+  /** Sends without waiting: what is lost so is said again or does not matter. */
+  tell(report: JobReport): void
+  /** Sends, and resolves when JetStream has stored it; tries until it has, or the agent stops. */
+  store(report: JobReport): Promise<void>
+}
+
+export function createOutbox(deps: {
+  readonly nats: NatsConnection
+  readonly jetstream: JetStreamClient
+  readonly host: string
+  readonly signal: AbortSignal
+  readonly logger: Logger
+}): Outbox {
+  const { nats, jetstream, host, signal, logger } = deps
+  const encode = (reports: readonly JobReport[]) =>
+    JSON.stringify({ v: WIRE_VERSION, reports: [...reports] } satisfies ReportMessage)
+
+  const store = createBatcher<JobReport, { readonly stored: true }>({
+    maxItems: MESSAGE_REPORTS,
+    maxWaiting: MAX_WAITING,
+    gatherMs: GATHER_MS,
+    async work(reports) {
+      const text = encode(reports)
+      const msgID = reportMessageId(host, reports)
+      for (;;) {
+        try {
+          await jetstream.publish(subjects.event(host), text, { msgID })
+          return reports.map(() => ({ stored: true }))
+        } catch (error) {
+          logger.warn({ event: 'report.unstored', reports: reports.length, error: String(error) })
+          await delay(STORE_RETRY_MS, undefined, { signal })
+        }
+      }
+    },
+  })
+
+  return {
+    tell: (report) => nats.publish(subjects.event(host), encode([report])),
+    async store(report) {
+      await store(report)
+    },
+  }
+}
