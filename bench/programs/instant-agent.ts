@@ -1,9 +1,16 @@
 import { jetstream } from '@nats-io/jetstream'
 import { connect } from 'nats'
 import { z } from 'zod'
-import type { JobEvent, JobReport } from '../../shared/job-event.ts'
+import type { JobEvent } from '../../shared/job-event.ts'
 import type { DatasetMade } from '../../shared/job-spec.ts'
-import { BEAT_INTERVAL_MS, type Beat, type Hello, WIRE_VERSION, WorkOrder } from '../../shared/wire/messages.ts'
+import {
+  BEAT_INTERVAL_MS,
+  type Beat,
+  type Hello,
+  type ReportMessage,
+  WIRE_VERSION,
+  WorkOrder,
+} from '../../shared/wire/messages.ts'
 import { WORK_STREAM, workConsumer } from '../../shared/wire/streams.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import { endWithParent, readOptions, tellParent } from './options.ts'
@@ -37,18 +44,19 @@ await nats.request(subjects.hello(host), JSON.stringify(hello), { timeout: HELLO
 nats.publish(subjects.beat(host), JSON.stringify(beat))
 setInterval(() => nats.publish(subjects.beat(host), JSON.stringify(beat)), BEAT_INTERVAL_MS)
 
-const orders = await js.consumers.get(WORK_STREAM, workConsumer(host))
-await orders.consume({
+const consumer = await js.consumers.get(WORK_STREAM, workConsumer(host))
+await consumer.consume({
   max_messages: SLOTS,
   callback(message) {
-    const { jobId, attempt } = WorkOrder.parse(message.json())
+    const { orders } = WorkMessage.parse(message.json())
     const at = Date.now()
     const events: JobEvent[] = [
       { type: 'start', seq: 1, at },
       { type: 'succeed', seq: 2, at, result: MADE, phases: [] },
     ]
-    const report: JobReport = { v: 1, jobId, attempt, delivery: 1, events }
-    nats.publish(subjects.event(host, jobId), JSON.stringify(report))
+    const reports = orders.map(({ jobId, attempt }) => ({ jobId, attempt, delivery: 1, events }))
+    const report: ReportMessage = { v: WIRE_VERSION, reports }
+    nats.publish(subjects.event(host), JSON.stringify(report))
     message.ack()
   },
 })
