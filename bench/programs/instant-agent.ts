@@ -9,7 +9,7 @@ import {
   type Hello,
   type ReportMessage,
   WIRE_VERSION,
-  WorkOrder,
+  WorkMessage,
 } from '../../shared/wire/messages.ts'
 import { WORK_STREAM, workConsumer } from '../../shared/wire/streams.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
