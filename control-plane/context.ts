@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
+import { newId } from '../shared/ids.ts'
 import { createLogger } from '../shared/logger.ts'
 import type { ControlPlaneConfig } from './config.ts'
 import type { Core } from './core/core.ts'
@@ -63,7 +64,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   await ensureStreams(nats)
 
   const sql = createSql(db)
-  const changes = createChangeStore(sql)
+  const replicaId = newId()
+  const changes = createChangeStore(sql, replicaId)
   const jobReader = createJobStore(sql)
   const dispatchStore = createDispatchStore(sql)
   const hostStore = createHostStore(sql)
@@ -112,7 +114,11 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const listener = await listen({
     url: config.DATABASE_URL,
     channels: {
-      [EVENT_CHANNEL]: (seq) => (Number(seq) > feed.head() ? quietly(feed.catchUp()) : undefined),
+      [EVENT_CHANNEL]: (payload) => {
+        const [seq, origin] = payload.split(' ')
+        // What this replica wrote it already has, or is about to.
+        if (origin !== replicaId && Number(seq) > feed.head()) quietly(feed.catchUp())
+      },
       [HOST_CHANNEL]: (name) => quietly(reception.reload(name)),
     },
     onConnect: () => quietly(feed.catchUp()),

@@ -30,7 +30,7 @@ async function open(t: ExecutionContext) {
   const poolId = kept?.pools[0]?.id ?? ''
   const host = { id: hostId, name: 'a' }
   const orders = createOrderStore(sql)
-  const changes = createChangeStore(sql)
+  const changes = createChangeStore(sql, 'test')
 
   const base = { groupId: DEFAULT_GROUP_ID, createdBy: 'test' }
   const create = (name: string): Order => ({

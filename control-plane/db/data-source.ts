@@ -11,6 +11,18 @@ const MIGRATION_WAIT_MS = 60_000
 /** The order in which migrations run. A released one never changes. */
 const MIGRATIONS = [Base0001]
 
+/**
+ * Every statement of ours finds its few rows by an index. Plans are made once per connection, also while tables are still
+ * empty and nothing is known about them; these settings keep such a plan right when the tables have grown.
+ */
+const SESSION = {
+  enable_seqscan: 'off',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+  plan_cache_mode: 'force_generic_plan',
+  jit: 'off',
+} as const
+
 export function createDataSource(options: { readonly url: string; readonly poolSize: number }): DataSource {
   return new DataSource({
     type: 'postgres',
@@ -25,7 +37,9 @@ export function createDataSource(options: { readonly url: string; readonly poolS
     applicationName: 'holdfast',
     extra: {
       pipeline: true,
-      options: '-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off',
+      options: Object.entries(SESSION)
+        .map(([name, value]) => `-c ${name}=${value}`)
+        .join(' '),
     },
   })
 }

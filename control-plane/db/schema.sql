@@ -41,7 +41,8 @@ CREATE TABLE public.dataset (
     CONSTRAINT dataset_consistency_check CHECK ((consistency = ANY (ARRAY['crash'::text, 'fuzzy'::text]))),
     CONSTRAINT dataset_kind_check CHECK ((kind = ANY (ARRAY['filesystem'::text, 'volume'::text]))),
     CONSTRAINT dataset_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'available'::text, 'deleting'::text])))
-);
+)
+WITH (fillfactor='70');
 
 CREATE TABLE public.event (
     seq bigint NOT NULL,
@@ -184,7 +185,7 @@ ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_group_id_name_key UNIQUE (group_id, name);
 
 ALTER TABLE ONLY public.dataset
-    ADD CONSTRAINT dataset_group_id_ordinal_key UNIQUE (group_id, ordinal);
+    ADD CONSTRAINT dataset_ordinal_group_id_key UNIQUE (ordinal, group_id);
 
 ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_pkey PRIMARY KEY (id);
@@ -239,11 +240,11 @@ CREATE INDEX job_group ON public.job USING btree (group_id, ordinal);
 
 CREATE INDEX job_host ON public.job USING btree (host_id, ordinal);
 
-CREATE UNIQUE INDEX job_ordinal ON public.job USING btree (ordinal);
-
 CREATE INDEX job_unannounced ON public.job USING btree (ordinal) WHERE (NOT announced);
 
 CREATE INDEX lane_hold_job ON public.lane_hold USING btree (job_id);
+
+CREATE INDEX lane_hold_waiting ON public.lane_hold USING btree (job_id) WHERE (NOT granted);
 
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
@@ -253,9 +254,6 @@ ALTER TABLE ONLY public.dataset
 
 ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pool(id);
-
-ALTER TABLE ONLY public.event
-    ADD CONSTRAINT event_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
 
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);

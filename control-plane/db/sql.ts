@@ -1,4 +1,4 @@
-import type { PoolClient } from 'pg'
+import type { Pool, PoolClient } from 'pg'
 import type { DataSource } from 'typeorm'
 import type { z } from 'zod'
 
@@ -35,13 +35,15 @@ const TRY_AGAIN = new Set(['40001', '40P01'])
  * planning: a third of a millisecond for each of the larger statements.
  */
 export function createSql(db: DataSource): Sql {
+  // as: the postgres driver keeps its pg.Pool there once it is initialised; TypeORM types the driver of any database.
+  const pool = (db.driver as unknown as { readonly master: Pool }).master
+
   async function connected<Result>(work: (client: PoolClient) => Promise<Result>): Promise<Result> {
-    const runner = db.createQueryRunner()
+    const client = await pool.connect()
     try {
-      // With the postgres driver, connect() gives the pg client of this runner; TypeORM types it as any.
-      return await work((await runner.connect()) as PoolClient)
+      return await work(client)
     } finally {
-      await runner.release()
+      client.release()
     }
   }
 

@@ -1,4 +1,3 @@
-import { isTerminal } from '../../shared/job-machine.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { Committed } from '../db/stores/change-store.ts'
 import type { JobFeed } from '../feed/job-feed.ts'
@@ -13,25 +12,19 @@ export function createAfterCommit(deps: {
   readonly logger: Logger
 }): (committed: Committed) => void {
   const { ends, feed, dispatch, logger } = deps
-  return ({ changes, events }) => {
-    let freed = false
+  return ({ changes, events, waiting }) => {
     for (const change of changes) {
       const end = endOf(change)
       if (end) ends.deliver(change.job.id, end)
-      freed ||= isTerminal(change.state) || change.state === 'queued'
-      if (change.state === 'cancelling')
-        dispatch.hintCancel({ id: change.job.id, host: change.job.host, attempt: change.attempt })
-      if (change.passed.length > 0) {
-        logger.info({
-          event: 'job.state',
-          jobId: change.job.id,
-          from: change.job.state,
-          to: change.state,
-          attempt: change.attempt,
-        })
-      }
     }
-    feed.offer(events)
-    if (freed) dispatch.wake()
+    // Who waits is answered first; the rest follows when their answers are on their way.
+    setImmediate(() => {
+      feed.offer(events)
+      if (waiting || changes.some((change) => change.state === 'queued')) dispatch.wake()
+      for (const { job, state, attempt, passed } of changes) {
+        if (state === 'cancelling') dispatch.hintCancel({ id: job.id, host: job.host, attempt })
+        if (passed.length > 0) logger.info({ event: 'job.state', jobId: job.id, from: job.state, to: state, attempt })
+      }
+    })
   }
 }

@@ -98,8 +98,10 @@ export async function startIngest(deps: {
     const byJob = Map.groupBy(told, ({ report }) => report.jobId)
     const committed = await store.change([...byJob.keys()], (job) => applyReports(job, byJob.get(job.id) ?? []))
     deps.afterCommit(committed)
-    for (const { message } of group) message.ack()
-    confirm(told, committed)
+    setImmediate(() => {
+      for (const { message } of group) message.ack()
+      confirm(told, committed)
+    })
   }
 
   /** Also confirms ends that changed nothing: the agent repeats them because a confirmation was lost. */

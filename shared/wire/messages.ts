@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { HostName, Id } from '../ids.ts'
 import { JobReport } from '../job-event.ts'
@@ -24,10 +25,18 @@ export type WorkOrder = z.infer<typeof WorkOrder>
 export const WorkMessage = z.object({ v, orders: z.array(WorkOrder).min(1) })
 export type WorkMessage = z.infer<typeof WorkMessage>
 
-/** Equal for equal messages, so that JetStream drops a repeat. */
+/** Equal for equal messages only, so that JetStream drops a repeat and nothing else. */
 export function workMessageId(host: string, orders: readonly Pick<WorkOrder, 'jobId' | 'attempt'>[]): string {
-  const first = orders[0]
-  return `${host}:${first?.jobId}:${first?.attempt}:${orders.length}`
+  return messageId(
+    host,
+    orders.map(({ jobId, attempt }) => `${jobId}:${attempt}`),
+  )
+}
+
+function messageId(host: string, parts: readonly string[]): string {
+  return parts.length === 1
+    ? `${host}:${parts[0]}`
+    : `${host}:${createHash('sha256').update(parts.join(',')).digest('base64url')}`
 }
 
 /** What an agent has to say at one time, about however many jobs. */
@@ -35,8 +44,10 @@ export const ReportMessage = z.object({ v, reports: z.array(JobReport).min(1) })
 export type ReportMessage = z.infer<typeof ReportMessage>
 
 export function reportMessageId(host: string, reports: readonly JobReport[]): string {
-  const first = reports[0]
-  return `${host}:${first?.jobId}:${first?.attempt}:${first?.delivery}:${first?.events.at(-1)?.seq}:${reports.length}`
+  return messageId(
+    host,
+    reports.map((told) => `${told.jobId}:${told.attempt}:${told.delivery}:${told.events.at(-1)?.seq}`),
+  )
 }
 
 export const DriverName = z.enum(['btrfs', 'reflink', 'copy', 'sim'])

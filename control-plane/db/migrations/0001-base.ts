@@ -138,6 +138,7 @@ const STATEMENTS = [
     constraint lane_hold_granted_once exclude using gist (lane with =, span with &&) where (granted)
   )`,
   'create index lane_hold_job on lane_hold (job_id)',
+  'create index lane_hold_waiting on lane_hold (job_id) where not granted',
 
   // The feed. Its one head row is the lock that gives out numbers: held to commit, so readers never pass a late row.
   `create table event_head (

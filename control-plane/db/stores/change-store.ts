@@ -7,7 +7,7 @@ import type { FeedEvent } from '../../core/feed.ts'
 import { type JobChange, type LockedJob, settlementOf } from '../../core/job-change.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 
-/** NOTIFY channel on which every replica hears that the feed grew; the payload is the newest number. */
+/** NOTIFY channel on which replicas hear that the feed grew; the payload is the newest number and who wrote it. */
 export const EVENT_CHANNEL = 'holdfast_event'
 
 const LockedJobRow = z
@@ -99,7 +99,7 @@ const lockOverdue = statement(
  */
 const writeChanges = statement(
   'change_write',
-  z.object({ base: z.coerce.number() }),
+  z.object({ base: z.coerce.number(), waiting: z.boolean() }),
   `with numbered as (
      update event_head set seq = seq + $4 returning seq - $4 as base
    ), changed as (
@@ -137,13 +137,17 @@ const writeChanges = statement(
      select numbered.base + e.n, e.type, e.job_id, e.group_id, e.body, $6
      from json_to_recordset($3::json) as e(n integer, type text, job_id uuid, group_id uuid, body json), numbered
    )
-   select base, pg_notify('${EVENT_CHANNEL}', (base + $4)::text) from numbered`,
+   select base, exists (select 1 from lane_hold where not granted) as waiting,
+     pg_notify('${EVENT_CHANNEL}', (base + $4)::text || ' ' || $7)
+   from numbered`,
 )
 
 /** A committed group of changes: what became of each job, and its events with their numbers. */
 export interface Committed {
   readonly changes: readonly JobChange[]
   readonly events: readonly FeedEvent[]
+  /** Some job waits for a lane: it may have become free. */
+  readonly waiting: boolean
 }
 
 export interface ChangeStore {
@@ -165,16 +169,17 @@ export interface ChangeStore {
   tell(events: readonly UnnumberedEvent[]): Promise<Committed>
 }
 
-const NOTHING: Committed = { changes: [], events: [] }
+const NOTHING: Committed = { changes: [], events: [], waiting: false }
 
-export function createChangeStore(sql: Sql): ChangeStore {
+/** @param origin tells this replica's notifications from the others'. */
+export function createChangeStore(sql: Sql, origin: string): ChangeStore {
   async function changeLocked(
     lock: (tx: Transaction) => Promise<LockedJob[]>,
     decide: (job: LockedJob) => JobChange | undefined,
   ) {
     return sql.transaction(async (tx) => {
       const changes = (await lock(tx)).flatMap((job) => decide(job) ?? [])
-      return changes.length === 0 ? NOTHING : write(tx, changes, changes.flatMap(eventsOf))
+      return changes.length === 0 ? NOTHING : write(tx, { changes, events: changes.flatMap(eventsOf), origin })
     })
   }
 
@@ -192,15 +197,17 @@ export function createChangeStore(sql: Sql): ChangeStore {
 
     changeOverdue: ({ hosts, limit }, decide) => changeLocked((tx) => tx.rows(lockOverdue, [hosts, limit]), decide),
 
-    tell: (events) => sql.transaction((tx) => write(tx, [], events)),
+    tell: (events) => sql.transaction((tx) => write(tx, { changes: [], events, origin })),
   }
 }
 
-async function write(
-  tx: Transaction,
-  changes: readonly JobChange[],
-  events: readonly UnnumberedEvent[],
-): Promise<Committed> {
+interface Group {
+  readonly changes: readonly JobChange[]
+  readonly events: readonly UnnumberedEvent[]
+  readonly origin: string
+}
+
+async function write(tx: Transaction, { changes, events, origin }: Group): Promise<Committed> {
   const at = new Date().toISOString()
   const progressed = events.flatMap((event) => (event.type === 'job.progress' && event.jobId ? [event.jobId] : []))
   const values = [
@@ -218,6 +225,7 @@ async function write(
     events.length,
     progressed,
     at,
+    origin,
   ]
   const [numbered] = await tx.rowsAndCommit(writeChanges, values)
   if (numbered === undefined) throw new Error('event_head has no row')
@@ -225,7 +233,7 @@ async function write(
     const body = JSON.stringify(event.body)
     return numberEvent({ ...event, body }, { seq: numbered.base + n + 1, at })
   })
-  return { changes, events: told }
+  return { changes, events: told, waiting: numbered.waiting }
 }
 
 function changeValues(change: JobChange) {
