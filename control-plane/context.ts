@@ -11,7 +11,8 @@ import { createSnapshots } from './core/snapshots.ts'
 import { createDataSource, migrate } from './db/data-source.ts'
 import { listen } from './db/listen.ts'
 import { createSql, statement } from './db/sql.ts'
-import { createChangeStore, EVENT_CHANNEL } from './db/stores/change-store.ts'
+import { createChangeStore } from './db/stores/change-store.ts'
+import { EVENT_CHANNEL } from './db/stores/change-write.ts'
 import { createDatasetStore } from './db/stores/dataset-store.ts'
 import { createDispatchStore } from './db/stores/dispatch-store.ts'
 import { createEventStore } from './db/stores/event-store.ts'
@@ -85,7 +86,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   const dispatch = createDispatch({ store: dispatchStore, nats, logger })
   const afterCommit = createAfterCommit({ ends, feed, dispatch, logger })
-  const orders = createOrderBook({ store: createOrderStore(sql), dispatch })
+  const orders = createOrderBook({ store: createOrderStore(sql), changes, dispatch })
   const datasets = createDatasets({ orders, reader: createDatasetStore(sql), fleet: registry })
   const snapshots = createSnapshots({ orders, fleet: registry })
   const jobs = createJobs({

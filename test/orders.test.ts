@@ -84,7 +84,7 @@ async function open(t: ExecutionContext) {
   }
   const available = async (name: string) => {
     const [placed] = await place(create(name))
-    await end((placed as Placed).jobId, 'succeed') // as: the first create of a new name is placed
+    await end((placed as Placed).job.id, 'succeed') // as: the first create of a new name is placed
   }
   return {
     db,
@@ -102,9 +102,9 @@ async function open(t: ExecutionContext) {
 }
 
 const jobIdOf = (answer: Placed | FleetError | undefined) =>
-  answer === undefined || answer instanceof FleetError ? '' : answer.jobId
+  answer === undefined || answer instanceof FleetError ? '' : answer.job.id
 const isGranted = (answer: Placed | FleetError | undefined) =>
-  !(answer === undefined || answer instanceof FleetError) && answer.granted
+  !(answer === undefined || answer instanceof FleetError) && answer.job.state === 'dispatched'
 
 test('two creates of one name: one wins, together or at the same time', async (t) => {
   const { place, create } = await open(t)
@@ -175,6 +175,29 @@ test('a job whose lease is lost keeps its lane and goes out again under the next
     [[jobIdOf(first), 2]],
   )
   t.false(claimed.some((order) => order.jobId === jobIdOf(second)))
+})
+
+test('a change decided on what another replica has changed meanwhile is decided again', async (t) => {
+  const { place, work, available, changes, sql } = await open(t)
+  await available('x')
+  const [placed] = await place(work('x', true))
+  const { job } = placed as Placed // as: x is available, so the order is placed
+  const other = createChangeStore(sql, 'other')
+  changes.expect(job)
+  await other.change([job.id], expireJob)
+
+  const event: JobEvent = { type: 'start', seq: 1, at: 0 }
+  const report = (attempt: number) => ({
+    host: 'a',
+    report: { jobId: job.id, attempt, delivery: 1, events: [event] },
+  })
+  t.deepEqual((await changes.change([job.id], (locked) => applyReports(locked, [report(1)]))).changes, [])
+  changes.expect(job)
+  const {
+    changes: [applied],
+  } = await changes.change([job.id], (locked) => applyReports(locked, [report(2)]))
+  t.is(applied?.state, 'running')
+  t.is(applied?.job.attempt, 2)
 })
 
 test('numbers are given out in the order of commits: a reader never passes a late row', async (t) => {

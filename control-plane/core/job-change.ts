@@ -106,6 +106,20 @@ export function cancelJob(job: LockedJob, error: JobFailure, withdrawn: boolean)
   }
 }
 
+/** The job as the change leaves it. A new attempt has not been heard of yet. */
+export function afterChange(change: JobChange): LockedJob {
+  const isNewAttempt = change.attempt !== change.job.attempt
+  const heard = change.heard ?? { delivery: change.job.heardDelivery, seq: change.job.heardSeq }
+  return {
+    ...change.job,
+    state: change.state,
+    attempt: change.attempt,
+    announced: true,
+    heardDelivery: isNewAttempt ? 0 : heard.delivery,
+    heardSeq: isNewAttempt ? 0 : heard.seq,
+  }
+}
+
 /** How the dataset that a job makes or deletes ends up. */
 export type Settlement =
   | {

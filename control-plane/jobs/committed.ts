@@ -1,5 +1,5 @@
 import type { Logger } from '../../shared/logger.ts'
-import type { Committed } from '../db/stores/change-store.ts'
+import type { Committed } from '../db/stores/change-write.ts'
 import type { JobFeed } from '../feed/job-feed.ts'
 import type { Dispatch } from './dispatch.ts'
 import { type Ends, endOf } from './ends.ts'

@@ -8,7 +8,8 @@ import { type Confirmation, ReportMessage, WIRE_VERSION } from '../../shared/wir
 import { EVENT_STREAM, INGEST_CONSUMER } from '../../shared/wire/streams.ts'
 import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
 import { applyReports } from '../core/job-change.ts'
-import type { ChangeStore, Committed } from '../db/stores/change-store.ts'
+import type { ChangeStore } from '../db/stores/change-store.ts'
+import type { Committed } from '../db/stores/change-write.ts'
 
 /** Messages folded in one transaction. */
 const FOLD_LIMIT = 500

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { createBatcher } from '../../shared/batcher.ts'
 import type { Order, OrderBook } from '../core/orders.ts'
+import type { ChangeStore } from '../db/stores/change-store.ts'
+import type { OwedOrder } from '../db/stores/dispatch-store.ts'
 import type { OrderStore, Placed } from '../db/stores/order-store.ts'
 import type { Dispatch } from './dispatch.ts'
 
@@ -13,30 +15,41 @@ const GATHER_MS = 2
 export const START_WITHIN_MS = 3_000
 
 /** Places orders in groups and hands those that hold their lanes straight to their hosts; the others wake the dispatcher. */
-export function createOrderBook(deps: { readonly store: OrderStore; readonly dispatch: Dispatch }): OrderBook {
+export function createOrderBook(deps: {
+  readonly store: OrderStore
+  readonly changes: Pick<ChangeStore, 'expect'>
+  readonly dispatch: Dispatch
+}): OrderBook {
+  const { changes, dispatch } = deps
   const place = createBatcher<Order, Placed>({
     maxItems: MAX_GROUP,
     maxWaiting: MAX_WAITING,
     gatherMs: GATHER_MS,
     async work(orders) {
       const placed = await deps.store.place(orders, Date.now() + START_WITHIN_MS)
-      const accepted = placed.filter((answer): answer is Placed => 'jobId' in answer)
-      deps.dispatch.send(accepted.filter((order) => order.granted))
-      if (accepted.some((order) => !order.granted)) deps.dispatch.wake()
+      const accepted = placed.filter((answer): answer is Placed => 'job' in answer)
+      for (const { job } of accepted) changes.expect(job)
+      const granted = accepted.filter(({ job }) => job.state === 'dispatched')
+      dispatch.send(granted.map(owed))
+      if (granted.length < accepted.length) dispatch.wake()
       return placed
     },
   })
 
   return {
     async place(order) {
-      const { jobId } = await place(order)
-      return { jobId }
+      const { job } = await place(order)
+      return { jobId: job.id }
     },
 
     async placeNew(order) {
-      const { jobId, dataset } = await place(order)
+      const { job, dataset } = await place(order)
       assert(dataset, 'an order that makes a dataset was placed without one')
-      return { jobId, dataset }
+      return { jobId: job.id, dataset }
     },
   }
+}
+
+function owed({ job, notAfterMs }: Placed): OwedOrder {
+  return { jobId: job.id, host: job.host, attempt: job.attempt, spec: job.spec, notAfterMs }
 }

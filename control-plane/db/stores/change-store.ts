@@ -2,13 +2,10 @@ import { z } from 'zod'
 import { isTerminal, JobState } from '../../../shared/job-machine.ts'
 import { JobSpec } from '../../../shared/job-spec.ts'
 import { eventsOf } from '../../core/change-events.ts'
-import { numberEvent, type UnnumberedEvent } from '../../core/event-body.ts'
-import type { FeedEvent } from '../../core/feed.ts'
-import { type JobChange, type LockedJob, settlementOf } from '../../core/job-change.ts'
+import type { UnnumberedEvent } from '../../core/event-body.ts'
+import { afterChange, type JobChange, type LockedJob } from '../../core/job-change.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
-
-/** NOTIFY channel on which replicas hear that the feed grew; the payload is the newest number and who wrote it. */
-export const EVENT_CHANNEL = 'holdfast_event'
+import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
 
 const LockedJobRow = z
   .object({
@@ -93,65 +90,13 @@ const lockOverdue = statement(
    for update of j skip locked`,
 )
 
-/**
- * Writes a group of changes and their feed events. The update of event_head gives out the numbers and, being held to
- * commit, makes every later number commit later.
- */
-const writeChanges = statement(
-  'change_write',
-  z.object({ base: z.coerce.number(), waiting: z.boolean() }),
-  `with numbered as (
-     update event_head set seq = seq + $4 returning seq - $4 as base
-   ), changed as (
-     update job
-     set state = c.state, attempt = c.attempt, announced = true,
-       heard_delivery = coalesce(c.heard_delivery, case when c.attempt = job.attempt then job.heard_delivery else 0 end),
-       heard_seq = coalesce(c.heard_seq, case when c.attempt = job.attempt then job.heard_seq else 0 end),
-       heard_at = case when c.heard_seq is null then job.heard_at else now() end,
-       progress = coalesce(c.progress, job.progress), phases = coalesce(c.phases, job.phases),
-       result = coalesce(c.result, job.result), error = coalesce(c.error, job.error),
-       withdrawn = job.withdrawn or c.withdrawn,
-       started_at = case when c.started then coalesce(job.started_at, now()) else job.started_at end,
-       finished_at = case when c.finished then now() end
-     from jsonb_to_recordset($1::jsonb) as c(id uuid, state text, attempt integer, heard_delivery integer, heard_seq integer,
-       progress jsonb, phases jsonb, result jsonb, error jsonb, withdrawn boolean, started boolean, finished boolean)
-     where job.id = c.id
-   ), freed as (
-     delete from lane_hold
-     where job_id in (select id from jsonb_to_recordset($1::jsonb) as c(id uuid, finished boolean) where finished)
-   ), settled as (
-     update dataset
-     set state = 'available', version = version + 1,
-       root_inode = coalesce(s.root_inode, dataset.root_inode), mountpoint = coalesce(s.mountpoint, dataset.mountpoint),
-       consistency = coalesce(s.consistency, dataset.consistency)
-     from jsonb_to_recordset($2::jsonb) as s(act text, id uuid, root_inode bigint, mountpoint text, consistency text)
-     where dataset.id = s.id and s.act <> 'drop'
-   ), dropped as (
-     delete from dataset
-     where id in (select id from jsonb_to_recordset($2::jsonb) as s(act text, id uuid) where act = 'drop')
-   ), superseded as (
-     delete from event
-     where type = 'job.progress' and job_id = any($5::uuid[])
-   ), told as (
-     insert into event (seq, type, job_id, group_id, body, at)
-     select numbered.base + e.n, e.type, e.job_id, e.group_id, e.body, $6
-     from json_to_recordset($3::json) as e(n integer, type text, job_id uuid, group_id uuid, body json), numbered
-   )
-   select base, exists (select 1 from lane_hold where not granted) as waiting,
-     pg_notify('${EVENT_CHANNEL}', (base + $4)::text || ' ' || $7)
-   from numbered`,
-)
-
-/** A committed group of changes: what became of each job, and its events with their numbers. */
-export interface Committed {
-  readonly changes: readonly JobChange[]
-  readonly events: readonly FeedEvent[]
-  /** Some job waits for a lane: it may have become free. */
-  readonly waiting: boolean
-}
-
 export interface ChangeStore {
-  /** Locks the jobs, lets `decide` look at each, writes what it answers; one transaction. */
+  /** This replica made the job, so knows it as it stands: its first change needs no read. */
+  expect(job: LockedJob): void
+  /**
+   * Lets `decide` look at each job, writes what it answers; one transaction. A job that this replica knows is not read: should
+   * another replica have changed it meanwhile, the write does not match, and it is locked and decided on again.
+   */
   change(jobIds: readonly string[], decide: (job: LockedJob) => JobChange | undefined): Promise<Committed>
   /** Tells the feed of jobs that nothing has happened to since they were made, `olderThanMs` ago or more. */
   announce(bounds: { readonly olderThanMs: number; readonly limit: number }): Promise<Committed>
@@ -171,20 +116,62 @@ export interface ChangeStore {
 
 const NOTHING: Committed = { changes: [], events: [], waiting: false }
 
+/** Jobs that this replica placed or changed last, as it left them. */
+const MAX_KNOWN = 20_000
+
+type Decide = (job: LockedJob) => JobChange | undefined
+
 /** @param origin tells this replica's notifications from the others'. */
 export function createChangeStore(sql: Sql, origin: string): ChangeStore {
-  async function changeLocked(
-    lock: (tx: Transaction) => Promise<LockedJob[]>,
-    decide: (job: LockedJob) => JobChange | undefined,
-  ) {
+  const known = new Map<string, LockedJob>()
+
+  function remember(job: LockedJob): void {
+    known.delete(job.id)
+    if (isTerminal(job.state)) return
+    known.set(job.id, job)
+    if (known.size <= MAX_KNOWN) return
+    const oldest = known.keys().next().value
+    if (oldest !== undefined) known.delete(oldest)
+  }
+
+  async function write(tx: Pick<Sql, 'rows'>, changes: readonly JobChange[], events: readonly UnnumberedEvent[]) {
+    const at = new Date().toISOString()
+    const group = { changes, events, origin }
+    const [answer] = await tx.rows(writeChanges, writeValues(group, at))
+    const committed = readWritten(group, answer, at)
+    for (const change of changes) known.delete(change.job.id)
+    for (const change of committed.changes) remember(afterChange(change))
+    return committed
+  }
+
+  async function changeLocked(lock: (tx: Transaction) => Promise<LockedJob[]>, decide: Decide): Promise<Committed> {
     return sql.transaction(async (tx) => {
       const changes = (await lock(tx)).flatMap((job) => decide(job) ?? [])
-      return changes.length === 0 ? NOTHING : write(tx, { changes, events: changes.flatMap(eventsOf), origin })
+      if (changes.length === 0) return NOTHING
+      return write({ rows: tx.rowsAndCommit }, changes, changes.flatMap(eventsOf))
     })
   }
 
+  /** What can be decided without a read. Where knowledge says "nothing applies" it may be stale: that is left to the lock. */
+  function decideKnown(jobIds: readonly string[], decide: Decide): readonly JobChange[] {
+    return jobIds
+      .flatMap((id) => known.get(id) ?? [])
+      .flatMap((job) => decide(job) ?? [])
+      .toSorted((a, b) => (a.job.id < b.job.id ? -1 : 1))
+  }
+
   return {
-    change: (jobIds, decide) => changeLocked((tx) => tx.rows(lockJobs, [jobIds]), decide),
+    expect: remember,
+
+    async change(jobIds, decide) {
+      const changes = decideKnown(jobIds, decide)
+      const quick = changes.length === 0 ? NOTHING : await write(sql, changes, changes.flatMap(eventsOf))
+      const done = new Set(quick.changes.map((change) => change.job.id))
+      const rest = jobIds.filter((id) => !done.has(id))
+      if (rest.length === 0) return quick
+      const slow = await changeLocked((tx) => tx.rows(lockJobs, [rest]), decide)
+      return joined(quick, slow)
+    },
 
     announce: ({ olderThanMs, limit }) =>
       changeLocked(
@@ -197,67 +184,14 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
 
     changeOverdue: ({ hosts, limit }, decide) => changeLocked((tx) => tx.rows(lockOverdue, [hosts, limit]), decide),
 
-    tell: (events) => sql.transaction((tx) => write(tx, { changes: [], events, origin })),
+    tell: (events) => write(sql, [], events),
   }
 }
 
-interface Group {
-  readonly changes: readonly JobChange[]
-  readonly events: readonly UnnumberedEvent[]
-  readonly origin: string
-}
-
-async function write(tx: Transaction, { changes, events, origin }: Group): Promise<Committed> {
-  const at = new Date().toISOString()
-  const progressed = events.flatMap((event) => (event.type === 'job.progress' && event.jobId ? [event.jobId] : []))
-  const values = [
-    JSON.stringify(changes.map(changeValues)),
-    JSON.stringify(changes.flatMap((change) => settlementValues(change) ?? [])),
-    JSON.stringify(
-      events.map((event, n) => ({
-        n: n + 1,
-        type: event.type,
-        job_id: event.jobId,
-        group_id: event.groupId,
-        body: event.body,
-      })),
-    ),
-    events.length,
-    progressed,
-    at,
-    origin,
-  ]
-  const [numbered] = await tx.rowsAndCommit(writeChanges, values)
-  if (numbered === undefined) throw new Error('event_head has no row')
-  const told = events.map((event, n) => {
-    const body = JSON.stringify(event.body)
-    return numberEvent({ ...event, body }, { seq: numbered.base + n + 1, at })
-  })
-  return { changes, events: told, waiting: numbered.waiting }
-}
-
-function changeValues(change: JobChange) {
+function joined(first: Committed, second: Committed): Committed {
   return {
-    id: change.job.id,
-    state: change.state,
-    attempt: change.attempt,
-    heard_delivery: change.heard?.delivery ?? null,
-    heard_seq: change.heard?.seq ?? null,
-    progress: change.progress ?? null,
-    phases: change.phases ?? null,
-    result: change.result ?? null,
-    error: change.error ?? null,
-    withdrawn: change.withdrawn ?? false,
-    started: change.heard !== undefined,
-    finished: isTerminal(change.state),
+    changes: [...first.changes, ...second.changes],
+    events: [...first.events, ...second.events],
+    waiting: first.waiting || second.waiting,
   }
-}
-
-function settlementValues(change: JobChange) {
-  const settlement = settlementOf(change)
-  if (settlement === undefined) return undefined
-  const { act, id } = settlement
-  if (settlement.act !== 'made') return { act, id }
-  const { rootInode, mountpoint, fuzzy } = settlement
-  return { act, id, root_inode: rootInode, mountpoint, consistency: fuzzy ? 'fuzzy' : 'crash' }
 }

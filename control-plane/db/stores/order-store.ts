@@ -1,20 +1,16 @@
 import { z } from 'zod'
 import { FleetError, toFleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
-import type { JobSpec } from '../../../shared/job-spec.ts'
 import type { Dataset } from '../../core/datasets.ts'
+import type { LockedJob } from '../../core/job-change.ts'
 import type { Decision, Findings, LockedDataset, NewDataset, Order } from '../../core/orders.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
 
-/** An accepted order; `granted` ones hold their lanes and are to be published at once. */
+/** An accepted order; a `dispatched` one holds its lanes and is to be published at once. */
 export interface Placed {
-  readonly jobId: string
-  readonly spec: JobSpec
-  readonly host: string
-  readonly attempt: number
+  readonly job: LockedJob
   readonly notAfterMs: number | null
-  readonly granted: boolean
   /** The dataset it makes, as it stands now: being created. */
   readonly dataset: Dataset | undefined
 }
@@ -182,15 +178,35 @@ async function write(tx: Transaction, batch: Batch): Promise<readonly (Placed | 
     }
     const groupId = batch.orders[n]?.groupId ?? ''
     return {
-      jobId,
-      spec: decision.spec,
-      host: decision.host.name,
-      attempt: 1,
+      job: newJob({ jobId, decision, groupId, granted: row.granted }),
       notAfterMs: decision.interactive ? batch.notAfterMs : null,
-      granted: row.granted,
       dataset: decision.create && beingCreated(decision.create, { groupId, ...row }),
     }
   })
+}
+
+/** What a read of the job's row would give. */
+function newJob(placed: {
+  readonly jobId: string
+  readonly decision: Decision
+  readonly groupId: string
+  readonly granted: boolean
+}): LockedJob {
+  const { spec, host, subject } = placed.decision
+  return {
+    id: placed.jobId,
+    groupId: placed.groupId,
+    kind: spec.kind,
+    spec,
+    host: host.name,
+    state: placed.granted ? 'dispatched' : 'queued',
+    attempt: 1,
+    heardDelivery: 0,
+    heardSeq: 0,
+    announced: false,
+    datasetId: subject.id,
+    datasetName: subject.name,
+  }
 }
 
 /** What a read of the dataset's row would give. */

@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict'
+import { z } from 'zod'
+import { isTerminal } from '../../../shared/job-machine.ts'
+import { numberEvent, type UnnumberedEvent } from '../../core/event-body.ts'
+import type { FeedEvent } from '../../core/feed.ts'
+import { type JobChange, settlementOf } from '../../core/job-change.ts'
+import { statement } from '../sql.ts'
+
+/** NOTIFY channel on which replicas hear that the feed grew; the payload is the newest number and who wrote it. */
+export const EVENT_CHANNEL = 'holdfast_event'
+
+/**
+ * Writes a group of changes and their feed events. A change is written only to the row it was decided on (`from_…`): when
+ * another replica was there first, that change and its events are left out. The update of event_head gives out the numbers
+ * and, being held to commit, makes every later number commit later.
+ */
+export const writeChanges = statement(
+  'change_write',
+  z.object({ base: z.coerce.number(), waiting: z.boolean(), written: z.array(z.string()) }),
+  `with numbered as (
+     update event_head set seq = seq + $4 returning seq - $4 as base
+   ), changed as (
+     update job
+     set state = c.state, attempt = c.attempt, announced = true,
+       heard_delivery = coalesce(c.heard_delivery, case when c.attempt = job.attempt then job.heard_delivery else 0 end),
+       heard_seq = coalesce(c.heard_seq, case when c.attempt = job.attempt then job.heard_seq else 0 end),
+       heard_at = case when c.heard_seq is null then job.heard_at else now() end,
+       progress = coalesce(c.progress, job.progress), phases = coalesce(c.phases, job.phases),
+       result = coalesce(c.result, job.result), error = coalesce(c.error, job.error),
+       withdrawn = job.withdrawn or c.withdrawn,
+       started_at = case when c.started then coalesce(job.started_at, now()) else job.started_at end,
+       finished_at = case when c.finished then now() end
+     from jsonb_to_recordset($1::jsonb) as c(id uuid, state text, attempt integer, heard_delivery integer, heard_seq integer,
+       progress jsonb, phases jsonb, result jsonb, error jsonb, withdrawn boolean, started boolean, finished boolean,
+       from_state text, from_attempt integer, from_delivery integer, from_seq integer, from_announced boolean)
+     where job.id = c.id and job.state = c.from_state and job.attempt = c.from_attempt and job.announced = c.from_announced
+       and job.heard_delivery = c.from_delivery and job.heard_seq = c.from_seq
+     returning job.id, c.finished
+   ), freed as (
+     delete from lane_hold
+     where job_id in (select id from changed where finished)
+   ), settled as (
+     update dataset
+     set state = 'available', version = version + 1,
+       root_inode = coalesce(s.root_inode, dataset.root_inode), mountpoint = coalesce(s.mountpoint, dataset.mountpoint),
+       consistency = coalesce(s.consistency, dataset.consistency)
+     from jsonb_to_recordset($2::jsonb) as s(act text, job_id uuid, id uuid, root_inode bigint, mountpoint text, consistency text)
+     where dataset.id = s.id and s.act <> 'drop' and s.job_id in (select id from changed)
+   ), dropped as (
+     delete from dataset
+     where id in (
+       select s.id
+       from jsonb_to_recordset($2::jsonb) as s(act text, job_id uuid, id uuid)
+       where s.act = 'drop' and s.job_id in (select id from changed)
+     )
+   ), superseded as (
+     delete from event
+     where type = 'job.progress' and job_id = any($5::uuid[]) and job_id in (select id from changed)
+   ), told as (
+     insert into event (seq, type, job_id, group_id, body, at)
+     select numbered.base + e.n, e.type, e.job_id, e.group_id, e.body, $6
+     from json_to_recordset($3::json) as e(n integer, type text, job_id uuid, group_id uuid, body json), numbered
+     where e.job_id is null or e.job_id in (select id from changed)
+   )
+   select base, exists (select 1 from lane_hold where not granted) as waiting, array(select id::text from changed) as written,
+     pg_notify('${EVENT_CHANNEL}', (base + $4)::text || ' ' || $7)
+   from numbered`,
+)
+
+/** A committed group of changes: what became of each job, and its events with their numbers. */
+export interface Committed {
+  readonly changes: readonly JobChange[]
+  readonly events: readonly FeedEvent[]
+  /** Some job waits for a lane: it may have become free. */
+  readonly waiting: boolean
+}
+
+/** What one transaction writes. */
+export interface ChangeGroup {
+  readonly changes: readonly JobChange[]
+  readonly events: readonly UnnumberedEvent[]
+  readonly origin: string
+}
+
+/** The statement's parameters. @param at becomes the time of the events. */
+export function writeValues({ changes, events, origin }: ChangeGroup, at: string): readonly unknown[] {
+  const progressed = events.flatMap((event) => (event.type === 'job.progress' && event.jobId ? [event.jobId] : []))
+  return [
+    JSON.stringify(changes.map(changeValues)),
+    JSON.stringify(changes.flatMap((change) => settlementValues(change) ?? [])),
+    JSON.stringify(
+      events.map((event, n) => ({
+        n: n + 1,
+        type: event.type,
+        job_id: event.jobId,
+        group_id: event.groupId,
+        body: event.body,
+      })),
+    ),
+    events.length,
+    progressed,
+    at,
+    origin,
+  ]
+}
+
+/** What the statement's answer means. */
+export function readWritten(
+  { changes, events }: ChangeGroup,
+  answer: z.infer<(typeof writeChanges)['row']> | undefined,
+  at: string,
+): Committed {
+  assert(answer, 'event_head has no row')
+  const written = new Set(answer.written)
+  const told = events.flatMap((event, n) => {
+    if (event.jobId !== null && !written.has(event.jobId)) return []
+    const body = JSON.stringify(event.body)
+    return numberEvent({ ...event, body }, { seq: answer.base + n + 1, at })
+  })
+  return { changes: changes.filter((change) => written.has(change.job.id)), events: told, waiting: answer.waiting }
+}
+
+function changeValues(change: JobChange) {
+  return {
+    id: change.job.id,
+    state: change.state,
+    attempt: change.attempt,
+    heard_delivery: change.heard?.delivery ?? null,
+    heard_seq: change.heard?.seq ?? null,
+    progress: change.progress ?? null,
+    phases: change.phases ?? null,
+    result: change.result ?? null,
+    error: change.error ?? null,
+    withdrawn: change.withdrawn ?? false,
+    started: change.heard !== undefined,
+    finished: isTerminal(change.state),
+    from_state: change.job.state,
+    from_attempt: change.job.attempt,
+    from_delivery: change.job.heardDelivery,
+    from_seq: change.job.heardSeq,
+    from_announced: change.job.announced,
+  }
+}
+
+function settlementValues(change: JobChange) {
+  const settlement = settlementOf(change)
+  if (settlement === undefined) return undefined
+  const { act, id } = settlement
+  if (settlement.act !== 'made') return { act, job_id: change.job.id, id }
+  const { rootInode, mountpoint, fuzzy } = settlement
+  return { act, job_id: change.job.id, id, root_inode: rootInode, mountpoint, consistency: fuzzy ? 'fuzzy' : 'crash' }
+}
