@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { AGENT, CONTROL_PLANE } from './node-flags.ts'
 import type { Pool } from './pool.ts'
 import type { LocalSettings } from './settings.ts'
 import type { ProcessSpec } from './supervised-process.ts'
@@ -33,19 +34,13 @@ function inherited(): NodeJS.ProcessEnv {
   return Object.fromEntries(names.map((name) => [name, process.env[name]]))
 }
 
-/** An agent is a guest on a storage host: these keep an idle one below 75 MiB. */
-export const AGENT_NODE_FLAGS = ['--max-semi-space-size=1', '--optimize-for-size'] as const
-
 interface NodeProgram {
   readonly name: string
   readonly entry: string
-  readonly flags?: readonly string[]
+  readonly flags: readonly string[]
 }
 
-function nodeProcess(
-  fleet: FleetEnvironment,
-  { name, entry, flags = [] }: NodeProgram,
-): Omit<ProcessSpec, 'environment'> {
+function nodeProcess(fleet: FleetEnvironment, { name, entry, flags }: NodeProgram): Omit<ProcessSpec, 'environment'> {
   return {
     name,
     command: process.execPath,
@@ -67,10 +62,11 @@ function natsEnvironment(fleet: FleetEnvironment, seedFile: string | undefined):
 
 export function controlPlaneProcess(fleet: FleetEnvironment, seedFile: string | undefined): ProcessSpec {
   return {
-    ...nodeProcess(fleet, { name: 'control-plane', entry: 'control-plane/main.ts' }),
+    ...nodeProcess(fleet, { name: 'control-plane', entry: 'control-plane/main.ts', flags: CONTROL_PLANE.flags }),
     environment: {
       ...inherited(),
       ...natsEnvironment(fleet, seedFile),
+      ...CONTROL_PLANE.environment,
       HOLDFAST_PORT: String(fleet.settings.HOLDFAST_PORT),
       HOLDFAST_BIND: '127.0.0.1',
       HOLDFAST_CREDENTIALS_FILE: fleet.credentialsFile,
@@ -83,10 +79,11 @@ export function controlPlaneProcess(fleet: FleetEnvironment, seedFile: string | 
 export function agentProcess(fleet: FleetEnvironment, agent: LocalAgent): ProcessSpec {
   const { driver, path } = agent.pool
   return {
-    ...nodeProcess(fleet, { name: agent.name, entry: 'agent/main.ts', flags: AGENT_NODE_FLAGS }),
+    ...nodeProcess(fleet, { name: agent.name, entry: 'agent/main.ts', flags: AGENT.flags }),
     environment: {
       ...inherited(),
       ...natsEnvironment(fleet, agent.seedFile),
+      ...AGENT.environment,
       HOLDFAST_AGENT_NAME: agent.name,
       HOLDFAST_AGENT_STATE: join(agent.folder, 'state'),
       HOLDFAST_AGENT_POOLS: JSON.stringify([{ name: agent.poolName, path, driver }]),

@@ -11,7 +11,6 @@ import { ensureNatsUser, type NatsUser, preparePrivateNats } from './nats.ts'
 import { SupervisedProcess } from './supervised-process.ts'
 import { findTool } from './tools.ts'
 
-const JOB = '01890000-0000-7000-8000-000000000001'
 const DENIED = /permissions violation/i
 
 interface Server {
@@ -91,12 +90,7 @@ testWithServer('a client without a key is turned away', async (t) => {
 testWithServer('an agent speaks on its own subjects and on no other', async (t) => {
   const server = await startServer(t)
   const { one } = server
-  const own = [
-    subjects.event('agent-1'),
-    subjects.beat('agent-1'),
-    subjects.hello('agent-1'),
-    subjects.ask('agent-1'),
-  ]
+  const own = [subjects.event('agent-1'), subjects.beat('agent-1'), subjects.hello('agent-1'), subjects.ask('agent-1')]
   const foreign = [
     subjects.event('agent-2'),
     subjects.beat('agent-2'),

@@ -2,7 +2,8 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { ExecutionContext } from 'ava'
+import test, { type ExecutionContext } from 'ava'
+import { AGENT, CONTROL_PLANE } from '../deploy/node-flags.ts'
 import { lacksTool, testUnless } from '../test/harness/system-packages.ts'
 
 const UNITS = import.meta.dirname
@@ -51,4 +52,14 @@ testInstallation('the account and the directories can be made on an empty machin
   })
   t.is(stderr, '')
   t.deepEqual(readdirSync(join(root, 'etc')).includes('holdfast'), true)
+})
+
+test('the units run our programs as npm start does', (t) => {
+  const programs = { 'holdfast-agent.service': AGENT, 'holdfast-control-plane.service': CONTROL_PLANE }
+  for (const [unit, { flags, environment }] of Object.entries(programs)) {
+    const text = readFileSync(join(UNITS, unit), 'utf8')
+    t.true(text.includes(`/bin/node ${flags.join(' ')} /usr/lib/holdfast/`), unit)
+    for (const [name, value] of Object.entries(environment))
+      t.regex(text, new RegExp(`^Environment=.*\\b${name}=${value}\\b`, 'm'))
+  }
 })

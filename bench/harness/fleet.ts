@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { AGENT, CONTROL_PLANE } from '../../deploy/node-flags.ts'
 import type { DriverName } from '../../shared/wire/messages.ts'
 import { type BenchProcess, freePort } from './processes.ts'
 import type { Workbench } from './workbench.ts'
@@ -28,7 +29,9 @@ export async function startControlPlane(
   const running = workbench.startNode({
     name,
     entry: 'control-plane/main.ts',
+    flags: CONTROL_PLANE.flags,
     environment: {
+      ...CONTROL_PLANE.environment,
       HOLDFAST_PORT: String(port),
       HOLDFAST_CREDENTIALS_FILE: credentials,
       DATABASE_URL: servers.databaseUrl,
@@ -65,7 +68,9 @@ export function startAgent(
   return workbench.startNode({
     name,
     entry: 'agent/main.ts',
+    flags: AGENT.flags,
     environment: {
+      ...AGENT.environment,
       HOLDFAST_AGENT_NAME: name,
       HOLDFAST_AGENT_STATE: state,
       HOLDFAST_AGENT_POOLS: JSON.stringify([{ name: `${name}-pool`, path: options.path, driver: options.driver }]),

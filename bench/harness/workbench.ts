@@ -30,6 +30,8 @@ export interface Workbench {
 export interface NodeSpec {
   readonly name: string
   readonly entry: string
+  /** Node's own. */
+  readonly flags?: readonly string[]
   readonly args?: readonly string[]
   readonly environment?: Readonly<Record<string, string>>
 }
@@ -71,12 +73,12 @@ function open(made: {
     profileFolder,
     rounds,
     start,
-    startNode({ name, entry, args = [], environment }) {
+    startNode({ name, entry, flags = [], args = [], environment }) {
       const profile = profileFolder
         ? ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`, `--cpu-prof-name=${name}.cpuprofile`]
         : []
       const cache = { NODE_COMPILE_CACHE: join(folder, 'compile-cache') }
-      const program = { command: process.execPath, args: [...profile, join(ROOT, entry), ...args] }
+      const program = { command: process.execPath, args: [...flags, ...profile, join(ROOT, entry), ...args] }
       return start({ name, ...program, environment: { ...cache, ...environment } })
     },
     defer: (undo) => stack.defer(undo),

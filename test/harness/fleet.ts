@@ -3,6 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import pg from 'pg'
+import { AGENT, CONTROL_PLANE } from '../../deploy/node-flags.ts'
 import { type Backends, startBackends } from './backends.ts'
 import { freePort } from './free-port.ts'
 import { TestProcess } from './process.ts'
@@ -143,41 +144,57 @@ interface PlaneWish {
 }
 
 function planeSpec(backends: Backends, wish: PlaneWish) {
-  return nodeSpec(backends, `control-plane-${wish.n}`, 'control-plane/main.ts', {
-    HOLDFAST_PORT: String(wish.port),
-    DATABASE_URL: backends.databaseUrl,
-    NATS_SEED_FILE: backends.controlPlaneSeedFile,
-    HOLDFAST_CREDENTIALS_FILE: wish.credentials,
-  })
+  return nodeSpec(
+    backends,
+    { ...CONTROL_PLANE, name: `control-plane-${wish.n}`, entry: 'control-plane/main.ts' },
+    {
+      HOLDFAST_PORT: String(wish.port),
+      DATABASE_URL: backends.databaseUrl,
+      NATS_SEED_FILE: backends.controlPlaneSeedFile,
+      HOLDFAST_CREDENTIALS_FILE: wish.credentials,
+    },
+  )
 }
 
 function agentSpec(backends: Backends, agent: AgentWish) {
   const state = join(backends.folder, agent.name)
   mkdirSync(state, { recursive: true })
-  return nodeSpec(backends, agent.name, 'agent/main.ts', {
-    HOLDFAST_AGENT_NAME: agent.name,
-    HOLDFAST_AGENT_STATE: state,
-    HOLDFAST_AGENT_POOLS: JSON.stringify([
-      { name: `${agent.name}-pool`, path: agent.path ?? state, driver: agent.driver },
-    ]),
-    NATS_SEED_FILE: backends.seedFile(agent.name),
-    ...agent.environment,
-  })
+  return nodeSpec(
+    backends,
+    { ...AGENT, name: agent.name, entry: 'agent/main.ts' },
+    {
+      HOLDFAST_AGENT_NAME: agent.name,
+      HOLDFAST_AGENT_STATE: state,
+      HOLDFAST_AGENT_POOLS: JSON.stringify([
+        { name: `${agent.name}-pool`, path: agent.path ?? state, driver: agent.driver },
+      ]),
+      NATS_SEED_FILE: backends.seedFile(agent.name),
+      ...agent.environment,
+    },
+  )
 }
 
-function nodeSpec(backends: Backends, name: string, entry: string, environment: Readonly<Record<string, string>>) {
+interface NodeProgram {
+  readonly name: string
+  readonly entry: string
+  readonly flags: readonly string[]
+  readonly environment: Readonly<Record<string, string>>
+}
+
+function nodeSpec(backends: Backends, program: NodeProgram, environment: Readonly<Record<string, string>>) {
   return {
-    name,
+    name: program.name,
     command: process.execPath,
-    args: [join(ROOT, entry)],
+    args: [...program.flags, join(ROOT, program.entry)],
     environment: {
       PATH: process.env.PATH,
       NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       NATS_URL: backends.natsUrl,
+      ...program.environment,
       ...environment,
     },
     workingDirectory: ROOT,
-    logPath: join(backends.folder, `${name}.log`),
+    logPath: join(backends.folder, `${program.name}.log`),
     stopSignal: 'SIGTERM' as const,
     stopTimeoutMs: 10_000,
   }

@@ -1,0 +1,18 @@
+/** How our two programs are run wherever we run them: `npm start`, the systemd units (a test compares), the benches. */
+
+interface Program {
+  readonly flags: readonly string[]
+  readonly environment: Readonly<Record<string, string>>
+}
+
+/** An agent is a guest on a storage host: these keep an idle one below 75 MiB. */
+export const AGENT: Program = {
+  flags: ['--max-semi-space-size=1', '--optimize-for-size', '--no-maglev'],
+  environment: { MALLOC_ARENA_MAX: '1' },
+}
+
+/** Node would let the young generation grow with the machine's memory; 10,000 beating hosts need none of that. */
+export const CONTROL_PLANE: Program = {
+  flags: ['--max-semi-space-size=4'],
+  environment: { MALLOC_ARENA_MAX: '2' },
+}
