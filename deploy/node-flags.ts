@@ -13,6 +13,6 @@ export const AGENT: Program = {
 
 /** Node would let the young generation grow with the machine's memory; 10,000 beating hosts need none of that. */
 export const CONTROL_PLANE: Program = {
-  flags: ['--max-semi-space-size=4'],
+  flags: ['--max-semi-space-size=16'],
   environment: { MALLOC_ARENA_MAX: '2' },
 }

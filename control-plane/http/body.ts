@@ -28,7 +28,9 @@ function readBytes(request: IncomingMessage): Promise<Buffer> {
       reject(tooLarge())
     })
     request.on('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)))
-    request.on('close', () => reject(new FleetError('invalid', 'the body ended early', { field: 'body' })))
+    request.on('close', () => {
+      if (!request.complete) reject(new FleetError('invalid', 'the body ended early', { field: 'body' }))
+    })
     request.on('error', (cause) => reject(new FleetError('invalid', 'the body ended early', { field: 'body', cause })))
   })
 }
