@@ -21,8 +21,3 @@ export function openWork<Kind extends JobKind>(
 ): Work<Kind> {
   return PIPELINES[spec.kind](spec, jobId, tools)
 }
-
-/** Every pipeline, for callers that choose by kind themselves. */
-export function createPipelines(): Pipelines {
-  return PIPELINES
-}

@@ -85,5 +85,3 @@ export async function createHttp(deps: HttpDeps) {
     [Symbol.asyncDispose]: () => close(),
   }
 }
-
-export type Http = Awaited<ReturnType<typeof createHttp>>
