@@ -110,7 +110,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     logger,
   })
   starting.defer(() => reception.stop())
-  const ingest = await startIngest({ nats, store: changes, afterCommit, logger })
+  const ingest = startIngest({ nats, prepare: () => ensureStreams(nats), store: changes, afterCommit, logger })
   starting.defer(() => ingest.stop())
   const listener = await listen({
     url: config.DATABASE_URL,

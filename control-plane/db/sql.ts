@@ -40,10 +40,17 @@ export function createSql(db: DataSource): Sql {
 
   async function connected<Result>(work: (client: PoolClient) => Promise<Result>): Promise<Result> {
     const client = await pool.connect()
+    // A connection that breaks while it is ours says so here too, beside failing its queries; unheard, it would end us.
+    let broken: Error | undefined
+    const onError = (error: Error) => {
+      broken = error
+    }
+    client.on('error', onError)
     try {
       return await work(client)
     } finally {
-      client.release()
+      client.off('error', onError)
+      client.release(broken)
     }
   }
 
@@ -58,7 +65,8 @@ export function createSql(db: DataSource): Sql {
         if (!tx.ended()) await client.query('commit')
         return result
       } catch (error) {
-        if (!tx.ended()) await client.query('rollback')
+        // Where the connection broke there is nothing left to roll back.
+        if (!tx.ended()) await client.query('rollback').catch(() => undefined)
         throw error
       }
     })

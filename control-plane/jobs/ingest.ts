@@ -1,9 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { type ConsumerMessages, type JsMsg, jetstream } from '@nats-io/jetstream'
+import { type JsMsg, jetstream } from '@nats-io/jetstream'
 import type { NatsConnection } from 'nats'
 import { isTerminalEvent, type JobReport } from '../../shared/job-event.ts'
 import { isTerminal } from '../../shared/job-machine.ts'
 import type { Logger } from '../../shared/logger.ts'
+import { keepPulling } from '../../shared/wire/keep-pulling.ts'
 import { type Confirmation, ReportMessage, WIRE_VERSION } from '../../shared/wire/messages.ts'
 import { EVENT_STREAM, INGEST_CONSUMER } from '../../shared/wire/streams.ts'
 import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
@@ -42,19 +43,18 @@ export interface Ingest {
  * Folds agents' reports into Postgres: what has arrived while one group is folded forms the next. A message is acknowledged
  * only after its group committed, and ends of jobs are then confirmed to their agents.
  */
-export async function startIngest(deps: {
+export function startIngest(deps: {
   readonly nats: NatsConnection
+  /** Makes sure that the stream and its consumer are there. */
+  readonly prepare: () => Promise<void>
   readonly store: ChangeStore
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
-}): Promise<Ingest> {
+}): Ingest {
   const { nats, store, logger } = deps
-  const consumer = await jetstream(nats).consumers.get(EVENT_STREAM, INGEST_CONSUMER)
   let waiting: Heard[] = []
   let folding: Promise<void> | undefined
   let delay: NodeJS.Timeout | undefined
-  let stopped = false
-  let healthy = true
 
   function take(message: JsMsg): void {
     const heard = parse(message, logger)
@@ -79,7 +79,7 @@ export async function startIngest(deps: {
 
   async function foldAll(): Promise<void> {
     let isBusy = false
-    while (waiting.length > 0 && !stopped) {
+    while (waiting.length > 0) {
       if (isBusy) await pause(GATHER_MS)
       isBusy = waiting.length > 1
       const group = waiting.slice(0, FOLD_LIMIT)
@@ -117,28 +117,23 @@ export async function startIngest(deps: {
     }
   }
 
-  const messages: ConsumerMessages = await consumer.consume({ max_messages: PREFETCH, callback: take })
-  void watch(messages, (isHealthy) => {
-    healthy = isHealthy
+  const pulling = keepPulling({
+    connection: nats,
+    onLost: (error) => logger.warn({ event: 'ingest.consumer_lost', error: String(error) }),
+    async open() {
+      await deps.prepare()
+      const consumer = await jetstream(nats).consumers.get(EVENT_STREAM, INGEST_CONSUMER)
+      return consumer.consume({ max_messages: PREFETCH, callback: take })
+    },
   })
 
   return {
-    running: () => healthy && !stopped,
+    running: pulling.healthy,
     async stop() {
-      await messages.close()
+      await pulling.stop()
       await folding
-      stopped = true
       clearTimeout(delay)
     },
-  }
-}
-
-/** A lost stream or consumer is made again by the reconciler; until then this replica is not ready. */
-async function watch(messages: ConsumerMessages, tell: (healthy: boolean) => void): Promise<void> {
-  for await (const status of messages.status()) {
-    if (status.type === 'consumer_not_found' || status.type === 'stream_not_found' || status.type === 'no_responders')
-      tell(false)
-    if (status.type === 'next' || status.type === 'heartbeat') tell(true)
   }
 }
 
