@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { connect, type NatsConnection, nanos, nkeyAuthenticator } from 'nats'
-import { parseNatsUrl } from '../shared/wire/nats-credentials.ts'
+import { natsOptions } from '../shared/wire/nats-credentials.ts'
 import {
   DUPLICATE_WINDOW_MS,
   EVENT_ACK_WAIT_MS,
@@ -22,17 +21,7 @@ export async function connectNats(options: {
   readonly url: string
   readonly seedFile?: string | undefined
 }): Promise<NatsConnection> {
-  const { servers, ...login } = parseNatsUrl(options.url)
-  const seed = options.seedFile === undefined ? undefined : readFileSync(options.seedFile, 'utf8').trim()
-  return connect({
-    servers,
-    ...login,
-    ...(seed ? { authenticator: nkeyAuthenticator(new TextEncoder().encode(seed)) } : {}),
-    name: 'holdfast-control-plane',
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 250,
-    waitOnFirstConnect: true,
-  })
+  return connect({ ...natsOptions(options, nkeyAuthenticator), name: 'holdfast-control-plane' })
 }
 
 /** Makes the streams and the ingest consumer, or finds them; also after NATS lost its disk. */

@@ -6,7 +6,7 @@ import { type Caller, requireRole, SYSTEM_CALLER } from './caller.ts'
 import { checkRequest } from './check-request.ts'
 import { choosePool, type FleetView, type LivePool, requireOnline } from './fleet-view.ts'
 import { notFound, orderImage, placeOf, usable } from './images.ts'
-import type { NewDataset, OrderBook } from './orders.ts'
+import { type NewDataset, type OrderBook, orderOf } from './orders.ts'
 import { CloneDatasetRequest, CreateDatasetRequest } from './requests.ts'
 
 /** Where a snapshot or clone came from. `name` is null once that dataset is gone; its ordinal stays. */
@@ -116,15 +116,12 @@ export function createDatasets(deps: {
     async create(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(CreateDatasetRequest, request)
-      return orders.placeNew({
-        groupId: caller.groupId,
-        createdBy: caller.subject,
-        names: [],
-        decide: () => {
+      return orders.placeNew(
+        orderOf(caller, [], () => {
           const pool = choosePool(fleet, asked)
           return orderNewDataset({ request: asked, pool, name: asked.name, tags: asked.tags ?? {}, retryOf })
-        },
-      })
+        }),
+      )
     },
 
     async ensureRoot(groupId) {
@@ -143,25 +140,19 @@ export function createDatasets(deps: {
     async clone(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(CloneDatasetRequest, request)
-      return orders.placeNew({
-        groupId: caller.groupId,
-        createdBy: caller.subject,
-        names: [asked.source],
-        decide: (findings) => {
+      return orders.placeNew(
+        orderOf(caller, [asked.source], (findings) => {
           const source = usable(findings.named(asked.source), asked.source)
           requireOnline(fleet, source.host)
           return orderImage({ request: asked, source, name: asked.name, snapshot: undefined, retryOf })
-        },
-      })
+        }),
+      )
     },
 
     async delete(caller, name, retryOf) {
       requireRole(caller, 'operator')
-      return orders.place({
-        groupId: caller.groupId,
-        createdBy: caller.subject,
-        names: [name],
-        decide: (findings) => {
+      return orders.place(
+        orderOf(caller, [name], (findings) => {
           const dataset = usable(findings.named(name), name)
           if (dataset.ordinal === 0) throw new FleetError('conflict', `the dataset '${ROOT_DATASET}' cannot be deleted`)
           requireOnline(fleet, dataset.host)
@@ -175,8 +166,8 @@ export function createDatasets(deps: {
             interactive: true,
             ...(retryOf === undefined ? {} : { retryOf }),
           }
-        },
-      })
+        }),
+      )
     },
 
     async get(caller, name) {

@@ -24,6 +24,8 @@ export interface JobChange {
   readonly state: JobState
   readonly attempt: number
   readonly heard?: { readonly delivery: number; readonly seq: number }
+  /** When its agent began, by the agent's clock, and how long ago that was at the newest event: only the span is used. */
+  readonly began?: { readonly at: number; readonly agoMs: number }
   readonly progress?: Progress
   readonly phases?: readonly Phase[]
   readonly result?: unknown
@@ -61,7 +63,9 @@ function applyEvent(change: JobChange, delivery: number, event: JobEvent): JobCh
   const state = nextJobState(change.state, checked.type)
   if (state === undefined) return change
   const passed = state === change.state ? change.passed : [...change.passed, state]
-  const next = { ...change, state, passed, heard: { delivery, seq: event.seq } }
+  const beganAt = event.type === 'start' ? event.at : change.began?.at
+  const began = beganAt === undefined ? {} : { began: { at: beganAt, agoMs: Math.max(0, event.at - beganAt) } }
+  const next = { ...change, state, passed, heard: { delivery, seq: event.seq }, ...began }
   switch (checked.type) {
     case 'start':
       return next

@@ -1,4 +1,5 @@
 import type { JobSpec } from '../../shared/job-spec.ts'
+import type { Caller } from './caller.ts'
 import type { Accepted, AcceptedDataset, Dataset, Origin } from './datasets.ts'
 
 /** A dataset row as the decision sees it, locked until the order is placed. */
@@ -54,6 +55,11 @@ export interface Order {
   readonly names: readonly string[]
   /** @throws FleetError to refuse; nothing is written then. */
   decide(findings: Findings): Decision
+}
+
+/** An order in the name of `caller`, for its group. */
+export function orderOf(caller: Caller, names: readonly string[], decide: Order['decide']): Order {
+  return { groupId: caller.groupId, createdBy: caller.subject, names, decide }
 }
 
 export interface OrderBook {

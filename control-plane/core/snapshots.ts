@@ -5,7 +5,7 @@ import { checkRequest } from './check-request.ts'
 import { type Accepted, type AcceptedDataset, ROOT_DATASET } from './datasets.ts'
 import { type FleetView, requireOnline } from './fleet-view.ts'
 import { orderImage, placeOf, usable } from './images.ts'
-import type { Decision, Findings, LockedDataset, OrderBook } from './orders.ts'
+import { type Decision, type Findings, type LockedDataset, type OrderBook, orderOf } from './orders.ts'
 import { CreateSnapshotRequest, RestoreSnapshotRequest } from './requests.ts'
 
 export interface RestoreSnapshot {
@@ -46,11 +46,8 @@ export function createSnapshots(deps: { readonly orders: OrderBook; readonly fle
     async create(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(CreateSnapshotRequest, request)
-      return orders.placeNew({
-        groupId: caller.groupId,
-        createdBy: caller.subject,
-        names: [asked.source],
-        decide: (findings) => {
+      return orders.placeNew(
+        orderOf(caller, [asked.source], (findings) => {
           const source = usable(findings.named(asked.source), asked.source)
           requireOnline(fleet, source.host)
           return orderImage({
@@ -60,24 +57,21 @@ export function createSnapshots(deps: { readonly orders: OrderBook; readonly fle
             snapshot: { readonly: asked.readonly },
             retryOf,
           })
-        },
-      })
+        }),
+      )
     },
 
     async restore(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(RestoreSnapshotRequest, request)
       const names = [asked.snapshot, asked.dataset ?? ROOT_DATASET]
-      return orders.place({
-        groupId: caller.groupId,
-        createdBy: caller.subject,
-        names,
-        decide: (findings) => {
+      return orders.place(
+        orderOf(caller, names, (findings) => {
           const order = orderRestore(asked, findings)
           requireOnline(fleet, order.host.name)
           return retryOf === undefined ? order : { ...order, retryOf }
-        },
-      })
+        }),
+      )
     },
   }
 }

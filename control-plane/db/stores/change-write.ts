@@ -28,11 +28,14 @@ export const writeChanges = statement(
        progress = coalesce(c.progress, job.progress), phases = coalesce(c.phases, job.phases),
        result = coalesce(c.result, job.result), error = coalesce(c.error, job.error),
        withdrawn = job.withdrawn or c.withdrawn,
-       started_at = case when c.started then coalesce(job.started_at, now()) else job.started_at end,
+       started_at = case when c.started
+         then coalesce(job.started_at, now() - make_interval(secs => coalesce(c.began_ago_ms, 0) / 1000))
+         else job.started_at end,
        finished_at = case when c.finished then now() end
      from jsonb_to_recordset($1::jsonb) as c(id uuid, state text, attempt integer, heard_delivery integer, heard_seq integer,
        progress jsonb, phases jsonb, result jsonb, error jsonb, withdrawn boolean, started boolean, finished boolean,
-       from_state text, from_attempt integer, from_delivery integer, from_seq integer, from_announced boolean)
+       began_ago_ms double precision, from_state text, from_attempt integer, from_delivery integer, from_seq integer,
+       from_announced boolean)
      where job.id = c.id and job.state = c.from_state and job.attempt = c.from_attempt and job.announced = c.from_announced
        and job.heard_delivery = c.from_delivery and job.heard_seq = c.from_seq
      returning job.id, c.finished
@@ -134,6 +137,7 @@ function changeValues(change: JobChange) {
     withdrawn: change.withdrawn ?? false,
     started: change.heard !== undefined,
     finished: isTerminal(change.state),
+    began_ago_ms: change.began?.agoMs ?? null,
     from_state: change.job.state,
     from_attempt: change.job.attempt,
     from_delivery: change.job.heardDelivery,
