@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
+import { ConfigError } from '../shared/config.ts'
 import { newId } from '../shared/ids.ts'
 import { createLogger } from '../shared/logger.ts'
 import type { ControlPlaneConfig } from './config.ts'
@@ -24,7 +25,7 @@ import { createDialects } from './dialects.ts'
 import { createJobFeed } from './feed/job-feed.ts'
 import { openReception } from './hosts/reception.ts'
 import { createHostRegistry } from './hosts/registry.ts'
-import { parseTrustedNetworks } from './http/networks.ts'
+import { parseTrustedNetworks, type TrustedNetwork } from './http/networks.ts'
 import { createHttp } from './http/server.ts'
 import { createAfterCommit } from './jobs/committed.ts'
 import { createDispatch } from './jobs/dispatch.ts'
@@ -54,6 +55,7 @@ const Credentials = z.object({ token: z.string().min(32, 'must be at least 32 ch
 /** One replica, wired by hand: everything it is made of, in the order in which it comes up. */
 export async function startControlPlane(config: ControlPlaneConfig): Promise<ControlPlane> {
   const logger = createLogger('control-plane', config.HOLDFAST_LOG_LEVEL)
+  const trustedNetworks = readTrustedNetworks(config.HOLDFAST_TRUSTED_NETWORKS)
   await using starting = new AsyncDisposableStack()
 
   const db = createDataSource({ url: config.DATABASE_URL, poolSize: config.HOLDFAST_DB_CONNECTIONS })
@@ -110,6 +112,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     logger,
   })
   starting.defer(() => reception.stop())
+  // Who was not heard for long is offline from the first request on, whatever Postgres remembers.
+  await reception.tick()
   const ingest = startIngest({ nats, prepare: () => ensureStreams(nats), store: changes, afterCommit, logger })
   starting.defer(() => ingest.stop())
   const listener = await listen({
@@ -127,7 +131,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   starting.defer(() => listener.close())
 
-  const sweep = createSweep({ changes, dispatch, fleet: registry, store: dispatchStore, nats, afterCommit })
+  const sweep = createSweep({ changes, dispatch, hosts: registry, store: dispatchStore, ingest, nats, afterCommit })
   const schedule = await startSchedule(
     {
       quick: { everyMs: QUICK_MS, run: sweep.quick },
@@ -163,7 +167,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
         ingest: ingest.running(),
       }),
     }),
-    trustedNetworks: parseTrustedNetworks(config.HOLDFAST_TRUSTED_NETWORKS),
+    trustedNetworks,
     allowedHosts: [config.HOLDFAST_BIND, ...config.HOLDFAST_ALLOWED_HOSTS.split(',').filter((host) => host !== '')],
     metrics,
     logger,
@@ -189,6 +193,14 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
 
 const CLOSE_GRACE_MS = 5_000
 const ONE = statement('ready', z.unknown(), 'select 1')
+
+function readTrustedNetworks(text: string): readonly TrustedNetwork[] {
+  try {
+    return parseTrustedNetworks(text)
+  } catch (error) {
+    throw new ConfigError(`HOLDFAST_TRUSTED_NETWORKS: ${error instanceof Error ? error.message : error}`)
+  }
+}
 
 async function answersInTime(question: Promise<unknown>): Promise<boolean> {
   const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), READY_TIMEOUT_MS).unref())

@@ -14,6 +14,8 @@ import { subjects } from '../shared/wire/subjects.ts'
 
 /** Events not yet folded, over all replicas; beyond it JetStream holds the rest back. */
 const MAX_UNACKED_EVENTS = 5_000
+/** Beside the orders it works on, an agent must get those that wait for a slot and later attempts of what it has. */
+const SPARE_MESSAGES = 1_000
 /** What an unread work queue or event log may take on NATS' disk. */
 const STREAM_MAX_BYTES = 1024 ** 3
 
@@ -38,7 +40,7 @@ export async function ensureStreams(nats: NatsConnection): Promise<void> {
   })
 }
 
-/** The durable consumer of one host; `slots` messages are with the agent at a time, which works on as many orders at once. */
+/** The durable consumer of one host; the agent itself bounds how many orders it works on at once. */
 export async function ensureWorkConsumer(nats: NatsConnection, host: string, slots: number): Promise<void> {
   const manager = await jetstreamManager(nats)
   await manager.consumers.add(WORK_STREAM, {
@@ -46,6 +48,6 @@ export async function ensureWorkConsumer(nats: NatsConnection, host: string, slo
     filter_subject: subjects.work(host),
     ack_policy: 'explicit',
     ack_wait: nanos(WORK_ACK_WAIT_MS),
-    max_ack_pending: slots,
+    max_ack_pending: slots + SPARE_MESSAGES,
   })
 }

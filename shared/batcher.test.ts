@@ -7,6 +7,7 @@ function open(work: (items: readonly number[]) => Promise<readonly (number | Fle
   const add = createBatcher<number, number>({
     maxItems: 10,
     maxWaiting,
+    mayRetry: (error) => String(error).includes('poison'),
     work: (items) => {
       groups.push([...items])
       return work(items)
@@ -47,6 +48,14 @@ test('when a group breaks its items are tried alone, and only the guilty one fai
     answers.map((answer) => answer.status),
     ['fulfilled', 'rejected', 'fulfilled'],
   )
+})
+
+test('a group that may have been done is not done again', async (t) => {
+  const { groups, add } = open(async () => {
+    throw new Error('connection lost')
+  })
+  await Promise.allSettled([add(1), add(2), add(3)])
+  t.deepEqual(groups, [[1, 2, 3]])
 })
 
 test('too many waiting is busy, at once', async (t) => {

@@ -10,13 +10,14 @@ interface Waiting<Item, Answer> {
 /**
  * Group commit: what arrives while one group is being worked on forms the next. One item alone waits for nobody; while
  * several come at a time, the next group gathers for `gatherMs`, because a few large groups cost less than many small ones.
- * `work` answers in the sequence of its items; when a whole group fails, its items are tried one by one, so that only the
- * guilty one fails.
+ * `work` answers in the sequence of its items; when a whole group fails and `mayRetry`
+ * says that nothing of it was done, its items are tried one by one, so that only the guilty one fails.
  */
 export function createBatcher<Item, Answer>(options: {
   readonly maxItems: number
   readonly maxWaiting: number
   readonly gatherMs?: number
+  readonly mayRetry: (error: unknown) => boolean
   readonly work: (items: readonly Item[]) => Promise<readonly (Answer | FleetError)[]>
 }): (item: Item) => Promise<Answer> {
   let waiting: Waiting<Item, Answer>[] = []
@@ -27,8 +28,8 @@ export function createBatcher<Item, Answer>(options: {
       const answers = await options.work(group.map((entry) => entry.item))
       for (const [n, entry] of group.entries()) settle(entry, answers[n])
     } catch (error) {
-      if (group.length === 1) group[0]?.reject(error)
-      else for (const entry of group) await runGroup([entry])
+      if (group.length > 1 && options.mayRetry(error)) for (const entry of group) await runGroup([entry])
+      else for (const entry of group) entry.reject(error)
     }
   }
 

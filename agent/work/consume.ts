@@ -64,8 +64,10 @@ export function startConsuming(deps: {
 }
 
 function parse(message: JsMsg, logger: Logger): readonly WorkOrder[] | undefined {
-  const parsed = WorkMessage.safeParse(message.json())
-  if (parsed.success) return parsed.data.orders
-  logger.error({ event: 'work.unreadable', subject: message.subject })
-  return undefined
+  try {
+    return WorkMessage.parse(message.json()).orders
+  } catch (error) {
+    logger.error({ event: 'work.unreadable', subject: message.subject, error: String(error).slice(0, 500) })
+    return undefined
+  }
 }

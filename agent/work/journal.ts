@@ -1,5 +1,5 @@
 import { closeSync, fdatasync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { Id } from '../../shared/ids.ts'
 import { JobEvent } from '../../shared/job-event.ts'
@@ -12,7 +12,8 @@ const KEEP_CONFIRMED_ENTRIES = 10_000
 const COMPACT_AFTER_BYTES = 16 * 1024 ** 2
 
 const Line = z.discriminatedUnion('t', [
-  z.object({ t: z.literal('order'), at: z.number(), delivery: z.number(), order: WorkOrder }),
+  z.object({ t: z.literal('order'), at: z.number(), delivery: z.number(), begins: z.number(), order: WorkOrder }),
+  z.object({ t: z.literal('paused'), jobId: Id }),
   z.object({ t: z.literal('stage'), jobId: Id, identity: z.string() }),
   z.object({
     t: z.literal('end'),
@@ -33,6 +34,8 @@ export interface JournalEntry {
   attempt: number
   /** How often this job was begun here; events of a later beginning outrank those of an earlier one. */
   delivery: number
+  /** Beginnings that no orderly stop of the agent ended. */
+  begins: number
   staged: string | undefined
   end: JobEvent | undefined
   confirmedAtMs: number | undefined
@@ -52,6 +55,8 @@ export interface Journal {
   begin(order: WorkOrder): JournalEntry
   /** A higher attempt of a job that is still running here. */
   adopt(order: WorkOrder): void
+  /** The agent stops in good order: this beginning does not count against the job. */
+  pause(jobId: string): void
   stage(jobId: string, identity: string): Promise<void>
   end(jobId: string, end: { readonly attempt: number; readonly delivery: number; readonly event: JobEvent }): void
   confirm(jobId: string): void
@@ -73,9 +78,11 @@ export function openJournal(folder: string, now: () => number = Date.now): Journ
     apply(entries, line)
     written += writeSync(file, `${JSON.stringify(line)}\n`)
     if (written < COMPACT_AFTER_BYTES) return
-    closeSync(file)
+    const old = file
     file = rewrite(path, entries, now())
     written = 0
+    // A sync of the old file may be under way; what it is for stands in the new one.
+    void Promise.allSettled([syncing]).then(() => closeSync(old))
   }
 
   /** A sync that is under way may have begun before our write, so who comes then waits for the next one. */
@@ -93,8 +100,8 @@ export function openJournal(folder: string, now: () => number = Date.now): Journ
     return syncAgain
   }
 
-  function appendOrder(order: WorkOrder, delivery: number): void {
-    append({ t: 'order', at: now(), delivery, order })
+  function appendOrder(order: WorkOrder, place: { readonly delivery: number; readonly begins: number }): void {
+    append({ t: 'order', at: now(), ...place, order })
   }
 
   return {
@@ -104,13 +111,19 @@ export function openJournal(folder: string, now: () => number = Date.now): Journ
       [...entries.values()].filter((entry) => entry.end !== undefined && entry.confirmedAtMs === undefined),
 
     begin(order) {
-      appendOrder(order, (entries.get(order.jobId)?.delivery ?? 0) + 1)
+      const before = entries.get(order.jobId)
+      appendOrder(order, { delivery: (before?.delivery ?? 0) + 1, begins: (before?.begins ?? 0) + 1 })
       const entry = entries.get(order.jobId)
       if (entry === undefined) throw new Error('an order that was just journaled is missing')
       return entry
     },
 
-    adopt: (order) => appendOrder(order, entries.get(order.jobId)?.delivery ?? 1),
+    adopt(order) {
+      const { delivery, begins } = entries.get(order.jobId) ?? { delivery: 1, begins: 1 }
+      appendOrder(order, { delivery, begins })
+    },
+
+    pause: (jobId) => append({ t: 'paused', jobId }),
 
     async stage(jobId, identity) {
       append({ t: 'stage', jobId, identity })
@@ -138,6 +151,7 @@ function apply(entries: Map<string, JournalEntry>, line: Line): void {
     order: undefined,
     attempt: 0,
     delivery: 0,
+    begins: 0,
     staged: undefined,
     end: undefined,
     confirmedAtMs: undefined,
@@ -148,6 +162,10 @@ function apply(entries: Map<string, JournalEntry>, line: Line): void {
       entry.order = line.order
       entry.attempt = line.order.attempt
       entry.delivery = line.delivery
+      entry.begins = line.begins
+      break
+    case 'paused':
+      entry.begins = Math.max(0, entry.begins - 1)
       break
     case 'stage':
       entry.staged = line.identity
@@ -212,15 +230,18 @@ function rewrite(path: string, entries: Map<string, JournalEntry>, nowMs: number
     for (const line of linesOf(entry, nowMs)) writeSync(fresh, `${JSON.stringify(line)}\n`)
   }
   fsyncSync(fresh)
-  renameSync(`${path}.new`, path)
   closeSync(fresh)
+  renameSync(`${path}.new`, path)
+  const folder = openSync(dirname(path), 'r')
+  fsyncSync(folder)
+  closeSync(folder)
   return openSync(path, 'a')
 }
 
 function linesOf(entry: JournalEntry, nowMs: number): Line[] {
-  const { jobId, attempt, delivery } = entry
+  const { jobId, attempt, delivery, begins } = entry
   return [
-    ...(entry.order ? [{ t: 'order' as const, at: nowMs, delivery, order: entry.order }] : []),
+    ...(entry.order ? [{ t: 'order' as const, at: nowMs, delivery, begins, order: entry.order }] : []),
     ...(entry.staged ? [{ t: 'stage' as const, jobId, identity: entry.staged }] : []),
     ...(entry.end ? [{ t: 'end' as const, at: nowMs, jobId, attempt, delivery, event: entry.end }] : []),
     ...(entry.confirmedAtMs !== undefined ? [{ t: 'confirmed' as const, at: entry.confirmedAtMs, jobId }] : []),

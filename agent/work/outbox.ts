@@ -9,7 +9,7 @@ import { subjects } from '../../shared/wire/subjects.ts'
 
 const STORE_RETRY_MS = 500
 /** Reports in one message: well below NATS' 1 MiB. */
-const MESSAGE_REPORTS = 64
+const MESSAGE_REPORTS = 16
 const MAX_WAITING = 100_000
 const GATHER_MS = 1
 
@@ -35,6 +35,8 @@ export function createOutbox(deps: {
   const store = createBatcher<JobReport, { readonly stored: true }>({
     maxItems: MESSAGE_REPORTS,
     maxWaiting: MAX_WAITING,
+    // Told twice is told once: reports are numbered.
+    mayRetry: () => true,
     gatherMs: GATHER_MS,
     async work(reports) {
       const text = encode(reports)

@@ -10,8 +10,8 @@ import { type Lanes, laneOf } from './lanes.ts'
 import { createReporter, type EndingEvent, type Reporter } from './report.ts'
 import type { Slots } from './slots.ts'
 
-/** An order that has been begun this often and never ended takes the agent down with it: it fails instead. */
-const MAX_DELIVERIES = 5
+/** An order that was begun this often and never ended takes the agent down with it: it fails instead. */
+const MAX_BEGINS = 5
 
 /** Why a run is aborted: `cancel` undoes and reports, `shutdown` undoes and is resumed at the next start. */
 const CANCEL = new FleetError('cancelled', 'the job was cancelled')
@@ -73,7 +73,13 @@ export function createRunner(deps: {
     }
     const known = journal.get(order.jobId)
     if (known?.end) return answer(known, known.end, order.attempt)
-    if (known?.order === undefined && isLate(order) && !(await deps.stillWanted(order))) return refuse(order)
+    if (known?.order === undefined && isLate(order)) {
+      const isWanted = await deps.stillWanted(order)
+      // It may have been cancelled, or have run, while that was asked.
+      const since = journal.get(order.jobId)
+      if (since?.end) return answer(since, since.end, order.attempt)
+      if (!isWanted) return refuse(order)
+    }
     // Another delivery of the same order may have begun while that was asked.
     return finished(runs.get(order.jobId) ?? begin(order))
   }
@@ -87,11 +93,10 @@ export function createRunner(deps: {
     return order.notAfter !== null && deps.clock() > order.notAfter
   }
 
-  async function refuse(order: WorkOrder): Promise<void> {
-    const entry = journal.begin(order)
+  /** Not journaled: it holds for this attempt alone, and a repeat is refused again. */
+  async function refuse({ jobId, attempt }: WorkOrder): Promise<void> {
     const event: JobEvent = { type: 'stop', seq: 1, at: Date.now(), phases: [] }
-    journal.end(order.jobId, { attempt: order.attempt, delivery: entry.delivery, event })
-    await answer(entry, event, order.attempt)
+    await deps.store({ jobId, attempt, delivery: 1, events: [event] })
   }
 
   function adopt(run: Run, order: WorkOrder): void {
@@ -120,18 +125,31 @@ export function createRunner(deps: {
   }
 
   async function execute(order: WorkOrder, run: Run, delivery: number): Promise<void> {
-    const ending = await deps.lanes.run(laneOf(order.spec), () => deps.slots.run(() => work(order, run, delivery)))
-    if (ending === undefined) return
+    let isAtWork = false
+    const turn = deps.lanes.run(laneOf(order.spec), () =>
+      deps.slots.run(() => {
+        isAtWork = true
+        return work(order, run)
+      }),
+    )
+    // Who is stopped while it waits for its turn need not wait for it; when that comes, the signal ends it at once.
+    const ending = await Promise.race([turn, stoppedBefore(() => isAtWork, run.controller.signal)])
+    if (ending === undefined) {
+      journal.pause(order.jobId)
+      return
+    }
     const report = run.reporter.end(ending)
     const event = report.events.at(-1)
     if (event) journal.end(order.jobId, { attempt: report.attempt, delivery, event })
     await deps.store(report)
+    // A later attempt may have asked while that was under way, and waits for this very end.
+    if (run.attempt > report.attempt) await deps.store({ ...report, attempt: run.attempt })
   }
 
   /** The pipeline from its first step to its end; undefined when the agent stops and will resume. */
-  async function work(order: WorkOrder, run: Run, delivery: number): Promise<EndingEvent | undefined> {
-    if (delivery > MAX_DELIVERIES) {
-      const message = `the agent ended ${MAX_DELIVERIES} times while it worked on this`
+  async function work(order: WorkOrder, run: Run): Promise<EndingEvent | undefined> {
+    if ((journal.get(order.jobId)?.begins ?? 0) > MAX_BEGINS) {
+      const message = `the agent ended ${MAX_BEGINS} times while it worked on this`
       return { type: 'fail', error: { code: 'internal', message }, phases: [] }
     }
     const { jobId } = order
@@ -212,6 +230,16 @@ export function createRunner(deps: {
       await Promise.allSettled([...runs.values()].map((run) => run.done))
     },
   }
+}
+
+/** Resolves when the signal aborts while the work has not begun: with the end to report, or undefined at a shutdown. */
+function stoppedBefore(isAtWork: () => boolean, signal: AbortSignal): Promise<EndingEvent | undefined> {
+  return new Promise((resolve) => {
+    const onAbort = () => {
+      if (!isAtWork()) resolve(signal.reason === SHUTDOWN ? undefined : { type: 'stop', phases: [] })
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
 }
 
 function failureOf(error: FleetError): JobFailure {

@@ -66,6 +66,12 @@ export interface CreateDataset {
   readonly tags?: Readonly<Record<string, string>> | undefined
 }
 
+export interface CloneDataset {
+  readonly source: string
+  readonly name: string
+  readonly tags?: Readonly<Record<string, string>> | undefined
+}
+
 /**
  * Datasets of the caller's group. Mutations answer as soon as the job is durable; `jobs.settled` waits for its end.
  * All throw forbidden for viewers, unavailable for an offline host.
@@ -74,7 +80,7 @@ export interface Datasets {
   /** @throws invalid (name, tags), exists, not_found (host or pool), unavailable (no pool is online). */
   create(caller: Caller, request: CreateDataset): Promise<AcceptedDataset>
   /** A writable copy-on-write image of a dataset or snapshot. @throws not_found, exists, conflict (the source is being made or deleted). */
-  clone(caller: Caller, request: { readonly source: string; readonly name: string }): Promise<AcceptedDataset>
+  clone(caller: Caller, request: CloneDataset): Promise<AcceptedDataset>
   /** Works for snapshots too. @throws not_found, conflict (`root`, or dependants: `blockers`). */
   delete(caller: Caller, name: string): Promise<Accepted>
   /** One that exists on its host: available, or still being deleted. @throws not_found. */
@@ -86,14 +92,10 @@ export interface Datasets {
 /** What dialects do not need: retries, and the dataset that must be there. */
 export interface DatasetOrders extends Datasets {
   create(caller: Caller, request: CreateDataset, retryOf?: string): Promise<AcceptedDataset>
-  clone(
-    caller: Caller,
-    request: { readonly source: string; readonly name: string },
-    retryOf?: string,
-  ): Promise<AcceptedDataset>
+  clone(caller: Caller, request: CloneDataset, retryOf?: string): Promise<AcceptedDataset>
   delete(caller: Caller, name: string, retryOf?: string): Promise<Accepted>
-  /** @throws exists when the group has its root; unavailable when no pool is online yet. */
-  ensureRoot(groupId: string): Promise<void>
+  /** Orders the group's root unless it is there or on its way. @returns whether it is available. @throws unavailable when no pool is online yet. */
+  ensureRoot(groupId: string): Promise<boolean>
 }
 
 /** What Postgres must answer for datasets. */
@@ -125,16 +127,23 @@ export function createDatasets(deps: {
     },
 
     async ensureRoot(groupId) {
+      const root = await reader.find(groupId, ROOT_DATASET)
+      if (root !== undefined) return true
       const pool = choosePool(fleet, {})
-      await orders.place({
+      const order = orders.place({
         groupId,
         createdBy: SYSTEM_CALLER.subject,
         names: [],
         decide: () => {
-          const order = orderNewDataset({ request: { name: ROOT_DATASET }, pool, name: ROOT_DATASET, tags: {} })
-          return { ...order, create: { ...order.create, ordinal: 0 }, interactive: false }
+          const made = orderNewDataset({ request: { name: ROOT_DATASET }, pool, name: ROOT_DATASET, tags: {} })
+          return { ...made, create: { ...made.create, ordinal: 0 }, interactive: false }
         },
       })
+      // `exists`: it is being made, by us or by another replica.
+      await order.catch((error: unknown) => {
+        if (!(error instanceof FleetError && error.code === 'exists')) throw error
+      })
+      return false
     },
 
     async clone(caller, request, retryOf) {
@@ -144,7 +153,7 @@ export function createDatasets(deps: {
         orderOf(caller, [asked.source], (findings) => {
           const source = usable(findings.named(asked.source), asked.source)
           requireOnline(fleet, source.host)
-          return orderImage({ request: asked, source, name: asked.name, snapshot: undefined, retryOf })
+          return orderImage({ request: asked, source, snapshot: undefined, retryOf })
         }),
       )
     },

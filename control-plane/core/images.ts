@@ -24,13 +24,13 @@ export function usable(dataset: LockedDataset | undefined, name: string, field?:
 
 /** The order for an image of `source`: a snapshot when `snapshot` says so, else a clone. */
 export function orderImage(image: {
-  readonly request: unknown
+  readonly request: { readonly name: string; readonly tags?: Readonly<Record<string, string>> | undefined }
   readonly source: LockedDataset
-  readonly name: string
   readonly snapshot: { readonly readonly: boolean } | undefined
   readonly retryOf?: string | undefined
 }): Decision {
-  const { source, name, snapshot } = image
+  const { source, snapshot } = image
+  const { name, tags = {} } = image.request
   const id = newId()
   const target = { pool: source.localPool, dataset: id }
   return {
@@ -47,7 +47,7 @@ export function orderImage(image: {
       isSnapshot: snapshot !== undefined,
       readonly: snapshot?.readonly ?? false,
       origin: { id: source.id, ordinal: source.ordinal, name: source.name },
-      tags: {},
+      tags,
     },
     request: image.request,
     spec: snapshot

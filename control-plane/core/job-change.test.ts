@@ -51,9 +51,21 @@ test("another host's word is ignored", (t) => {
 
 test('an event heard before, or of an earlier beginning, changes nothing', (t) => {
   const current = job({ state: 'running', heardDelivery: 2, heardSeq: 2 })
-  t.is(applyReports(current, [report(current, [start, progress, succeed], { delivery: 1 })]), undefined)
+  t.is(applyReports(current, [report(current, [start, progress], { delivery: 1 })]), undefined)
   t.is(applyReports(current, [report(current, [start, progress], { delivery: 2 })]), undefined)
   t.is(applyReports(current, [report(current, [start, progress, succeed], { delivery: 2 })])?.state, 'succeeded')
+})
+
+test('an end is news even from an agent that lost its journal and counts from the beginning again', (t) => {
+  const current = job({ state: 'cancelling', heardDelivery: 2, heardSeq: 9 })
+  const stop: JobEvent = { type: 'stop', seq: 1, at: 0, phases: [] }
+  t.is(applyReports(current, [report(current, [stop])])?.state, 'cancelled')
+})
+
+test('a job that went back to the queue was sent once, so its agent must confirm that it stopped', (t) => {
+  const failure = { code: 'cancelled', message: '' } as const
+  t.is(cancelJob(job({ state: 'queued', attempt: 1 }), failure, false)?.state, 'cancelled')
+  t.is(cancelJob(job({ state: 'queued', attempt: 2 }), failure, false)?.state, 'cancelling')
 })
 
 test('a success without a usable result fails the job', (t) => {

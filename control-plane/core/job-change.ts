@@ -1,4 +1,11 @@
-import type { JobEvent, JobFailure, JobReport, Phase, Progress } from '../../shared/job-event.ts'
+import {
+  isTerminalEvent,
+  type JobEvent,
+  type JobFailure,
+  type JobReport,
+  type Phase,
+  type Progress,
+} from '../../shared/job-event.ts'
 import { isTerminal, type JobState, nextJobState } from '../../shared/job-machine.ts'
 import { type JobKind, type JobSpec, RESULT_SCHEMAS } from '../../shared/job-spec.ts'
 
@@ -57,7 +64,9 @@ export function applyReports(
 
 function applyEvent(change: JobChange, delivery: number, event: JobEvent): JobChange {
   const heard = change.heard ?? { delivery: change.job.heardDelivery, seq: change.job.heardSeq }
-  if (delivery < heard.delivery || (delivery === heard.delivery && event.seq <= heard.seq)) return change
+  // An end is always news: an agent that lost its journal counts from the beginning again.
+  const isHeard = delivery < heard.delivery || (delivery === heard.delivery && event.seq <= heard.seq)
+  if (isHeard && !isTerminalEvent(event)) return change
   // A result that is not of its kind's shape is a bug of the agent: the job did not provably succeed.
   const checked = event.type === 'succeed' ? checkResult(change.job.kind, event) : event
   const state = nextJobState(change.state, checked.type)
@@ -98,7 +107,9 @@ export function expireJob(job: LockedJob): JobChange | undefined {
 
 /** Somebody asks it to stop. Undefined: it has ended, or was asked before. */
 export function cancelJob(job: LockedJob, error: JobFailure, withdrawn: boolean): JobChange | undefined {
-  const state = nextJobState(job.state, 'cancel')
+  // Back in the queue after a lost lease: its agent may still work on it, and must confirm.
+  const wasSent = job.state === 'queued' && job.attempt > 1
+  const state = wasSent ? 'cancelling' : nextJobState(job.state, 'cancel')
   if (state === undefined) return undefined
   return {
     job,

@@ -23,9 +23,14 @@ export const CreateDatasetRequest = z.object({
   tags: Tags.optional(),
 })
 
-export const CloneDatasetRequest = z.object({ source: ResourceName, name: ResourceName })
+export const CloneDatasetRequest = z.object({ source: z.string(), name: ResourceName, tags: Tags.optional() })
 export const DeleteDatasetRequest = z.object({ name: z.string() })
-export const CreateSnapshotRequest = z.object({ source: z.string(), name: ResourceName, readonly: z.boolean() })
+export const CreateSnapshotRequest = z.object({
+  source: z.string(),
+  name: ResourceName,
+  readonly: z.boolean(),
+  tags: Tags.optional(),
+})
 
 export const RestoreSnapshotRequest = z.object({
   snapshot: z.string(),

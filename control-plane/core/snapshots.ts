@@ -8,6 +8,13 @@ import { orderImage, placeOf, usable } from './images.ts'
 import { type Decision, type Findings, type LockedDataset, type OrderBook, orderOf } from './orders.ts'
 import { CreateSnapshotRequest, RestoreSnapshotRequest } from './requests.ts'
 
+export interface CreateSnapshot {
+  readonly source: string
+  readonly name: string
+  readonly readonly: boolean
+  readonly tags?: Readonly<Record<string, string>> | undefined
+}
+
 export interface RestoreSnapshot {
   readonly snapshot: string
   /** Absolute path inside the snapshot; `/` is the whole of it. */
@@ -22,21 +29,14 @@ export interface RestoreSnapshot {
 /** Snapshots of the caller's group. Reading and deleting them goes through `datasets`: a snapshot is one. */
 export interface Snapshots {
   /** @throws not_found (source), exists (name), conflict (source being made or deleted), unavailable. */
-  create(
-    caller: Caller,
-    request: { readonly source: string; readonly name: string; readonly readonly: boolean },
-  ): Promise<AcceptedDataset>
+  create(caller: Caller, request: CreateSnapshot): Promise<AcceptedDataset>
   /** @throws not_found, invalid (not a snapshot, a path that is not absolute, a dataset on another host), conflict, unavailable. */
   restore(caller: Caller, request: RestoreSnapshot): Promise<Accepted>
 }
 
 /** What dialects do not need: retries. */
 export interface SnapshotOrders extends Snapshots {
-  create(
-    caller: Caller,
-    request: { readonly source: string; readonly name: string; readonly readonly: boolean },
-    retryOf?: string,
-  ): Promise<AcceptedDataset>
+  create(caller: Caller, request: CreateSnapshot, retryOf?: string): Promise<AcceptedDataset>
   restore(caller: Caller, request: RestoreSnapshot, retryOf?: string): Promise<Accepted>
 }
 
@@ -50,13 +50,7 @@ export function createSnapshots(deps: { readonly orders: OrderBook; readonly fle
         orderOf(caller, [asked.source], (findings) => {
           const source = usable(findings.named(asked.source), asked.source)
           requireOnline(fleet, source.host)
-          return orderImage({
-            request: asked,
-            source,
-            name: asked.name,
-            snapshot: { readonly: asked.readonly },
-            retryOf,
-          })
+          return orderImage({ request: asked, source, snapshot: { readonly: asked.readonly }, retryOf })
         }),
       )
     },

@@ -4,6 +4,7 @@ import { PoolEntity } from './entities/pool.ts'
 import { TokenEntity } from './entities/token.ts'
 import { Base0001 } from './migrations/0001-base.ts'
 
+const CONNECT_TIMEOUT_MS = 10_000
 /** Any constant: whoever holds it migrates, everybody else waits. */
 const MIGRATION_LOCK = 4_106_821
 const MIGRATION_WAIT_MS = 60_000
@@ -21,6 +22,10 @@ const SESSION = {
   enable_mergejoin: 'off',
   plan_cache_mode: 'force_generic_plan',
   jit: 'off',
+  // A replica that is frozen or cut off must not keep its locks.
+  idle_in_transaction_session_timeout: '10s',
+  tcp_keepalives_idle: '10',
+  tcp_user_timeout: '20s',
 } as const
 
 export function createDataSource(options: { readonly url: string; readonly poolSize: number }): DataSource {
@@ -37,6 +42,7 @@ export function createDataSource(options: { readonly url: string; readonly poolS
     applicationName: 'holdfast',
     extra: {
       pipeline: true,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       options: Object.entries(SESSION)
         .map(([name, value]) => `-c ${name}=${value}`)
         .join(' '),

@@ -25,18 +25,27 @@ export async function listen(deps: {
     const fresh = new pg.Client({ connectionString: deps.url, application_name: 'holdfast-listen' })
     fresh.on('notification', (message) => deps.channels[message.channel]?.(message.payload ?? ''))
     fresh.on('error', () => undefined)
+    try {
+      await fresh.connect()
+      for (const channel of Object.keys(deps.channels)) await fresh.query(`listen ${pg.escapeIdentifier(channel)}`)
+    } catch (error) {
+      await fresh.end().catch(() => undefined)
+      throw error
+    }
+    if (closing.signal.aborted) return fresh.end()
+    // Heard only from here on: a connection that never stood is tried again by whoever tried it, once.
     fresh.on('end', () => {
       if (closing.signal.aborted) return
       deps.logger.warn({ event: 'listen.lost' })
       again()
     })
-    await fresh.connect()
-    for (const channel of Object.keys(deps.channels)) await fresh.query(`listen ${pg.escapeIdentifier(channel)}`)
     client = fresh
     deps.onConnect()
   }
 
   function again(): void {
+    if (closing.signal.aborted) return
+    clearTimeout(retry)
     retry = setTimeout(() => connect().catch(again), RECONNECT_MS)
   }
 

@@ -1,6 +1,7 @@
 import type { Pool, PoolClient } from 'pg'
 import type { DataSource } from 'typeorm'
 import type { z } from 'zod'
+import { FleetError } from '../../shared/errors.ts'
 
 /** SQL that Postgres plans once per connection: the name is its identity there, so one name always means one text. */
 export interface Statement<Row extends z.ZodType> {
@@ -39,7 +40,9 @@ export function createSql(db: DataSource): Sql {
   const pool = (db.driver as unknown as { readonly master: Pool }).master
 
   async function connected<Result>(work: (client: PoolClient) => Promise<Result>): Promise<Result> {
-    const client = await pool.connect()
+    const client = await pool.connect().catch((cause: unknown) => {
+      throw new FleetError('unavailable', 'the database cannot be reached', { cause })
+    })
     // A connection that breaks while it is ours says so here too, beside failing its queries; unheard, it would end us.
     let broken: Error | undefined
     const onError = (error: Error) => {
@@ -72,18 +75,20 @@ export function createSql(db: DataSource): Sql {
     })
   }
 
-  return {
-    rows: (statement, values) => connected((client) => run(client, statement, values)),
-
-    async transaction(work) {
-      for (let tries = 1; ; tries += 1) {
-        try {
-          return await attempt(work)
-        } catch (error) {
-          if (tries >= MAX_TRIES || !TRY_AGAIN.has(sqlState(error))) throw error
-        }
+  /** Deadlocks and serialisation failures are tried again: Postgres has undone all of it. */
+  async function persistently<Result>(work: () => Promise<Result>): Promise<Result> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await work()
+      } catch (error) {
+        if (tries >= MAX_TRIES || !TRY_AGAIN.has(sqlState(error))) throw error
       }
-    },
+    }
+  }
+
+  return {
+    rows: (statement, values) => persistently(() => connected((client) => run(client, statement, values))),
+    transaction: (work) => persistently(() => attempt(work)),
   }
 }
 
@@ -105,11 +110,22 @@ function transactionOf(client: PoolClient): Transaction & { ended(): boolean } {
       const rows = run(client, statement, values)
       ended = true
       // After a failed statement Postgres takes this commit for a rollback.
-      const [answer] = await Promise.allSettled([rows, client.query('commit')])
+      const [answer, committed] = await Promise.allSettled([rows, client.query('commit')])
       if (answer.status === 'rejected') throw answer.reason
+      // Rows may be answered and the commit fail all the same: then nothing was written.
+      if (committed.status === 'rejected') throw committed.reason
       return answer.value
     },
   }
+}
+
+/**
+ * Whether Postgres itself said no, so that nothing was written. Anything else (a connection that broke, a server that is
+ * shutting down) may have happened after the commit.
+ */
+export function isRefusal(error: unknown): boolean {
+  const state = sqlState(error)
+  return /^[0-9A-Z]{5}$/.test(state) && !state.startsWith('08') && !state.startsWith('57')
 }
 
 /** The five-character SQLSTATE of a failure of Postgres, or ''. */

@@ -100,10 +100,9 @@ export async function createJobFeed(deps: {
     catchUp,
 
     offer(events) {
-      const first = events[0]
       const last = events.at(-1)
-      if (first === undefined || last === undefined || last.seq <= head) return
-      if (first.seq === head + 1) append(events, last.seq)
+      if (last === undefined || last.seq <= head) return
+      if (events.every((event, n) => event.seq === head + 1 + n)) append(events, last.seq)
       else catchUp().catch((error: unknown) => logger.warn({ event: 'feed.read_failed', error: String(error) }))
     },
 
@@ -131,10 +130,10 @@ export async function createJobFeed(deps: {
       }
       if (signal.aborted) return
       // No await stands between the last look at the head and this: nothing is missed and nothing comes twice.
+      // Postgres may have been ahead of this replica's head, so what was read there is not told again.
+      const isNews = (event: FeedEvent) => event.seq > cursor && mayFollow(caller, event)
       const listener: Listener = (events) => {
-        const visible = events.every((event) => mayFollow(caller, event))
-          ? events
-          : events.filter((event) => mayFollow(caller, event))
+        const visible = events.every(isNews) ? events : events.filter(isNews)
         if (visible.length > 0) void take(visible)
       }
       listeners.add(listener)

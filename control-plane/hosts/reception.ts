@@ -40,7 +40,7 @@ export async function openReception(deps: {
   readonly hosts: HostStore
   readonly changes: ChangeStore
   readonly dispatch: DispatchStore
-  readonly ensureRoot: (groupId: string) => Promise<void>
+  readonly ensureRoot: (groupId: string) => Promise<boolean>
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
 }): Promise<Reception> {
@@ -88,11 +88,10 @@ export async function openReception(deps: {
 
   async function ensureRoot(): Promise<void> {
     try {
-      await deps.ensureRoot(DEFAULT_GROUP_ID)
+      rooted = await deps.ensureRoot(DEFAULT_GROUP_ID)
     } catch (error) {
-      if (!(error instanceof FleetError)) throw error
-      // `exists` is the usual answer; while no pool is online the next tick asks again.
-      rooted = error.code === 'exists'
+      // While no pool is online the next tick asks again.
+      if (!(error instanceof FleetError && error.code === 'unavailable')) throw error
     }
   }
 

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import { FleetError } from '../../shared/errors.ts'
 import type { Caller } from '../core/caller.ts'
 import type { HandlerRequest } from './route.ts'
 
@@ -34,15 +35,20 @@ export class ValidatedRequest implements HandlerRequest {
   }
 
   get signal(): AbortSignal {
-    this.#abort ??= abortOnClose(this.#response)
+    this.#abort ??= abortOnClose(this.#response, this.closing)
     return this.#abort.signal
   }
 }
 
-/** Aborts when the connection ends before the answer was written whole. */
-function abortOnClose(response: ServerResponse): AbortController {
+/** Aborts when the connection ends before the answer was written whole, and when the server stops. */
+function abortOnClose(response: ServerResponse, closing: AbortSignal): AbortController {
   const controller = new AbortController()
+  const stopping = () =>
+    controller.abort(new FleetError('unavailable', 'the server is stopping; what was accepted goes on'))
+  if (closing.aborted) stopping()
+  else closing.addEventListener('abort', stopping, { once: true })
   const gone = () => {
+    closing.removeEventListener('abort', stopping)
     if (!response.writableFinished) controller.abort()
   }
   if (response.destroyed) gone()

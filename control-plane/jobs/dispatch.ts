@@ -1,13 +1,20 @@
 import { headers, type NatsConnection } from 'nats'
 import type { Logger } from '../../shared/logger.ts'
-import { type CancelHint, WIRE_VERSION, type WorkMessage, workMessageId } from '../../shared/wire/messages.ts'
+import {
+  type CancelHint,
+  WIRE_VERSION,
+  type WorkMessage,
+  type WorkOrder,
+  workMessageId,
+} from '../../shared/wire/messages.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import type { DispatchStore, OwedOrder } from '../db/stores/dispatch-store.ts'
 
 /** Jobs claimed in one statement. */
 const CLAIM_LIMIT = 256
-/** Orders in one message: well below NATS' 1 MiB, and few enough to share an end. */
+/** In one message: few enough orders to share an end, and few enough bytes for NATS' limit of 1 MiB. */
 const MESSAGE_ORDERS = 64
+const MESSAGE_BYTES = 512 * 1024
 const REPUBLISH_LIMIT = 1_000
 const CANCEL_LIMIT = 1_000
 /** A sent order nobody has started by then is sent again. */
@@ -34,20 +41,21 @@ export function createDispatch(deps: {
 
   function send(orders: readonly OwedOrder[]): void {
     for (const [host, together] of Map.groupBy(orders, (order) => order.host)) {
-      for (let from = 0; from < together.length; from += MESSAGE_ORDERS) {
-        sendTogether(host, together.slice(from, from + MESSAGE_ORDERS))
-      }
+      for (const group of inMessages(together.map(toWorkOrder))) sendTogether(host, group)
     }
   }
 
-  function sendTogether(host: string, orders: readonly OwedOrder[]): void {
-    const message: WorkMessage = {
-      v: WIRE_VERSION,
-      orders: orders.map(({ jobId, attempt, spec, notAfterMs }) => ({ jobId, attempt, spec, notAfter: notAfterMs })),
-    }
+  /** Never throws: what could not be sent the sweep sends again. */
+  function sendTogether(host: string, orders: readonly WorkOrder[]): void {
+    const message: WorkMessage = { v: WIRE_VERSION, orders: [...orders] }
     const header = headers()
     header.set('Nats-Msg-Id', workMessageId(host, orders))
-    nats.publish(subjects.work(host), JSON.stringify(message), { headers: header })
+    try {
+      nats.publish(subjects.work(host), JSON.stringify(message), { headers: header })
+    } catch (error) {
+      logger.warn({ event: 'job.unsent', host, orders: orders.length, error: String(error) })
+      return
+    }
     for (const { jobId, attempt } of orders) logger.debug({ event: 'job.sent', jobId, host, attempt })
   }
 
@@ -86,4 +94,26 @@ export function createDispatch(deps: {
       for (const job of await store.cancelling(CANCEL_LIMIT)) hintCancel(job)
     },
   }
+}
+
+function toWorkOrder({ jobId, attempt, spec, notAfterMs }: OwedOrder): WorkOrder {
+  return { jobId, attempt, spec, notAfter: notAfterMs }
+}
+
+/** Orders in their sequence, cut into groups that fit a message. */
+function inMessages(orders: readonly WorkOrder[]): readonly (readonly WorkOrder[])[] {
+  const groups: WorkOrder[][] = []
+  let bytes = 0
+  for (const order of orders) {
+    const size = Buffer.byteLength(JSON.stringify(order))
+    const group = groups.at(-1)
+    if (group === undefined || group.length === MESSAGE_ORDERS || bytes + size > MESSAGE_BYTES) {
+      groups.push([order])
+      bytes = size
+    } else {
+      group.push(order)
+      bytes += size
+    }
+  }
+  return groups
 }

@@ -67,7 +67,7 @@ export function createEnds(): Ends {
         const onEnd = (end: JobEnd) => finish(() => resolve(end))
         const onAbort = () => finish(() => reject(signal.reason))
         const timer = setTimeout(
-          () => finish(() => reject(new FleetError('timeout', `job ${jobId} has not ended yet; it goes on`))),
+          () => finish(() => reject(new FleetError('timeout', `job ${jobId} has not ended yet`))),
           timeoutMs,
         )
         if (signal.aborted) return onAbort()

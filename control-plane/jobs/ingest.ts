@@ -21,6 +21,7 @@ const PREFETCH = 2_000
 /** Progress alone may wait this long for company. */
 const PROGRESS_DELAY_MS = 250
 const RETRY_AFTER_MS = 500
+const MAX_WAITING = 10_000
 
 interface Heard {
   readonly message: JsMsg
@@ -36,6 +37,8 @@ interface Told {
 export interface Ingest {
   /** Whether the consumer answers; part of readiness. */
   running(): boolean
+  /** For how long every report has reached us: silence before that was ours. */
+  heardForMs(): number
   stop(): Promise<void>
 }
 
@@ -62,6 +65,8 @@ export function startIngest(deps: {
       message.term()
       return
     }
+    // Not acknowledged, so it comes again: while Postgres is away JetStream keeps what we have no room for.
+    if (waiting.length >= MAX_WAITING) return
     waiting.push(heard)
     const urgent = heard.reports.some((report) => report.events.some((event) => event.type !== 'progress'))
     if (urgent) void fold()
@@ -128,7 +133,8 @@ export function startIngest(deps: {
   })
 
   return {
-    running: pulling.healthy,
+    running: () => pulling.healthySinceMs() !== undefined,
+    heardForMs: () => Date.now() - (pulling.healthySinceMs() ?? Date.now()),
     async stop() {
       await pulling.stop()
       await folding

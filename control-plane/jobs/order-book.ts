@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createBatcher } from '../../shared/batcher.ts'
 import type { Order, OrderBook } from '../core/orders.ts'
+import { isRefusal } from '../db/sql.ts'
 import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { OwedOrder } from '../db/stores/dispatch-store.ts'
 import type { OrderStore, Placed } from '../db/stores/order-store.ts'
@@ -24,6 +25,7 @@ export function createOrderBook(deps: {
   const place = createBatcher<Order, Placed>({
     maxItems: MAX_GROUP,
     maxWaiting: MAX_WAITING,
+    mayRetry: isRefusal,
     gatherMs: GATHER_MS,
     async work(orders) {
       const placed = await deps.store.place(orders, Date.now() + START_WITHIN_MS)

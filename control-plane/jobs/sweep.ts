@@ -7,6 +7,7 @@ import type { Committed } from '../db/stores/change-write.ts'
 import type { DispatchStore } from '../db/stores/dispatch-store.ts'
 import type { Dispatch } from './dispatch.ts'
 import { WITHDRAWN } from './ends.ts'
+import type { Ingest } from './ingest.ts'
 
 /** A running job reports at least every 5 s; after this long its lease is lost. */
 const LEASE_MS = 30_000
@@ -26,8 +27,9 @@ export interface Sweep {
 export function createSweep(deps: {
   readonly changes: ChangeStore
   readonly dispatch: Dispatch
-  readonly fleet: FleetView
+  readonly hosts: Pick<FleetView, 'isOnline'> & { deaf(host: string): void }
   readonly store: DispatchStore
+  readonly ingest: Pick<Ingest, 'heardForMs'>
   readonly nats: NatsConnection
   readonly afterCommit: (committed: Committed) => void
 }): Sweep {
@@ -35,7 +37,7 @@ export function createSweep(deps: {
 
   /** Whether the agent answers at all: one that is alive but busy keeps its orders. */
   async function answers(host: string): Promise<boolean> {
-    if (!deps.fleet.isOnline(host)) return false
+    if (!deps.hosts.isOnline(host)) return false
     try {
       await nats.request(subjects.read(host, 'ping'), '', { timeout: PING_TIMEOUT_MS })
       return true
@@ -51,6 +53,7 @@ export function createSweep(deps: {
     const asked = await Promise.all(overdue.map(async (host) => ({ host, alive: await answers(host) })))
     const silent = asked.filter(({ alive }) => !alive).map(({ host }) => host)
     if (silent.length === 0) return
+    for (const host of silent) deps.hosts.deaf(host)
     const committed = await changes.changeOverdue({ hosts: silent, limit: SWEEP_LIMIT }, (job) =>
       cancelJob(job, WITHDRAWN, true),
     )
@@ -63,7 +66,10 @@ export function createSweep(deps: {
       afterCommit(await changes.announce({ olderThanMs: ANNOUNCE_AFTER_MS, limit: SWEEP_LIMIT }))
     },
     async slow() {
-      afterCommit(await changes.changeSilent({ silentMs: LEASE_MS, limit: SWEEP_LIMIT }, expireJob))
+      // Reports that wait in JetStream since an outage of ours come first: a job is silent only when we have listened.
+      if (deps.ingest.heardForMs() >= LEASE_MS) {
+        afterCommit(await changes.changeSilent({ silentMs: LEASE_MS, limit: SWEEP_LIMIT }, expireJob))
+      }
       await dispatch.sweep()
     },
   }

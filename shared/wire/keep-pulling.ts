@@ -12,8 +12,8 @@ export interface Pull extends Statuses {
 }
 
 export interface Pulling {
-  /** Whether messages would arrive now. */
-  healthy(): boolean
+  /** Since when messages would have arrived, in milliseconds since the epoch; undefined while they would not. */
+  healthySinceMs(): number | undefined
   stop(): Promise<void>
 }
 
@@ -32,15 +32,16 @@ export function keepPulling(deps: {
 }): Pulling {
   const stopping = new AbortController()
   let pull: Pull | undefined
-  let isHealthy = false
+  let healthySinceMs: number | undefined
 
   async function pullUntilLost(): Promise<void> {
     pull = await deps.open(stopping.signal)
-    isHealthy = true
+    if (stopping.signal.aborted) return pull.stop()
+    healthySinceMs = Date.now()
     for await (const status of pull.status()) {
       if (LOST.has(status.type)) break
     }
-    isHealthy = false
+    healthySinceMs = undefined
     pull.stop()
   }
 
@@ -49,6 +50,7 @@ export function keepPulling(deps: {
       try {
         await pullUntilLost()
       } catch (error) {
+        healthySinceMs = undefined
         if (stopping.signal.aborted) return
         deps.onLost(error)
         await delay(RETRY_MS)
@@ -66,7 +68,7 @@ export function keepPulling(deps: {
   void watchConnection()
 
   return {
-    healthy: () => isHealthy,
+    healthySinceMs: () => healthySinceMs,
     async stop() {
       stopping.abort()
       pull?.stop()

@@ -79,7 +79,10 @@ function openParent(rootFd: number, parents: readonly string[], path: string): n
   } catch (cause) {
     const code = errorCodeOf(cause)
     if (code === 'ENOENT' || code === 'ENOTDIR') {
-      throw new FleetError('not_found', `The parent directory of destination '${path}' does not exist`, { cause })
+      throw new FleetError('not_found', `The parent directory of destination '${path}' does not exist`, {
+        field: 'destination',
+        cause,
+      })
     }
     throw cause
   }

@@ -17,9 +17,7 @@ export const EVENT_CHANNEL = 'holdfast_event'
 export const writeChanges = statement(
   'change_write',
   z.object({ base: z.coerce.number(), waiting: z.boolean(), written: z.array(z.string()) }),
-  `with numbered as (
-     update event_head set seq = seq + $4 returning seq - $4 as base
-   ), changed as (
+  `with changed as (
      update job
      set state = c.state, attempt = c.attempt, announced = true,
        heard_delivery = coalesce(c.heard_delivery, case when c.attempt = job.attempt then job.heard_delivery else 0 end),
@@ -39,6 +37,12 @@ export const writeChanges = statement(
      where job.id = c.id and job.state = c.from_state and job.attempt = c.from_attempt and job.announced = c.from_announced
        and job.heard_delivery = c.from_delivery and job.heard_seq = c.from_seq
      returning job.id, c.finished
+   ), numbered as (
+     -- After the jobs, like every other writer: two that lock both must lock them in one order.
+     update event_head
+     set seq = seq + $4
+     from (select count(*) from changed) as locked
+     returning seq - $4 as base
    ), freed as (
      delete from lane_hold
      where job_id in (select id from changed where finished)

@@ -1,6 +1,6 @@
 import { createBatcher } from '../../../shared/batcher.ts'
 import type { Dataset, DatasetReader } from '../../core/datasets.ts'
-import { type Sql, statement } from '../sql.ts'
+import { isRefusal, type Sql, statement } from '../sql.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
 
 /** Requests that read at the same time read together: after a group of jobs has settled there are many. */
@@ -34,6 +34,7 @@ export function createDatasetStore(sql: Sql): DatasetReader {
   const findTogether = createBatcher<Wanted, { readonly dataset: Dataset | undefined }>({
     maxItems: MAX_GROUP,
     maxWaiting: MAX_WAITING,
+    mayRetry: isRefusal,
     async work(wanted) {
       const rows = await sql.rows(find, [wanted.map((item) => item.groupId), wanted.map((item) => item.name)])
       const found = new Map(rows.map((row) => [`${row.groupId}/${row.name}`, row]))

@@ -45,16 +45,24 @@ const after = statement(
    order by e.seq`,
 )
 
+/** Pruned in one go: the head row is locked meanwhile. */
+const PRUNE_AT_ONCE = 20_000
+
 const prune = statement(
   'event_prune',
   z.object({ pruned: bigint }),
-  `with cut as (
-     select greatest(
-       coalesce((select max(seq) from event where at < now() - make_interval(secs => $1)), 0),
-       (select seq from event_head) - $2
+  `with oldest as (
+     select seq, at from event order by seq limit $3
+   ), cut as (
+     select least(
+       greatest(
+         (select max(seq) from oldest where at < now() - make_interval(secs => $1)),
+         (select seq from event_head) - $2
+       ),
+       (select max(seq) from oldest)
      ) as seq
    ), head as (
-     update event_head set pruned_seq = greatest(pruned_seq, cut.seq) from cut returning pruned_seq
+     update event_head set pruned_seq = greatest(pruned_seq, coalesce(cut.seq, 0)) from cut returning pruned_seq
    ), gone as (
      delete from event using head where event.seq <= head.pruned_seq returning 1
    )
@@ -84,7 +92,7 @@ export function createEventStore(sql: Sql): EventStore {
     },
 
     async prune({ maxAgeMs, maxEvents }) {
-      const [row] = await sql.rows(prune, [maxAgeMs / 1000, maxEvents])
+      const [row] = await sql.rows(prune, [maxAgeMs / 1000, maxEvents, PRUNE_AT_ONCE])
       return row?.pruned ?? 0
     },
   }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { FleetError, toFleetError } from '../../../shared/errors.ts'
-import { newId } from '../../../shared/ids.ts'
+import { newId, ResourceName } from '../../../shared/ids.ts'
 import type { Dataset } from '../../core/datasets.ts'
 import type { LockedJob } from '../../core/job-change.ts'
 import type { Decision, Findings, LockedDataset, NewDataset, Order } from '../../core/orders.ts'
@@ -106,9 +106,16 @@ export function createOrderStore(sql: Sql): OrderStore {
 }
 
 async function lock(tx: Transaction, orders: readonly Order[]): Promise<readonly LockedDataset[]> {
-  const asked = orders.flatMap((order) => order.names.map((name) => ({ groupId: order.groupId, name })))
+  const asked = orders
+    .flatMap((order) => order.names.map((name) => ({ groupId: order.groupId, name })))
+    .filter(({ name }) => isName(name))
   if (asked.length === 0) return []
   return tx.rows(lockDatasets, [asked.map((item) => item.groupId), asked.map((item) => item.name)])
+}
+
+/** Anything else names nothing, and may be text that Postgres does not take. */
+function isName(name: string): boolean {
+  return ResourceName.safeParse(name).success
 }
 
 type Decided = { readonly jobId: string; readonly decision: Decision } | FleetError

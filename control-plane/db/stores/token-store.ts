@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { type DataSource, IsNull, MoreThan } from 'typeorm'
+import { FleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
 import { type Caller, DEFAULT_GROUP_ID, type Role } from '../../core/caller.ts'
 import { TokenEntity } from '../entities/token.ts'
@@ -21,7 +22,9 @@ export function createTokenStore(db: DataSource, now: () => number = Date.now): 
 
   async function read(hash: Buffer): Promise<Caller | undefined> {
     const valid = { hash, expiresAt: MoreThan(new Date(now())) }
-    const row = await tokens.findOne({ where: [valid, { hash, expiresAt: IsNull() }] })
+    const row = await tokens.findOne({ where: [valid, { hash, expiresAt: IsNull() }] }).catch((cause: unknown) => {
+      throw new FleetError('unavailable', 'the database cannot be reached', { cause })
+    })
     return row ? { subject: `token:${row.name}`, role: row.role, groupId: row.groupId, via: 'token' } : undefined
   }
 

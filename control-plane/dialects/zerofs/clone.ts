@@ -16,8 +16,8 @@ export const clone = route({
   result: DatasetView,
   errors: [503],
 
-  async handle({ body: { source, destination }, caller, signal }, core) {
-    const accept = () => core.datasets.clone(caller, { source, name: destination })
+  async handle({ body: { source, destination, tags }, caller, signal }, core) {
+    const accept = () => core.datasets.clone(caller, { source, name: destination, tags })
     const explain = whenAbsent(noDataset(source))
     const { order, result, headers } = await mutate({ code: 'CLONE_FAILED', accept, signal, explain }, core)
     return { status: 201, body: presentDataset(madeAvailable(order.dataset, result)), headers }

@@ -8,6 +8,9 @@ const Tags = z
   .refine((tags) => Object.keys(tags).length <= TAGS_MAX, `must hold at most ${TAGS_MAX}`)
   .meta({ example: { app: 'postgres' } })
 
+/** `ID:<n>` is how a snapshot names a source that is gone. */
+const NewName = ResourceName.refine((name) => !/^ID:\d+$/.test(name), 'must not look like ID:<n>')
+
 export const NameParam = z.object({ name: z.string().min(1) })
 
 const UUID_EXAMPLE = '54988e7a-72b7-49a7-a149-80d114758ac6'
@@ -50,7 +53,7 @@ export const DatasetList = z.object({ datasets: z.array(DatasetView) })
 export const SnapshotList = z.object({ snapshots: z.array(SnapshotView) })
 
 export const CreateDatasetBody = z.object({
-  name: ResourceName.meta({ example: 'my-dataset' }),
+  name: NewName.meta({ example: 'my-dataset' }),
   host: HostName.optional().meta({ description: 'Default: where most bytes are free' }),
   pool: HostName.optional(),
   tags: Tags.optional(),
@@ -59,8 +62,9 @@ export const CreateDatasetBody = z.object({
 /** `source` is any text, because a path there has an error of its own. */
 export const CreateSnapshotBody = z.object({
   source: z.string().min(1, 'must not be empty').meta({ description: 'A dataset, not a path', example: 'root' }),
-  name: ResourceName.meta({ example: 'backup-2024-12-23' }),
+  name: NewName.meta({ example: 'backup-2024-12-23' }),
   readonly: z.boolean().default(false),
+  tags: Tags.optional(),
 })
 
 export const CloneBody = z.object({
@@ -68,7 +72,8 @@ export const CloneBody = z.object({
     .string()
     .min(1, 'must not be empty')
     .meta({ description: 'A dataset or snapshot', example: 'backup-2024-12-23' }),
-  destination: ResourceName.meta({ example: 'my-clone' }),
+  destination: NewName.meta({ example: 'my-clone' }),
+  tags: Tags.optional(),
 })
 
 const PATH_MAX_LENGTH = 4096
