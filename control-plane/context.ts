@@ -114,7 +114,14 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   starting.defer(() => reception.stop())
   // Who was not heard for long is offline from the first request on, whatever Postgres remembers.
   await reception.tick()
-  const ingest = startIngest({ nats, prepare: () => ensureStreams(nats), store: changes, afterCommit, logger })
+  const ingest = startIngest({
+    nats,
+    prepare: () => ensureStreams(nats),
+    store: changes,
+    onHeard: registry.heard,
+    afterCommit,
+    logger,
+  })
   starting.defer(() => ingest.stop())
   const listener = await listen({
     url: config.DATABASE_URL,

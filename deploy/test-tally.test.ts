@@ -18,6 +18,10 @@ test('tests and hooks that failed count alike', (t) => {
   t.is(summaryOf('  3 tests passed\n  1 hook failed\n  2 tests failed\n', 1), '3 passed, 3 failed, 0 skipped')
 })
 
+test('where ava gives no count of what passed, its ticks are counted', (t) => {
+  t.is(summaryOf('  ✔ one\n  ✔ two (1s)\n  ✘ [fail]: three\n\n  1 test failed\n', 1), '2 passed, 1 failed, 0 skipped')
+})
+
 test('a file that does not load is a failure though no test of it ran', (t) => {
   t.is(
     summaryOf('  ✘ deploy/x.test.ts exited with a non-zero exit code: 1\n\n  3 tests passed\n', 1),

@@ -14,6 +14,9 @@ type CountName = keyof typeof COUNTS
 
 const FAILURES: readonly CountName[] = ['failedTests', 'failedHooks', 'pendingTests', 'rejections', 'exceptions']
 
+/** A run in which something failed has no closing line for what passed; each test that did has one of its own. */
+const PASSED_TEST = /^\s*✔ /
+
 /** A file that does not load, has no test or ends by itself: no closing line counts it. */
 const FILE_FAILURE =
   /^\s*(?:✘|×) (?:No tests found in|Exiting due to process\.exit|Internal error|.* exited (?:due to|with) )/
@@ -22,11 +25,13 @@ const FILE_FAILURE =
 export function createTestTally() {
   const counts = new Map<CountName, number>()
   let brokenFiles = 0
+  let passedTests = 0
   const count = (name: CountName) => counts.get(name) ?? 0
   return {
     read(coloured: string): void {
       const line = stripVTControlCharacters(coloured)
       if (FILE_FAILURE.test(line)) brokenFiles++
+      if (PASSED_TEST.test(line)) passedTests++
       for (const [name, pattern] of Object.entries(COUNTS)) {
         const found = pattern.exec(line)?.[1]
         // Object.entries widens its keys; they are those of COUNTS.
@@ -37,7 +42,7 @@ export function createTestTally() {
     summary(exitCode: number): string {
       const failures = FAILURES.reduce((sum, name) => sum + count(name), brokenFiles)
       const failed = Math.max(failures, exitCode === 0 ? 0 : 1)
-      return `${count('passed')} passed, ${failed} failed, ${count('skipped')} skipped`
+      return `${count('passed') || passedTests} passed, ${failed} failed, ${count('skipped')} skipped`
     },
   }
 }

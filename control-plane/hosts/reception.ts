@@ -115,6 +115,7 @@ export async function openReception(deps: {
   async function onAsk(message: Msg): Promise<void> {
     const host = hostOfSubject(message.subject)
     const { jobId, attempt } = StartQuestion.parse(message.json())
+    registry.heard(host)
     const answer: StartAnswer = { v: WIRE_VERSION, start: await deps.dispatch.startable({ jobId, attempt, host }) }
     message.respond(JSON.stringify(answer))
   }

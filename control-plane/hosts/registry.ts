@@ -24,6 +24,8 @@ export interface HostRegistry extends FleetView {
   beat(name: string, beat: Beat): 'known' | 'unknown' | 'changed' | 'back'
   /** Hosts thought online that have been silent too long. */
   silent(): readonly string[]
+  /** Any word of its own shows that it is there. */
+  heard(name: string): void
   /** It answered neither an order nor a ping: offline until it is heard again. */
   deaf(name: string): void
   told(name: string, state: 'online' | 'offline'): void
@@ -92,6 +94,11 @@ export function createHostRegistry(now: () => number = Date.now): HostRegistry {
       return [...hosts.values()]
         .filter((entry) => entry.told === 'online' && !isHeard(entry))
         .map((entry) => entry.host.name)
+    },
+
+    heard(name) {
+      const entry = hosts.get(name)
+      if (entry) entry.lastBeatMs = now()
     },
 
     deaf(name) {

@@ -51,6 +51,7 @@ export function startIngest(deps: {
   /** Makes sure that the stream and its consumer are there. */
   readonly prepare: () => Promise<void>
   readonly store: ChangeStore
+  readonly onHeard: (host: string) => void
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
 }): Ingest {
@@ -65,6 +66,7 @@ export function startIngest(deps: {
       message.term()
       return
     }
+    deps.onHeard(heard.host)
     // Not acknowledged, so it comes again: while Postgres is away JetStream keeps what we have no room for.
     if (waiting.length >= MAX_WAITING) return
     waiting.push(heard)
