@@ -1,6 +1,6 @@
 import { settled } from './file-system.ts'
 import { libc } from './libc.ts'
-import { checked } from './system-error.ts'
+import { checked, lastErrorCode } from './system-error.ts'
 
 /**
  * linux/btrfs.h. Request numbers are _IOW/_IOR(0x94, nr, size): 4096 bytes for both vol_args layouts, 504 for
@@ -10,6 +10,9 @@ const SNAP_DESTROY = 0x5000940f
 const SNAP_CREATE_V2 = 0x50009417
 const SUBVOL_CREATE_V2 = 0x50009418
 const GET_SUBVOL_INFO = 0x81f8943c
+/** _IOWR, since Linux 4.18; its answer's number of children stands behind 255 of (tree, directory). */
+const GET_SUBVOL_ROOTREF = 0xd000943d
+const ROOTREF_COUNT_OFFSET = 8 + 255 * 16
 const ARGS_BYTES = 4096
 const NAME_OFFSET_V1 = 8
 const NAME_OFFSET_V2 = 56
@@ -42,6 +45,16 @@ export function destroySubvolume(directoryFd: number, name: string): Promise<voi
   const args = Buffer.alloc(ARGS_BYTES)
   args.write(name, NAME_OFFSET_V1)
   return settled('SNAP_DESTROY', (done) => libc().ioctlBuffer.async(directoryFd, SNAP_DESTROY, args, done))
+}
+
+/** Whether other subvolumes are linked into this one. @param fd of its root directory, not O_PATH */
+export function hasNestedSubvolumes(fd: number): boolean {
+  const answer = Buffer.alloc(ARGS_BYTES)
+  const done = libc().ioctlBuffer(fd, GET_SUBVOL_ROOTREF, answer)
+  // EOVERFLOW: more children than one answer holds.
+  if (done < 0 && lastErrorCode() === 'EOVERFLOW') return true
+  checked('GET_SUBVOL_ROOTREF', done)
+  return answer.readUInt8(ROOTREF_COUNT_OFFSET) > 0
 }
 
 /** 32 hex digits. @param fd of any file in the subvolume, not O_PATH */

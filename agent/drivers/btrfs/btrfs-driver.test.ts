@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { driverContract, watch } from '../../../test/contracts/driver-contract.ts'
 import { canMount, mountLoop, sharedMounts } from '../../../test/harness/loop-mount.ts'
-import { createSubvolume, subvolumeUuid } from '../../native/btrfs.ts'
+import { createSubvolume, destroySubvolume, subvolumeUuid } from '../../native/btrfs.ts'
 import { detectDriver, openDriver } from '../registry.ts'
 
 const shared = sharedMounts(test)
@@ -48,6 +48,21 @@ test('a dataset with nested subvolumes is not destroyed, and says why', async (t
   closeSync(fd)
   writeFileSync(join(mountpoint, 'nested', 'a'), '')
   await t.throwsAsync(pool.driver.destroy(dataset, watch), { code: 'conflict', message: /nested subvolumes/ })
+})
+
+test('a dataset with nested subvolumes is not snapshotted, because they would be left out', async (t) => {
+  const pool = await open(t)
+  if (!pool) return t.pass()
+  const [dataset, target] = [randomUUID(), randomUUID()]
+  const { mountpoint } = await pool.driver.create(dataset, watch)
+  const fd = openSync(mountpoint, 'r')
+  await createSubvolume(fd, 'nested')
+  const request = { source: dataset, target, readonly: true }
+  await t.throwsAsync(pool.driver.snapshot(request, watch), { code: 'conflict', message: /nested subvolumes/ })
+  t.is(await pool.driver.find(target), undefined)
+  await destroySubvolume(fd, 'nested')
+  closeSync(fd)
+  await t.notThrowsAsync(pool.driver.snapshot(request, watch))
 })
 
 test('a pool that is not on btrfs is refused', async (t) => {

@@ -1,7 +1,13 @@
 import { constants, fsync, readdir } from 'node:fs'
 import { promisify } from 'node:util'
 import { FleetError } from '../../../shared/errors.ts'
-import { createSnapshot, createSubvolume, destroySubvolume, SUBVOLUME_ROOT_INODE } from '../../native/btrfs.ts'
+import {
+  createSnapshot,
+  createSubvolume,
+  destroySubvolume,
+  hasNestedSubvolumes,
+  SUBVOLUME_ROOT_INODE,
+} from '../../native/btrfs.ts'
 import { cString, libc } from '../../native/libc.ts'
 import { close, openBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
@@ -50,6 +56,7 @@ export function createBtrfsDriver(layout: PoolLayout): Driver {
           if (!layout.find(datasetsFd, source)) throw datasetNotFound(source)
           const sourceFd = openBeneath(datasetsFd, source, constants.O_RDONLY | constants.O_DIRECTORY)
           try {
+            if (hasNestedSubvolumes(sourceFd)) throw nested()
             await createSnapshot({ directoryFd: datasetsFd, name: target, sourceFd, readonly })
           } finally {
             close(sourceFd)
@@ -74,6 +81,13 @@ export function createBtrfsDriver(layout: PoolLayout): Driver {
       })
     },
   }
+}
+
+/** A snapshot would show them as empty directories: half a dataset that looks like a whole one. */
+function nested(): FleetError {
+  const message =
+    'the dataset holds nested subvolumes, which a snapshot would leave out; turn them into directories first'
+  return new FleetError('conflict', message)
 }
 
 async function destroy(datasetsFd: number, name: string): Promise<void> {
