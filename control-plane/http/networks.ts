@@ -1,5 +1,5 @@
 import { BlockList, isIP } from 'node:net'
-import { type Caller, DEFAULT_GROUP_ID, ROLES, type Role } from '../core/caller.ts'
+import { type Caller, fleetCaller, ROLES, type Role } from '../core/caller.ts'
 
 /** A range of peers whose requests need no credentials. */
 export interface TrustedNetwork {
@@ -58,7 +58,7 @@ const KNOWN_ADDRESSES_MAX = 4096
 export function createNetworkCallers(networks: readonly TrustedNetwork[]): (address: string) => Caller | undefined {
   const narrowestFirst = networks
     .map(({ cidr, role }) => {
-      const caller: Caller = { subject: `network:${cidr}`, role, groupId: DEFAULT_GROUP_ID, via: 'network' }
+      const caller = fleetCaller({ subject: `network:${cidr}`, role, via: 'network' })
       return { prefix: parseRange(cidr).prefix, contains: createAddressSet([cidr]), caller }
     })
     .toSorted((left, right) => right.prefix - left.prefix)

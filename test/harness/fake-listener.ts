@@ -1,7 +1,7 @@
 import type { ExecutionContext } from 'ava'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
-import { type Caller, DEFAULT_GROUP_ID, ROLES, type Role } from '../../control-plane/core/caller.ts'
+import { type Caller, fleetCaller, ROLES, type Role } from '../../control-plane/core/caller.ts'
 import { createDialects } from '../../control-plane/dialects.ts'
 import type { TrustedNetwork } from '../../control-plane/http/networks.ts'
 import type { Dialect } from '../../control-plane/http/route.ts'
@@ -19,7 +19,7 @@ interface ListenerOptions {
 
 /** Tokens of the fake listener: `viewer-token`, `operator-token`, `admin-token`. */
 const CALLERS: ReadonlyMap<string, Caller> = new Map(
-  ROLES.map((role) => [`${role}-token`, { subject: `test-${role}`, role, groupId: DEFAULT_GROUP_ID, via: 'token' }]),
+  ROLES.map((role) => [`${role}-token`, fleetCaller({ subject: `test-${role}`, role, via: 'token' })]),
 )
 
 /** What a test reads of an answer. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { type DataSource, IsNull, MoreThan } from 'typeorm'
 import { FleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
-import { type Caller, DEFAULT_GROUP_ID, type Role } from '../../core/caller.ts'
+import { type Caller, fleetCaller, type Role } from '../../core/caller.ts'
 import { TokenEntity } from '../entities/token.ts'
 
 /** How long a replica trusts what it read about a token; a revocation takes effect within this time everywhere. */
@@ -25,7 +25,7 @@ export function createTokenStore(db: DataSource, now: () => number = Date.now): 
     const row = await tokens.findOne({ where: [valid, { hash, expiresAt: IsNull() }] }).catch((cause: unknown) => {
       throw new FleetError('unavailable', 'the database cannot be reached', { cause })
     })
-    return row ? { subject: `token:${row.name}`, role: row.role, groupId: row.groupId, via: 'token' } : undefined
+    return row ? fleetCaller({ subject: `token:${row.name}`, role: row.role, via: 'token' }) : undefined
   }
 
   return {
@@ -43,12 +43,12 @@ export function createTokenStore(db: DataSource, now: () => number = Date.now): 
 
     async ensure({ name, secret, role }) {
       const hash = createHash('sha256').update(secret).digest()
-      const values = { id: newId(), groupId: DEFAULT_GROUP_ID, name, hash, role, expiresAt: null }
+      const values = { id: newId(), groupId: null, userId: null, name, hash, role, expiresAt: null }
       await tokens
         .createQueryBuilder()
         .insert()
         .values(values)
-        .orUpdate(['hash', 'role', 'expires_at'], ['group_id', 'name'])
+        .orUpdate(['hash', 'role', 'expires_at'], ['user_id', 'group_id', 'name'])
         .execute()
     },
   }
