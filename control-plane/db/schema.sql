@@ -2,12 +2,18 @@ CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public;
 
 CREATE TABLE public.access_token (
     id uuid NOT NULL,
-    group_id uuid NOT NULL,
+    group_id uuid,
     name text NOT NULL,
     hash bytea NOT NULL,
     role text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone,
+    document_id text GENERATED ALWAYS AS (("left"(replace((id)::text, '-'::text, ''::text), 12) || "right"(replace((id)::text, '-'::text, ''::text), 12))) STORED NOT NULL,
+    user_id uuid,
+    tags jsonb DEFAULT '{}'::jsonb NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_used_at timestamp with time zone,
     CONSTRAINT access_token_hash_check CHECK ((length(hash) = 32)),
     CONSTRAINT access_token_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'admin'::text])))
 );
@@ -60,6 +66,20 @@ CREATE TABLE public.event_head (
     CONSTRAINT event_head_one_check CHECK (one)
 )
 WITH (fillfactor='10');
+
+CREATE TABLE public.fleet_user (
+    id uuid NOT NULL,
+    document_id text GENERATED ALWAYS AS (("left"(replace((id)::text, '-'::text, ''::text), 12) || "right"(replace((id)::text, '-'::text, ''::text), 12))) STORED NOT NULL,
+    name text NOT NULL,
+    password text,
+    role text,
+    disabled boolean DEFAULT false NOT NULL,
+    tags jsonb DEFAULT '{}'::jsonb NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT fleet_user_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'admin'::text])))
+);
 
 CREATE TABLE public.host (
     id uuid NOT NULL,
@@ -132,6 +152,14 @@ CASE
 END) STORED NOT NULL
 );
 
+CREATE TABLE public.membership (
+    group_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT membership_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'admin'::text])))
+);
+
 CREATE TABLE public.pool (
     id uuid NOT NULL,
     host_id uuid NOT NULL,
@@ -161,10 +189,28 @@ CREATE SEQUENCE public.schema_migration_id_seq
 
 ALTER SEQUENCE public.schema_migration_id_seq OWNED BY public.schema_migration.id;
 
+CREATE TABLE public.session (
+    hash bytea NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    used_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT session_hash_check CHECK ((length(hash) = 32))
+);
+
+CREATE TABLE public.user_certificate (
+    name text NOT NULL,
+    user_id uuid NOT NULL
+);
+
 CREATE TABLE public.user_group (
     id uuid NOT NULL,
     name text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    document_id text GENERATED ALWAYS AS (("left"(replace((id)::text, '-'::text, ''::text), 12) || "right"(replace((id)::text, '-'::text, ''::text), 12))) STORED NOT NULL,
+    tags jsonb DEFAULT '{}'::jsonb NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 ALTER TABLE ONLY public.schema_migration ALTER COLUMN id SET DEFAULT nextval('public.schema_migration_id_seq'::regclass);
@@ -173,13 +219,16 @@ ALTER TABLE ONLY public.schema_migration
     ADD CONSTRAINT "PK_0edff5015b71cc0389ae0f4b9a1" PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.access_token
-    ADD CONSTRAINT access_token_group_id_name_key UNIQUE (group_id, name);
+    ADD CONSTRAINT access_token_document_id_key UNIQUE (document_id);
 
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_hash_key UNIQUE (hash);
 
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.access_token
+    ADD CONSTRAINT access_token_user_id_group_id_name_key UNIQUE NULLS NOT DISTINCT (user_id, group_id, name);
 
 ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_group_id_name_key UNIQUE (group_id, name);
@@ -196,6 +245,15 @@ ALTER TABLE ONLY public.event_head
 ALTER TABLE ONLY public.event
     ADD CONSTRAINT event_pkey PRIMARY KEY (seq);
 
+ALTER TABLE ONLY public.fleet_user
+    ADD CONSTRAINT fleet_user_document_id_key UNIQUE (document_id);
+
+ALTER TABLE ONLY public.fleet_user
+    ADD CONSTRAINT fleet_user_name_key UNIQUE (name);
+
+ALTER TABLE ONLY public.fleet_user
+    ADD CONSTRAINT fleet_user_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.host
     ADD CONSTRAINT host_name_key UNIQUE (name);
 
@@ -211,6 +269,9 @@ ALTER TABLE ONLY public.lane_hold
 ALTER TABLE ONLY public.lane_hold
     ADD CONSTRAINT lane_hold_pkey PRIMARY KEY (lane, job_id);
 
+ALTER TABLE ONLY public.membership
+    ADD CONSTRAINT membership_pkey PRIMARY KEY (group_id, user_id);
+
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_host_id_local_name_key UNIQUE (host_id, local_name);
 
@@ -219,6 +280,15 @@ ALTER TABLE ONLY public.pool
 
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.session
+    ADD CONSTRAINT session_pkey PRIMARY KEY (hash);
+
+ALTER TABLE ONLY public.user_certificate
+    ADD CONSTRAINT user_certificate_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY public.user_group
+    ADD CONSTRAINT user_group_document_id_key UNIQUE (document_id);
 
 ALTER TABLE ONLY public.user_group
     ADD CONSTRAINT user_group_name_key UNIQUE (name);
@@ -246,8 +316,19 @@ CREATE INDEX lane_hold_job ON public.lane_hold USING btree (job_id);
 
 CREATE INDEX lane_hold_waiting ON public.lane_hold USING btree (job_id) WHERE (NOT granted);
 
+CREATE INDEX membership_user ON public.membership USING btree (user_id);
+
+CREATE INDEX session_expiry ON public.session USING btree (expires_at);
+
+CREATE INDEX session_of_user ON public.session USING btree (user_id);
+
+CREATE INDEX user_certificate_user ON public.user_certificate USING btree (user_id);
+
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.access_token
+    ADD CONSTRAINT access_token_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
@@ -264,5 +345,17 @@ ALTER TABLE ONLY public.job
 ALTER TABLE ONLY public.lane_hold
     ADD CONSTRAINT lane_hold_job_id_fkey FOREIGN KEY (job_id) REFERENCES public.job(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.membership
+    ADD CONSTRAINT membership_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.membership
+    ADD CONSTRAINT membership_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.session
+    ADD CONSTRAINT session_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_certificate
+    ADD CONSTRAINT user_certificate_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;

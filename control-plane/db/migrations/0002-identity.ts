@@ -78,6 +78,6 @@ const STATEMENTS = [
     used_at timestamptz not null default now(),
     expires_at timestamptz not null
   )`,
-  'create index session_user on session (user_id)',
+  'create index session_of_user on session (user_id)',
   'create index session_expiry on session (expires_at)',
 ]
