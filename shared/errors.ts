@@ -43,6 +43,8 @@ export type ErrorCode = (typeof ERROR_CODES)[number]
 export interface FleetErrorExtras {
   /** The request field at fault, as the client spelled it. */
   readonly field?: string
+  /** Every field at fault, as the client spelled it, and why: for `invalid`. */
+  readonly issues?: Readonly<Record<string, string>>
   /** What stands in the way, by name, for `conflict`. */
   readonly blockers?: readonly string[]
   /** For operators' logs only: a tool's output, a path. Never sent to a client. */
@@ -55,6 +57,7 @@ export class FleetError extends Error {
   override readonly name = 'FleetError'
   readonly code: ErrorCode
   readonly field: string | undefined
+  readonly issues: Readonly<Record<string, string>> | undefined
   readonly blockers: readonly string[] | undefined
   readonly detail: string | undefined
 
@@ -62,6 +65,7 @@ export class FleetError extends Error {
     super(message, extras.cause === undefined ? undefined : { cause: extras.cause })
     this.code = code
     this.field = extras.field
+    this.issues = extras.issues
     this.blockers = extras.blockers
     this.detail = extras.detail
   }

@@ -13,8 +13,7 @@ export interface RequestState {
 export type RequestContext = ParameterizedContext<RequestState>
 
 /** Whether the client has this very version already. Sets the validator either way. */
-function isKnown(context: RequestContext, json: string): boolean {
-  const etag = etagOf(json)
+function isKnown(context: RequestContext, etag: string): boolean {
   context.res.setHeader('ETag', etag)
   const known = context.req.headers['if-none-match']
   const reads = context.method === 'GET' || context.method === 'HEAD'
@@ -31,7 +30,7 @@ export function sendJson(context: RequestContext, answer: Answer): void {
   }
   const json = JSON.stringify(answer.body)
   const succeeded = answer.status >= 200 && answer.status < 300
-  if (succeeded && isKnown(context, json)) {
+  if (succeeded && isKnown(context, answer.etag ?? etagOf(json))) {
     context.status = 304
     return
   }

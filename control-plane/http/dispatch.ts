@@ -42,9 +42,13 @@ export function createDispatch({ core, auth, closing, openStream }: DispatchDeps
   async function checkPrecondition(entry: PathEntry, route: Route, request: ValidatedRequest): Promise<void> {
     const expected = request.headers['if-match']
     const read = entry.byMethod.get('GET')
-    if (expected === undefined || route.method === 'GET' || read?.kind !== 'route') return
-    const current = await read.handle({ ...request, signal: request.signal, query: undefined, body: undefined }, core)
-    if (namesEtag(expected, etagOf(JSON.stringify(current.body)))) return
+    if (expected === undefined || route.precondition === 'own') return
+    if (route.method === 'GET' || read?.kind !== 'route') return
+    const current = await read.handle(
+      { ...request, signal: request.signal, ifMatch: undefined, query: undefined, body: undefined },
+      core,
+    )
+    if (namesEtag(expected, current.etag ?? etagOf(JSON.stringify(current.body)))) return
     throw new FleetError('stale', 'the resource has changed: If-Match names another version of it')
   }
 

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import { FleetError } from '../../shared/errors.ts'
 import type { Caller } from '../core/caller.ts'
+import { namesEtag } from './etag.ts'
 import type { HandlerRequest } from './route.ts'
 
 interface Parsed {
@@ -32,6 +33,11 @@ export class ValidatedRequest implements HandlerRequest {
     this.headers = exchange.request.headers
     this.closing = exchange.closing
     this.#response = exchange.response
+  }
+
+  get ifMatch(): ((etag: string) => boolean) | undefined {
+    const header = this.headers['if-match']
+    return header === undefined ? undefined : (etag) => namesEtag(header, etag)
   }
 
   get signal(): AbortSignal {

@@ -19,6 +19,8 @@ export interface HandlerRequest<Params = unknown, Query = unknown, Body = unknow
   readonly body: Body
   readonly caller: Who
   readonly headers: IncomingHttpHeaders
+  /** Whether `If-Match` names this quoted ETag; undefined when there is no such header. For `precondition: 'own'`. */
+  readonly ifMatch: ((etag: string) => boolean) | undefined
   /** Aborts when the client goes away before its answer is written. */
   readonly signal: AbortSignal
   /** Aborts when the server begins to stop: a request that only waits for news answers at once. */
@@ -31,12 +33,14 @@ type Absent = z.ZodUndefined
 /** `body` only where the route declares a `result`. */
 type AnswerOf<Status extends number, Result extends z.ZodType> = Result extends Absent
   ? { readonly status: Status; readonly headers?: Headers }
-  : { readonly status: Status; readonly body: z.output<Result>; readonly headers?: Headers }
+  : { readonly status: Status; readonly body: z.output<Result>; readonly headers?: Headers; readonly etag?: string }
 
 export interface Answer {
   readonly status: number
   readonly body?: unknown
   readonly headers?: Headers
+  /** A quoted strong validator of the resource, sent and compared as `ETag`; absent: a hash of the body. */
+  readonly etag?: string
 }
 
 /** A `:name` in `path` is one segment; its schema is in `params`. `operation` is unique within a dialect. */
@@ -47,6 +51,12 @@ interface Described {
   readonly description?: string
   readonly access: Access
 }
+
+/**
+ * Who compares `If-Match`. `own`: the handler, in the statement or transaction that writes. Absent: the listener, with
+ * what GET of the same path answers before the handler runs; two writers in one instant may then both pass.
+ */
+type Precondition = 'own'
 
 interface RouteSpec<
   A extends Access,
@@ -66,6 +76,7 @@ interface RouteSpec<
   readonly result?: Result
   /** Failure statuses beyond what the listener itself answers (400, 401, 403, 405, 413, 500): for the document. */
   readonly errors?: readonly number[]
+  readonly precondition?: Precondition
   handle(
     request: HandlerRequest<z.output<Params>, z.output<Query>, z.output<Body>, CallerFor<A>>,
     core: Core,
@@ -82,6 +93,7 @@ export interface Route extends Described {
   readonly body?: z.ZodType
   readonly result?: z.ZodType
   readonly errors?: readonly number[]
+  readonly precondition?: Precondition
   handle(request: HandlerRequest, core: Core): Promise<Answer> | Answer
 }
 
@@ -180,6 +192,8 @@ export interface Failure {
   readonly code: FailureCode
   readonly message: string
   readonly field?: string | undefined
+  /** Every field at fault and why, where a request was not valid. */
+  readonly issues?: Readonly<Record<string, string>> | undefined
   readonly blockers?: readonly string[] | undefined
 }
 

@@ -1,6 +1,9 @@
 import type { z } from 'zod'
 import { FleetError } from '../../shared/errors.ts'
 
+/** A hostile body can be wrong in a million places. */
+const ISSUES_MAX = 64
+
 /** Words for the two cases a reader meets most; undefined leaves zod's own. */
 function describe(issue: { readonly code: string; readonly input?: unknown }): string | undefined {
   return issue.code === 'invalid_type' && issue.input === undefined ? 'is required' : undefined
@@ -18,10 +21,28 @@ function unstorable(value: unknown): readonly string[] | undefined {
   return undefined
 }
 
+/** The member at fault, as the client spelled it. */
+function fieldOf(issue: z.core.$ZodIssue, where: string): string {
+  const at = issue.path.join('.')
+  if (issue.code !== 'unrecognized_keys') return at || where
+  return [...(at === '' ? [] : [at]), issue.keys.join(', ')].join('.')
+}
+
+function reasonOf(issue: z.core.$ZodIssue): string {
+  return issue.message.replace(/^Invalid (input|option): /, '')
+}
+
+/** The first reason of each field. Without a prototype: fields may be called `__proto__`. */
+function issuesOf(error: z.ZodError, where: string): Readonly<Record<string, string>> {
+  const issues: Record<string, string> = Object.create(null)
+  for (const issue of error.issues.slice(0, ISSUES_MAX)) issues[fieldOf(issue, where)] ??= reasonOf(issue)
+  return issues
+}
+
 /**
  * What `schema` makes of `input`, which came from outside.
  * @param where named when the fault is the whole of it: `body`, `query`, `path`.
- * @throws invalid, its message and `field` naming the first field at fault.
+ * @throws invalid, its message and `field` naming the first field at fault, `issues` all of them.
  */
 export function validate(schema: z.ZodType, input: unknown, where: string): unknown {
   const parsed = schema.safeParse(input, { error: describe })
@@ -29,10 +50,10 @@ export function validate(schema: z.ZodType, input: unknown, where: string): unkn
     const at = unstorable(parsed.data)
     if (at === undefined) return parsed.data
     const field = at.join('.') || where
-    throw new FleetError('invalid', `${field}: must be Unicode text without NUL`, { field })
+    const reason = 'must be Unicode text without NUL'
+    throw new FleetError('invalid', `${field}: ${reason}`, { field, issues: { [field]: reason } })
   }
-  const issue = parsed.error.issues[0]
-  const field = issue?.path.join('.') || (issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : where)
-  const message = (issue?.message ?? 'is not valid').replace(/^Invalid (input|option): /, '')
-  throw new FleetError('invalid', `${field}: ${message}`, { field })
+  const issues = issuesOf(parsed.error, where)
+  const [[field, reason] = [where, 'is not valid']] = Object.entries(issues)
+  throw new FleetError('invalid', `${field}: ${reason}`, { field, issues })
 }
