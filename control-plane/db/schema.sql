@@ -1,5 +1,9 @@
 CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public;
 
+CREATE FUNCTION public.audit_is_append_only() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$ begin raise exception 'the audit is append-only' using errcode = 'restrict_violation'; end $$;
+
 CREATE TABLE public.access_token (
     id uuid NOT NULL,
     group_id uuid,
@@ -16,6 +20,52 @@ CREATE TABLE public.access_token (
     last_used_at timestamp with time zone,
     CONSTRAINT access_token_hash_check CHECK ((length(hash) = 32)),
     CONSTRAINT access_token_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'admin'::text])))
+);
+
+CREATE TABLE public.audit (
+    ordinal bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    subject text NOT NULL,
+    user_id uuid,
+    group_id uuid,
+    via text,
+    address text,
+    request_id text,
+    method text,
+    path text,
+    operation text NOT NULL,
+    object_kind text,
+    object_id text,
+    object_name text,
+    result text NOT NULL,
+    code text,
+    job_id uuid,
+    detail jsonb,
+    chain_seq bigint,
+    hash bytea,
+    CONSTRAINT audit_check CHECK (((chain_seq IS NULL) = (hash IS NULL))),
+    CONSTRAINT audit_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT audit_result_check CHECK ((result = ANY (ARRAY['accepted'::text, 'done'::text, 'refused'::text, 'failed'::text])))
+);
+
+CREATE TABLE public.audit_head (
+    one boolean DEFAULT true NOT NULL,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    mark bytea,
+    key_id text,
+    CONSTRAINT audit_head_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT audit_head_one_check CHECK (one)
+)
+WITH (fillfactor='10');
+
+ALTER TABLE public.audit ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.audit_ordinal_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE SEQUENCE public.dataset_ordinal
@@ -189,6 +239,17 @@ CREATE SEQUENCE public.schema_migration_id_seq
 
 ALTER SEQUENCE public.schema_migration_id_seq OWNED BY public.schema_migration.id;
 
+CREATE TABLE public.secret (
+    id uuid NOT NULL,
+    group_id uuid,
+    kind text NOT NULL,
+    sealed bytea NOT NULL,
+    key_id text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.session (
     hash bytea NOT NULL,
     user_id uuid NOT NULL,
@@ -229,6 +290,15 @@ ALTER TABLE ONLY public.access_token
 
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_user_id_group_id_name_key UNIQUE NULLS NOT DISTINCT (user_id, group_id, name);
+
+ALTER TABLE ONLY public.audit
+    ADD CONSTRAINT audit_chain_seq_key UNIQUE (chain_seq);
+
+ALTER TABLE ONLY public.audit_head
+    ADD CONSTRAINT audit_head_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY public.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (ordinal);
 
 ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_group_id_name_key UNIQUE (group_id, name);
@@ -281,6 +351,9 @@ ALTER TABLE ONLY public.pool
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.secret
+    ADD CONSTRAINT secret_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.session
     ADD CONSTRAINT session_pkey PRIMARY KEY (hash);
 
@@ -295,6 +368,8 @@ ALTER TABLE ONLY public.user_group
 
 ALTER TABLE ONLY public.user_group
     ADD CONSTRAINT user_group_pkey PRIMARY KEY (id);
+
+CREATE INDEX audit_group ON public.audit USING btree (group_id, ordinal);
 
 CREATE INDEX dataset_origin ON public.dataset USING btree (origin_id) WHERE (origin_id IS NOT NULL);
 
@@ -318,11 +393,19 @@ CREATE INDEX lane_hold_waiting ON public.lane_hold USING btree (job_id) WHERE (N
 
 CREATE INDEX membership_user ON public.membership USING btree (user_id);
 
+CREATE INDEX secret_group ON public.secret USING btree (group_id);
+
+CREATE INDEX secret_key ON public.secret USING btree (key_id, id);
+
 CREATE INDEX session_expiry ON public.session USING btree (expires_at);
 
 CREATE INDEX session_of_user ON public.session USING btree (user_id);
 
 CREATE INDEX user_certificate_user ON public.user_certificate USING btree (user_id);
+
+CREATE TRIGGER audit_linked_once BEFORE UPDATE ON public.audit FOR EACH ROW WHEN ((old.chain_seq IS NOT NULL)) EXECUTE FUNCTION public.audit_is_append_only();
+
+CREATE TRIGGER audit_unchanged BEFORE DELETE OR UPDATE OF ordinal, at, subject, user_id, group_id, via, address, request_id, method, path, operation, object_kind, object_id, object_name, result, code, job_id, detail OR TRUNCATE ON public.audit FOR EACH STATEMENT EXECUTE FUNCTION public.audit_is_append_only();
 
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
@@ -353,6 +436,9 @@ ALTER TABLE ONLY public.membership
 
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.secret
+    ADD CONSTRAINT secret_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.session
     ADD CONSTRAINT session_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
