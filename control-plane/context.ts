@@ -96,6 +96,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     ends,
     datasets,
     snapshots,
+    knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
     change: async (id, decide) => afterCommit(await changes.change([id], decide)),
   })
   const core: Core = { datasets, snapshots, jobs, hosts: createHosts(hostStore), feed }

@@ -4,6 +4,7 @@ import { DatasetMade } from '../../shared/job-spec.ts'
 import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
 import { type Caller, requireRole, SYSTEM_CALLER } from './caller.ts'
 import { checkRequest } from './check-request.ts'
+import { type Condition, requireCondition } from './condition.ts'
 import { choosePool, type FleetView, type LivePool, requireOnline } from './fleet-view.ts'
 import { notFound, orderImage, placeOf, usable } from './images.ts'
 import { type NewDataset, type OrderBook, orderOf } from './orders.ts'
@@ -72,6 +73,13 @@ export interface CloneDataset {
   readonly tags?: Readonly<Record<string, string>> | undefined
 }
 
+export interface DeleteDataset {
+  readonly name: string
+  /** Refuses a dataset that is no snapshot. */
+  readonly snapshotOnly?: boolean
+  readonly ifMatch?: Condition<Dataset> | undefined
+}
+
 /**
  * Datasets of the caller's group. Mutations answer as soon as the job is durable; `jobs.settled` waits for its end.
  * All throw forbidden for viewers, unavailable for an offline host.
@@ -81,8 +89,8 @@ export interface Datasets {
   create(caller: Caller, request: CreateDataset): Promise<AcceptedDataset>
   /** A writable copy-on-write image of a dataset or snapshot. @throws not_found, exists, conflict (the source is being made or deleted). */
   clone(caller: Caller, request: CloneDataset): Promise<AcceptedDataset>
-  /** Works for snapshots too. @throws not_found, conflict (`root`, or dependants: `blockers`). */
-  delete(caller: Caller, name: string): Promise<Accepted>
+  /** Works for snapshots too. @throws not_found, stale, conflict (`root`, dependants: `blockers`, or no snapshot). */
+  delete(caller: Caller, request: DeleteDataset): Promise<Accepted>
   /** One that exists on its host: available, or still being deleted. @throws not_found. */
   get(caller: Caller, name: string): Promise<Dataset>
   /** Those that exist, snapshots included, by ordinal. */
@@ -93,7 +101,7 @@ export interface Datasets {
 export interface DatasetOrders extends Datasets {
   create(caller: Caller, request: CreateDataset, retryOf?: string): Promise<AcceptedDataset>
   clone(caller: Caller, request: CloneDataset, retryOf?: string): Promise<AcceptedDataset>
-  delete(caller: Caller, name: string, retryOf?: string): Promise<Accepted>
+  delete(caller: Caller, request: DeleteDataset, retryOf?: string): Promise<Accepted>
   /** Orders the group's root unless it is there or on its way. @returns whether it is available. @throws unavailable when no pool is online yet. */
   ensureRoot(groupId: string): Promise<boolean>
 }
@@ -158,11 +166,13 @@ export function createDatasets(deps: {
       )
     },
 
-    async delete(caller, name, retryOf) {
+    async delete(caller, { name, snapshotOnly = false, ifMatch }, retryOf) {
       requireRole(caller, 'operator')
       return orders.place(
         orderOf(caller, [name], (findings) => {
           const dataset = usable(findings.named(name), name)
+          requireCondition(ifMatch, dataset)
+          if (snapshotOnly && !dataset.isSnapshot) throw new FleetError('conflict', `'${name}' is not a snapshot`)
           if (dataset.ordinal === 0) throw new FleetError('conflict', `the dataset '${ROOT_DATASET}' cannot be deleted`)
           requireOnline(fleet, dataset.host)
           return {

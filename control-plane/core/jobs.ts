@@ -3,6 +3,7 @@ import type { JobFailure, Phase, Progress } from '../../shared/job-event.ts'
 import { isTerminal, type JobState } from '../../shared/job-machine.ts'
 import type { JobKind, JobSpec } from '../../shared/job-spec.ts'
 import { type Caller, requireRole } from './caller.ts'
+import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted, DatasetOrders } from './datasets.ts'
 import { cancelJob, type JobChange, type LockedJob } from './job-change.ts'
 import type { Page, PageRequest } from './page.ts'
@@ -22,6 +23,8 @@ export interface Job {
   readonly state: JobState
   readonly host: string
   readonly attempt: number
+  /** Changes with everything that can change in a job. */
+  readonly version: string
   readonly progress: Progress | null
   readonly phases: readonly Phase[]
   readonly error: JobFailure | null
@@ -35,6 +38,14 @@ export interface Job {
   readonly finishedAt: Date | null
 }
 
+/** How far a job has come: every write of its row moves one of these, and is made only to the row they were read from. */
+export function jobVersion(job: Pick<LockedJob, 'state' | 'attempt' | 'heardDelivery' | 'heardSeq'>): string {
+  return `${job.state}.${job.attempt}.${job.heardDelivery}.${job.heardSeq}`
+}
+
+/** What `If-Match` of a job is asked about. */
+export type JobCondition = Condition<Pick<Job, 'id' | 'version'>>
+
 export interface JobFilter {
   readonly state?: readonly JobState[] | undefined
   readonly kind?: JobKind | undefined
@@ -46,12 +57,12 @@ export interface JobFilter {
 export interface Jobs {
   /** @throws not_found. */
   get(caller: Caller, id: string): Promise<Job>
-  /** Newest first. @throws invalid for a cursor that is not ours. */
+  /** Newest first. @throws invalid for a cursor that is not ours, not_found for a host that nobody knows. */
   list(caller: Caller, filter: JobFilter, page: PageRequest): Promise<Page<Job>>
-  /** Asks a job to stop: cancelled at once when it was never sent, else when its agent confirms. @throws not_found, conflict (already ended). */
-  cancel(caller: Caller, id: string): Promise<Job>
-  /** A new job for the same work, with `retryOf`. @throws not_found, conflict (not failed or cancelled, or its dataset has moved on). */
-  retry(caller: Caller, id: string): Promise<Job>
+  /** Asks a job to stop: cancelled at once when it was never sent, else when its agent confirms. @throws not_found, stale, conflict (already ended). */
+  cancel(caller: Caller, id: string, ifMatch?: JobCondition): Promise<Job>
+  /** A new job for the same work, with `retryOf`. @throws not_found, stale, conflict (not failed or cancelled, or its dataset has moved on). */
+  retry(caller: Caller, id: string, ifMatch?: JobCondition): Promise<Job>
   /**
    * Waits for the end of a job and gives its result.
    * @throws the job's own failure; timeout (the job goes on); unavailable when its host stayed silent and the order was withdrawn.
@@ -89,6 +100,7 @@ export function createJobs(deps: {
   readonly ends: JobEnds
   readonly datasets: DatasetOrders
   readonly snapshots: SnapshotOrders
+  readonly knowsHost: (name: string) => Promise<boolean>
   /** Writes the change; resolves after commit. */
   readonly change: (id: string, decide: (job: LockedJob) => JobChange | undefined) => Promise<void>
 }): Jobs {
@@ -104,26 +116,46 @@ export function createJobs(deps: {
   const again: Record<JobKind, (caller: Caller, job: KeptJob) => Promise<Accepted>> = {
     'dataset.create': (caller, job) => datasets.create(caller, CreateDatasetRequest.parse(job.request), job.id),
     'dataset.clone': (caller, job) => datasets.clone(caller, CloneDatasetRequest.parse(job.request), job.id),
-    'dataset.delete': (caller, job) => datasets.delete(caller, DeleteDatasetRequest.parse(job.request).name, job.id),
+    'dataset.delete': (caller, job) => datasets.delete(caller, DeleteDatasetRequest.parse(job.request), job.id),
     'snapshot.create': (caller, job) => snapshots.create(caller, CreateSnapshotRequest.parse(job.request), job.id),
     'snapshot.restore': (caller, job) => snapshots.restore(caller, RestoreSnapshotRequest.parse(job.request), job.id),
   }
 
   return {
     get: find,
-    list: (caller, filter, page) => reader.list(caller.groupId, filter, page),
 
-    async cancel(caller, id) {
+    async list(caller, filter, page) {
+      const found = await reader.list(caller.groupId, filter, page)
+      // Asked only where it makes a difference: a host with jobs is known.
+      if (found.items.length > 0 || filter.host === undefined || (await deps.knowsHost(filter.host))) return found
+      throw new FleetError('not_found', `there is no host '${filter.host}'`, { field: 'host' })
+    },
+
+    async cancel(caller, id, ifMatch) {
       requireRole(caller, 'operator')
       const job = await find(caller, id)
+      requireCondition(ifMatch, job)
       if (isTerminal(job.state)) throw new FleetError('conflict', `the job has ended already: it ${job.state}`)
-      await deps.change(id, (locked) => cancelJob(locked, CANCELLED, false))
+      let overtaken: unknown
+      await deps.change(id, (locked) => {
+        try {
+          requireCondition(ifMatch, { id, version: jobVersion(locked) })
+          overtaken = undefined
+          return cancelJob(locked, CANCELLED, false)
+        } catch (error) {
+          overtaken = error
+          return undefined
+        }
+      })
+      if (overtaken !== undefined) throw overtaken
       return find(caller, id)
     },
 
-    async retry(caller, id) {
+    async retry(caller, id, ifMatch) {
       requireRole(caller, 'operator')
       const job = await find(caller, id)
+      // Only a job that has ended can be tried again, and such a one never changes: this look is as good as a lock.
+      requireCondition(ifMatch, job)
       if (!RETRYABLE.includes(job.state)) {
         throw new FleetError('conflict', `only failed and cancelled jobs can be tried again; this one is ${job.state}`)
       }

@@ -1,11 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { RouterContext } from '@koa/router'
-import { FleetError } from '../../shared/errors.ts'
 import type { Core } from '../core/core.ts'
 import { type RequestState, sendJson, sendRaw } from './answer.ts'
 import type { Authenticator } from './auth.ts'
 import { readJson, refuseLargeBody } from './body.ts'
-import { etagOf, namesEtag } from './etag.ts'
+import { checkCondition, refuseCondition } from './etag.ts'
 import type { PathEntry } from './paths.ts'
 import { ValidatedRequest } from './request.ts'
 import type { RawRoute, Route, StreamRoute } from './route.ts'
@@ -24,7 +23,7 @@ export interface DispatchDeps {
 
 export type MatchedContext = RouterContext<RequestState>
 
-/** From a matched path to an answer: authorise, validate, check the precondition, handle, send. */
+/** From a matched path to an answer: authorise, validate, handle, send. */
 export function createDispatch({ core, auth, closing, openStream }: DispatchDeps) {
   /** Credentials come first: who may not ask learns nothing about what is asked, and sends no body. */
   async function readRequest(context: MatchedContext, route: Route | RawRoute): Promise<ValidatedRequest> {
@@ -38,25 +37,13 @@ export function createDispatch({ core, auth, closing, openStream }: DispatchDeps
     return new ValidatedRequest(parsed, { request: context.req, response: context.res, closing })
   }
 
-  /** `If-Match` names what GET of the same path answers now. Look, then act: two writers in one instant both pass. */
-  async function checkPrecondition(entry: PathEntry, route: Route, request: ValidatedRequest): Promise<void> {
-    const expected = request.headers['if-match']
-    const read = entry.byMethod.get('GET')
-    if (expected === undefined || route.precondition === 'own') return
-    if (route.method === 'GET' || read?.kind !== 'route') return
-    const current = await read.handle(
-      { ...request, signal: request.signal, ifMatch: undefined, query: undefined, body: undefined },
-      core,
-    )
-    if (namesEtag(expected, current.etag ?? etagOf(JSON.stringify(current.body)))) return
-    throw new FleetError('stale', 'the resource has changed: If-Match names another version of it')
-  }
-
-  async function answer(context: MatchedContext, entry: PathEntry, route: Route | RawRoute): Promise<void> {
+  async function answer(context: MatchedContext, route: Route | RawRoute): Promise<void> {
     const request = await readRequest(context, route)
     if (route.kind === 'raw') return sendRaw(context, await route.handle(request, core), route.contentType)
-    await checkPrecondition(entry, route, request)
-    sendJson(context, await route.handle(request, core))
+    if (route.precondition !== 'own') refuseCondition(request, route)
+    const answered = await route.handle(request, core)
+    if (route.method === 'GET') checkCondition(request, answered)
+    sendJson(context, answered)
   }
 
   async function answerStream(context: MatchedContext, route: StreamRoute): Promise<void> {
@@ -79,7 +66,7 @@ export function createDispatch({ core, auth, closing, openStream }: DispatchDeps
       context.state.dialect = entry.dialect
       context.state.route = entry.path
       if (stream) await answerStream(context, stream)
-      else if (found) await answer(context, entry, found)
+      else if (found) await answer(context, found)
     }
 }
 

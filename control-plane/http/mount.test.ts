@@ -1,6 +1,7 @@
 import { connect } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { FleetError } from '../../shared/errors.ts'
+import { fakeJob } from '../../test/harness/fake-core.ts'
 import { startListener } from '../../test/harness/fake-listener.ts'
 import { until } from '../../test/harness/until.ts'
 
@@ -187,6 +188,47 @@ test('a stale If-Match is 412 and changes nothing; the current one passes', asyn
   t.is((await ask('GET', '/api/v1/datasets/a')).status, 200)
   const etag = made.headers.get('etag') ?? ''
   t.is((await ask('DELETE', '/api/v1/datasets/a', { headers: { 'if-match': etag } })).status, 204)
+})
+
+test('a stale If-Match of a job stops neither cancel nor retry; a read may carry one too', async (t) => {
+  const { ask, fake } = await startListener(t)
+  const id = '01900000-0000-7000-8000-0000000000aa'
+  fake.jobs.set(id, fakeJob({ id }))
+  const etag = (await ask('GET', `/api/v1/jobs/${id}`)).headers.get('etag') ?? ''
+  for (const action of ['cancel', 'retry']) {
+    const act = (ifMatch: string) => ask('POST', `/api/v1/jobs/${id}/${action}`, { headers: { 'if-match': ifMatch } })
+    t.like(await act('"old"'), { status: 412, json: { error: { code: 'stale' } } })
+    t.is((await act(etag)).status, 202)
+  }
+  t.is((await ask('GET', `/api/v1/jobs/${id}`, { headers: { 'if-match': '"old"' } })).status, 412)
+  t.is((await ask('GET', `/api/v1/jobs/${id}`, { headers: { 'if-match': `"old", ${etag}` } })).status, 200)
+})
+
+test('a condition that nothing can hold is refused, never ignored', async (t) => {
+  const { ask } = await startListener(t)
+  const headers = { 'if-match': '"any"' }
+  t.is((await ask('POST', '/api/v1/datasets', { headers, body: { name: 'a' } })).status, 412)
+  t.is((await ask('GET', '/api/v1/datasets/a')).status, 404)
+})
+
+test('what can be read under its own path is changed under its own condition', async (t) => {
+  const { dialects } = await startListener(t)
+  const reads = new Set(
+    dialects.flatMap(({ routes }) =>
+      routes.flatMap((route) => ('method' in route && route.method === 'GET' ? [route.path] : [])),
+    ),
+  )
+  const loose = dialects.flatMap(({ routes }) =>
+    routes.flatMap((route) =>
+      route.kind === 'route' &&
+      !['GET', 'POST'].includes(route.method) &&
+      reads.has(route.path) &&
+      route.precondition !== 'own'
+        ? [route.operation]
+        : [],
+    ),
+  )
+  t.deepEqual(loose, [])
 })
 
 test('security headers are on every answer, failures too', async (t) => {

@@ -53,8 +53,8 @@ interface Described {
 }
 
 /**
- * Who compares `If-Match`. `own`: the handler, in the statement or transaction that writes. Absent: the listener, with
- * what GET of the same path answers before the handler runs; two writers in one instant may then both pass.
+ * `own`: the handler compares `If-Match`, in the statement or transaction that writes. Routes that change something without
+ * saying so refuse the header.
  */
 type Precondition = 'own'
 

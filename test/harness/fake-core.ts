@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Caller, requireRole } from '../../control-plane/core/caller.ts'
+import { requireCondition } from '../../control-plane/core/condition.ts'
 import type { Core } from '../../control-plane/core/core.ts'
 import type { AcceptedDataset, Dataset, Datasets } from '../../control-plane/core/datasets.ts'
 import type { Feed, FeedEvent } from '../../control-plane/core/feed.ts'
@@ -136,7 +137,10 @@ function createFakeOrders(fake: FakeControls) {
         fake.datasets.set(given.name, dataset)
         return { rootInode, mountpoint, atomic: true, cow: true }
       })
-      return { jobId, dataset: { ...dataset, state: 'creating', rootInode: 0, mountpoint: '' } }
+      return {
+        jobId,
+        dataset: { ...dataset, state: 'creating', rootInode: 0, mountpoint: '', version: dataset.version - 1 },
+      }
     },
   }
 }
@@ -149,6 +153,7 @@ export function fakeJob(given: Partial<Job>): Job {
     state: 'running',
     host: 'host-a',
     attempt: 1,
+    version: 'running.1.1.1',
     progress: null,
     phases: [],
     error: null,
@@ -172,8 +177,10 @@ function createFakeDatasets(fake: FakeControls, orders: Orders): Datasets {
       orders.find(source)
       return orders.make(caller, 'dataset.clone', { name })
     },
-    async delete(caller, name) {
+    async delete(caller, { name, snapshotOnly, ifMatch }) {
       const dataset = orders.find(name)
+      requireCondition(ifMatch, dataset)
+      if (snapshotOnly && !dataset.isSnapshot) throw new FleetError('conflict', `'${name}' is not a snapshot`)
       if (name === 'root') throw new FleetError('conflict', "'root' cannot be deleted")
       const blockers = [...fake.datasets.values()].filter(({ tags }) => tags.needs === name).map((entry) => entry.name)
       if (blockers.length > 0) throw new FleetError('conflict', `'${name}' is needed`, { blockers })
@@ -222,12 +229,14 @@ function createFakeJobs(fake: FakeControls): Jobs {
       )
       return { items: items.slice(0, limit), nextCursor: items.length > limit ? 'more' : null }
     },
-    async cancel(_caller, id) {
+    async cancel(_caller, id, ifMatch) {
       const job = find(id)
+      requireCondition(ifMatch, job)
       if (job.finishedAt || job.state === 'succeeded') throw new FleetError('conflict', 'the job has ended')
       return { ...job, state: 'cancelling' }
     },
-    async retry(_caller, id) {
+    async retry(_caller, id, ifMatch) {
+      requireCondition(ifMatch, find(id))
       const job = { ...find(id), id: randomUUID(), retryOf: id }
       fake.jobs.set(job.id, job)
       return job

@@ -3,10 +3,10 @@ import { FleetError } from '../../../shared/errors.ts'
 import { JobFailure, Phase, Progress } from '../../../shared/job-event.ts'
 import { isTerminal, JobState } from '../../../shared/job-machine.ts'
 import { JobSpec } from '../../../shared/job-spec.ts'
-import type { JobEnd, JobReader, KeptJob } from '../../core/jobs.ts'
+import { type JobEnd, type JobReader, jobVersion, type KeptJob } from '../../core/jobs.ts'
 import { type Sql, statement } from '../sql.ts'
 
-const COLUMNS = `j.id, j.ordinal, j.request, j.spec, j.state, h.name as host, j.attempt, j.progress, j.phases, j.error,
+const COLUMNS = `j.id, j.ordinal, j.request, j.spec, j.state, h.name as host, j.attempt, j.heard_delivery, j.heard_seq, j.progress, j.phases, j.error,
   j.result, j.dataset_id, j.dataset_name, j.retry_of, j.created_by, j.created_at, j.started_at, j.finished_at`
 
 const bigint = z.coerce.number()
@@ -19,6 +19,8 @@ const JobRow = z.object({
   state: JobState,
   host: z.string(),
   attempt: z.number(),
+  heard_delivery: z.number(),
+  heard_seq: z.number(),
   progress: Progress.nullable(),
   phases: z.array(Phase),
   error: JobFailure.nullable(),
@@ -111,6 +113,7 @@ function toJob(row: z.infer<typeof JobRow>): KeptJob {
     state: row.state,
     host: row.host,
     attempt: row.attempt,
+    version: jobVersion({ ...row, heardDelivery: row.heard_delivery, heardSeq: row.heard_seq }),
     progress: row.progress,
     phases: row.phases,
     error: row.error,

@@ -1,5 +1,5 @@
 import { route } from '../../http/route.ts'
-import { presentJob } from './present.ts'
+import { etagOf, expecting, presentJob } from './present.ts'
 import { JobId, JobPage, JobQuery, JobView } from './schemas.ts'
 
 export const listJobs = route({
@@ -11,6 +11,7 @@ export const listJobs = route({
   status: 200,
   query: JobQuery,
   result: JobPage,
+  errors: [404],
 
   async handle({ query, caller }, core) {
     const { limit, cursor, ...filter } = query
@@ -31,7 +32,8 @@ export const getJob = route({
   errors: [404],
 
   async handle({ params, caller }, core) {
-    return { status: 200, body: presentJob(await core.jobs.get(caller, params.id)) }
+    const job = await core.jobs.get(caller, params.id)
+    return { status: 200, body: presentJob(job), etag: etagOf(job) }
   },
 })
 
@@ -45,11 +47,12 @@ export const cancelJob = route({
   status: 202,
   params: JobId,
   result: JobView,
-  errors: [404, 409],
+  errors: [404, 409, 412],
+  precondition: 'own',
 
-  async handle({ params, caller }, core) {
-    const job = await core.jobs.cancel(caller, params.id)
-    return { status: 202, body: presentJob(job), headers: { 'X-Job-Id': job.id } }
+  async handle({ params, caller, ifMatch }, core) {
+    const job = await core.jobs.cancel(caller, params.id, expecting(ifMatch))
+    return { status: 202, body: presentJob(job), headers: { 'X-Job-Id': job.id }, etag: etagOf(job) }
   },
 })
 
@@ -62,10 +65,11 @@ export const retryJob = route({
   status: 202,
   params: JobId,
   result: JobView,
-  errors: [404, 409, 503],
+  errors: [404, 409, 412, 503],
+  precondition: 'own',
 
-  async handle({ params, caller }, core) {
-    const job = await core.jobs.retry(caller, params.id)
-    return { status: 202, body: presentJob(job), headers: { 'X-Job-Id': job.id } }
+  async handle({ params, caller, ifMatch }, core) {
+    const job = await core.jobs.retry(caller, params.id, expecting(ifMatch))
+    return { status: 202, body: presentJob(job), headers: { 'X-Job-Id': job.id }, etag: etagOf(job) }
   },
 })

@@ -1,5 +1,5 @@
 import type { Host, Pool } from '../../core/hosts.ts'
-import type { Job } from '../../core/jobs.ts'
+import type { Job, JobCondition } from '../../core/jobs.ts'
 import type { HostView, JobView, PoolView, ProgressView } from './schemas.ts'
 
 function time(at: Date | null): string | null {
@@ -35,6 +35,15 @@ export function presentHost(host: Host): HostView {
 
 function presentProgress({ phase, files, totalFiles, bytes, totalBytes }: NonNullable<Job['progress']>): ProgressView {
   return { phase, files, total_files: totalFiles, bytes, total_bytes: totalBytes }
+}
+
+export function etagOf({ id, version }: Pick<Job, 'id' | 'version'>): string {
+  return `"${id}.${version}"`
+}
+
+/** `If-Match` of a job, as core asks it; the paths of its actions share its validator. */
+export function expecting(ifMatch: ((etag: string) => boolean) | undefined): JobCondition | undefined {
+  return ifMatch && ((current) => ifMatch(etagOf(current)))
 }
 
 /** A job without its spec: that holds uuids and paths of hosts. */

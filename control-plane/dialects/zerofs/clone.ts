@@ -2,7 +2,7 @@ import { madeAvailable } from '../../core/datasets.ts'
 import { route } from '../../http/route.ts'
 import { noDataset } from './messages.ts'
 import { mutate, whenAbsent } from './mutation.ts'
-import { presentDataset } from './present.ts'
+import { etagOf, presentDataset } from './present.ts'
 import { CloneBody, DatasetView } from './schemas.ts'
 
 export const clone = route({
@@ -20,6 +20,7 @@ export const clone = route({
     const accept = () => core.datasets.clone(caller, { source, name: destination, tags })
     const explain = whenAbsent(noDataset(source))
     const { order, result, headers } = await mutate({ code: 'CLONE_FAILED', accept, signal, explain }, core)
-    return { status: 201, body: presentDataset(madeAvailable(order.dataset, result)), headers }
+    const made = madeAvailable(order.dataset, result)
+    return { status: 201, body: presentDataset(made), headers, etag: etagOf(made) }
   },
 })

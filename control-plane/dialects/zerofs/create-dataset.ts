@@ -1,7 +1,7 @@
 import { madeAvailable } from '../../core/datasets.ts'
 import { route } from '../../http/route.ts'
 import { mutate } from './mutation.ts'
-import { presentDataset } from './present.ts'
+import { etagOf, presentDataset } from './present.ts'
 import { CreateDatasetBody, DatasetView } from './schemas.ts'
 
 export const createDataset = route({
@@ -18,6 +18,7 @@ export const createDataset = route({
   async handle({ body, caller, signal }, core) {
     const accept = () => core.datasets.create(caller, body)
     const { order, result, headers } = await mutate({ code: 'CREATE_DATASET_FAILED', accept, signal }, core)
-    return { status: 201, body: presentDataset(madeAvailable(order.dataset, result)), headers }
+    const made = madeAvailable(order.dataset, result)
+    return { status: 201, body: presentDataset(made), headers, etag: etagOf(made) }
   },
 })

@@ -2,7 +2,7 @@ import { madeAvailable } from '../../core/datasets.ts'
 import { route, WireError } from '../../http/route.ts'
 import { noSnapshotSource, sourceIsPath } from './messages.ts'
 import { mutate, whenAbsent } from './mutation.ts'
-import { presentSnapshot } from './present.ts'
+import { etagOf, presentSnapshot } from './present.ts'
 import { CreateSnapshotBody, SnapshotView } from './schemas.ts'
 
 export const createSnapshot = route({
@@ -23,6 +23,7 @@ export const createSnapshot = route({
     const accept = () => core.snapshots.create(caller, body)
     const explain = whenAbsent(noSnapshotSource(body.source))
     const { order, result, headers } = await mutate({ code: 'CREATE_SNAPSHOT_FAILED', accept, signal, explain }, core)
-    return { status: 201, body: presentSnapshot(madeAvailable(order.dataset, result)), headers }
+    const made = madeAvailable(order.dataset, result)
+    return { status: 201, body: presentSnapshot(made), headers, etag: etagOf(made) }
   },
 })

@@ -1,6 +1,7 @@
 import { route } from '../../http/route.ts'
 import { noDataset } from './messages.ts'
 import { mutate, whenAbsent } from './mutation.ts'
+import { expecting } from './present.ts'
 import { NameParam } from './schemas.ts'
 
 export const deleteDataset = route({
@@ -12,10 +13,11 @@ export const deleteDataset = route({
   status: 204,
   params: NameParam,
   errors: [412, 503],
+  precondition: 'own',
 
-  async handle({ params, caller, signal }, core) {
-    const accept = () => core.datasets.delete(caller, params.name)
-    const explain = whenAbsent(noDataset(params.name))
+  async handle({ params: { name }, caller, signal, ifMatch }, core) {
+    const accept = () => core.datasets.delete(caller, { name, ifMatch: expecting(ifMatch) })
+    const explain = whenAbsent(noDataset(name))
     const { headers } = await mutate({ code: 'DELETE_DATASET_FAILED', accept, signal, explain }, core)
     return { status: 204, headers }
   },

@@ -2,6 +2,22 @@ import type { SnapshotRestored } from '../../../shared/job-spec.ts'
 import type { Dataset } from '../../core/datasets.ts'
 import type { DatasetView, RestoreView, SnapshotView } from './schemas.ts'
 
+/**
+ * One validator for whichever path shows it. Beside the version stand those parts of an answer that change without it: what
+ * the pool can do, and whether the origin is still there.
+ */
+export function etagOf({ id, version, driver, capabilities, origin }: Dataset): string {
+  const sharing = capabilities.cow ? 'cow' : 'copy'
+  return `"${id}.${version}.${driver}.${sharing}${origin?.name === null ? '.orphan' : ''}"`
+}
+
+/** `If-Match` as core asks it. */
+export function expecting(
+  ifMatch: ((etag: string) => boolean) | undefined,
+): ((current: Dataset) => boolean) | undefined {
+  return ifMatch && ((current) => ifMatch(etagOf(current)))
+}
+
 function epochSeconds(at: Date): number {
   return Math.floor(at.getTime() / 1000)
 }

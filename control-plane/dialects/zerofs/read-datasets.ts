@@ -1,7 +1,7 @@
 import { FleetError } from '../../../shared/errors.ts'
 import { route, WireError } from '../../http/route.ts'
 import { noDataset } from './messages.ts'
-import { presentDataset } from './present.ts'
+import { etagOf, presentDataset } from './present.ts'
 import { DatasetList, DatasetView, NameParam } from './schemas.ts'
 
 export const listDatasets = route({
@@ -32,7 +32,8 @@ export const getDataset = route({
 
   async handle({ params, caller }, core) {
     try {
-      return { status: 200, body: presentDataset(await core.datasets.get(caller, params.name)) }
+      const dataset = await core.datasets.get(caller, params.name)
+      return { status: 200, body: presentDataset(dataset), etag: etagOf(dataset) }
     } catch (thrown) {
       if (!(thrown instanceof FleetError) || thrown.code !== 'not_found') throw thrown
       throw new WireError(404, { error: 'DATASET_NOT_FOUND', message: noDataset(params.name) })

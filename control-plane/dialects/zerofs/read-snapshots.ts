@@ -1,7 +1,7 @@
 import { FleetError } from '../../../shared/errors.ts'
 import { route, WireError } from '../../http/route.ts'
 import { noSnapshot, notASnapshot } from './messages.ts'
-import { presentSnapshot } from './present.ts'
+import { etagOf, presentSnapshot } from './present.ts'
 import { NameParam, SnapshotList, SnapshotView } from './schemas.ts'
 
 export const listSnapshots = route({
@@ -34,7 +34,7 @@ export const getSnapshot = route({
   async handle({ params: { name }, caller }, core) {
     try {
       const dataset = await core.datasets.get(caller, name)
-      if (dataset.isSnapshot) return { status: 200, body: presentSnapshot(dataset) }
+      if (dataset.isSnapshot) return { status: 200, body: presentSnapshot(dataset), etag: etagOf(dataset) }
     } catch (thrown) {
       if (!(thrown instanceof FleetError) || thrown.code !== 'not_found') throw thrown
       throw new WireError(404, { error: 'SNAPSHOT_NOT_FOUND', message: noSnapshot(name) })
