@@ -3,9 +3,13 @@ import test from 'ava'
 import { z } from 'zod'
 import { listen } from '../control-plane/db/listen.ts'
 import { isRefusal, statement } from '../control-plane/db/sql.ts'
+import { createHostStore } from '../control-plane/db/stores/host-store.ts'
+import { FleetError } from '../shared/errors.ts'
 import { createLogger } from '../shared/logger.ts'
 import { startDatabase } from './harness/database.ts'
 import { until } from './harness/until.ts'
+
+const ONE = statement('test_one', z.unknown(), 'select 1')
 
 test('a commit that fails is a failure, also when its statement has answered', async (t) => {
   const { db, sql } = await startDatabase(t)
@@ -15,6 +19,40 @@ test('a commit that fails is a failure, also when its statement has answered', a
   const error = await t.throwsAsync(sql.transaction((tx) => tx.rowsAndCommit(insert, [1])))
   t.true(isRefusal(error))
   t.deepEqual(await db.query('select n from once'), [{ n: 1 }])
+})
+
+for (const how of ['terminated', 'cut'] as const) {
+  test(`a connection that is ${how} in the middle of a statement is the database being away, not a bug`, async (t) => {
+    const { db, sql } = await startDatabase(t)
+    const sleep = statement(`test_sleep_${how}`, z.unknown(), 'select pg_sleep(60)')
+    const asleep = sql.rows(sleep, [])
+    await until('it sleeps', async () => {
+      const sleepers = `select pid from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()`
+      const [row] = await db.query(sleepers)
+      if (row === undefined) return false
+      if (how === 'terminated') await db.query('select pg_terminate_backend($1)', [row.pid])
+      else process.kill(row.pid, 'SIGKILL')
+      return true
+    })
+    await t.throwsAsync(asleep, { instanceOf: FleetError, code: 'unavailable' })
+    await until('it answers again', async () => (await sql.rows(ONE, []).catch(() => [])).length === 1)
+  })
+}
+
+test('pages of hosts and pools take only cursors that they gave', async (t) => {
+  const { sql } = await startDatabase(t)
+  const hosts = createHostStore(sql)
+  const inventory = { version: '1', slots: 1, restorePaths: [], pools: [] }
+  for (const name of ['a', 'b', 'c']) await hosts.welcome(name, 'hash', inventory)
+  const first = await hosts.page({ limit: 2 })
+  t.deepEqual(
+    (await hosts.page({ limit: 2, cursor: first.nextCursor ?? '' })).items.map(({ name }) => name),
+    ['c'],
+  )
+  for (const cursor of ['a b', "'", 'b', 'Yg==', 'ZZ', '_']) {
+    await t.throwsAsync(hosts.page({ limit: 2, cursor }), { instanceOf: FleetError, code: 'invalid' }, cursor)
+    await t.throwsAsync(hosts.poolPage({ limit: 2, cursor }), { instanceOf: FleetError, code: 'invalid' }, cursor)
+  }
 })
 
 test('a listener whose server is away for a while comes back as one connection', async (t) => {

@@ -29,6 +29,8 @@ export interface Transaction extends Pick<Sql, 'rows'> {
 const MAX_TRIES = 4
 /** serialization_failure, deadlock_detected */
 const TRY_AGAIN = new Set(['40001', '40P01'])
+/** connection_exception and its kind; admin_shutdown, crash_shutdown, cannot_connect_now */
+const GOING_AWAY = /^(08|57P)/
 
 /**
  * The hot path's door to Postgres: TypeORM's own connections, used with named prepared statements, which its query() cannot
@@ -51,6 +53,10 @@ export function createSql(db: DataSource): Sql {
     client.on('error', onError)
     try {
       return await work(client)
+    } catch (error) {
+      if (broken === undefined && !GOING_AWAY.test(sqlState(error))) throw error
+      const message = 'the database was lost in the middle of this; it may or may not have been done'
+      throw new FleetError('unavailable', message, { cause: error })
     } finally {
       client.off('error', onError)
       client.release(broken)

@@ -77,6 +77,8 @@ interface RouteSpec<
   /** Failure statuses beyond what the listener itself answers (400, 401, 403, 405, 413, 500): for the document. */
   readonly errors?: readonly number[]
   readonly precondition?: Precondition
+  /** The body as a repeat under one `Idempotency-Key` may show it. Routes whose answers hold a secret must have it. */
+  readonly withoutSecrets?: (body: z.output<Result>) => z.output<Result>
   handle(
     request: HandlerRequest<z.output<Params>, z.output<Query>, z.output<Body>, CallerFor<A>>,
     core: Core,
@@ -94,6 +96,7 @@ export interface Route extends Described {
   readonly result?: z.ZodType
   readonly errors?: readonly number[]
   readonly precondition?: Precondition
+  readonly withoutSecrets?: (body: unknown) => unknown
   handle(request: HandlerRequest, core: Core): Promise<Answer> | Answer
 }
 
@@ -184,8 +187,11 @@ export function socket<Query extends z.ZodType>(spec: FeedSpec<Query>): SocketRo
 
 export type AnyRoute = Route | RawRoute | StreamRoute | SocketRoute
 
-/** Core's codes, and the two that only a listener knows: no such path, and a path without that method. */
-export type FailureCode = ErrorCode | 'no_route' | 'method_not_allowed'
+/**
+ * Core's codes, and those that only a listener knows: no such path, a path without that method, and an `Idempotency-Key`
+ * that stands for another request already.
+ */
+export type FailureCode = ErrorCode | 'no_route' | 'method_not_allowed' | 'key_reused'
 
 /** What went wrong, in words a client may read. */
 export interface Failure {
@@ -211,6 +217,7 @@ export const COMMON_STATUSES: Readonly<Record<FailureCode, number>> = {
   expired: 410,
   stale: 412,
   too_large: 413,
+  key_reused: 422,
   refused: 403,
   corrupt: 500,
   internal: 500,

@@ -201,8 +201,8 @@ export function createHostStore(sql: Sql): HostStore {
   return {
     find: async (idOrName) => (await sql.rows(find, [idOrName]))[0],
     findPool: async (idOrName) => (await sql.rows(findPool, [idOrName]))[0],
-    page: async ({ limit, cursor }) => cut(await sql.rows(page, [cursor ?? '', limit + 1]), limit),
-    poolPage: async ({ limit, cursor }) => cut(await sql.rows(poolPage, [cursor ?? '', limit + 1]), limit),
+    page: async ({ limit, cursor }) => cut(await sql.rows(page, [nameAfter(cursor), limit + 1]), limit),
+    poolPage: async ({ limit, cursor }) => cut(await sql.rows(poolPage, [nameAfter(cursor), limit + 1]), limit),
 
     async welcome(name, hash, inventory) {
       const pools = inventory.pools.map((pool) => ({
@@ -234,8 +234,17 @@ export function createHostStore(sql: Sql): HostStore {
   }
 }
 
+/** The name that a cursor stands for. @throws invalid. */
+function nameAfter(cursor: string | undefined): string {
+  if (cursor === undefined) return ''
+  const name = Buffer.from(cursor, 'base64url').toString()
+  if (Buffer.from(name).toString('base64url') === cursor && /^[a-z0-9-]+$/.test(name)) return name
+  throw new FleetError('invalid', 'cursor: is not one that this server gave', { field: 'cursor' })
+}
+
 /** One row more than the limit was read; it tells whether there is a next page. */
 function cut<Item extends { readonly name: string }>(rows: readonly Item[], limit: number): Page<Item> {
   const items = rows.slice(0, limit)
-  return { items, nextCursor: rows.length > limit ? (items.at(-1)?.name ?? null) : null }
+  const last = items.at(-1)
+  return { items, nextCursor: rows.length > limit && last ? Buffer.from(last.name).toString('base64url') : null }
 }

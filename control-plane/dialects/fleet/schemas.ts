@@ -145,7 +145,7 @@ export type Readiness = z.infer<typeof Readiness>
 
 export const FleetErrorBody = z.object({
   error: z.object({
-    code: z.enum([...ERROR_CODES, 'method_not_allowed']),
+    code: z.enum([...ERROR_CODES, 'method_not_allowed', 'key_reused']),
     message: z.string(),
     field: z.string().optional(),
     blockers: z.array(z.string()).optional(),

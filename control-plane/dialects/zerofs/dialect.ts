@@ -18,6 +18,7 @@ const ERROR_WORDS: Readonly<Record<FailureCode, string>> = {
   refused: 'FORBIDDEN',
   not_found: 'DATASET_NOT_FOUND',
   no_route: 'NOT_FOUND',
+  key_reused: 'INVALID_REQUEST',
   method_not_allowed: 'METHOD_NOT_ALLOWED',
   stale: 'PRECONDITION_FAILED',
   too_large: 'PAYLOAD_TOO_LARGE',
@@ -45,6 +46,7 @@ export const zerofs: Dialect = {
   owns: ['/health', '/api/v1/datasets', '/api/v1/snapshots', '/api/v1/clone'],
   statuses: {
     ...COMMON_STATUSES,
+    key_reused: 400,
     exists: 500,
     conflict: 500,
     timeout: 500,
