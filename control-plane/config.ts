@@ -8,12 +8,26 @@ export const ControlPlaneConfig = z.object({
   NATS_URL: z.string().regex(/^(nats|tls):\/\//, 'must be a nats:// or tls:// URL'),
   /** File with the nkey seed that NATS knows this control plane by. */
   NATS_SEED_FILE: z.string().optional(),
-  /** File with `{"token": …}`: the admin token that must work; made by `npm start` or by the operator. */
+  /** File with `{"token": …}`, and `username` and `password` if wanted: the first admin, who must be let in; made by `npm start` or by the operator. */
   HOLDFAST_CREDENTIALS_FILE: z.string().optional(),
+  /**
+   * File (a systemd credential) with the keys that seal secrets at rest: 32 bytes each in base64, one a line, the newest first.
+   * Or the keys themselves, with commas between. One of the two is required.
+   */
+  HOLDFAST_SECRETS_KEY_FILE: z.string().optional(),
+  HOLDFAST_SECRETS_KEY: z.string().optional(),
   /** `127.0.0.0/8=admin,10.0.0.0/8=viewer`: roles of clients that cannot authenticate. Default: none. */
   HOLDFAST_TRUSTED_NETWORKS: z.string().default(''),
   /** Host names, beside loopback ones, under which browsers on a trusted network may reach us. */
   HOLDFAST_ALLOWED_HOSTS: z.string().default(''),
+  /** Networks of reverse proxies, with commas between, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. */
+  HOLDFAST_TRUSTED_PROXIES: z.string().default(''),
+  /** A second listener, over TLS. */
+  HOLDFAST_TLS_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
+  HOLDFAST_TLS_CERT_FILE: z.string().optional(),
+  HOLDFAST_TLS_KEY_FILE: z.string().optional(),
+  /** The authority whose client certificates count there, and no other. */
+  HOLDFAST_CLIENT_CA_FILE: z.string().optional(),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   HOLDFAST_DB_CONNECTIONS: z.coerce.number().int().min(2).max(100).default(8),
 })

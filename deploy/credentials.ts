@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { z } from 'zod'
+import { writeFileAtomically } from './atomic-file.ts'
 import { readKept, writeKept } from './kept-json.ts'
 
 /** `credentials.json`: what a user needs to talk to this fleet. The control plane makes sure at boot that they hold. */
@@ -21,4 +23,12 @@ export function ensureCredentials(path: string, url: string): Credentials {
     : { url, username: 'admin', password: newSecret(), token: newSecret(TOKEN_BYTES) }
   writeKept(path, credentials)
   return credentials
+}
+
+const SECRETS_KEY_BYTES = 32
+
+/** The key that seals secrets at rest: made at the first start, never replaced, because nothing else opens what it sealed. */
+export function ensureSecretsKey(path: string): void {
+  if (existsSync(path)) return
+  writeFileAtomically(path, `${randomBytes(SECRETS_KEY_BYTES).toString('base64')}\n`)
 }

@@ -16,6 +16,7 @@ export interface FleetEnvironment {
   readonly databaseUrl: string
   readonly natsUrl: string
   readonly credentialsFile: string
+  readonly secretsKeyFile: string
 }
 
 export interface LocalAgent {
@@ -30,7 +31,7 @@ export interface LocalAgent {
 
 /** Ours, without what npm and the bootstrap added, and without the settings of other processes. */
 function inherited(): NodeJS.ProcessEnv {
-  const names = Object.keys(process.env).filter((name) => !name.startsWith('npm_') && name !== 'DATABASE_URL')
+  const names = Object.keys(process.env).filter((name) => !/^(npm_|HOLDFAST_SECRETS_|DATABASE_URL$)/.test(name))
   return Object.fromEntries(names.map((name) => [name, process.env[name]]))
 }
 
@@ -70,6 +71,7 @@ export function controlPlaneProcess(fleet: FleetEnvironment, seedFile: string | 
       HOLDFAST_PORT: String(fleet.settings.HOLDFAST_PORT),
       HOLDFAST_BIND: '127.0.0.1',
       HOLDFAST_CREDENTIALS_FILE: fleet.credentialsFile,
+      HOLDFAST_SECRETS_KEY_FILE: fleet.secretsKeyFile,
       HOLDFAST_TRUSTED_NETWORKS: fleet.settings.HOLDFAST_TRUSTED_NETWORKS,
       DATABASE_URL: fleet.databaseUrl,
     },

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { ensureCredentials } from './credentials.ts'
+import { ensureCredentials, ensureSecretsKey } from './credentials.ts'
 import { ensurePackages } from './ensure-packages.ts'
 import { agentProcess, controlPlaneProcess, type FleetEnvironment, type LocalAgent } from './fleet-processes.ts'
 import { waitUntilReady } from './fleet-ready.ts'
@@ -77,7 +77,9 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
     databaseUrl: database.url,
     natsUrl: nats.url,
     credentialsFile: state.credentials,
+    secretsKeyFile: settings.HOLDFAST_SECRETS_KEY_FILE ?? state.secretsKey,
   }
+  if (!settings.HOLDFAST_SECRETS_KEY_FILE) ensureSecretsKey(state.secretsKey)
   const url = `http://127.0.0.1:${settings.HOLDFAST_PORT}`
   const credentials = ensureCredentials(state.credentials, url)
   const processes = superviseAll(deps, supervisor, [

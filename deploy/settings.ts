@@ -16,6 +16,8 @@ export const LocalSettings = z.object({
     .transform((path) => resolve(path)),
   /** How many agents, each with a pool of its own. */
   HOLDFAST_AGENTS: z.coerce.number().int().min(1).max(MAX_LOCAL_AGENTS).default(1),
+  /** Handed to the control plane: the keys that seal secrets. Default: `secrets-key` in the state directory, made at the first start. */
+  HOLDFAST_SECRETS_KEY_FILE: z.string().optional(),
   /** Handed to the control plane, which checks it: `127.0.0.0/8=admin`. */
   HOLDFAST_TRUSTED_NETWORKS: z.string().default(''),
   /** Handed to the agents: below which host paths a restore may write. */

@@ -9,6 +9,8 @@ export interface StateDirectory {
   readonly lock: string
   readonly processes: string
   readonly credentials: string
+  /** What the control plane seals secrets with. */
+  readonly secretsKey: string
   readonly logs: string
   readonly keys: string
   readonly postgres: string
@@ -34,6 +36,7 @@ export function openStateDirectory(path: string): StateDirectory {
     lock: join(path, 'lock'),
     processes: join(path, 'processes.json'),
     credentials: join(path, 'credentials.json'),
+    secretsKey: join(path, 'secrets-key'),
     logs,
     keys: join(path, 'keys'),
     postgres: join(path, 'postgres'),

@@ -1,4 +1,5 @@
 import { pino } from 'pino'
+import { redact } from './redact.ts'
 
 export type Logger = pino.Logger
 
@@ -7,11 +8,32 @@ const BUFFER_BYTES = 4_096
 const FLUSH_MS = 100
 
 /**
- * JSON lines on standard output, one per fact: an event name and its ids, never a sentence, a body or a secret.
+ * JSON lines on standard output, one per fact: an event name and its ids, never a sentence, a body or a secret. What is named
+ * like a secret is hidden all the same.
  * @param program what writes: `control-plane`, `agent`.
  */
 export function createLogger(program: string, level: string): Logger {
   const output = pino.destination({ dest: 1, sync: true, minLength: BUFFER_BYTES, periodicFlush: FLUSH_MS })
   process.on('exit', () => output.flushSync())
-  return pino({ level, base: { process: program } }, output)
+  return pino({ level, base: { process: program }, ...DISCRETION }, output)
+}
+
+/** Settings of every logger of ours. */
+export const DISCRETION = {
+  formatters: {
+    // as: `redact` gives an object for an object
+    log: (facts) => redact(facts) as Record<string, unknown>,
+  },
+  serializers: { err: describeError },
+} as const satisfies pino.LoggerOptions
+
+/**
+ * What an error may say: its kind, message and stack, its causes' too. The rest stays behind: drivers of databases and HTTP
+ * clients hang parameters, rows and headers on their errors.
+ */
+function describeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return redact(error)
+  const { type, message, stack } = pino.stdSerializers.err(error)
+  const code = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {}
+  return { type, message, stack, ...code }
 }

@@ -34,6 +34,7 @@ export async function startControlPlane(
       ...CONTROL_PLANE.environment,
       HOLDFAST_PORT: String(port),
       HOLDFAST_CREDENTIALS_FILE: credentials,
+      HOLDFAST_SECRETS_KEY: Buffer.alloc(32, 1).toString('base64'),
       DATABASE_URL: servers.databaseUrl,
       NATS_URL: servers.natsUrl,
     },

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,6 +18,8 @@ export interface Backends {
   readonly natsUrl: string
   readonly controlPlaneSeedFile: string
   seedFile(agent: string): string
+  /** What every control plane of this test seals secrets with. */
+  readonly secretsKey: string
   readonly postgres: TestProcess
   readonly nats: TestProcess
   /** Starts NATS or Postgres again after a test killed it, and waits until it answers. */
@@ -64,6 +67,7 @@ export async function startBackends(t: ExecutionContext, agents: readonly string
     databaseUrl: prepared.postgres.url,
     natsUrl: prepared.nats.url,
     controlPlaneSeedFile: controlPlane.seedFile,
+    secretsKey: randomBytes(32).toString('base64'),
     seedFile(agent) {
       const user = users.find((known) => known.host === agent)
       if (user === undefined) throw new Error(`no NATS user was made for '${agent}'`)

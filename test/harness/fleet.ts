@@ -152,6 +152,7 @@ function planeSpec(backends: Backends, wish: PlaneWish) {
       DATABASE_URL: backends.databaseUrl,
       NATS_SEED_FILE: backends.controlPlaneSeedFile,
       HOLDFAST_CREDENTIALS_FILE: wish.credentials,
+      HOLDFAST_SECRETS_KEY: backends.secretsKey,
     },
   )
 }
