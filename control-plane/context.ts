@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
-import { ConfigError } from '../shared/config.ts'
 import { newId } from '../shared/ids.ts'
 import { createLogger } from '../shared/logger.ts'
 import type { ControlPlaneConfig } from './config.ts'
@@ -14,19 +13,19 @@ import { listen } from './db/listen.ts'
 import { createSql, statement } from './db/sql.ts'
 import { createChangeStore } from './db/stores/change-store.ts'
 import { EVENT_CHANNEL } from './db/stores/change-write.ts'
+import { ACCESS_CHANNEL } from './db/stores/credential-store.ts'
 import { createDatasetStore } from './db/stores/dataset-store.ts'
 import { createDispatchStore } from './db/stores/dispatch-store.ts'
 import { createEventStore } from './db/stores/event-store.ts'
 import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
 import { createJobStore } from './db/stores/job-store.ts'
 import { createOrderStore } from './db/stores/order-store.ts'
-import { createTokenStore } from './db/stores/token-store.ts'
 import { createDialects } from './dialects.ts'
 import { createJobFeed } from './feed/job-feed.ts'
 import { openReception } from './hosts/reception.ts'
 import { createHostRegistry } from './hosts/registry.ts'
-import { parseTrustedNetworks, type TrustedNetwork } from './http/networks.ts'
 import { createHttp } from './http/server.ts'
+import { openIdentity } from './identity/open-identity.ts'
 import { createAfterCommit } from './jobs/committed.ts'
 import { createDispatch } from './jobs/dispatch.ts'
 import { createEndWatcher } from './jobs/end-watcher.ts'
@@ -34,6 +33,7 @@ import { createEnds } from './jobs/ends.ts'
 import { startIngest } from './jobs/ingest.ts'
 import { createOrderBook } from './jobs/order-book.ts'
 import { createSweep } from './jobs/sweep.ts'
+import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
 import { connectNats, ensureStreams } from './nats.ts'
 import { startSchedule } from './schedule/bree.ts'
@@ -50,12 +50,16 @@ export interface ControlPlane extends AsyncDisposable {
   readonly port: number
 }
 
-const Credentials = z.object({ token: z.string().min(32, 'must be at least 32 characters') })
+const Credentials = z.object({
+  token: z.string().min(32, 'must be at least 32 characters'),
+  username: z.string().optional(),
+  password: z.string().optional(),
+})
 
 /** One replica, wired by hand: everything it is made of, in the order in which it comes up. */
 export async function startControlPlane(config: ControlPlaneConfig): Promise<ControlPlane> {
   const logger = createLogger('control-plane', config.HOLDFAST_LOG_LEVEL)
-  const trustedNetworks = readTrustedNetworks(config.HOLDFAST_TRUSTED_NETWORKS)
+  const listeners = listenerOptions(config)
   await using starting = new AsyncDisposableStack()
 
   const db = createDataSource({ url: config.DATABASE_URL, poolSize: config.HOLDFAST_DB_CONNECTIONS })
@@ -73,10 +77,10 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const dispatchStore = createDispatchStore(sql)
   const hostStore = createHostStore(sql)
   const eventStore = createEventStore(sql)
-  const tokens = createTokenStore(db)
+  const identity = openIdentity(sql)
+  const { credentials, sessions } = identity
   if (config.HOLDFAST_CREDENTIALS_FILE !== undefined) {
-    const { token } = Credentials.parse(JSON.parse(readFileSync(config.HOLDFAST_CREDENTIALS_FILE, 'utf8')))
-    await tokens.ensure({ name: 'admin', secret: token, role: 'admin' })
+    await identity.ensure(Credentials.parse(JSON.parse(readFileSync(config.HOLDFAST_CREDENTIALS_FILE, 'utf8'))))
   }
 
   const registry = createHostRegistry()
@@ -99,7 +103,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
     change: async (id, decide) => afterCommit(await changes.change([id], decide)),
   })
-  const core: Core = { datasets, snapshots, jobs, hosts: createHosts(hostStore), feed }
+  const core: Core = { datasets, snapshots, jobs, hosts: createHosts(hostStore), feed, sessions }
 
   const { ensureRoot } = datasets
   const reception = await openReception({
@@ -133,8 +137,12 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
         if (origin !== replicaId && Number(seq) > feed.head()) quietly(feed.catchUp())
       },
       [HOST_CHANNEL]: (name) => quietly(reception.reload(name)),
+      [ACCESS_CHANNEL]: () => credentials.drop(),
     },
-    onConnect: () => quietly(feed.catchUp()),
+    onConnect: () => {
+      credentials.drop()
+      quietly(feed.catchUp())
+    },
     logger,
   })
   starting.defer(() => listener.close())
@@ -151,11 +159,13 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
           await feed.catchUp()
         },
       },
+      uses: { everyMs: SLOW_MS, run: credentials.flush },
       streams: { everyMs: SLOW_MS, run: () => ensureStreams(nats) },
       prune: {
         everyMs: PRUNE_MS,
         run: async () => {
           await eventStore.prune({ maxAgeMs: EVENT_MAX_AGE_MS, maxEvents: EVENT_MAX_COUNT })
+          await identity.prune()
         },
       },
     },
@@ -166,7 +176,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const metrics = createMetrics({ registry, feed })
   const http = await createHttp({
     core,
-    tokens,
+    credentials,
     dialects: createDialects({
       metrics,
       readiness: async () => ({
@@ -175,13 +185,15 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
         ingest: ingest.running(),
       }),
     }),
-    trustedNetworks,
-    allowedHosts: [config.HOLDFAST_BIND, ...config.HOLDFAST_ALLOWED_HOSTS.split(',').filter((host) => host !== '')],
+    ...listeners,
     metrics,
     logger,
   })
-  const { port } = await http.listen({ port: config.HOLDFAST_PORT, bind: config.HOLDFAST_BIND })
   starting.defer(() => http.close(CLOSE_GRACE_MS))
+  const { port } = await http.listen({ port: config.HOLDFAST_PORT, bind: config.HOLDFAST_BIND })
+  if (config.HOLDFAST_TLS_PORT !== undefined) {
+    await http.listenTls({ port: config.HOLDFAST_TLS_PORT, bind: config.HOLDFAST_BIND })
+  }
   logger.info({ event: 'control-plane.started', port })
 
   const running = starting.move()
@@ -201,14 +213,6 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
 
 const CLOSE_GRACE_MS = 5_000
 const ONE = statement('ready', z.unknown(), 'select 1')
-
-function readTrustedNetworks(text: string): readonly TrustedNetwork[] {
-  try {
-    return parseTrustedNetworks(text)
-  } catch (error) {
-    throw new ConfigError(`HOLDFAST_TRUSTED_NETWORKS: ${error instanceof Error ? error.message : error}`)
-  }
-}
 
 async function answersInTime(question: Promise<unknown>): Promise<boolean> {
   const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), READY_TIMEOUT_MS).unref())

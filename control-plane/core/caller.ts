@@ -66,3 +66,9 @@ export function requireFleetRole(caller: Caller, role: Role): void {
 export function visibleGroup(caller: Caller): string | null {
   return caller.fleetRole === null ? caller.groupId : null
 }
+
+/** The caller acting for the group of something it may see. Elsewhere than where it acts now, only its role over the fleet counts. */
+export function actingFor(caller: Caller, groupId: string): Caller {
+  if (groupId === caller.groupId || caller.fleetRole === null) return caller
+  return { ...caller, groupId, role: caller.fleetRole }
+}

@@ -4,6 +4,15 @@ CREATE FUNCTION public.audit_is_append_only() RETURNS trigger
     LANGUAGE plpgsql
     AS $$ begin raise exception 'the audit is append-only' using errcode = 'restrict_violation'; end $$;
 
+CREATE FUNCTION public.tell_access() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+  begin
+    perform pg_notify('holdfast_access', tg_table_name);
+    return null;
+  end
+  $$;
+
 CREATE TABLE public.access_token (
     id uuid NOT NULL,
     group_id uuid,
@@ -202,6 +211,13 @@ CASE
 END) STORED NOT NULL
 );
 
+CREATE TABLE public.login_failure (
+    key bytea NOT NULL,
+    failed_at timestamp with time zone[] NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT login_failure_key_check CHECK ((length(key) = 32))
+);
+
 CREATE TABLE public.membership (
     group_id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -339,6 +355,9 @@ ALTER TABLE ONLY public.lane_hold
 ALTER TABLE ONLY public.lane_hold
     ADD CONSTRAINT lane_hold_pkey PRIMARY KEY (lane, job_id);
 
+ALTER TABLE ONLY public.login_failure
+    ADD CONSTRAINT login_failure_pkey PRIMARY KEY (key);
+
 ALTER TABLE ONLY public.membership
     ADD CONSTRAINT membership_pkey PRIMARY KEY (group_id, user_id);
 
@@ -385,11 +404,15 @@ CREATE INDEX job_group ON public.job USING btree (group_id, ordinal);
 
 CREATE INDEX job_host ON public.job USING btree (host_id, ordinal);
 
+CREATE INDEX job_ordinal ON public.job USING btree (ordinal);
+
 CREATE INDEX job_unannounced ON public.job USING btree (ordinal) WHERE (NOT announced);
 
 CREATE INDEX lane_hold_job ON public.lane_hold USING btree (job_id);
 
 CREATE INDEX lane_hold_waiting ON public.lane_hold USING btree (job_id) WHERE (NOT granted);
+
+CREATE INDEX login_failure_expiry ON public.login_failure USING btree (expires_at);
 
 CREATE INDEX membership_user ON public.membership USING btree (user_id);
 
@@ -403,9 +426,21 @@ CREATE INDEX session_of_user ON public.session USING btree (user_id);
 
 CREATE INDEX user_certificate_user ON public.user_certificate USING btree (user_id);
 
+CREATE TRIGGER access_token_tells_access AFTER DELETE OR UPDATE OF name, hash, role, group_id, user_id, expires_at ON public.access_token FOR EACH ROW EXECUTE FUNCTION public.tell_access();
+
 CREATE TRIGGER audit_linked_once BEFORE UPDATE ON public.audit FOR EACH ROW WHEN ((old.chain_seq IS NOT NULL)) EXECUTE FUNCTION public.audit_is_append_only();
 
 CREATE TRIGGER audit_unchanged BEFORE DELETE OR UPDATE OF ordinal, at, subject, user_id, group_id, via, address, request_id, method, path, operation, object_kind, object_id, object_name, result, code, job_id, detail OR TRUNCATE ON public.audit FOR EACH STATEMENT EXECUTE FUNCTION public.audit_is_append_only();
+
+CREATE TRIGGER fleet_user_tells_access AFTER DELETE OR UPDATE OF name, role, disabled ON public.fleet_user FOR EACH ROW EXECUTE FUNCTION public.tell_access();
+
+CREATE TRIGGER membership_tells_access AFTER INSERT OR DELETE OR UPDATE ON public.membership FOR EACH ROW EXECUTE FUNCTION public.tell_access();
+
+CREATE TRIGGER session_tells_access AFTER DELETE ON public.session FOR EACH ROW WHEN ((old.expires_at > now())) EXECUTE FUNCTION public.tell_access();
+
+CREATE TRIGGER user_certificate_tells_access AFTER INSERT OR DELETE OR UPDATE ON public.user_certificate FOR EACH ROW EXECUTE FUNCTION public.tell_access();
+
+CREATE TRIGGER user_group_tells_access AFTER INSERT OR DELETE OR UPDATE OF name ON public.user_group FOR EACH ROW EXECUTE FUNCTION public.tell_access();
 
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);

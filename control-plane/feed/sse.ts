@@ -10,6 +10,13 @@ export const STREAMS_MAX = 20_000
 const HEARTBEAT_INTERVAL_MS = 15_000
 const RECONNECT_MS = 2_000
 
+interface Subscription {
+  readonly caller: Caller
+  readonly since: number
+  /** Calls `end` when the caller may no longer follow. @returns what to call when it has left by itself. */
+  readonly watch: (end: () => void) => () => void
+}
+
 /** The feed as server-sent events: `id:` is the sequence number, which a client that reconnects sends back by itself. */
 export function createFeedStreams(feed: Feed) {
   const encode = createBatchEncoder(encodeServerSentEvent)
@@ -24,7 +31,7 @@ export function createFeedStreams(feed: Feed) {
     isFull: () => open.size >= STREAMS_MAX,
 
     /** Serves one authorised client until it leaves; returns when the headers are written. */
-    serve(response: ServerResponse, request: { readonly caller: Caller; readonly since: number }): void {
+    serve(response: ServerResponse, request: Subscription): void {
       const gone = new AbortController()
       open.add(response)
       response.once('close', () => {
@@ -33,11 +40,18 @@ export function createFeedStreams(feed: Feed) {
       })
       response.writeHead(200, { 'Content-Type': 'text/event-stream; charset=utf-8', 'X-Accel-Buffering': 'no' })
       response.write(`retry: ${RECONNECT_MS}\n\n`)
+      const fail = (code: string) => response.end(`event: failed\ndata: {"code":"${code}"}\n\n`)
+      const release = request.watch(() => {
+        gone.abort()
+        fail('unauthorized')
+      })
+      gone.signal.addEventListener('abort', release, { once: true })
       const onTooSlow = () => response.destroy()
       const take = createOutlet({ to: response, encode, signal: gone.signal, onTooSlow })
-      feed.follow({ ...request, signal: gone.signal }, take).then(
+      const { caller, since } = request
+      feed.follow({ caller, since, signal: gone.signal }, take).then(
         () => response.end(),
-        (thrown: unknown) => response.end(`event: failed\ndata: {"code":"${toFleetError(thrown).code}"}\n\n`),
+        (thrown: unknown) => fail(toFleetError(thrown).code),
       )
     },
 

@@ -17,11 +17,25 @@ const INCOMING_MAX_BYTES = 4096
 const CLOSE_GOING_AWAY = 1001
 const CLOSE_INTERNAL = 1011
 const CLOSE_TRY_AGAIN = 1013
-/** Ours: HTTP's 410 in the range for applications. */
+/** Ours: HTTP's 410 and 401 in the range for applications. */
 const CLOSE_EXPIRED = 4410
+const CLOSE_UNAUTHORIZED = 4401
 
 /** The one to offer beside the token's; without it the token's own is echoed, since browsers demand that one is. */
 const FEED_PROTOCOL = 'holdfast.v1'
+
+interface Upgrade {
+  readonly request: IncomingMessage
+  readonly connection: Duplex
+  readonly head: Buffer
+}
+
+interface Subscription {
+  readonly caller: Caller
+  readonly since: number
+  /** Calls `end` when the caller may no longer follow. @returns what to call when it has left by itself. */
+  readonly watch: (end: () => void) => () => void
+}
 
 interface Client {
   readonly socket: WebSocket
@@ -66,7 +80,8 @@ export function createFeedSockets(feed: Feed) {
   const encode = createBatchEncoder(encodeTextFrame)
   const clients = new Set<Client>()
 
-  function serve(socket: WebSocket, connection: Duplex, request: { caller: Caller; since: number }): void {
+  function serve(socket: WebSocket, connection: Duplex, request: Subscription): void {
+    const { caller, since } = request
     const client: Client = { socket, alive: true }
     const gone = new AbortController()
     clients.add(client)
@@ -82,9 +97,11 @@ export function createFeedSockets(feed: Feed) {
       gone.abort()
       end(socket, code, reason)
     }
+    const release = request.watch(() => finish(CLOSE_UNAUTHORIZED, 'unauthorized'))
+    gone.signal.addEventListener('abort', release, { once: true })
     const onTooSlow = () => finish(CLOSE_TRY_AGAIN, 'too slow')
     const take = createOutlet({ to: connection, encode, signal: gone.signal, onTooSlow })
-    feed.follow({ ...request, signal: gone.signal }, take).then(
+    feed.follow({ caller, since, signal: gone.signal }, take).then(
       () => finish(CLOSE_GOING_AWAY, ''),
       (thrown: unknown) => {
         const { code } = toFleetError(thrown)
@@ -99,15 +116,9 @@ export function createFeedSockets(feed: Feed) {
     isFull: () => clients.size >= SOCKETS_MAX,
 
     /** Shakes hands on an upgrade request that is already authorised, and serves it. */
-    accept(upgrade: {
-      readonly request: IncomingMessage
-      readonly connection: Duplex
-      readonly head: Buffer
-      readonly caller: Caller
-      readonly since: number
-    }): void {
-      const { request, connection, head, caller, since } = upgrade
-      server.handleUpgrade(request, connection, head, (socket) => serve(socket, connection, { caller, since }))
+    accept(upgrade: Upgrade & Subscription): void {
+      const { request, connection, head } = upgrade
+      server.handleUpgrade(request, connection, head, (socket) => serve(socket, connection, upgrade))
     },
 
     close(): void {

@@ -1,43 +1,37 @@
 import type { IncomingMessage } from 'node:http'
-import { FleetError } from '../../shared/errors.ts'
-import { type Caller, requireRole } from '../core/caller.ts'
+import { TLSSocket } from 'node:tls'
+import { type Caller, type RequestMark, type Role, requireRole } from '../core/caller.ts'
+import type { Credentials } from '../core/credentials.ts'
 import { createBrowserRules } from './browser.ts'
-import { createAddressSet, createNetworkCallers, plainAddress, type TrustedNetwork } from './networks.ts'
+import { claimOf } from './claim.ts'
+import { createAddressSet, createNetworkCredentials, plainAddress, type TrustedNetwork } from './networks.ts'
+import { splitTarget } from './request-target.ts'
 import type { Access } from './route.ts'
-
-/** Whoever a secret belongs to; undefined for one that is unknown, expired or revoked. */
-export interface Tokens {
-  find(secret: string): Promise<Caller | undefined>
-}
+import { createWatch } from './watch.ts'
 
 export interface AuthOptions {
-  readonly tokens: Tokens
+  readonly credentials: Credentials
   readonly trustedNetworks: readonly TrustedNetwork[]
-  /** Names that network callers may use in `Host`, beside loopback and the address they connected to. */
+  /** Names that browsers may use in `Host`, beside loopback and the address they connected to. */
   readonly allowedHosts: readonly string[]
-  /** Networks of reverse proxies whose `X-Forwarded-For` is believed. */
+  /** Networks of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. */
   readonly proxies: readonly string[]
 }
 
-/** Browsers cannot set headers on a WebSocket; they can name subprotocols. Never a query string: those are logged. */
-export const TOKEN_PROTOCOL = 'holdfast.token.'
-
-const BEARER = /^Bearer +(\S+) *$/i
-
-/** The secret a request shows, `''` for an Authorization header that holds none of ours, undefined for no credentials. */
-function secretOf({ headers }: IncomingMessage): string | undefined {
-  if (headers.authorization !== undefined) return BEARER.exec(headers.authorization)?.[1] ?? ''
-  const token = headers['x-auth-token']
-  if (token !== undefined) return String(token)
-  const protocols = headers['sec-websocket-protocol']?.split(',').map((protocol) => protocol.trim())
-  return protocols?.find((protocol) => protocol.startsWith(TOKEN_PROTOCOL))?.slice(TOKEN_PROTOCOL.length)
+/** What a route asks of who calls it. */
+export interface Admission {
+  readonly access: Access
+  /** Refuses pages of other sites although it asks for no credential. */
+  readonly sameSite?: boolean
 }
 
-/** Finds out who asks. A credential that is shown must hold: a bad one is not excused by a trusted network. */
+/** Finds out who asks. A credential that is shown must hold: a bad one is not excused by another. */
 export function createAuthenticator(options: AuthOptions) {
-  const callerOfNetwork = createNetworkCallers(options.trustedNetworks)
+  const { credentials } = options
+  const networkOfAddress = createNetworkCredentials(options.trustedNetworks)
   const isProxy = createAddressSet(options.proxies)
   const checkBrowser = createBrowserRules(options.allowedHosts)
+  const watch = createWatch(credentials)
 
   /** The nearest hop that is not a proxy of ours; hops beyond it are hearsay. */
   function clientAddress(request: IncomingMessage): string {
@@ -50,28 +44,43 @@ export function createAuthenticator(options: AuthOptions) {
     return hops.findLast((hop) => !isProxy(hop)) ?? peer
   }
 
-  /** @throws unauthorized, forbidden (a browser's cross-site request). */
-  async function identify(request: IncomingMessage): Promise<Caller> {
-    const secret = secretOf(request)
-    if (secret !== undefined) {
-      const known = secret === '' ? undefined : await options.tokens.find(secret)
-      if (known) return known
-      throw new FleetError('unauthorized', 'the credentials are not known')
-    }
-    const caller = callerOfNetwork(clientAddress(request))
-    if (!caller) throw new FleetError('unauthorized', 'credentials are required')
-    checkBrowser(request)
-    return caller
-  }
+  const claim = (request: IncomingMessage) => claimOf(request, (asking) => networkOfAddress(clientAddress(asking)))
 
   return {
-    /** The caller, with the right that `access` asks for; undefined on public routes. @throws unauthorized, forbidden. */
-    async authorize(request: IncomingMessage, access: Access): Promise<Caller | undefined> {
-      if (access === 'public') return undefined
-      const caller = await identify(request)
-      requireRole(caller, access)
-      return caller
+    markOf(request: IncomingMessage, id: string): RequestMark {
+      const { path } = splitTarget(request.url)
+      return { id, address: clientAddress(request), method: request.method ?? '', path }
     },
+
+    /** Whether the client's side of the connection is encrypted, as far as we or a configured proxy know. */
+    isSecure(request: IncomingMessage): boolean {
+      if (request.socket instanceof TLSSocket) return true
+      const forwarded = request.headers['x-forwarded-proto']
+      return forwarded === 'https' && isProxy(plainAddress(request.socket.remoteAddress ?? ''))
+    },
+
+    /** The caller, with the right that `access` asks for; undefined on public routes. @throws unauthorized, forbidden. */
+    async authorize(
+      request: IncomingMessage,
+      { access, sameSite }: Admission,
+      mark: RequestMark,
+    ): Promise<Caller | undefined> {
+      if (sameSite) checkBrowser(request)
+      if (access === 'public') return undefined
+      const { shown, group } = claim(request)
+      const caller = await credentials.find(shown, group)
+      // A browser sends everything but a token by itself.
+      if (shown.kind !== 'token') checkBrowser(request)
+      requireRole(caller, access)
+      return { ...caller, request: mark }
+    },
+
+    /** Calls `end` once `caller`, whom this request was admitted for, may no longer. @returns what to call when it is over. */
+    watch(request: IncomingMessage, admitted: { readonly caller: Caller; readonly access: Role }, end: () => void) {
+      return watch.add({ claim: claim(request), ...admitted, end })
+    },
+
+    close: watch.close,
   }
 }
 

@@ -40,10 +40,29 @@ function readBytes(request: IncomingMessage): Promise<Buffer> {
  * @throws invalid, too_large.
  */
 export async function readJson(request: IncomingMessage): Promise<unknown> {
+  return parseJson(await readText(request))
+}
+
+/** The body as JSON when it begins as an object does, else as a form. @throws invalid, too_large. */
+export async function readForm(request: IncomingMessage): Promise<unknown> {
+  const text = await readText(request)
+  if (text === '' || text.trimStart().startsWith('{')) return parseJson(text)
+  return Object.fromEntries(new URLSearchParams(text))
+}
+
+async function readText(request: IncomingMessage): Promise<string> {
   const bytes = await readBytes(request)
-  if (bytes.length === 0) return undefined
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (cause) {
+    throw new FleetError('invalid', 'body: is not valid JSON: it must be UTF-8', { field: 'body', cause })
+  }
+}
+
+function parseJson(text: string): unknown {
+  if (text === '') return undefined
+  try {
+    return JSON.parse(text)
   } catch (cause) {
     throw new FleetError('invalid', 'body: is not valid JSON', { field: 'body', cause })
   }

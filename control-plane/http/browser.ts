@@ -15,8 +15,8 @@ function asHost(address: string): string {
 }
 
 /**
- * For callers whose credential a browser sends by itself (a trusted network, later a cookie): any page the user visits
- * can make such a request, so it must come from our own pages, to a name that is ours.
+ * For callers whose credential a browser sends by itself (a cookie, a certificate, a trusted network), and for logins: any
+ * page the user visits can make such a request, so it must come from our own pages, to a name that is ours.
  *
  * - a foreign or `null` Origin, or `Sec-Fetch-Site: cross-site`, is another site's page;
  * - a Host that is not ours is a name that somebody re-pointed at us (DNS rebinding). Ours are the loopback names, what

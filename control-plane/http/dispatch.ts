@@ -1,13 +1,16 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { RouterContext } from '@koa/router'
+import { FleetError } from '../../shared/errors.ts'
+import type { RequestMark } from '../core/caller.ts'
 import type { Core } from '../core/core.ts'
 import { type RequestState, sendJson, sendRaw } from './answer.ts'
+import type { AuditTrail } from './audit-refusal.ts'
 import type { Authenticator } from './auth.ts'
-import { readJson, refuseLargeBody } from './body.ts'
+import { readForm, readJson, refuseLargeBody } from './body.ts'
 import { checkCondition, refuseCondition } from './etag.ts'
 import type { PathEntry } from './paths.ts'
 import { ValidatedRequest } from './request.ts'
-import type { RawRoute, Route, StreamRoute } from './route.ts'
+import type { RawAnswer, RawRoute, Route, StreamRoute } from './route.ts'
 import { validate } from './validate.ts'
 
 export interface DispatchDeps {
@@ -17,7 +20,12 @@ export interface DispatchDeps {
   /** Serves the feed over `response` until the client leaves. @throws before the first byte only. */
   readonly openStream: (
     route: StreamRoute,
-    exchange: { readonly request: IncomingMessage; readonly response: ServerResponse; readonly query: unknown },
+    exchange: {
+      readonly request: IncomingMessage
+      readonly response: ServerResponse
+      readonly query: unknown
+      readonly mark: RequestMark
+    },
   ) => Promise<{ readonly subject: string }>
 }
 
@@ -27,27 +35,48 @@ export type MatchedContext = RouterContext<RequestState>
 export function createDispatch({ core, auth, closing, openStream }: DispatchDeps) {
   /** Credentials come first: who may not ask learns nothing about what is asked, and sends no body. */
   async function readRequest(context: MatchedContext, route: Route | RawRoute): Promise<ValidatedRequest> {
-    const caller = await auth.authorize(context.req, route.access)
+    const mark = auth.markOf(context.req, context.state.id)
+    const trail: AuditTrail = { operation: route.operation, mark, caller: null }
+    context.state.trail = trail
+    const caller = await auth.authorize(context.req, route, mark)
+    trail.caller = caller ?? null
     context.state.subject = caller?.subject ?? null
     refuseLargeBody(context.req)
     const params = route.params && validate(route.params, context.params, 'path')
     const query = route.query && validate(route.query, context.query, 'query')
-    const body = route.body && validate(route.body, await readJson(context.req), 'body')
-    const parsed = { params, query, body, caller }
+    const body = route.body && validate(route.body, await (route.form ? readForm : readJson)(context.req), 'body')
+    const parsed = { params, query, body, caller, from: { mark, isSecure: auth.isSecure(context.req) } }
     return new ValidatedRequest(parsed, { request: context.req, response: context.res, closing })
   }
 
   async function answer(context: MatchedContext, route: Route | RawRoute): Promise<void> {
     const request = await readRequest(context, route)
-    if (route.kind === 'raw') return sendRaw(context, await route.handle(request, core), route.contentType)
+    if (route.kind === 'raw') return sendRaw(context, await answerRaw(context, route, request), route.contentType)
     if (route.precondition !== 'own') refuseCondition(request, route)
     const answered = await route.handle(request, core)
     if (route.method === 'GET') checkCondition(request, answered)
     sendJson(context, answered)
   }
 
+  /** What waits for news is not answered once its credential has ended. */
+  async function answerRaw(context: MatchedContext, route: RawRoute, request: ValidatedRequest): Promise<RawAnswer> {
+    const { caller } = request
+    const { access } = route
+    if (!route.waits || caller === undefined || access === 'public') return route.handle(request, core)
+    const revoked = new AbortController()
+    const release = auth.watch(context.req, { caller, access }, () => revoked.abort())
+    try {
+      const answered = await route.handle(request.until(revoked.signal), core)
+      if (!revoked.signal.aborted) return answered
+      throw new FleetError('unauthorized', 'the credentials are not known')
+    } finally {
+      release()
+    }
+  }
+
   async function answerStream(context: MatchedContext, route: StreamRoute): Promise<void> {
-    const exchange = { request: context.req, response: context.res, query: context.query }
+    const mark = auth.markOf(context.req, context.state.id)
+    const exchange = { request: context.req, response: context.res, query: context.query, mark }
     const { subject } = await openStream(route, exchange)
     context.state.subject = subject
     context.respond = false

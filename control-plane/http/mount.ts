@@ -3,9 +3,10 @@ import Router from '@koa/router'
 import Koa from 'koa'
 import type { Logger } from '../../shared/logger.ts'
 import { type RequestContext, type RequestState, sendJson } from './answer.ts'
+import { refusalOf } from './audit-refusal.ts'
 import { createDispatch, type DispatchDeps, type MatchedContext } from './dispatch.ts'
 import { answerFailure, answerThrown, logThrown } from './failure.ts'
-import { allowedMethods, createOwnership, type PathEntry, pathEntries } from './paths.ts'
+import { allowedMethods, createOwnership, createPrefixes, type PathEntry, pathEntries } from './paths.ts'
 import type { RequestFacts } from './request-facts.ts'
 import { originForm } from './request-target.ts'
 import type { Dialect } from './route.ts'
@@ -55,13 +56,17 @@ export async function mount(deps: MountDeps) {
   async function serve(context: RequestContext, next: () => Promise<unknown>): Promise<void> {
     const startedAt = performance.now()
     prepare(context)
+    let failure: unknown
     try {
       await next()
     } catch (thrown) {
+      failure = thrown
       logThrown(logger, context.state.id, thrown)
       sendJson(context, answerThrown(context.state.dialect, thrown))
     }
-    const { id, dialect, route, subject } = context.state
+    const { id, dialect, route, subject, trail } = context.state
+    const refusal = trail && refusalOf({ dialect: dialect.name, trail, status: context.status, thrown: failure })
+    if (refusal) deps.core.audit.recordAnswer(refusal)
     const seconds = (performance.now() - startedAt) / 1000
     deps.observe({ id, method: context.method, route, dialect: dialect.name, status: context.status, seconds, subject })
   }
@@ -79,8 +84,9 @@ export async function mount(deps: MountDeps) {
   // as: the router ran before and left `matched` on the context, also when nothing matched
   app.use((context) => answerUnmatched(context as MatchedContext))
   const callback = app.callback()
+  const withoutPrefix = createPrefixes(deps.dialects, ownerOf)
   return (request: IncomingMessage, response: ServerResponse): void => {
-    request.url = originForm(request.url)
+    request.url = withoutPrefix(originForm(request.url))
     void callback(request, response)
   }
 }

@@ -1,5 +1,6 @@
 import { BlockList, isIP } from 'node:net'
-import { type Caller, fleetCaller, ROLES, type Role } from '../core/caller.ts'
+import { ROLES, type Role } from '../core/caller.ts'
+import type { Shown } from '../core/credentials.ts'
 
 /** A range of peers whose requests need no credentials. */
 export interface TrustedNetwork {
@@ -54,21 +55,21 @@ export function createAddressSet(cidrs: readonly string[]): (address: string) =>
 /** Peers come back: a look-up in Node's BlockList costs 3 µs each time. */
 const KNOWN_ADDRESSES_MAX = 4096
 
-/** Gives the caller that an address stands for; where networks overlap the narrowest decides. */
-export function createNetworkCallers(networks: readonly TrustedNetwork[]): (address: string) => Caller | undefined {
+/** Gives the credential that an address is; where networks overlap the narrowest decides. */
+export function createNetworkCredentials(networks: readonly TrustedNetwork[]): (address: string) => Shown | undefined {
   const narrowestFirst = networks
     .map(({ cidr, role }) => {
-      const caller = fleetCaller({ subject: `network:${cidr}`, role, via: 'network' })
-      return { prefix: parseRange(cidr).prefix, contains: createAddressSet([cidr]), caller }
+      const shown: Shown = { kind: 'network', id: cidr, role }
+      return { prefix: parseRange(cidr).prefix, contains: createAddressSet([cidr]), shown }
     })
     .toSorted((left, right) => right.prefix - left.prefix)
-  const find = (address: string) => narrowestFirst.find(({ contains }) => contains(address))?.caller
-  const known = new Map<string, Caller | undefined>()
+  const find = (address: string) => narrowestFirst.find(({ contains }) => contains(address))?.shown
+  const known = new Map<string, Shown | undefined>()
   return (address) => {
     if (known.has(address)) return known.get(address)
     if (known.size >= KNOWN_ADDRESSES_MAX) known.clear()
-    const caller = find(address)
-    known.set(address, caller)
-    return caller
+    const shown = find(address)
+    known.set(address, shown)
+    return shown
   }
 }

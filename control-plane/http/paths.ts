@@ -54,3 +54,19 @@ export function createOwnership(dialects: readonly Dialect[]): (path: string) =>
     return claim?.dialect ?? fallback
   }
 }
+
+/** Takes a dialect's prefix off its own paths; in front of anybody else's it is part of a path that nobody knows. */
+export function createPrefixes(
+  dialects: readonly Dialect[],
+  ownerOf: (path: string) => Dialect,
+): (target: string) => string {
+  const prefixed = dialects.flatMap((dialect) =>
+    dialect.prefix === undefined ? [] : [{ prefix: dialect.prefix, dialect }],
+  )
+  return (target) => {
+    const found = prefixed.find(({ prefix }) => target.startsWith(`${prefix}/`))
+    if (found === undefined) return target
+    const rest = target.slice(found.prefix.length)
+    return ownerOf(rest.split('?', 1)[0] ?? '') === found.dialect ? rest : target
+  }
+}

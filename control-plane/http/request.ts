@@ -9,6 +9,7 @@ interface Parsed {
   readonly query: unknown
   readonly body: unknown
   readonly caller: Caller | undefined
+  readonly from: HandlerRequest['from']
 }
 
 /** One validated request. The signal is made only when a handler asks for it: most reads never do. */
@@ -18,7 +19,9 @@ export class ValidatedRequest implements HandlerRequest {
   readonly body: unknown
   readonly caller: Caller | undefined
   readonly headers: IncomingHttpHeaders
+  readonly from: HandlerRequest['from']
   readonly closing: AbortSignal
+  readonly #request: IncomingMessage
   readonly #response: ServerResponse
   #abort: AbortController | undefined
 
@@ -30,9 +33,17 @@ export class ValidatedRequest implements HandlerRequest {
     this.query = parsed.query
     this.body = parsed.body
     this.caller = parsed.caller
+    this.from = parsed.from
     this.headers = exchange.request.headers
     this.closing = exchange.closing
+    this.#request = exchange.request
     this.#response = exchange.response
+  }
+
+  /** The same request, whose `closing` also aborts with `signal`. */
+  until(signal: AbortSignal): ValidatedRequest {
+    const closing = AbortSignal.any([this.closing, signal])
+    return new ValidatedRequest(this, { request: this.#request, response: this.#response, closing })
   }
 
   get ifMatch(): ((etag: string) => boolean) | undefined {

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { z } from 'zod'
 import type { ErrorCode } from '../../shared/errors.ts'
-import type { Caller, Role } from '../core/caller.ts'
+import type { Caller, RequestMark, Role } from '../core/caller.ts'
 import type { Core } from '../core/core.ts'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
@@ -19,6 +19,8 @@ export interface HandlerRequest<Params = unknown, Query = unknown, Body = unknow
   readonly body: Body
   readonly caller: Who
   readonly headers: IncomingHttpHeaders
+  /** Where it comes from. `isSecure`: nobody between the client and us can read it. */
+  readonly from: { readonly mark: RequestMark; readonly isSecure: boolean }
   /** Whether `If-Match` names this quoted ETag; undefined when there is no such header. For `precondition: 'own'`. */
   readonly ifMatch: ((etag: string) => boolean) | undefined
   /** Aborts when the client goes away before its answer is written. */
@@ -50,6 +52,8 @@ interface Described {
   readonly summary: string
   readonly description?: string
   readonly access: Access
+  /** Refuses pages of other sites although it asks for no credential: logins. Routes with credentials do where it matters. */
+  readonly sameSite?: boolean
 }
 
 /**
@@ -73,6 +77,8 @@ interface RouteSpec<
   readonly params?: Params
   readonly query?: Query
   readonly body?: Body
+  /** The body may be a form (`a=1&b=2`) as well: one that does not begin with a brace. */
+  readonly form?: boolean
   readonly result?: Result
   /** Failure statuses beyond what the listener itself answers (400, 401, 403, 405, 413, 500): for the document. */
   readonly errors?: readonly number[]
@@ -93,6 +99,7 @@ export interface Route extends Described {
   readonly params?: z.ZodType
   readonly query?: z.ZodType
   readonly body?: z.ZodType
+  readonly form?: boolean
   readonly result?: z.ZodType
   readonly errors?: readonly number[]
   readonly precondition?: Precondition
@@ -117,6 +124,8 @@ export interface RawAnswer {
   readonly status: number
   readonly body: string | Uint8Array | Readable
   readonly headers?: Headers
+  /** A quoted strong validator; without one the answer is never 304. */
+  readonly etag?: string
 }
 
 interface RawSpec<A extends Access, Params extends z.ZodType, Query extends z.ZodType> extends Described {
@@ -126,8 +135,14 @@ interface RawSpec<A extends Access, Params extends z.ZodType, Query extends z.Zo
   readonly contentType: string
   readonly params?: Params
   readonly query?: Query
+  /** It waits for news: `closing` aborts also when the caller's credential ends. */
+  readonly waits?: boolean
   /** What the bytes are, for the document; a string when absent. */
   readonly result?: z.ZodType
+  /** Answers carry an `etag`, and may be 304. */
+  readonly isCached?: boolean
+  /** What an answer's own `Content-Type` may say instead, for the document. */
+  readonly otherTypes?: readonly string[]
   readonly errors?: readonly number[]
   handle(
     request: HandlerRequest<z.output<Params>, z.output<Query>, undefined, CallerFor<A>>,
@@ -139,6 +154,9 @@ interface RawSpec<A extends Access, Params extends z.ZodType, Query extends z.Zo
 export interface RawRoute extends Omit<Route, 'kind' | 'handle'> {
   readonly kind: 'raw'
   readonly contentType: string
+  readonly waits?: boolean
+  readonly isCached?: boolean
+  readonly otherTypes?: readonly string[]
   handle(request: HandlerRequest, core: Core): Promise<RawAnswer> | RawAnswer
 }
 
@@ -227,6 +245,17 @@ export const COMMON_STATUSES: Readonly<Record<FailureCode, number>> = {
   no_space: 507,
 }
 
+/** An exchange that happened, for the document. */
+export interface Example {
+  /** The route's `operation`. */
+  readonly operation: string
+  /** What it shows, in a few words. */
+  readonly name: string
+  readonly status: number
+  readonly request?: unknown
+  readonly response?: unknown
+}
+
 /** One REST language: data about paths and shapes, and how it words failures. */
 export interface Dialect {
   readonly name: string
@@ -235,12 +264,15 @@ export interface Dialect {
   readonly description: string
   /** Path prefixes, at segment boundaries, whose failures wear this dialect's envelope; the longest match wins. */
   readonly owns: readonly string[]
+  /** May stand in front of any of its paths: `/container-station`. */
+  readonly prefix?: string
   readonly statuses: Readonly<Record<FailureCode, number>>
   errorBody(failure: Failure): unknown
   readonly errorSchema: z.ZodType
   /** Schemas that become named components of the document. */
   readonly schemas: Readonly<Record<string, z.ZodType>>
   readonly routes: readonly AnyRoute[]
+  readonly examples?: readonly Example[]
 }
 
 /**

@@ -1,17 +1,20 @@
-import { createServer } from 'node:http'
+import { strict as assert } from 'node:assert'
+import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Registry } from 'prom-client'
 import type { Logger } from '../../shared/logger.ts'
 import type { Core } from '../core/core.ts'
+import type { Credentials } from '../core/credentials.ts'
 import { createFeedStreams } from '../feed/sse.ts'
 import { createFeedSockets } from '../feed/websocket.ts'
-import { createAuthenticator, type Tokens } from './auth.ts'
+import { createAuthenticator } from './auth.ts'
 import { createLiveFeed } from './live-feed.ts'
 import { mount } from './mount.ts'
 import type { TrustedNetwork } from './networks.ts'
 import { createRequestObserver } from './request-facts.ts'
 import { createRequestIds } from './request-id.ts'
 import type { Dialect } from './route.ts'
+import { createTlsServer, type TlsFiles } from './tls.ts'
 import { createUpgrades } from './upgrade.ts'
 
 /** Longer than the idle timeout of common load balancers (60 s), so that they close first and never meet a reset. */
@@ -25,15 +28,22 @@ const IDLE_SWEEP_MS = 50
 
 export interface HttpDeps {
   readonly core: Core
-  readonly tokens: Tokens
+  readonly credentials: Credentials
   /** The last one answers for paths that none owns. */
   readonly dialects: readonly Dialect[]
   readonly trustedNetworks: readonly TrustedNetwork[]
   readonly allowedHosts: readonly string[]
   /** Networks of reverse proxies whose `X-Forwarded-For` is believed; default none. */
   readonly proxies?: readonly string[]
+  /** The certificate of the second listener, where there is one. */
+  readonly tls?: TlsFiles | undefined
   readonly metrics: Registry
   readonly logger: Logger
+}
+
+interface Address {
+  readonly port: number
+  readonly bind: string
 }
 
 /** The listener for every dialect: HTTP, server-sent events and WebSockets on one port. */
@@ -50,36 +60,55 @@ export async function createHttp(deps: HttpDeps) {
   const handler = await mount({ core, dialects, auth, logger, closing: closing.signal, requestId, openStream, observe })
   const upgrades = createUpgrades({ dialects, liveFeed, sockets, logger, requestId, observe })
 
-  const options = { keepAlive: true, keepAliveInitialDelay: TCP_KEEP_ALIVE_MS, noDelay: true }
-  const server = createServer({ ...options, shouldUpgradeCallback: upgrades.wants }, handler)
-  server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS
-  server.on('upgrade', upgrades.handle)
+  const options = {
+    keepAlive: true,
+    keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
+    noDelay: true,
+    shouldUpgradeCallback: upgrades.wants,
+  }
+  const plain = createServer(options, handler)
+  const secure = deps.tls && createTlsServer({ files: deps.tls, options, logger }, handler)
+  const servers = secure ? [plain, secure] : [plain]
+  for (const server of servers) {
+    server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS
+    server.on('upgrade', upgrades.handle)
+  }
 
   /** Resolves when the last connection has ended, by itself or after the grace. */
   async function close(graceMs = CLOSE_GRACE_MS): Promise<void> {
     closing.abort()
     sockets.close()
     streams.close()
-    if (!server.listening) return
-    const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS)
+    auth.close()
+    const open = servers.filter(({ listening }) => listening)
+    const sweep = setInterval(() => {
+      for (const server of open) server.closeIdleConnections()
+    }, IDLE_SWEEP_MS)
     const cut = setTimeout(() => {
-      server.closeAllConnections()
+      for (const server of open) server.closeAllConnections()
       sockets.terminate()
     }, graceMs)
-    await new Promise((resolve) => server.close(resolve))
+    await Promise.all(open.map((server) => new Promise((resolve) => server.close(resolve))))
     clearInterval(sweep)
     clearTimeout(cut)
   }
 
+  /** Port 0 picks a free one. @returns where it listens. @throws when the address is taken. */
+  async function listenOn(server: Server, where: Address): Promise<{ readonly port: number }> {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(where.port, where.bind, resolve)
+    })
+    // as: a TCP server that listens has an AddressInfo; strings are for pipes
+    return { port: (server.address() as AddressInfo).port }
+  }
+
   return {
-    /** Port 0 picks a free one. @returns where it listens. @throws when the address is taken. */
-    async listen(where: { readonly port: number; readonly bind: string }): Promise<{ readonly port: number }> {
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject)
-        server.listen(where.port, where.bind, resolve)
-      })
-      // as: a TCP server that listens has an AddressInfo; strings are for pipes
-      return { port: (server.address() as AddressInfo).port }
+    listen: (where: Address) => listenOn(plain, where),
+    /** Over TLS, beside the plain one; only with `tls`. */
+    listenTls(where: Address): Promise<{ readonly port: number }> {
+      assert(secure, 'a listener over TLS needs a certificate')
+      return listenOn(secure, where)
     },
     close,
     [Symbol.asyncDispose]: () => close(),

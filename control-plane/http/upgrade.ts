@@ -61,9 +61,9 @@ export function createUpgrades(deps: UpgradeDeps) {
         deps.observe({ ...facts, status, seconds: (performance.now() - startedAt) / 1000, subject })
       try {
         const query = Object.fromEntries(new URLSearchParams(splitTarget(request.url).search))
-        const { caller, since } = await deps.liveFeed.admitSocket(route, request, query)
-        deps.sockets.accept({ request, connection, head, caller, since })
-        finish(101, caller.subject)
+        const subscriber = await deps.liveFeed.admitSocket(route, request, { query, id })
+        deps.sockets.accept({ request, connection, head, ...subscriber })
+        finish(101, subscriber.caller.subject)
       } catch (thrown) {
         logThrown(deps.logger, id, thrown)
         const answer = answerThrown(entry.dialect, thrown)

@@ -6,6 +6,7 @@ import type { AcceptedDataset, Dataset, Datasets } from '../../control-plane/cor
 import type { Feed, FeedEvent } from '../../control-plane/core/feed.ts'
 import type { Host, Hosts } from '../../control-plane/core/hosts.ts'
 import type { Job, Jobs } from '../../control-plane/core/jobs.ts'
+import type { Sessions } from '../../control-plane/core/sessions.ts'
 import type { RestoreSnapshot, Snapshots } from '../../control-plane/core/snapshots.ts'
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
@@ -77,6 +78,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     jobs: createFakeJobs(fake),
     hosts: fakeHosts,
     feed,
+    sessions: createFakeSessions(),
   }
   return { core, fake }
 }
@@ -261,6 +263,38 @@ const fakeHosts: Hosts = {
     if (pool) return pool
     throw new FleetError('not_found', `there is no pool '${idOrName}'`)
   },
+}
+
+/** Lets in whoever says `secret`; the eleventh time somebody does not, they are told to wait. */
+function createFakeSessions(): Sessions {
+  const open = new Map<string, string>()
+  let failures = 0
+  const named = (secret: string) => {
+    const username = open.get(secret)
+    if (username === undefined) throw new FleetError('unauthorized', 'there is no such session: log in')
+    return username
+  }
+  return {
+    async login({ username, password }) {
+      if (failures >= 10) return { ok: false, retryAfterS: 42 }
+      if (password !== 'secret') {
+        failures += 1
+        throw new FleetError('unauthorized', 'the username or the password is wrong')
+      }
+      const secret = randomUUID()
+      open.set(secret, username)
+      return { ok: true, secret, session: { username, isAdmin: username === 'admin', since: AT } }
+    },
+    async refresh(secret) {
+      const username = named(secret)
+      return { username, isAdmin: username === 'admin', since: AT }
+    },
+    async logout(secret) {
+      const username = named(secret)
+      open.delete(secret)
+      return { username }
+    },
+  }
 }
 
 /** A feed whose events the test makes. */

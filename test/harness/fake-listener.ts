@@ -2,10 +2,12 @@ import type { ExecutionContext } from 'ava'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { type Caller, fleetCaller, ROLES, type Role } from '../../control-plane/core/caller.ts'
+import { type Credentials, shownSecret } from '../../control-plane/core/credentials.ts'
 import { createDialects } from '../../control-plane/dialects.ts'
 import type { TrustedNetwork } from '../../control-plane/http/networks.ts'
 import type { Dialect } from '../../control-plane/http/route.ts'
 import { createHttp } from '../../control-plane/http/server.ts'
+import { FleetError } from '../../shared/errors.ts'
 import { createFakeCore } from './fake-core.ts'
 
 export const READY = { postgres: true, nats: true, ingest: true }
@@ -19,8 +21,32 @@ interface ListenerOptions {
 
 /** Tokens of the fake listener: `viewer-token`, `operator-token`, `admin-token`. */
 const CALLERS: ReadonlyMap<string, Caller> = new Map(
-  ROLES.map((role) => [`${role}-token`, fleetCaller({ subject: `test-${role}`, role, via: 'token' })]),
+  ROLES.map((role) => [
+    shownSecret('token', `${role}-token`).id,
+    fleetCaller({ subject: `test-${role}`, role, via: 'token' }),
+  ]),
 )
+
+/** `revoke` makes every credential unknown from then on. */
+function createFakeCredentials(): Credentials & { revoke(): void } {
+  const listeners = new Set<() => void>()
+  let revoked = false
+  return {
+    async find(shown) {
+      const caller =
+        shown.kind === 'network'
+          ? fleetCaller({ subject: `network:${shown.id}`, role: shown.role, via: 'network' })
+          : CALLERS.get(shown.id)
+      if (caller === undefined || revoked) throw new FleetError('unauthorized', 'the credentials are not known')
+      return caller
+    },
+    onChange: (listener) => void listeners.add(listener),
+    revoke() {
+      revoked = true
+      for (const listener of listeners) listener()
+    },
+  }
+}
 
 /** What a test reads of an answer. */
 export interface Reply {
@@ -34,6 +60,7 @@ export interface Reply {
 /** Every dialect on a real port over the fake core; `ask` sends one request, as admin unless told otherwise. */
 export async function startListener(t: ExecutionContext, options: ListenerOptions = {}) {
   const { core, fake } = createFakeCore()
+  const credentials = createFakeCredentials()
   const metrics = new Registry()
   const readiness = { ...READY }
   const lines: Record<string, unknown>[] = []
@@ -41,7 +68,7 @@ export async function startListener(t: ExecutionContext, options: ListenerOption
   const dialects = createDialects({ readiness: async () => readiness, metrics })
   const http = await createHttp({
     core,
-    tokens: { find: async (secret) => CALLERS.get(secret) },
+    credentials,
     dialects: options.extraDialect ? [options.extraDialect, ...dialects] : dialects,
     trustedNetworks: options.trustedNetworks ?? [],
     allowedHosts: options.allowedHosts ?? [],
@@ -63,7 +90,7 @@ export async function startListener(t: ExecutionContext, options: ListenerOption
     return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined }
   }
 
-  return { url, port, ask, fake, core, http, readiness, dialects, lines }
+  return { url, port, ask, fake, core, http, readiness, dialects, lines, credentials }
 }
 
 interface AskInit {

@@ -26,7 +26,7 @@ export const socketEvents = socket({
   summary: 'Events as they happen, one JSON text frame each',
   description:
     'Chosen by a WebSocket upgrade. Browsers show a token as the subprotocol `holdfast.token.<token>` beside ' +
-    '`holdfast.v1`. Closes: 1013 too slow, 4410 `since` is no longer kept, 1001 the server stops.',
+    '`holdfast.v1`, and a group as `holdfast.group.<name or id>`. Closes: 1013 too slow, 4401 the credential has ended, 4410 `since` is no longer kept, 1001 the server stops.',
   access: 'viewer',
   query: FeedQuery,
 
@@ -41,6 +41,7 @@ export const pollEvents = raw({
   access: 'viewer',
   status: 200,
   contentType: 'application/json; charset=utf-8',
+  waits: true,
   query: PollQuery,
   result: EventPage,
   errors: [410],

@@ -1,0 +1,66 @@
+import type { IncomingMessage } from 'node:http'
+import { FleetError } from '../../shared/errors.ts'
+import { type Shown, shownSecret } from '../core/credentials.ts'
+import { sessionSecretOf } from '../core/sessions.ts'
+import { certificateOf } from './certificate.ts'
+
+/** What a request says of who asks: to be believed only once it is looked up. */
+export interface Claim {
+  readonly shown: Shown
+  /** The group it wants to act for. */
+  readonly group: string | undefined
+}
+
+/** Browsers cannot set headers on a WebSocket; they can name subprotocols. Never a query string: those are logged. */
+const TOKEN_PROTOCOL = 'holdfast.token.'
+const GROUP_PROTOCOL = 'holdfast.group.'
+const GROUP_HEADER = 'x-holdfast-group'
+
+const BEARER = /^Bearer +(\S+) *$/i
+/** Ours have 43 characters; `npm start` and operators may choose longer ones. */
+const SECRET_MAX_LENGTH = 512
+const GROUP_MAX_LENGTH = 256
+
+function protocolOf({ headers }: IncomingMessage, prefix: string): string | undefined {
+  const protocols = headers['sec-websocket-protocol']?.split(',').map((protocol) => protocol.trim())
+  return protocols?.find((protocol) => protocol.startsWith(prefix))?.slice(prefix.length)
+}
+
+/** The token a request shows, `''` for an Authorization header that holds none of ours, undefined for none. */
+function tokenOf(request: IncomingMessage): string | undefined {
+  const { authorization, 'x-auth-token': token } = request.headers
+  if (authorization !== undefined) return BEARER.exec(authorization)?.[1] ?? ''
+  return token === undefined ? protocolOf(request, TOKEN_PROTOCOL) : String(token)
+}
+
+function unknown(): FleetError {
+  return new FleetError('unauthorized', 'the credentials are not known')
+}
+
+function secret(kind: 'token' | 'session', text: string): Shown {
+  if (text === '' || text.length > SECRET_MAX_LENGTH) throw unknown()
+  return shownSecret(kind, text)
+}
+
+/**
+ * The first that is shown decides, and must hold: token, cookie, certificate. No other excuses it.
+ * @throws unauthorized.
+ */
+function shownBy(request: IncomingMessage): Shown | undefined {
+  const token = tokenOf(request)
+  if (token !== undefined) return secret('token', token)
+  const session = sessionSecretOf(request.headers.cookie)
+  if (session) return secret('session', session)
+  const certificate = certificateOf(request.socket)
+  if (certificate === 'bad') throw unknown()
+  return certificate
+}
+
+/** @throws unauthorized without a credential, or with one that cannot be. */
+export function claimOf(request: IncomingMessage, networkOf: (request: IncomingMessage) => Shown | undefined): Claim {
+  const shown = shownBy(request) ?? networkOf(request)
+  if (shown === undefined) throw new FleetError('unauthorized', 'credentials are required')
+  const header = request.headers[GROUP_HEADER]
+  const group = header === undefined ? protocolOf(request, GROUP_PROTOCOL) : String(header)
+  return { shown, group: group?.slice(0, GROUP_MAX_LENGTH) }
+}

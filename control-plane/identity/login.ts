@@ -1,0 +1,68 @@
+import { randomBytes } from 'node:crypto'
+import { FleetError } from '../../shared/errors.ts'
+import { hasRole } from '../core/caller.ts'
+import { type Credentials, shownSecret } from '../core/credentials.ts'
+import type { Session, Sessions } from '../core/sessions.ts'
+import type { KeptSession, SessionStore } from '../db/stores/session-store.ts'
+import type { Attempt, LoginLimiter } from './limiter.ts'
+import { verifyPassword } from './passwords.ts'
+
+const SECRET_BYTES = 32
+
+function noSession(): FleetError {
+  return new FleetError('unauthorized', 'there is no such session: log in')
+}
+
+export function createSessions(deps: {
+  readonly store: SessionStore
+  readonly limiter: LoginLimiter
+  readonly credentials: Credentials & { drop(): void }
+}): Sessions {
+  const { store, limiter, credentials } = deps
+
+  /** @returns the user's id. @throws unauthorized; busy. */
+  async function checkPassword(attempt: Attempt, password: string): Promise<string> {
+    const account = await store.account(attempt.username)
+    const usable = account !== undefined && !account.disabled ? account : undefined
+    // Also when nobody is there to compare with, so that both take the same time.
+    const matches = await verifyPassword(password, usable?.password ?? null)
+    if (matches && usable !== undefined) return usable.id
+    throw new FleetError('unauthorized', 'the username or the password is wrong')
+  }
+
+  async function describe(secret: string, { user, created_at: since }: KeptSession): Promise<Session> {
+    const caller = await credentials.find(shownSecret('session', secret), undefined).catch((error: unknown) => {
+      // Somebody without a role anywhere may log in all the same, and is told so by whatever is asked next.
+      if (error instanceof FleetError && error.code === 'forbidden') return undefined
+      throw error
+    })
+    return { username: user, isAdmin: caller !== undefined && hasRole(caller, 'admin'), since }
+  }
+
+  return {
+    async login({ username, password }, { address }) {
+      const attempt = { username, address }
+      const refusal = await limiter.begin(attempt)
+      if (refusal !== undefined) return { ok: false, ...refusal }
+      const userId = await checkPassword(attempt, password)
+      await limiter.succeed(attempt)
+      const secret = randomBytes(SECRET_BYTES).toString('base64url')
+      await store.open(shownSecret('session', secret).id, userId)
+      return { ok: true, secret, session: await describe(secret, { user: username, created_at: new Date() }) }
+    },
+
+    async refresh(secret) {
+      const kept = await store.prolong(shownSecret('session', secret).id)
+      if (kept === undefined) throw noSession()
+      return describe(secret, kept)
+    },
+
+    async logout(secret) {
+      const kept = await store.close(shownSecret('session', secret).id)
+      // The others hear of it from Postgres.
+      credentials.drop()
+      if (kept === undefined) throw noSession()
+      return { username: kept.user }
+    },
+  }
+}
