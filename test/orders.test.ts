@@ -1,8 +1,10 @@
 import test, { type ExecutionContext } from 'ava'
+import { z } from 'zod'
 import { DEFAULT_GROUP_ID } from '../control-plane/core/caller.ts'
 import { usable } from '../control-plane/core/images.ts'
 import { applyReports, cancelJob, expireJob } from '../control-plane/core/job-change.ts'
 import type { Order } from '../control-plane/core/orders.ts'
+import { statement } from '../control-plane/db/sql.ts'
 import { createChangeStore } from '../control-plane/db/stores/change-store.ts'
 import { createDatasetStore } from '../control-plane/db/stores/dataset-store.ts'
 import { createDispatchStore } from '../control-plane/db/stores/dispatch-store.ts'
@@ -72,7 +74,29 @@ async function open(t: ExecutionContext) {
       }
     },
   })
+  const remove = (name: string): Order => ({
+    ...work(name, true),
+    decide: (findings) => {
+      const { id } = usable(findings.named(name), name)
+      return { ...work(name, true).decide(findings), remove: { id } }
+    },
+  })
+  /** Its end leaves the dataset as it is, so what replicas know of it stays true. */
+  const restore = (name: string): Order => ({
+    ...work(name, true),
+    decide: (findings) => {
+      const { id } = usable(findings.named(name), name)
+      const destination = { kind: 'host', path: '/tmp/x' } as const
+      const snapshot = { pool: 'main', dataset: id }
+      return {
+        ...work(name, true).decide(findings),
+        spec: { kind: 'snapshot.restore', snapshot, sourcePath: '/', destination },
+      }
+    },
+  })
   const place = async (...batch: Order[]) => orders.place(batch, Date.now())
+  const replica = createOrderStore(sql)
+  const placeElsewhere = async (...batch: Order[]) => replica.place(batch, Date.now())
   const end = (jobId: string, type: 'succeed' | 'fail') => {
     const event: JobEvent =
       type === 'succeed'
@@ -95,7 +119,10 @@ async function open(t: ExecutionContext) {
     datasets: createDatasetStore(sql),
     create,
     work,
+    remove,
+    restore,
     place,
+    placeElsewhere,
     end,
     available,
   }
@@ -221,4 +248,34 @@ test('numbers are given out in the order of commits: a reader never passes a lat
   await held.release()
   const { events } = await later
   t.is(events[0]?.seq, Number(head.seq) + 1)
+})
+
+test('what a replica knows of a dataset is never trusted over what another has done to it', async (t) => {
+  const { available, work, remove, place, placeElsewhere, end } = await open(t)
+  await available('x')
+  const [first] = await place(work('x', false))
+  const [known] = await place(work('x', false))
+  t.true(isGranted(first) && isGranted(known))
+  const [removal] = await placeElsewhere(remove('x'))
+  t.false(isGranted(removal))
+  const [late] = await place(work('x', false))
+  t.like(late, { code: 'conflict' })
+  for (const answer of [first, known]) await end(jobIdOf(answer), 'succeed')
+})
+
+test('two replicas that both know a dataset give its lane to one', async (t) => {
+  const { available, restore, place, placeElsewhere, end, sql } = await open(t)
+  await available('x')
+  for (const order of [place, placeElsewhere]) {
+    const [placed] = await order(restore('x'))
+    await end(jobIdOf(placed), 'fail')
+  }
+  for (let round = 0; round < 20; round += 1) {
+    const answers = (await Promise.all([place(restore('x')), placeElsewhere(restore('x'))])).flat()
+    t.is(answers.filter(isGranted).length, 1)
+    t.true(answers.every((answer) => jobIdOf(answer) !== ''))
+    const held = statement('held', z.object({ granted: z.boolean() }), 'select granted from lane_hold')
+    t.is((await sql.rows(held, [])).length, 2)
+    for (const answer of answers) await end(jobIdOf(answer), 'fail')
+  }
 })

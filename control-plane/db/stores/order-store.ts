@@ -1,11 +1,13 @@
+import assert from 'node:assert/strict'
 import { z } from 'zod'
 import { FleetError, toFleetError } from '../../../shared/errors.ts'
 import { newId, ResourceName } from '../../../shared/ids.ts'
 import type { Dataset } from '../../core/datasets.ts'
 import type { LockedJob } from '../../core/job-change.ts'
 import type { Decision, Findings, LockedDataset, NewDataset, Order } from '../../core/orders.ts'
-import { type Sql, statement, type Transaction } from '../sql.ts'
+import { type Sql, sqlState, statement, type Transaction } from '../sql.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
+import { createKnownDatasets } from './known-datasets.ts'
 
 /** An accepted order; a `dispatched` one holds its lanes and is to be published at once. */
 export interface Placed {
@@ -32,28 +34,41 @@ const lockDatasets = statement(
 
 /**
  * Everything one group of orders writes. A job whose new dataset's name is taken is left out. A job is granted its lanes
- * when nobody who came before wants any of them in a way that excludes it; else it queues behind them.
+ * when nobody who came before wants any of them in a way that excludes it; else it queues behind them. `$4` names the
+ * datasets, and their versions, that jobs were decided on without a lock: those that find another version are left out.
  */
 const insertOrders = statement(
   'order_insert',
   z.object({
     job_id: z.string(),
-    granted: z.boolean(),
+    /** Null: a dataset that it was decided on has changed, and nothing was written. */
+    granted: z.boolean().nullable(),
     ordinal: z.coerce.number().nullable(),
     created_at: z.date().nullable(),
   }),
-  `with asked as (
+  `with basis as (
+     select * from jsonb_to_recordset($4::jsonb) as b(job_id uuid, id uuid, version bigint)
+   ), standing as (
+     select id, version from dataset where id in (select id from basis) order by id for update
+   ), outdated as (
+     select distinct b.job_id
+     from basis b
+     left join standing s on s.id = b.id and s.version = b.version
+     where s.id is null
+   ), asked as (
      select *
      from jsonb_to_recordset($1::jsonb) as a(n integer, job_id uuid, group_id uuid, host_id uuid, kind text, request jsonb,
        spec jsonb, dataset_id uuid, dataset_name text, not_after_ms double precision, retry_of uuid, created_by text, creates boolean,
        removes boolean, behind boolean)
+     where job_id not in (select job_id from outdated)
    ), made as (
      insert into dataset (id, ordinal, group_id, pool_id, kind, name, is_snapshot, readonly, origin_id, origin_ordinal,
        state, tags)
      select id, coalesce(ordinal, nextval('dataset_ordinal')), group_id, pool_id, 'filesystem', name, is_snapshot,
        readonly, origin_id, origin_ordinal, 'creating', tags
-     from jsonb_to_recordset($2::jsonb) as m(n integer, id uuid, ordinal bigint, group_id uuid, pool_id uuid, name text,
+     from jsonb_to_recordset($2::jsonb) as m(n integer, job_id uuid, id uuid, ordinal bigint, group_id uuid, pool_id uuid, name text,
        is_snapshot boolean, readonly boolean, origin_id uuid, origin_ordinal bigint, tags jsonb)
+     where job_id not in (select job_id from outdated)
      order by n
      on conflict do nothing
      returning id, ordinal, created_at
@@ -86,7 +101,9 @@ const insertOrders = statement(
    )
    select placed.id as job_id, state = 'dispatched' as granted, made.ordinal, made.created_at
    from placed
-   left join made on made.id = placed.dataset_id`,
+   left join made on made.id = placed.dataset_id
+   union all
+   select job_id, null, null, null from outdated`,
 )
 
 export interface OrderStore {
@@ -94,14 +111,71 @@ export interface OrderStore {
   place(orders: readonly Order[], notAfterMs: number): Promise<readonly (Placed | FleetError)[]>
 }
 
+/** exclusion_violation: a lane was given to somebody else between our look at it and our write. */
+const LANE_TAKEN = '23P01'
+
 export function createOrderStore(sql: Sql): OrderStore {
+  const known = createKnownDatasets()
+
+  /** One statement, on what is known; undefined where it is not enough or no longer true. */
+  async function placeKnown(
+    orders: readonly Order[],
+    notAfterMs: number,
+  ): Promise<readonly (Placed | FleetError | undefined)[]> {
+    const decided = orders.map((order) => {
+      const datasets = known.recall(order)
+      const decision = datasets === undefined ? undefined : decide(order, datasets)
+      // A refusal may rest on what is no longer so.
+      return datasets === undefined || decision === undefined || decision instanceof FleetError
+        ? undefined
+        : { ...decision, basis: datasets }
+    })
+    if (decided.every((decision) => decision === undefined)) return []
+    const written = await write(sql, { orders, decided, notAfterMs }).catch((error: unknown) => {
+      if (sqlState(error) === LANE_TAKEN) return []
+      throw error
+    })
+    return decided.map((decision, n) => {
+      const answer = written[n]
+      if (decision !== undefined && answer === undefined) known.forget(decision.basis)
+      return answer
+    })
+  }
+
+  function placeLocked(orders: readonly Order[], notAfterMs: number) {
+    return sql.transaction(async (tx) => {
+      const datasets = await lock(tx, orders)
+      known.remember(datasets)
+      const decided = orders.map((order) => decide(order, datasets))
+      const answers = await write({ rows: tx.rowsAndCommit }, { orders, decided, notAfterMs })
+      return answers.map((answer) => {
+        assert(answer, 'an order that was decided on locked rows was left unanswered')
+        return answer
+      })
+    })
+  }
+
+  /** What was placed already must not be placed again with the others: then a failure is theirs alone. */
+  async function placeRest(orders: readonly Order[], notAfterMs: number, othersArePlaced: boolean) {
+    try {
+      return await placeLocked(orders, notAfterMs)
+    } catch (thrown) {
+      if (!othersArePlaced) throw thrown
+      return orders.map(() => toFleetError(thrown))
+    }
+  }
+
   return {
-    place: (orders, notAfterMs) =>
-      sql.transaction(async (tx) => {
-        const datasets = await lock(tx, orders)
-        const decided = orders.map((order) => decide(order, datasets))
-        return write(tx, { orders, decided, notAfterMs })
-      }),
+    async place(orders, notAfterMs) {
+      const quick = await placeKnown(orders, notAfterMs)
+      const rest = orders.filter((_, n) => quick[n] === undefined)
+      const answers = (rest.length === 0 ? [] : await placeRest(rest, notAfterMs, rest.length < orders.length)).values()
+      return orders.map((_, n) => {
+        const answer = quick[n] ?? answers.next().value
+        assert(answer, 'an order was left unanswered')
+        return answer
+      })
+    },
   }
 }
 
@@ -118,7 +192,10 @@ function isName(name: string): boolean {
   return ResourceName.safeParse(name).success
 }
 
-type Decided = { readonly jobId: string; readonly decision: Decision } | FleetError
+/** `basis`: what it was decided on without a lock. */
+type Decided =
+  | { readonly jobId: string; readonly decision: Decision; readonly basis?: readonly LockedDataset[] }
+  | FleetError
 
 function decide(order: Order, datasets: readonly LockedDataset[]): Decided {
   const own = datasets.filter((dataset) => dataset.groupId === order.groupId)
@@ -135,16 +212,19 @@ function decide(order: Order, datasets: readonly LockedDataset[]): Decided {
 
 interface Batch {
   readonly orders: readonly Order[]
-  readonly decided: readonly Decided[]
+  /** Undefined: not in this batch. */
+  readonly decided: readonly (Decided | undefined)[]
   readonly notAfterMs: number
 }
 
-async function write(tx: Transaction, batch: Batch): Promise<readonly (Placed | FleetError)[]> {
+/** Answers in the sequence of the orders; undefined for what is not in the batch, or whose basis no longer stands. */
+async function write(tx: Pick<Sql, 'rows'>, batch: Batch): Promise<readonly (Placed | FleetError | undefined)[]> {
   const accepted = batch.orders.flatMap((order, n) => {
     const decided = batch.decided[n]
     return decided === undefined || decided instanceof FleetError ? [] : [{ n, order, ...decided }]
   })
-  if (accepted.length === 0) return batch.decided.map((decided) => decided as FleetError) // none was accepted, so all are errors
+  // as: none was accepted, so all are errors or not there
+  if (accepted.length === 0) return batch.decided.map((decided) => decided as FleetError | undefined)
   const behind = behindOthers(accepted)
   const jobs = accepted.map(({ n, order, jobId, decision }) => ({
     n,
@@ -163,23 +243,26 @@ async function write(tx: Transaction, batch: Batch): Promise<readonly (Placed | 
     removes: decision.remove !== undefined,
     behind: behind.has(jobId),
   }))
-  const made = accepted.flatMap(({ n, order, decision }) =>
-    decision.create ? [datasetValues(n, order, decision.create)] : [],
+  const made = accepted.flatMap(({ n, order, jobId, decision }) =>
+    decision.create ? [{ job_id: jobId, ...datasetValues(n, order, decision.create) }] : [],
   )
   const wanted = accepted.flatMap(({ jobId, decision }) =>
     decision.holds.map((hold) => ({ job_id: jobId, lane: hold.lane, exclusive: hold.exclusive })),
   )
-  const written = await tx.rowsAndCommit(insertOrders, [
-    JSON.stringify(jobs),
-    JSON.stringify(made),
-    JSON.stringify(wanted),
-  ])
+  const basis = accepted.flatMap(({ jobId, basis = [] }) =>
+    basis.map(({ id, version }) => ({ job_id: jobId, id, version })),
+  )
+  const written = await tx.rows(
+    insertOrders,
+    [jobs, made, wanted, basis].map((records) => JSON.stringify(records)),
+  )
   const rows = new Map(written.map((row) => [row.job_id, row]))
 
   return batch.decided.map((decided, n) => {
-    if (decided instanceof FleetError) return decided
+    if (decided === undefined || decided instanceof FleetError) return decided
     const { jobId, decision } = decided
     const row = rows.get(jobId)
+    if (row?.granted === null) return undefined
     if (row === undefined) {
       return new FleetError('exists', `'${decision.subject.name}' exists already`, { field: 'name' })
     }
