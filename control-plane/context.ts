@@ -7,6 +7,7 @@ import type { Core } from './core/core.ts'
 import { createDatasets } from './core/datasets.ts'
 import { createHosts } from './core/hosts.ts'
 import { createJobs } from './core/jobs.ts'
+import { createRoots } from './core/roots.ts'
 import { createSnapshots } from './core/snapshots.ts'
 import { createDataSource, migrate } from './db/data-source.ts'
 import { listen } from './db/listen.ts'
@@ -93,8 +94,10 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const dispatch = createDispatch({ store: dispatchStore, nats, logger })
   const afterCommit = createAfterCommit({ ends, feed, dispatch, logger })
   const orders = createOrderBook({ store: createOrderStore(sql), changes, dispatch })
-  const datasets = createDatasets({ orders, reader: createDatasetStore(sql), fleet: registry })
-  const snapshots = createSnapshots({ orders, fleet: registry })
+  const reader = createDatasetStore(sql)
+  const roots = createRoots({ orders, reader, fleet: registry })
+  const datasets = createDatasets({ orders, reader, fleet: registry, roots })
+  const snapshots = createSnapshots({ orders, fleet: registry, roots })
   const jobs = createJobs({
     reader: jobReader,
     ends,
@@ -105,14 +108,13 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   const core: Core = { datasets, snapshots, jobs, hosts: createHosts(hostStore), feed, sessions }
 
-  const { ensureRoot } = datasets
   const reception = await openReception({
     nats,
     registry,
     hosts: hostStore,
     changes,
     dispatch: dispatchStore,
-    ensureRoot,
+    ensureRoot: roots.ensure,
     afterCommit,
     logger,
   })

@@ -2,13 +2,14 @@ import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import { DatasetMade } from '../../shared/job-spec.ts'
 import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
-import { type Caller, requireRole, SYSTEM_CALLER } from './caller.ts'
+import { type Caller, requireRole } from './caller.ts'
 import { checkRequest } from './check-request.ts'
 import { type Condition, requireCondition } from './condition.ts'
 import { choosePool, type FleetView, type LivePool, requireOnline } from './fleet-view.ts'
 import { notFound, orderImage, placeOf, usable } from './images.ts'
 import { type NewDataset, type OrderBook, orderOf } from './orders.ts'
 import { CloneDatasetRequest, CreateDatasetRequest } from './requests.ts'
+import type { Roots } from './roots.ts'
 
 /** Where a snapshot or clone came from. `name` is null once that dataset is gone; its ordinal stays. */
 export interface Origin {
@@ -97,13 +98,11 @@ export interface Datasets {
   list(caller: Caller, filter?: { readonly snapshots?: boolean }): Promise<readonly Dataset[]>
 }
 
-/** What dialects do not need: retries, and the dataset that must be there. */
+/** What dialects do not need: retries. */
 export interface DatasetOrders extends Datasets {
   create(caller: Caller, request: CreateDataset, retryOf?: string): Promise<AcceptedDataset>
   clone(caller: Caller, request: CloneDataset, retryOf?: string): Promise<AcceptedDataset>
   delete(caller: Caller, request: DeleteDataset, retryOf?: string): Promise<Accepted>
-  /** Orders the group's root unless it is there or on its way. @returns whether it is available. @throws unavailable when no pool is online yet. */
-  ensureRoot(groupId: string): Promise<boolean>
 }
 
 /** What Postgres must answer for datasets. */
@@ -119,13 +118,15 @@ export function createDatasets(deps: {
   readonly orders: OrderBook
   readonly reader: DatasetReader
   readonly fleet: FleetView
+  readonly roots: Roots
 }): DatasetOrders {
-  const { orders, reader, fleet } = deps
+  const { orders, reader, fleet, roots } = deps
 
   return {
     async create(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(CreateDatasetRequest, request)
+      await roots.ready(caller.groupId)
       return orders.placeNew(
         orderOf(caller, [], () => {
           const pool = choosePool(fleet, asked)
@@ -134,29 +135,10 @@ export function createDatasets(deps: {
       )
     },
 
-    async ensureRoot(groupId) {
-      const root = await reader.find(groupId, ROOT_DATASET)
-      if (root !== undefined) return true
-      const pool = choosePool(fleet, {})
-      const order = orders.place({
-        groupId,
-        createdBy: SYSTEM_CALLER.subject,
-        names: [],
-        decide: () => {
-          const made = orderNewDataset({ request: { name: ROOT_DATASET }, pool, name: ROOT_DATASET, tags: {} })
-          return { ...made, create: { ...made.create, ordinal: 0 }, interactive: false }
-        },
-      })
-      // `exists`: it is being made, by us or by another replica.
-      await order.catch((error: unknown) => {
-        if (!(error instanceof FleetError && error.code === 'exists')) throw error
-      })
-      return false
-    },
-
     async clone(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(CloneDatasetRequest, request)
+      await roots.ready(caller.groupId)
       return orders.placeNew(
         orderOf(caller, [asked.source], (findings) => {
           const source = usable(findings.named(asked.source), asked.source)
@@ -190,12 +172,16 @@ export function createDatasets(deps: {
     },
 
     async get(caller, name) {
+      await roots.ready(caller.groupId)
       const dataset = await reader.find(caller.groupId, name)
       if (dataset === undefined) throw notFound(name)
       return dataset
     },
 
-    list: (caller, filter) => reader.list(caller.groupId, { snapshotsOnly: filter?.snapshots ?? false }),
+    async list(caller, filter) {
+      await roots.ready(caller.groupId)
+      return reader.list(caller.groupId, { snapshotsOnly: filter?.snapshots ?? false })
+    },
   }
 }
 
@@ -203,7 +189,7 @@ function placementOf({ id, name, host, driver, capabilities }: LivePool): NewDat
   return { id, host: host.name, pool: name, driver, capabilities }
 }
 
-function orderNewDataset(order: {
+export function orderNewDataset(order: {
   readonly request: unknown
   readonly pool: LivePool
   readonly name: string

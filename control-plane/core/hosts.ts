@@ -1,6 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
-import type { Caller } from './caller.ts'
+import { type Caller, visibleGroup } from './caller.ts'
 import type { Page, PageRequest } from './page.ts'
 
 export interface Pool {
@@ -22,6 +22,7 @@ export interface Host {
   readonly draining: boolean
   readonly version: string
   readonly slots: number
+  /** Where restores may write outside every dataset; empty for those without a role over the fleet. */
   readonly restorePaths: readonly string[]
   readonly lastSeenAt: Date | null
   readonly pools: readonly Pool[]
@@ -45,16 +46,20 @@ export interface HostReader {
   findPool(idOrName: string): Promise<Pool | undefined>
 }
 
-/** Hosts and pools belong to the fleet, not to a tenant: every caller with a role may see them. */
+/** Hosts and pools belong to the fleet, not to a tenant: every caller with a role may see them, but not paths on them. */
 export function createHosts(reader: HostReader): Hosts {
   return {
-    list: (_caller, page) => reader.page(page),
+    async list(caller, page) {
+      const found = await reader.page(page)
+      return { ...found, items: found.items.map((host) => shownTo(caller, host)) }
+    },
+
     pools: (_caller, page) => reader.poolPage(page),
 
-    async get(_caller, idOrName) {
+    async get(caller, idOrName) {
       const host = await reader.find(idOrName)
       if (host === undefined) throw new FleetError('not_found', `there is no host '${idOrName}'`)
-      return host
+      return shownTo(caller, host)
     },
 
     async pool(_caller, idOrName) {
@@ -63,4 +68,8 @@ export function createHosts(reader: HostReader): Hosts {
       return pool
     },
   }
+}
+
+function shownTo(caller: Caller, host: Host): Host {
+  return visibleGroup(caller) === null ? host : { ...host, restorePaths: [] }
 }

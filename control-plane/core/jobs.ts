@@ -2,7 +2,7 @@ import { FleetError } from '../../shared/errors.ts'
 import type { JobFailure, Phase, Progress } from '../../shared/job-event.ts'
 import { isTerminal, type JobState } from '../../shared/job-machine.ts'
 import type { JobKind, JobSpec } from '../../shared/job-spec.ts'
-import { type Caller, requireRole } from './caller.ts'
+import { actingFor, type Caller, requireRole, visibleGroup } from './caller.ts'
 import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted, DatasetOrders } from './datasets.ts'
 import { cancelJob, type JobChange, type LockedJob } from './job-change.ts'
@@ -72,14 +72,15 @@ export interface Jobs {
 
 /** What Postgres must answer for jobs. */
 export interface JobReader {
-  find(groupId: string, id: string): Promise<KeptJob | undefined>
-  list(groupId: string, filter: JobFilter, page: PageRequest): Promise<Page<Job>>
+  /** `groupId` null: of any group. */
+  find(groupId: string | null, id: string): Promise<KeptJob | undefined>
+  list(groupId: string | null, filter: JobFilter, page: PageRequest): Promise<Page<Job>>
   /** How a job of any group ended, or undefined while it goes on. @throws not_found. */
   end(id: string): Promise<JobEnd | undefined>
 }
 
 /** A job with what it was asked, for retries. */
-export type KeptJob = Job & { readonly request: unknown }
+export type KeptJob = Job & { readonly groupId: string; readonly request: unknown }
 
 /** How a job ended, as somebody who waits for it learns it. */
 export type JobEnd =
@@ -107,7 +108,7 @@ export function createJobs(deps: {
   const { reader, ends, datasets, snapshots } = deps
 
   async function find(caller: Caller, id: string): Promise<KeptJob> {
-    const job = await reader.find(caller.groupId, id)
+    const job = await reader.find(visibleGroup(caller), id)
     if (job === undefined) throw new FleetError('not_found', `there is no job '${id}'`)
     return job
   }
@@ -125,7 +126,7 @@ export function createJobs(deps: {
     get: find,
 
     async list(caller, filter, page) {
-      const found = await reader.list(caller.groupId, filter, page)
+      const found = await reader.list(visibleGroup(caller), filter, page)
       // Asked only where it makes a difference: a host with jobs is known.
       if (found.items.length > 0 || filter.host === undefined || (await deps.knowsHost(filter.host))) return found
       throw new FleetError('not_found', `there is no host '${filter.host}'`, { field: 'host' })
@@ -134,6 +135,7 @@ export function createJobs(deps: {
     async cancel(caller, id, ifMatch) {
       requireRole(caller, 'operator')
       const job = await find(caller, id)
+      requireRole(actingFor(caller, job.groupId), 'operator')
       requireCondition(ifMatch, job)
       if (isTerminal(job.state)) throw new FleetError('conflict', `the job has ended already: it ${job.state}`)
       let overtaken: unknown
@@ -159,7 +161,7 @@ export function createJobs(deps: {
       if (!RETRYABLE.includes(job.state)) {
         throw new FleetError('conflict', `only failed and cancelled jobs can be tried again; this one is ${job.state}`)
       }
-      const { jobId } = await again[job.kind](caller, job)
+      const { jobId } = await again[job.kind](actingFor(caller, job.groupId), job)
       return find(caller, jobId)
     },
 

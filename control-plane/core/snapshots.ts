@@ -1,12 +1,13 @@
 import type { z } from 'zod'
 import { FleetError } from '../../shared/errors.ts'
-import { type Caller, requireRole } from './caller.ts'
+import { atLeast, type Caller, requireRole } from './caller.ts'
 import { checkRequest } from './check-request.ts'
 import { type Accepted, type AcceptedDataset, ROOT_DATASET } from './datasets.ts'
 import { type FleetView, requireOnline } from './fleet-view.ts'
 import { orderImage, placeOf, usable } from './images.ts'
 import { type Decision, type Findings, type LockedDataset, type OrderBook, orderOf } from './orders.ts'
 import { CreateSnapshotRequest, RestoreSnapshotRequest } from './requests.ts'
+import type { Roots } from './roots.ts'
 
 export interface CreateSnapshot {
   readonly source: string
@@ -40,12 +41,17 @@ export interface SnapshotOrders extends Snapshots {
   restore(caller: Caller, request: RestoreSnapshot, retryOf?: string): Promise<Accepted>
 }
 
-export function createSnapshots(deps: { readonly orders: OrderBook; readonly fleet: FleetView }): SnapshotOrders {
-  const { orders, fleet } = deps
+export function createSnapshots(deps: {
+  readonly orders: OrderBook
+  readonly fleet: FleetView
+  readonly roots: Roots
+}): SnapshotOrders {
+  const { orders, fleet, roots } = deps
   return {
     async create(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(CreateSnapshotRequest, request)
+      await roots.ready(caller.groupId)
       return orders.placeNew(
         orderOf(caller, [asked.source], (findings) => {
           const source = usable(findings.named(asked.source), asked.source)
@@ -58,6 +64,7 @@ export function createSnapshots(deps: { readonly orders: OrderBook; readonly fle
     async restore(caller, request, retryOf) {
       requireRole(caller, 'operator')
       const asked = checkRequest(RestoreSnapshotRequest, request)
+      if (asked.destination.kind === 'host') requireHostPaths(caller)
       const names = [asked.snapshot, asked.dataset ?? ROOT_DATASET]
       return orders.place(
         orderOf(caller, names, (findings) => {
@@ -68,6 +75,14 @@ export function createSnapshots(deps: { readonly orders: OrderBook; readonly fle
       )
     },
   }
+}
+
+/** Directories of a host belong to no tenant. @throws refused. */
+function requireHostPaths(caller: Caller): void {
+  if (atLeast(caller.fleetRole, 'operator')) return
+  throw new FleetError('refused', `a path outside every dataset needs the role 'operator' over the whole fleet`, {
+    field: 'destination',
+  })
 }
 
 type Asked = z.infer<typeof RestoreSnapshotRequest>

@@ -1,6 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
-import type { Caller } from '../core/caller.ts'
+import { type Caller, visibleGroup } from '../core/caller.ts'
 import type { Feed, FeedEvent } from '../core/feed.ts'
 import type { EventStore } from '../db/stores/event-store.ts'
 
@@ -47,7 +47,7 @@ export async function createJobFeed(deps: {
   async function readAll(): Promise<void> {
     do {
       readAgain = false
-      const page = await store.after(head, PAGE_EVENTS)
+      const page = await store.after(head, PAGE_EVENTS, null)
       // An offer may have moved the head while Postgres was asked.
       const fresh = page.events.filter((event) => event.seq > head)
       append(fresh, Math.max(head, page.through))
@@ -77,11 +77,14 @@ export async function createJobFeed(deps: {
   }
 
   /** One step of catching up: the next events after `since` and how far they reach. */
-  async function read(since: number): Promise<{ readonly events: readonly FeedEvent[]; readonly through: number }> {
+  async function read(
+    caller: Caller,
+    since: number,
+  ): Promise<{ readonly events: readonly FeedEvent[]; readonly through: number }> {
     const recent = fromRing(since)
     if (recent) return { events: recent, through: head }
     await checkKept(since)
-    const page = await store.after(since, PAGE_EVENTS)
+    const page = await store.after(since, PAGE_EVENTS, visibleGroup(caller))
     return { events: page.events, through: page.through }
   }
 
@@ -110,7 +113,7 @@ export async function createJobFeed(deps: {
       if (since > head || since < ringFrom) await checkKept(since)
       let cursor = since
       for (;;) {
-        const { events, through } = await read(cursor)
+        const { events, through } = await read(caller, cursor)
         const visible = events.filter((event) => mayFollow(caller, event)).slice(0, limit)
         if (visible.length === limit) return { events: visible, cursor: visible.at(-1)?.seq ?? through }
         if (visible.length > 0 || signal.aborted) return { events: visible, cursor: through }
@@ -123,7 +126,7 @@ export async function createJobFeed(deps: {
       if (since > head || since < ringFrom) await checkKept(since)
       let cursor = since
       while (!signal.aborted && (cursor < ringFrom || cursor < head)) {
-        const { events, through } = await read(cursor)
+        const { events, through } = await read(caller, cursor)
         const visible = events.filter((event) => mayFollow(caller, event))
         cursor = through
         if (visible.length > 0) await take(visible)
@@ -145,7 +148,8 @@ export async function createJobFeed(deps: {
 }
 
 function mayFollow(caller: Caller, event: FeedEvent): boolean {
-  return event.groupId === null || event.groupId === caller.groupId
+  const groupId = visibleGroup(caller)
+  return groupId === null || event.groupId === null || event.groupId === groupId
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

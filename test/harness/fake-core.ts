@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type Caller, requireRole } from '../../control-plane/core/caller.ts'
+import { type Caller, requireRole, visibleGroup } from '../../control-plane/core/caller.ts'
 import { requireCondition } from '../../control-plane/core/condition.ts'
 import type { Core } from '../../control-plane/core/core.ts'
 import type { AcceptedDataset, Dataset, Datasets } from '../../control-plane/core/datasets.ts'
@@ -307,7 +307,9 @@ export function createFakeFeed() {
   function visible(caller: Caller, since: number): readonly FeedEvent[] {
     if (since > head()) throw new FleetError('invalid', 'since: is ahead of the newest event', { field: 'since' })
     if (since < pruned) throw new FleetError('expired', 'events that old are no longer kept', { field: 'since' })
-    return events.slice(since).filter(({ groupId }) => groupId === null || groupId === caller.groupId)
+    return events
+      .slice(since)
+      .filter(({ groupId }) => visibleGroup(caller) === null || groupId === null || groupId === caller.groupId)
   }
 
   const untilWoken = (signal: AbortSignal) =>

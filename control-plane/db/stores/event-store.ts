@@ -38,7 +38,7 @@ const after = statement(
    left join lateral (
      select seq, type, job_id, group_id, body::text as body, at
      from event
-     where seq > $1
+     where seq > $1 and ($3::uuid is null or group_id is null or group_id = $3)
      order by seq
      limit $2
    ) e on true
@@ -71,8 +71,12 @@ const prune = statement(
 
 export interface EventStore {
   bounds(): Promise<{ readonly head: number; readonly pruned: number }>
-  /** Events after `since`, at most `limit`; all up to `through` are accounted for. */
-  after(since: number, limit: number): Promise<{ readonly events: readonly FeedEvent[]; readonly through: number }>
+  /** Events after `since` that `groupId` may see (null: all), at most `limit`; all up to `through` are accounted for. */
+  after(
+    since: number,
+    limit: number,
+    groupId: string | null,
+  ): Promise<{ readonly events: readonly FeedEvent[]; readonly through: number }>
   /** Drops events that are too old or too many. @returns how many. */
   prune(bounds: { readonly maxAgeMs: number; readonly maxEvents: number }): Promise<number>
 }
@@ -84,8 +88,8 @@ export function createEventStore(sql: Sql): EventStore {
       return { head: row?.seq ?? 0, pruned: row?.pruned_seq ?? 0 }
     },
 
-    async after(since, limit) {
-      const rows = await sql.rows(after, [since, limit])
+    async after(since, limit, groupId) {
+      const rows = await sql.rows(after, [since, limit, groupId])
       const events = rows.flatMap((row) => (row.seq === null ? [] : [toFeedEvent(EventRow.parse(row))]))
       const head = rows[0]?.head ?? since
       return { events, through: events.length === limit ? (events.at(-1)?.seq ?? head) : head }

@@ -6,7 +6,7 @@ import { JobSpec } from '../../../shared/job-spec.ts'
 import { type JobEnd, type JobReader, jobVersion, type KeptJob } from '../../core/jobs.ts'
 import { type Sql, statement } from '../sql.ts'
 
-const COLUMNS = `j.id, j.ordinal, j.request, j.spec, j.state, h.name as host, j.attempt, j.heard_delivery, j.heard_seq, j.progress, j.phases, j.error,
+const COLUMNS = `j.id, j.ordinal, j.group_id, j.request, j.spec, j.state, h.name as host, j.attempt, j.heard_delivery, j.heard_seq, j.progress, j.phases, j.error,
   j.result, j.dataset_id, j.dataset_name, j.retry_of, j.created_by, j.created_at, j.started_at, j.finished_at`
 
 const bigint = z.coerce.number()
@@ -14,6 +14,7 @@ const bigint = z.coerce.number()
 const JobRow = z.object({
   id: z.string(),
   ordinal: bigint,
+  group_id: z.string(),
   request: z.unknown(),
   spec: JobSpec,
   state: JobState,
@@ -37,17 +38,18 @@ const JobRow = z.object({
 const find = statement(
   'job_find',
   JobRow,
-  `select ${COLUMNS} from job j join host h on h.id = j.host_id where j.group_id = $1 and j.id = $2`,
+  `select ${COLUMNS} from job j join host h on h.id = j.host_id where ($1::uuid is null or j.group_id = $1) and j.id = $2`,
 )
 
-/** Newest first. Each filter is null when it was not asked for. */
-const list = statement(
-  'job_list',
-  JobRow,
-  `select ${COLUMNS}
+/** Newest first. Each filter is null when it was not asked for. Plans are generic, so each index has its own statement. */
+const listOf = (name: string, whose: string) =>
+  statement(
+    name,
+    JobRow,
+    `select ${COLUMNS}
    from job j
    join host h on h.id = j.host_id
-   where j.group_id = $1
+   where ${whose}
      and ($2::bigint is null or j.ordinal < $2)
      and ($3::text[] is null or j.state = any($3))
      and ($4::text is null or j.kind = $4)
@@ -55,7 +57,10 @@ const list = statement(
      and ($6::text is null or j.dataset_name = $6)
    order by j.ordinal desc
    limit $7`,
-)
+  )
+
+const listGroup = listOf('job_list', 'j.group_id = $1')
+const listAll = listOf('job_list_all', '$1::uuid is null')
 
 const end = statement(
   'job_end',
@@ -80,7 +85,7 @@ export function createJobStore(sql: Sql): JobReader {
         filter.host ?? null,
         filter.dataset ?? null,
       ]
-      const rows = await sql.rows(list, [...values, limit + 1])
+      const rows = await sql.rows(groupId === null ? listAll : listGroup, [...values, limit + 1])
       const shown = rows.slice(0, limit)
       const last = shown.at(-1)
       return { items: shown.map(toJob), nextCursor: rows.length > limit && last ? String(last.ordinal) : null }
@@ -107,6 +112,7 @@ function parseCursor(cursor: string | undefined): string | null {
 function toJob(row: z.infer<typeof JobRow>): KeptJob {
   return {
     id: row.id,
+    groupId: row.group_id,
     kind: row.spec.kind,
     request: row.request,
     spec: row.spec,
