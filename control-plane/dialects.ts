@@ -1,10 +1,22 @@
+import { VERSION } from '../shared/version.ts'
+import { createDocsDialect } from './dialects/docs/dialect.ts'
 import { createFleetDialect } from './dialects/fleet/dialect.ts'
 import type { OperationsDeps } from './dialects/fleet/operations.ts'
 import { qnap } from './dialects/qnap/dialect.ts'
 import { zerofs } from './dialects/zerofs/dialect.ts'
+import { describeAll } from './http/openapi.ts'
 import type { Dialect } from './http/route.ts'
+
+const ABOUT = {
+  title: 'Holdfast',
+  version: VERSION,
+  description:
+    'Snapshots, backups, clones and block exports over a fleet of storage hosts, in several REST dialects on one listener.',
+}
 
 /** Every dialect that is served, the fleet's own last: it answers for paths that none of the others owns. */
 export function createDialects(deps: OperationsDeps): readonly Dialect[] {
-  return [zerofs, qnap, createFleetDialect(deps)]
+  const docs = createDocsDialect({ title: ABOUT.title, describe: () => describeAll(dialects, ABOUT) })
+  const dialects = [docs, zerofs, qnap, createFleetDialect(deps)]
+  return dialects
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { createAnswerChecker } from './document.ts'
 import { compare, Exchange, type Step, substitute, type Variables, valueAt } from './exchange.ts'
 
 export interface ReplayTarget {
@@ -53,6 +54,16 @@ function parseBody(text: string): unknown {
   }
 }
 
+/** Made once: compiling the document takes longer than most replays. */
+let checkAnswer: ReturnType<typeof createAnswerChecker> | undefined
+
+/** What of an answer is not as the OpenAPI document says. */
+function undocumented(step: Step, variables: Variables, actual: Awaited<ReturnType<typeof send>>): readonly string[] {
+  checkAnswer ??= createAnswerChecker()
+  const [path = ''] = String(substitute(step.request.path, variables)).split('?')
+  return checkAnswer({ method: step.request.method, path, ...actual }).map((difference) => `document: ${difference}`)
+}
+
 /** Runs exchanges one after the other, each with its own variables. @returns every difference, in order. */
 export async function replay(exchanges: readonly Exchange[], target: ReplayTarget): Promise<readonly Difference[]> {
   const differences: Difference[] = []
@@ -65,6 +76,7 @@ export async function replay(exchanges: readonly Exchange[], target: ReplayTarge
         ...compare(status, actual.status, 'status'),
         ...compare(substitute(headers ?? {}, variables), actual.headers, 'headers'),
         ...('body' in step.expect ? compare(substitute(body, variables), actual.body) : []),
+        ...undocumented(step, variables, actual),
       ]
       differences.push(...found.map((difference) => ({ exchange: exchange.title, step: step.name, difference })))
       const captured = Object.entries(step.capture ?? {}).map(([name, path]) => [name, valueAt(actual.body, path)])
