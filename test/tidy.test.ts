@@ -29,6 +29,10 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
   ],
   ['control-plane/jobs/', /^control-plane\/(http|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|typeorm|pg|ws)$/],
   [
+    'control-plane/identity/',
+    /^control-plane\/(http|jobs|feed|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*|ws)$/,
+  ],
+  [
     'control-plane/feed/',
     /^control-plane\/(jobs|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*)$/,
   ],
@@ -89,7 +93,7 @@ for (const file of everyFile.filter((file) => !entryPoints.includes(file))) {
 }
 
 test('only configuration, entry points and deployment read the environment', (t) => {
-  const allowed = /^(deploy\/|(agent|control-plane)\/main\.ts$)/
+  const allowed = /^(deploy\/|(agent|control-plane)\/main\.ts$|control-plane\/cli\.ts$)/
   const readers = everyFile.filter(
     (file) =>
       !allowed.test(file) &&
