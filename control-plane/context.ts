@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { newId } from '../shared/ids.ts'
 import { createLogger } from '../shared/logger.ts'
+import { openAudit } from './audit/open-audit.ts'
 import type { ControlPlaneConfig } from './config.ts'
 import type { Core } from './core/core.ts'
 import { createDatasets } from './core/datasets.ts'
@@ -21,6 +22,7 @@ import { createEventStore } from './db/stores/event-store.ts'
 import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
 import { createJobStore } from './db/stores/job-store.ts'
 import { createOrderStore } from './db/stores/order-store.ts'
+import { createSecretStore } from './db/stores/secret-store.ts'
 import { createDialects } from './dialects.ts'
 import { createJobFeed } from './feed/job-feed.ts'
 import { openReception } from './hosts/reception.ts'
@@ -38,6 +40,9 @@ import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
 import { connectNats, ensureStreams } from './nats.ts'
 import { startSchedule } from './schedule/bree.ts'
+import { checkKeys } from './secrets/check-keys.ts'
+import { readKeys } from './secrets/read-keys.ts'
+import { createVault } from './secrets/vault.ts'
 
 /** How often each sweep runs, and how much of the feed is kept. */
 const QUICK_MS = 500
@@ -61,6 +66,7 @@ const Credentials = z.object({
 export async function startControlPlane(config: ControlPlaneConfig): Promise<ControlPlane> {
   const logger = createLogger('control-plane', config.HOLDFAST_LOG_LEVEL)
   const listeners = listenerOptions(config)
+  const keys = readKeys(config)
   await using starting = new AsyncDisposableStack()
 
   const db = createDataSource({ url: config.DATABASE_URL, poolSize: config.HOLDFAST_DB_CONNECTIONS })
@@ -72,6 +78,10 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   await ensureStreams(nats)
 
   const sql = createSql(db)
+  const vault = createVault(keys)
+  await checkKeys({ rows: createSecretStore(sql), vault, keys })
+  const audit = openAudit({ sql, keys: vault, logger })
+  starting.defer(() => audit.stop())
   const replicaId = newId()
   const changes = createChangeStore(sql, replicaId)
   const jobReader = createJobStore(sql)
@@ -106,7 +116,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
     change: async (id, decide) => afterCommit(await changes.change([id], decide)),
   })
-  const core: Core = { datasets, snapshots, jobs, hosts: createHosts(hostStore), feed, sessions }
+  const core: Core = { datasets, snapshots, jobs, hosts: createHosts(hostStore), feed, sessions, audit }
 
   const reception = await openReception({
     nats,
@@ -153,6 +163,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const schedule = await startSchedule(
     {
       quick: { everyMs: QUICK_MS, run: sweep.quick },
+      audit: { everyMs: QUICK_MS, run: audit.link },
       slow: {
         everyMs: SLOW_MS,
         run: async () => {
@@ -175,7 +186,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   )
   starting.defer(() => schedule.stop())
 
-  const metrics = createMetrics({ registry, feed })
+  const metrics = createMetrics({ registry, feed, audit })
   const http = await createHttp({
     core,
     credentials,

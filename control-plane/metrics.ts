@@ -1,9 +1,10 @@
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
 /** What Prometheus sees of this replica beside the requests that the HTTP layer counts. */
 export function createMetrics(deps: {
   readonly registry: { onlineCount(): number }
   readonly feed: { head(): number }
+  readonly audit: { dropped(): number }
 }): Registry {
   const metrics = new Registry()
   collectDefaultMetrics({ register: metrics })
@@ -21,6 +22,15 @@ export function createMetrics(deps: {
     registers: [metrics],
     collect() {
       this.set(deps.feed.head())
+    },
+  })
+  new Counter({
+    name: 'holdfast_audit_dropped_total',
+    help: 'Refusals that the audit had no room for',
+    registers: [metrics],
+    collect() {
+      this.reset()
+      this.inc(deps.audit.dropped())
     },
   })
   return metrics

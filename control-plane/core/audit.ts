@@ -86,13 +86,24 @@ export interface Audit {
    * together soon after. What does not fit the queue is counted and dropped, so that nobody's answer waits for the audit.
    */
   record(entry: AuditEntry): void
+  /** The listener's: left out when the refusal of that very request was told already, by who knew more of it. */
+  recordAnswer(entry: AuditEntry): void
   /** Newest first; a group's admin sees what was done for that group. @throws forbidden; invalid for a cursor that is not ours. */
   list(caller: Caller, filter: AuditFilter, page: PageRequest): Promise<Page<AuditRecord>>
 }
 
 export function createAudit(deps: { readonly reader: AuditReader; readonly record: Audit['record'] }): Audit {
+  // Requests by identity, not by id: clients choose ids.
+  const told = new WeakSet<RequestMark>()
+
   return {
-    record: deps.record,
+    record(entry) {
+      if (entry.by.request !== null && entry.result !== 'done') told.add(entry.by.request)
+      deps.record(entry)
+    },
+    recordAnswer(entry) {
+      if (entry.by.request === null || !told.has(entry.by.request)) deps.record(entry)
+    },
     async list(caller, filter, page) {
       if (atLeast(caller.fleetRole, 'admin')) return deps.reader.list(null, filter, page)
       requireRole(caller, 'admin')

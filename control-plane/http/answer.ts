@@ -1,4 +1,5 @@
 import type { ParameterizedContext } from 'koa'
+import type { AuditTrail } from './audit-refusal.ts'
 import { etagOf, namesEtag } from './etag.ts'
 import type { Answer, Dialect, RawAnswer } from './route.ts'
 
@@ -8,6 +9,8 @@ export interface RequestState {
   dialect: Dialect
   route: string | null
   subject: string | null
+  /** Undefined while no route has taken it. */
+  trail?: AuditTrail
 }
 
 export type RequestContext = ParameterizedContext<RequestState>
@@ -43,5 +46,6 @@ export function sendRaw(context: RequestContext, answer: RawAnswer, contentType:
   context.status = answer.status
   context.res.setHeader('Content-Type', contentType)
   for (const name in answer.headers) context.res.setHeader(name, answer.headers[name] ?? '')
-  context.body = answer.body
+  if (answer.etag !== undefined && isKnown(context, answer.etag)) context.status = 304
+  else context.body = answer.body
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { type AuditEntry, createAudit } from '../../control-plane/core/audit.ts'
 import { type Caller, requireRole, visibleGroup } from '../../control-plane/core/caller.ts'
 import { requireCondition } from '../../control-plane/core/condition.ts'
 import type { Core } from '../../control-plane/core/core.ts'
@@ -24,6 +25,8 @@ export interface FakeControls {
   publish(event: { readonly type: string; readonly groupId?: string }): FeedEvent
   /** Forgets events up to and including this one. */
   prune(seq: number): void
+  /** What the audit was told. */
+  readonly audited: AuditEntry[]
   /** How many clients `follow` now. */
   followers(): number
 }
@@ -67,6 +70,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     restores: [],
     datasets: new Map(),
     jobs: new Map(),
+    audited: [],
     ...feedControls,
   }
   const orders = createFakeOrders(fake)
@@ -79,6 +83,10 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     hosts: fakeHosts,
     feed,
     sessions: createFakeSessions(),
+    audit: createAudit({
+      reader: { list: async () => ({ items: [], nextCursor: null }) },
+      record: (entry) => void fake.audited.push(entry),
+    }),
   }
   return { core, fake }
 }
