@@ -4,6 +4,7 @@ import { newId } from '../shared/ids.ts'
 import { createLogger } from '../shared/logger.ts'
 import { openAudit } from './audit/open-audit.ts'
 import type { ControlPlaneConfig } from './config.ts'
+import { forgeryOf } from './core/change-audit.ts'
 import type { Core } from './core/core.ts'
 import { createDatasets } from './core/datasets.ts'
 import { createHosts } from './core/hosts.ts'
@@ -20,6 +21,7 @@ import { createDatasetStore } from './db/stores/dataset-store.ts'
 import { createDispatchStore } from './db/stores/dispatch-store.ts'
 import { createEventStore } from './db/stores/event-store.ts'
 import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
+import { createIdempotencyStore } from './db/stores/idempotency-store.ts'
 import { createJobStore } from './db/stores/job-store.ts'
 import { createOrderStore } from './db/stores/order-store.ts'
 import { createSecretStore } from './db/stores/secret-store.ts'
@@ -87,6 +89,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const jobReader = createJobStore(sql)
   const dispatchStore = createDispatchStore(sql)
   const hostStore = createHostStore(sql)
+  const keys = createIdempotencyStore(sql)
   const eventStore = createEventStore(sql)
   const identity = openIdentity(sql)
   const { credentials, sessions } = identity
@@ -136,6 +139,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     prepare: () => ensureStreams(nats),
     store: changes,
     onHeard: registry.heard,
+    onForged: (forged) => audit.record(forgeryOf(forged)),
     afterCommit,
     logger,
   })
@@ -178,6 +182,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
         everyMs: PRUNE_MS,
         run: async () => {
           await eventStore.prune({ maxAgeMs: EVENT_MAX_AGE_MS, maxEvents: EVENT_MAX_COUNT })
+          await keys.prune()
           await identity.prune()
         },
       },
@@ -189,6 +194,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const metrics = createMetrics({ registry, feed, audit })
   const http = await createHttp({
     core,
+    keys,
     credentials,
     dialects: createDialects({
       metrics,

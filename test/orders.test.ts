@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import { z } from 'zod'
-import { DEFAULT_GROUP_ID } from '../control-plane/core/caller.ts'
+import { DEFAULT_GROUP_ID, SYSTEM_CALLER } from '../control-plane/core/caller.ts'
 import { usable } from '../control-plane/core/images.ts'
 import { applyReports, cancelJob, expireJob } from '../control-plane/core/job-change.ts'
 import type { Order } from '../control-plane/core/orders.ts'
@@ -34,7 +34,7 @@ async function open(t: ExecutionContext) {
   const orders = createOrderStore(sql)
   const changes = createChangeStore(sql, 'test')
 
-  const base = { groupId: DEFAULT_GROUP_ID, createdBy: 'test' }
+  const base = { groupId: DEFAULT_GROUP_ID, by: SYSTEM_CALLER }
   const create = (name: string): Order => ({
     ...base,
     names: [],

@@ -27,6 +27,14 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
     'control-plane/db/',
     /^control-plane\/(http|jobs|feed|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|nats|@nats-io\/.*|ws)$/,
   ],
+  [
+    'control-plane/audit/',
+    /^control-plane\/(http|jobs|feed|hosts|schedule|dialects|secrets)(\/|\.ts)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*|ws)$/,
+  ],
+  [
+    'control-plane/secrets/',
+    /^control-plane\/(?!core\/|secrets\/)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*|ws)$/,
+  ],
   ['control-plane/jobs/', /^control-plane\/(http|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|typeorm|pg|ws)$/],
   [
     'control-plane/identity/',

@@ -14,7 +14,7 @@ interface Window {
   held: number
 }
 
-/** Keeps those whom nobody knows, and those who only read, from filling the audit: their bursts become one row with a number. */
+/** Keeps those whom nobody knows, agents that lie, and those who only read, from filling the audit: their bursts become one row with a number. */
 export function createFloodGate() {
   const windows = new Map<string, Window>()
 
@@ -47,7 +47,7 @@ export function createFloodGate() {
 function limitOf({ by, result }: TimedEntry): number {
   if (result === 'accepted' || result === 'done') return Number.POSITIVE_INFINITY
   if (isRead(by.request?.method)) return READS_PER_WINDOW
-  return by.via === null ? ANONYMOUS_PER_WINDOW : Number.POSITIVE_INFINITY
+  return by.via === null || by.via === 'agent' ? ANONYMOUS_PER_WINDOW : Number.POSITIVE_INFINITY
 }
 
 function isRead(method: string | undefined): boolean {

@@ -8,6 +8,7 @@ import {
 } from '../../shared/job-event.ts'
 import { isTerminal, type JobState, nextJobState } from '../../shared/job-machine.ts'
 import { type JobKind, type JobSpec, RESULT_SCHEMAS } from '../../shared/job-spec.ts'
+import type { AuditActor } from './audit.ts'
 
 /** A job's row as a change is decided on it: locked, and read in the transaction that writes the change. */
 export interface LockedJob {
@@ -39,6 +40,8 @@ export interface JobChange {
   readonly error?: JobFailure
   /** Set when the client was told that nothing happened, and the agent has yet to confirm it. */
   readonly withdrawn?: true
+  /** Whoever asked for it; absent: its agent, or ourselves. */
+  readonly by?: AuditActor
   /** The states passed through, in order, when more than the last. */
   readonly passed: readonly JobState[]
 }

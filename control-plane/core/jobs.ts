@@ -143,7 +143,8 @@ export function createJobs(deps: {
         try {
           requireCondition(ifMatch, { id, version: jobVersion(locked) })
           overtaken = undefined
-          return cancelJob(locked, CANCELLED, false)
+          const change = cancelJob(locked, CANCELLED, false)
+          return change && { ...change, by: { ...caller, groupId: job.groupId } }
         } catch (error) {
           overtaken = error
           return undefined

@@ -1,5 +1,7 @@
 import type { JobSpec } from '../../shared/job-spec.ts'
+import type { AuditActor } from './audit.ts'
 import type { Caller } from './caller.ts'
+import type { KeyedPlace } from './idempotency.ts'
 import type { Accepted, AcceptedDataset, Dataset, Origin } from './datasets.ts'
 
 /** A dataset row as the decision sees it, locked until the order is placed. */
@@ -50,16 +52,22 @@ export interface Decision {
  */
 export interface Order {
   readonly groupId: string
-  readonly createdBy: string
+  /** Who asks, for the job and its audit row. */
+  readonly by: AuditActor
   /** Names of datasets to read and lock. */
   readonly names: readonly string[]
+  /** What an earlier request under this key has placed is the answer; else this is kept beside it. */
+  readonly key?: KeyedPlace
+  /** `decide` looks at more than a version stands for: only rows that are locked will do. */
+  readonly isExact?: boolean
   /** @throws FleetError to refuse; nothing is written then. */
   decide(findings: Findings): Decision
 }
 
 /** An order in the name of `caller`, for its group. */
 export function orderOf(caller: Caller, names: readonly string[], decide: Order['decide']): Order {
-  return { groupId: caller.groupId, createdBy: caller.subject, names, decide }
+  const { key } = caller
+  return { groupId: caller.groupId, by: caller, names, decide }
 }
 
 export interface OrderBook {

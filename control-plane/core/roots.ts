@@ -39,7 +39,7 @@ export function createRoots(deps: {
     const pool = choosePool(fleet, {})
     const order = orders.place({
       groupId,
-      createdBy: SYSTEM_CALLER.subject,
+      by: { ...SYSTEM_CALLER, groupId },
       names: [],
       decide: () => {
         const made = orderNewDataset({ request: { name: ROOT_DATASET }, pool, name: ROOT_DATASET, tags: {} })

@@ -8,7 +8,7 @@ import { keepPulling } from '../../shared/wire/keep-pulling.ts'
 import { type Confirmation, ReportMessage, WIRE_VERSION } from '../../shared/wire/messages.ts'
 import { EVENT_STREAM, INGEST_CONSUMER } from '../../shared/wire/streams.ts'
 import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
-import { applyReports } from '../core/job-change.ts'
+import { applyReports, type LockedJob } from '../core/job-change.ts'
 import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { Committed } from '../db/stores/change-write.ts'
 
@@ -34,6 +34,11 @@ interface Told {
   readonly report: JobReport
 }
 
+export interface Forged {
+  readonly host: string
+  readonly job: LockedJob
+}
+
 export interface Ingest {
   /** Whether the consumer answers; part of readiness. */
   running(): boolean
@@ -52,6 +57,8 @@ export function startIngest(deps: {
   readonly prepare: () => Promise<void>
   readonly store: ChangeStore
   readonly onHeard: (host: string) => void
+  /** A host spoke of another host's job; nothing came of it. */
+  readonly onForged: (forged: Forged) => void
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
 }): Ingest {
@@ -104,7 +111,14 @@ export function startIngest(deps: {
   async function foldGroup(group: readonly Heard[]): Promise<void> {
     const told = group.flatMap(({ host, reports }) => reports.map((report) => ({ host, report })))
     const byJob = Map.groupBy(told, ({ report }) => report.jobId)
-    const committed = await store.change([...byJob.keys()], (job) => applyReports(job, byJob.get(job.id) ?? []))
+    const forged = new Map<string, Forged>()
+    const committed = await store.change([...byJob.keys()], (job) => {
+      const reports = byJob.get(job.id) ?? []
+      for (const { host } of reports.filter((one) => one.host !== job.host))
+        forged.set(`${host} ${job.id}`, { host, job })
+      return applyReports(job, reports)
+    })
+    for (const word of forged.values()) deps.onForged(word)
     deps.afterCommit(committed)
     setImmediate(() => {
       for (const { message } of group) message.ack()

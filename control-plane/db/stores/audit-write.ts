@@ -8,19 +8,21 @@ const TEXT_MAX = 500
 
 /** Who asked and from where, as columns; also for statements that insert audit rows of their own. */
 export const ACTOR_COLUMNS = 'subject, user_id, group_id, via, address, request_id, method, path'
-export const ACTOR_RECORD =
+const ACTOR_RECORD =
   'subject text, user_id uuid, group_id uuid, via text, address text, request_id text, method text, path text'
 
 /**
  * Inserts what `auditValues` made: the text of a data-modifying CTE, or a statement by itself.
  * @param parameter where the values stand: `$4`.
+ * @param condition over the values' columns: which of them to write.
  */
-export function insertAudit(parameter: string): string {
+export function insertAudit(parameter: string, condition = 'true'): string {
   return `insert into audit (at, ${ACTOR_COLUMNS}, operation, object_kind, object_id, object_name, result, code, job_id, detail)
    select coalesce(to_timestamp(at_ms / 1000), now()), ${ACTOR_COLUMNS}, operation, object_kind, object_id, object_name, result,
      code, job_id, detail
    from jsonb_to_recordset(${parameter}::jsonb) as e(n integer, at_ms double precision, ${ACTOR_RECORD}, operation text, object_kind text,
      object_id text, object_name text, result text, code text, job_id uuid, detail jsonb)
+   where ${condition}
    order by n`
 }
 

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { z } from 'zod'
 import { isTerminal } from '../../../shared/job-machine.ts'
+import { auditOf } from '../../core/change-audit.ts'
 import { numberEvent, type UnnumberedEvent } from '../../core/event-body.ts'
 import type { FeedEvent } from '../../core/feed.ts'
 import { type JobChange, settlementOf } from '../../core/job-change.ts'
 import { statement } from '../sql.ts'
+import { auditValues, insertAudit } from './audit-write.ts'
 
 /** NOTIFY channel on which replicas hear that the feed grew; the payload is the newest number and who wrote it. */
 export const EVENT_CHANNEL = 'holdfast_event'
@@ -68,6 +70,8 @@ export const writeChanges = statement(
      select numbered.base + e.n, e.type, e.job_id, e.group_id, e.body, $6
      from json_to_recordset($3::json) as e(n integer, type text, job_id uuid, group_id uuid, body json), numbered
      where e.job_id is null or e.job_id in (select id from changed)
+   ), audited as (
+     ${insertAudit('$8', 'e.job_id in (select id from changed)')}
    )
    select base, exists (select 1 from lane_hold where not granted) as waiting, array(select id::text from changed) as written,
      pg_notify('${EVENT_CHANNEL}', (base + $4)::text || ' ' || $7)
@@ -108,6 +112,7 @@ export function writeValues({ changes, events, origin }: ChangeGroup, at: string
     progressed,
     at,
     origin,
+    auditValues(changes.flatMap(auditOf)),
   ]
 }
 

@@ -6,6 +6,7 @@ import type { Dataset } from '../../core/datasets.ts'
 import type { LockedJob } from '../../core/job-change.ts'
 import type { Decision, Findings, LockedDataset, NewDataset, Order } from '../../core/orders.ts'
 import { type Sql, sqlState, statement, type Transaction } from '../sql.ts'
+import { ACTOR_COLUMNS, actorValues } from './audit-write.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
 import { createKnownDatasets } from './known-datasets.ts'
 
@@ -58,8 +59,8 @@ const insertOrders = statement(
    ), asked as (
      select *
      from jsonb_to_recordset($1::jsonb) as a(n integer, job_id uuid, group_id uuid, host_id uuid, kind text, request jsonb,
-       spec jsonb, dataset_id uuid, dataset_name text, not_after_ms double precision, retry_of uuid, created_by text, creates boolean,
-       removes boolean, behind boolean)
+       spec jsonb, dataset_id uuid, dataset_name text, not_after_ms double precision, retry_of uuid, creates boolean, removes boolean,
+       behind boolean, subject text, user_id uuid, via text, address text, request_id text, method text, path text)
      where job_id not in (select job_id from outdated)
    ), made as (
      insert into dataset (id, ordinal, group_id, pool_id, kind, name, is_snapshot, readonly, origin_id, origin_ordinal,
@@ -88,7 +89,7 @@ const insertOrders = statement(
          join lane_hold h on h.lane = w.lane and (h.exclusive or w.exclusive)
          where w.job_id = asked.job_id
        ) then 'queued' else 'dispatched' end,
-       to_timestamp(not_after_ms / 1000), retry_of, created_by
+       to_timestamp(not_after_ms / 1000), retry_of, subject
      from asked
      where not creates or dataset_id in (select id from made)
      order by n
@@ -98,6 +99,12 @@ const insertOrders = statement(
      select w.lane, w.job_id, placed.ordinal, w.exclusive, placed.state = 'dispatched'
      from wanted w
      join placed on placed.id = w.job_id
+   ), audited as (
+     insert into audit (${ACTOR_COLUMNS}, operation, object_kind, object_id, object_name, result, job_id, detail)
+     select ${ACTOR_COLUMNS}, kind, 'dataset', asked.dataset_id::text, dataset_name, 'accepted', job_id,
+       case when retry_of is not null then jsonb_build_object('retry_of', retry_of) end
+     from asked
+     join placed on placed.id = asked.job_id
    )
    select placed.id as job_id, state = 'dispatched' as granted, made.ordinal, made.created_at
    from placed
@@ -229,6 +236,7 @@ async function write(tx: Pick<Sql, 'rows'>, batch: Batch): Promise<readonly (Pla
   const jobs = accepted.map(({ n, order, jobId, decision }) => ({
     n,
     job_id: jobId,
+    ...actorValues(order.by),
     group_id: order.groupId,
     host_id: decision.host.id,
     kind: decision.spec.kind,
@@ -238,7 +246,6 @@ async function write(tx: Pick<Sql, 'rows'>, batch: Batch): Promise<readonly (Pla
     dataset_name: decision.subject.name,
     not_after_ms: decision.interactive ? batch.notAfterMs : null,
     retry_of: decision.retryOf ?? null,
-    created_by: order.createdBy,
     creates: decision.create !== undefined,
     removes: decision.remove !== undefined,
     behind: behind.has(jobId),

@@ -1,0 +1,59 @@
+import { isTerminal } from '../../shared/job-machine.ts'
+import type { AuditActor, AuditEntry } from './audit.ts'
+import { SYSTEM_CALLER } from './caller.ts'
+import type { JobChange, LockedJob } from './job-change.ts'
+
+/**
+ * The audit's account of a change: who asked the job to stop, and how the job ended. That it was ordered, by whom and from
+ * where, is told by the row of the order, which has the same job.
+ */
+export function auditOf(change: JobChange): AuditEntry[] {
+  const { job, by, withdrawn, state } = change
+  const stopped = by !== undefined || withdrawn ? [stop(change)] : []
+  if (!isTerminal(state)) return stopped
+  const isGood = state === 'succeeded'
+  const code = isGood ? undefined : (change.error?.code ?? 'cancelled')
+  return [
+    ...stopped,
+    {
+      by: by ?? (change.heard === undefined ? ourselves(job) : agentOf(job)),
+      operation: job.kind,
+      object: { kind: 'dataset', id: job.datasetId, name: job.datasetName },
+      result: isGood ? 'done' : 'failed',
+      code: state === 'cancelled' ? 'cancelled' : code,
+      jobId: job.id,
+    },
+  ]
+}
+
+/** It is done when the job stands still, accepted while its agent has yet to say so. */
+function stop({ job, by, state, withdrawn }: JobChange): AuditEntry {
+  return {
+    by: by ?? ourselves(job),
+    operation: withdrawn ? 'job.withdraw' : 'job.cancel',
+    object: { kind: 'job', id: job.id },
+    result: isTerminal(state) ? 'done' : 'accepted',
+    jobId: job.id,
+  }
+}
+
+/** A host's word about a job of another host. */
+export function forgeryOf({ host, job }: { readonly host: string; readonly job: LockedJob }): AuditEntry {
+  return {
+    by: { subject: `host:${host}`, userId: null, groupId: null, via: 'agent', request: null },
+    operation: 'job.report',
+    object: { kind: 'job', id: job.id },
+    result: 'refused',
+    code: 'forbidden',
+    jobId: job.id,
+    detail: { host_of_job: job.host },
+  }
+}
+
+function ourselves(job: LockedJob): AuditActor {
+  return { ...SYSTEM_CALLER, groupId: job.groupId }
+}
+
+function agentOf(job: LockedJob): AuditActor {
+  return { subject: `host:${job.host}`, userId: null, groupId: job.groupId, via: 'agent', request: null }
+}
