@@ -68,7 +68,7 @@ const Credentials = z.object({
 export async function startControlPlane(config: ControlPlaneConfig): Promise<ControlPlane> {
   const logger = createLogger('control-plane', config.HOLDFAST_LOG_LEVEL)
   const listeners = listenerOptions(config)
-  const keys = readKeys(config)
+  const keyring = readKeys(config)
   await using starting = new AsyncDisposableStack()
 
   const db = createDataSource({ url: config.DATABASE_URL, poolSize: config.HOLDFAST_DB_CONNECTIONS })
@@ -80,8 +80,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   await ensureStreams(nats)
 
   const sql = createSql(db)
-  const vault = createVault(keys)
-  await checkKeys({ rows: createSecretStore(sql), vault, keys })
+  const vault = createVault(keyring)
+  await checkKeys({ rows: createSecretStore(sql), vault, keys: keyring })
   const audit = openAudit({ sql, keys: vault, logger })
   starting.defer(() => audit.stop())
   const replicaId = newId()
