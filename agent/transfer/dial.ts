@@ -1,0 +1,112 @@
+import { type LookupAddress, lookup } from 'node:dns'
+import { connect, isIP, type Socket } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import { promisify } from 'node:util'
+import { FleetError } from '../../shared/errors.ts'
+import { type AddressPolicy, type Listener, whyDenied } from './addresses.ts'
+
+const CONNECT_TIMEOUT_MS = 10_000
+const MAX_ADDRESSES = 16
+
+/** How names become addresses; tests pass their own. */
+export type Resolve = (host: string) => Promise<readonly LookupAddress[]>
+
+const lookupAll = promisify(lookup)
+/** The system's own resolver, which also reads `2130706433` and `0177.0.0.1` as 127.0.0.1. */
+const resolveBySystem: Resolve = (host) => lookupAll(host, { all: true })
+
+export interface Dialer {
+  /**
+   * Connects to an address that was checked: it is resolved once, every address it has must be allowed, and the connection
+   * goes to one of those. @throws FleetError `refused`, `unavailable`, `timeout`, `cancelled`, or the system's error
+   */
+  dial(endpoint: { readonly host: string; readonly port: number }, signal: AbortSignal): Promise<Socket>
+}
+
+export function ownAddresses(): readonly string[] {
+  return Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map(({ address }) => address) ?? [])
+}
+
+export function createDialer(policy: AddressPolicy, resolve: Resolve = resolveBySystem): Dialer {
+  return {
+    async dial({ host, port }, signal) {
+      const bound = AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT_MS)])
+      try {
+        const found = await abortable(addressesOf(host, resolve), bound)
+        const listeners = await abortable(resolved(policy.listeners, port, resolve), bound)
+        for (const { address } of found) {
+          const why = whyDenied({ address, port }, policy, listeners)
+          if (why !== undefined) throw new FleetError('refused', `its address ${why}`, { detail: `${host} is ${address}` })
+        }
+        return await connectToOne(found, port, bound)
+      } catch (error) {
+        if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+        if (bound.aborted) throw new FleetError('timeout', 'does not answer', { cause: error })
+        throw error
+      }
+    },
+  }
+}
+
+async function addressesOf(host: string, resolve: Resolve): Promise<readonly LookupAddress[]> {
+  const bare = host.replace(/^\[(.*)\]$/, '$1')
+  const family = isIP(bare)
+  if (family !== 0) return [{ address: bare, family }]
+  const found = await resolve(bare)
+  if (found.length === 0) throw new FleetError('unavailable', 'has a name that cannot be resolved')
+  return found.slice(0, MAX_ADDRESSES)
+}
+
+/** The listeners on a port, by address. One whose name does not resolve cannot be recognised and is left out. */
+async function resolved(listeners: readonly Listener[], port: number, resolve: Resolve): Promise<readonly Listener[]> {
+  const sameport = listeners.filter((listener) => listener.port === port)
+  const lists = await Promise.all(
+    sameport.map(async (listener) => {
+      const addresses = await addressesOf(listener.host, resolve).catch(() => [])
+      return addresses.map(({ address }) => ({ host: address, port }))
+    }),
+  )
+  return lists.flat()
+}
+
+async function connectToOne(addresses: readonly LookupAddress[], port: number, signal: AbortSignal): Promise<Socket> {
+  let last: unknown
+  for (const { address } of addresses) {
+    try {
+      return await connected(address, port, signal)
+    } catch (error) {
+      if (signal.aborted) throw error
+      last = error
+    }
+  }
+  throw last
+}
+
+function connected(address: string, port: number, signal: AbortSignal): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: address, port, noDelay: true, keepAlive: true })
+    const fail = (error: unknown) => {
+      signal.removeEventListener('abort', onAbort)
+      socket.destroy()
+      reject(error)
+    }
+    const onAbort = () => fail(signal.reason)
+    if (signal.aborted) return onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    socket.once('error', fail)
+    socket.once('connect', () => {
+      signal.removeEventListener('abort', onAbort)
+      socket.off('error', fail)
+      resolve(socket)
+    })
+  })
+}
+
+function abortable<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason)
+    if (signal.aborted) return onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}

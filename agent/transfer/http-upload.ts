@@ -1,0 +1,90 @@
+import type { ClientRequest } from 'node:http'
+import { FleetError } from '../../shared/errors.ts'
+import type { HttpAnswer } from './http-client.ts'
+import { statusError } from './http-status.ts'
+import { patiently } from './patience.ts'
+
+/** A server that does not know `Expect` is sent the body after so long. */
+const CONTINUE_MS = 1_000
+/** Handed to the socket and not yet taken by the system. */
+const MAX_PENDING_BYTES = 2 * 2 ** 20
+
+interface Parts {
+  readonly sent: ClientRequest
+  readonly answer: Promise<HttpAnswer>
+  readonly signal: AbortSignal
+  readonly stallMs: number
+}
+
+/** The body of one request. An answer that comes before the body is whole is a failure, and the next write tells which. */
+export class HttpUpload {
+  readonly #parts: Parts
+  #failure: unknown
+  #ended = false
+  /** Wakes a write that waits for room when there will be none. */
+  #wake: () => void = () => undefined
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+    parts.answer.then(
+      (answer) => {
+        if (!this.#ended) this.#fail(statusError(answer.status))
+      },
+      (error: unknown) => this.#fail(error),
+    )
+  }
+
+  /** Resolves when the server wants the body. @throws FleetError what it refused with, or the system's error */
+  async ready(): Promise<void> {
+    const { sent, signal, stallMs } = this.#parts
+    let timer: NodeJS.Timeout | undefined
+    const asked = new Promise<void>((resolve) => {
+      this.#wake = resolve
+      sent.once('continue', resolve)
+      sent.once('socket', () => {
+        timer = setTimeout(resolve, CONTINUE_MS)
+      })
+      sent.flushHeaders()
+    })
+    await patiently(asked, { signal, stallMs, giveUp: (reason) => this.#fail(reason) })
+    clearTimeout(timer)
+    this.#check()
+  }
+
+  async write(chunk: Buffer): Promise<void> {
+    this.#check()
+    const { sent, signal, stallMs } = this.#parts
+    sent.write(chunk)
+    while (sent.writableLength > MAX_PENDING_BYTES && this.#failure === undefined) {
+      const drained = new Promise<void>((resolve) => {
+        this.#wake = resolve
+        sent.once('drain', resolve)
+      })
+      await patiently(drained, { signal, stallMs, giveUp: (reason) => this.#fail(reason) })
+    }
+    this.#check()
+  }
+
+  /** @param waitMs for the answer, once the body is out: servers sync and copy then */
+  async end(waitMs: number): Promise<HttpAnswer> {
+    this.#check()
+    this.#ended = true
+    this.#parts.sent.end()
+    const giveUp = (reason: FleetError) => this.#fail(reason)
+    return patiently(this.#parts.answer, { signal: this.#parts.signal, stallMs: waitMs, giveUp })
+  }
+
+  destroy(): void {
+    this.#fail(new FleetError('cancelled', 'cancelled'))
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error
+    if (!this.#parts.sent.destroyed) this.#parts.sent.destroy()
+    this.#wake()
+  }
+
+  #check(): void {
+    if (this.#failure !== undefined) throw this.#failure
+  }
+}

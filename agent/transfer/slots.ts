@@ -1,0 +1,41 @@
+import { FleetError } from '../../shared/errors.ts'
+
+/** How much goes on with one target at a time; who comes later waits in order. */
+export class Slots {
+  #free: number
+  readonly #waiting: (() => void)[] = []
+
+  constructor(count: number) {
+    this.#free = count
+  }
+
+  /** @returns gives the slot back, once. @throws FleetError `cancelled` */
+  async take(signal: AbortSignal): Promise<() => void> {
+    if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+    if (this.#free > 0) this.#free -= 1
+    else await this.#turn(signal)
+    let held = true
+    return () => {
+      if (!held) return
+      held = false
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#free += 1
+      else next()
+    }
+  }
+
+  #turn(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const proceed = () => {
+        signal.removeEventListener('abort', leave)
+        resolve()
+      }
+      const leave = () => {
+        this.#waiting.splice(this.#waiting.indexOf(proceed), 1)
+        reject(new FleetError('cancelled', 'cancelled'))
+      }
+      this.#waiting.push(proceed)
+      signal.addEventListener('abort', leave, { once: true })
+    })
+  }
+}
