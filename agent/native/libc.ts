@@ -50,6 +50,7 @@ function loadLibc() {
     lseek: declare<[Fd, number, number]>('lseek', 'long', 'int', 'long', 'int'),
     sendfile: declare<[Fd, Fd, null, number]>('sendfile', 'long', 'int', 'int', 'void *', 'long'),
     ftruncate: declare<[Fd, number]>('ftruncate', 'int', 'int', 'long'),
+    fallocate: declare<[Fd, number, number, number]>('fallocate', 'int', 'int', 'int', 'long', 'long'),
     syncfs: declare<[Fd]>('syncfs', 'int', 'int'),
     ioctlNumber: declare<[Fd, number, number]>('ioctl', 'int', 'int', 'ulong', 'long'),
     ioctlBuffer: declare<[Fd, number, Buffer]>('ioctl', 'int', 'int', 'ulong', 'void *'),

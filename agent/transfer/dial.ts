@@ -36,7 +36,8 @@ export function createDialer(policy: AddressPolicy, resolve: Resolve = resolveBy
         const listeners = await abortable(resolved(policy.listeners, port, resolve), bound)
         for (const { address } of found) {
           const why = whyDenied({ address, port }, policy, listeners)
-          if (why !== undefined) throw new FleetError('refused', `its address ${why}`, { detail: `${host} is ${address}` })
+          if (why !== undefined)
+            throw new FleetError('refused', `its address ${why}`, { detail: `${host} is ${address}` })
         }
         return await connectToOne(found, port, bound)
       } catch (error) {

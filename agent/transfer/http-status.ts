@@ -18,7 +18,8 @@ const MEANINGS: Readonly<Record<number, readonly [code: ErrorCode, message: stri
 /** What an answer that is no success means. Redirects are not followed: they could lead where no target may be. */
 export function statusError(status: number): FleetError {
   const detail = `HTTP ${status}`
-  if (status >= 300 && status < 400) return new FleetError('refused', 'redirects elsewhere, which is not followed', { detail })
+  if (status >= 300 && status < 400)
+    return new FleetError('refused', 'redirects elsewhere, which is not followed', { detail })
   const [code, message] = MEANINGS[status] ?? (status >= 500 ? SERVER_FAILED : UNKNOWN)
   return new FleetError(code, message, { detail })
 }

@@ -12,6 +12,10 @@ export interface RetryPolicy {
   readonly random: () => number
 }
 
+export function mayRetry(error: unknown): boolean {
+  return error instanceof FleetError && RETRIED.has(error.code)
+}
+
 /**
  * The one place that tries again, and only after `unavailable`, `busy` and `timeout`. Waits are drawn from nothing to the bound
  * ("full jitter"), so that many agents do not come back together.
@@ -27,10 +31,15 @@ export async function retry<Result>(
     try {
       return await work(attempt)
     } catch (error) {
-      const again = error instanceof FleetError && RETRIED.has(error.code) && attempt < policy.attempts
+      const again = mayRetry(error) && attempt < policy.attempts
       if (!again) throw error
-      const boundMs = Math.min(policy.maxMs, policy.baseMs * 2 ** (attempt - 1))
-      await policy.clock.sleep(policy.random() * boundMs, signal)
+      await pauseAfter(policy, attempt, signal)
     }
   }
+}
+
+/** @param failures in a row, from 1 */
+export function pauseAfter(policy: RetryPolicy, failures: number, signal: AbortSignal): Promise<void> {
+  const boundMs = Math.min(policy.maxMs, policy.baseMs * 2 ** (failures - 1))
+  return policy.clock.sleep(policy.random() * boundMs, signal)
 }

@@ -9,7 +9,8 @@ const UNFIT = /[\u0000-\u001f\u007f\\\ufffd]|[\ud800-\udfff](?![\udc00-\udfff])/
 export function segmentsOf(path: string): readonly string[] {
   const segments = path.split('/').filter((segment) => segment !== '')
   const fit = Buffer.byteLength(path) <= MAX_PATH_BYTES && segments.every(isName)
-  if (!fit) throw new FleetError('invalid', 'a path on a target must be plain names with / between them', { field: 'path' })
+  if (!fit)
+    throw new FleetError('invalid', 'a path on a target must be plain names with / between them', { field: 'path' })
   return segments
 }
 

@@ -11,7 +11,7 @@ export interface XmlReader {
 
 /**
  * Reads a server's XML as it comes, by local names; keeps one element's text at a time. No document type is accepted: entities of
- * its own are how a small answer becomes a large one. @throws FleetError `invalid` for anything but well-formed XML
+ * its own are how a small answer becomes a large one. @throws FleetError `internal` for anything but well-formed XML
  */
 export async function readXml(chunks: AsyncIterable<Buffer>, reader: XmlReader): Promise<void> {
   const parser = new SaxesParser({ xmlns: true, position: false })
@@ -59,5 +59,5 @@ function decoded(decoder: TextDecoder, chunk: Buffer): string {
 }
 
 function unreadable(cause?: unknown): FleetError {
-  return new FleetError('invalid', 'answers with XML that cannot be read', cause === undefined ? {} : { cause })
+  return new FleetError('internal', 'answers with XML that cannot be read', cause === undefined ? {} : { cause })
 }

@@ -1,0 +1,158 @@
+import { FleetError } from '../../../shared/errors.ts'
+import { patiently, STALL_MS } from '../patience.ts'
+import { mayRetry, type RetryPolicy, retry } from '../retry.ts'
+import type { Upload, UploadOptions } from '../transfer.ts'
+import type { SftpSession } from './sftp-connection.ts'
+import { asSftpError, isPlainFailure } from './sftp-error.ts'
+import type { SftpLink } from './sftp-link.ts'
+
+/** One in flight would wait a round trip for every piece: 64 of 32 KiB fill OpenSSH's window of 2 MiB. */
+const PIECE_BYTES = 32_768
+const MAX_IN_FLIGHT = 64
+const DISCARD_MS = 5_000
+const FULL_BELOW_BYTES = 1_048_576
+
+export interface SftpUploadParts {
+  readonly link: SftpLink
+  readonly policy: RetryPolicy
+  readonly options: UploadOptions
+  readonly stallMs: number | undefined
+  /** As the server names it. */
+  readonly partial: string
+  readonly publish: () => Promise<void>
+  readonly freeBytes: () => Promise<number | undefined>
+}
+
+interface Piece {
+  readonly offset: number
+  readonly bytes: Buffer
+}
+
+interface OpenFile {
+  readonly session: SftpSession
+  readonly handle: Buffer
+}
+
+/**
+ * Pieces are written side by side, by offset, and kept until the server has confirmed them: after a cut they are written again over
+ * a new connection, to the same offsets of the same partial file, and the upload goes on where it was.
+ */
+export class SftpUpload implements Upload {
+  readonly readable = true
+  readonly #parts: SftpUploadParts
+  readonly #unconfirmed = new Map<number, Piece>()
+  #file: OpenFile | undefined
+  #offset = 0
+  #failure: unknown
+  #wake: () => void = () => undefined
+
+  constructor(parts: SftpUploadParts) {
+    this.#parts = parts
+  }
+
+  /** Makes the partial file. @throws FleetError */
+  async begin(): Promise<void> {
+    this.#file = await this.#open('wx')
+  }
+
+  async write(chunk: Buffer): Promise<void> {
+    for (let start = 0; start < chunk.length; start += PIECE_BYTES) {
+      await this.#settle(MAX_IN_FLIGHT - 1)
+      const piece = { offset: this.#offset, bytes: chunk.subarray(start, start + PIECE_BYTES) }
+      this.#offset += piece.bytes.length
+      this.#unconfirmed.set(piece.offset, piece)
+      this.#send(piece)
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#settle(0)
+    const { link, options, policy } = this.#parts
+    await retry(policy, options.signal, async (attempt) => {
+      if (attempt > 1) this.#file = await this.#open('r+')
+      const { session, handle } = this.#opened()
+      await link.optional(session, options.signal, (sftp, done) => sftp.ext_openssh_fsync(handle, done))
+      await link.call(session, options.signal, (sftp, done) => sftp.close(handle, done))
+    })
+    this.#file = undefined
+  }
+
+  async publish(): Promise<{ readonly checksum: boolean }> {
+    await this.#parts.publish()
+    return { checksum: false }
+  }
+
+  async discard(): Promise<void> {
+    const { link, partial } = this.#parts
+    const signal = AbortSignal.timeout(DISCARD_MS)
+    this.#failure ??= new FleetError('cancelled', 'cancelled')
+    const session = await link.session(signal)
+    const file = this.#file
+    if (file?.session === session)
+      await link.call(session, signal, (sftp, done) => sftp.close(file.handle, done)).catch(() => undefined)
+    await link.call(session, signal, (sftp, done) => sftp.unlink(partial, done))
+  }
+
+  /** Waits until at most `count` pieces are unconfirmed, over as many connections as the retries allow. */
+  async #settle(count: number): Promise<void> {
+    const { signal } = this.#parts.options
+    const stallMs = this.#parts.stallMs ?? STALL_MS
+    while (this.#unconfirmed.size > count || this.#failure !== undefined) {
+      if (this.#failure !== undefined) await this.#recover()
+      if (this.#unconfirmed.size <= count) return
+      const changed = new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+      const giveUp = () => this.#file?.session.end()
+      try {
+        await patiently(changed, { signal, stallMs, giveUp })
+      } catch (error) {
+        this.#failure ??= error
+      }
+    }
+  }
+
+  #send(piece: Piece): void {
+    const file = this.#opened()
+    file.session.sftp.write(file.handle, piece.bytes, 0, piece.bytes.length, piece.offset, (error) => {
+      if (file !== this.#file) return // of a connection that was given up
+      if (error) this.#failure ??= asSftpError(error)
+      else this.#unconfirmed.delete(piece.offset)
+      this.#wake()
+    })
+  }
+
+  /** Opens the partial file again and repeats what was not confirmed. @throws what cannot be well on another try */
+  async #recover(): Promise<void> {
+    const failure = await this.#explained(this.#failure)
+    const { policy, options } = this.#parts
+    if (!mayRetry(failure) || options.signal.aborted) throw failure
+    this.#file?.session.end()
+    this.#file = undefined
+    this.#file = await retry(policy, options.signal, () => this.#open('r+'))
+    this.#failure = undefined
+    for (const piece of this.#unconfirmed.values()) this.#send(piece)
+  }
+
+  /** A server that only says "failure" may be full. */
+  async #explained(failure: unknown): Promise<unknown> {
+    if (!isPlainFailure(failure)) return failure
+    const freeBytes = await this.#parts.freeBytes().catch(() => undefined)
+    if (freeBytes === undefined || freeBytes >= FULL_BELOW_BYTES) return failure
+    return new FleetError('no_space', 'is full', { cause: failure })
+  }
+
+  async #open(flags: 'wx' | 'r+'): Promise<OpenFile> {
+    const { link, partial, options } = this.#parts
+    const session = await link.session(options.signal)
+    const handle = await link.call<Buffer>(session, options.signal, (sftp, done) =>
+      sftp.open(partial, flags, { mode: 0o600 }, done),
+    )
+    return { session, handle }
+  }
+
+  #opened(): OpenFile {
+    if (this.#file === undefined) throw new FleetError('internal', 'the upload has ended')
+    return this.#file
+  }
+}
