@@ -4,7 +4,7 @@ import type { SftpTargetConfig, TargetSecret } from '../../../shared/target-conf
 import type { Dialer } from '../dial.ts'
 import { Listing } from '../listing.ts'
 import type { RetryPolicy } from '../retry.ts'
-import { joinPath, nameOf, segmentsOf } from '../target-path.ts'
+import { joinPath, segmentsOf } from '../target-path.ts'
 import type { Entry, FreeSpace, Page, Store, StoreFile, Upload, UploadOptions, Watch } from '../transfer.ts'
 import { isEnd, isPlainFailure } from './sftp-error.ts'
 import { openSftpFile } from './sftp-file.ts'
