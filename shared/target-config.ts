@@ -18,7 +18,10 @@ const BasePath = z
   .max(1024)
   // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is refused
   .regex(/^[^\u0000-\u001f\u007f\\]*$/, 'must not hold control characters or backslashes')
-  .refine((path) => !path.split('/').some((segment) => segment === '.' || segment === '..'), "must not hold '.' or '..'")
+  .refine(
+    (path) => !path.split('/').some((segment) => segment === '.' || segment === '..'),
+    "must not hold '.' or '..'",
+  )
   .default('/')
 
 const TimeOfDay = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'must be a time like 22:30')
@@ -67,7 +70,10 @@ export const WebdavTargetConfig = z.object({
   /** https. */
   encrypt: z.boolean(),
   base: BasePath,
-  username: z.string().max(255).regex(/^[^:]*$/, 'must not hold a colon'),
+  username: z
+    .string()
+    .max(255)
+    .regex(/^[^:]*$/, 'must not hold a colon'),
   /** Trusted instead of the public authorities. */
   ca: PemText.optional(),
   verify: Verification.default('reread'),

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { sign } from 'aws4'
+import aws4 from 'aws4'
 import { FleetError } from '../../../shared/errors.ts'
 import type { S3TargetConfig, TargetSecret } from '../../../shared/target-config.ts'
 import type { Dialer } from '../dial.ts'
@@ -50,7 +50,7 @@ export class S3Client implements Disposable {
     const key = asked.path === undefined ? '' : this.key(asked.path)
     const path = `/${pathStyle ? `${bucket}/` : ''}${key}`
     const { method, signal, body } = asked
-    const signed = sign(
+    const signed = aws4.sign(
       {
         ...{
           service: 's3',
