@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { findTool } from '../../deploy/tools.ts'
 import { freePort } from './free-port.ts'
 import { TestProcess } from './process.ts'
@@ -48,7 +48,7 @@ export class DavServer {
     const sum = createHash('sha1').update(DAV_PASSWORD).digest('base64')
     writeFileSync(join(folder, 'users'), `${DAV_USER}:{SHA}${sum}\n`)
     writeFileSync(join(folder, 'apache.conf'), config({ folder, root, port, tlsPort }))
-    execFileSync('/bin/chmod', ['a+rx', folder])
+    execFileSync('/bin/chmod', ['a+rx', folder, dirname(root)])
     const process = new TestProcess({
       name: 'apache2',
       command: findTool('apache2') ?? '',

@@ -38,8 +38,13 @@ export class FaultProxy {
     this.fault = fault
   }
 
+  /** Ends every connection there is. */
+  dropAll(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy()
+  }
+
   async close(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy()
+    this.dropAll()
     this.#server.close()
     await once(this.#server, 'close')
   }
@@ -57,17 +62,19 @@ export class FaultProxy {
     const pass = (from: Socket, to: Socket, counted: boolean) => {
       from.on('data', (chunk: Buffer) => {
         if (counted) this.#bytes += chunk.length
-        if (this.fault.kind !== 'none' && this.#bytes > this.fault.afterBytes) return this.#break(client, counted)
+        if (this.fault.kind !== 'none' && this.#bytes > this.fault.afterBytes) return this.#break(from, client, counted)
         if (!to.write(chunk)) from.pause()
       })
-      to.on('drain', () => from.resume())
+      to.on('drain', () => {
+        if (this.fault.kind !== 'stall') from.resume()
+      })
     }
     pass(client, server, true)
     pass(server, client, false)
   }
 
-  #break(client: Socket, counted: boolean): void {
-    if (this.fault.kind === 'stall') return
+  #break(from: Socket, client: Socket, counted: boolean): void {
+    if (this.fault.kind === 'stall') return void from.pause()
     if (counted) {
       this.cuts += 1
       this.fault = { kind: 'none' }

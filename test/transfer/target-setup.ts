@@ -1,8 +1,9 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import type { TransferContext } from '../../agent/transfer/open-target.ts'
 import type { RangeSource, Sink, Stored, Target } from '../../agent/transfer/transfer.ts'
-
-const MIB = 2 ** 20
+import type { TargetConfig, TargetSecret } from '../../shared/target-config.ts'
 
 /** Targets on 127.0.0.1, little patience. */
 export const context: TransferContext = {
@@ -48,16 +49,16 @@ export async function namesIn(target: Target, path = ''): Promise<readonly strin
   return names
 }
 
-/** Streams `mib` MiB without ever holding them. @returns the most this process grew meanwhile, in MiB */
-export async function streamMany(target: Target, path: string, mib: number): Promise<number> {
-  const chunk = noise(MIB)
-  const before = process.memoryUsage.rss()
-  let most = before
-  const sink = await target.put(path, watch)
-  for (let sent = 0; sent < mib; sent += 1) {
-    await sink.write(Buffer.from(chunk))
-    most = Math.max(most, process.memoryUsage.rss())
-  }
-  await sink.finish()
-  return (Math.max(most, process.memoryUsage.rss()) - before) / MIB
+/**
+ * Streams so many MiB in a process of its own, which never holds them. @returns the most memory that process ever had, in MiB
+ */
+export function streamMany(config: TargetConfig, secret: TargetSecret, mib: number): number {
+  const program = join(import.meta.dirname, 'stream-program.ts')
+  const input = JSON.stringify({ config, secret, mib })
+  const printed = execFileSync(process.execPath, [program], {
+    input,
+    timeout: 60_000,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  return Number(printed.toString())
 }

@@ -3,8 +3,8 @@ import type { HttpUpload } from '../http-upload.ts'
 import type { Upload, UploadOptions, Watch } from '../transfer.ts'
 import type { WebdavClient } from './webdav-client.ts'
 
-/** Servers copy and sync a large file before they answer. */
-const FINISH_MS = 180_000
+/** Servers copy and sync a large file before they answer: they are given so many times the usual patience. */
+const FINISH_STALLS = 6
 const DISCARD_MS = 5_000
 
 interface Parts {
@@ -39,7 +39,7 @@ export class WebdavUpload implements Upload {
   }
 
   async close(): Promise<void> {
-    const answer = await this.#parts.sent.end(FINISH_MS)
+    const answer = await this.#parts.sent.end(FINISH_STALLS * this.#parts.client.http.stallMs)
     await answer.discard(this.#parts.options.signal)
     if (![200, 201, 204].includes(answer.status)) throw statusError(answer.status)
   }
