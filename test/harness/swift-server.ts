@@ -7,6 +7,8 @@ import { listening } from './until.ts'
 
 const PARTS = ['account', 'container', 'object'] as const
 const TOOLS = [...['proxy', ...PARTS].map((part) => `swift-${part}-server`), 'memcached', 'unshare']
+/** Keys that one answer lists. */
+const LISTING_PAGE = 50
 const START_MS = 30_000
 
 export const S3_ACCOUNT = { accessKeyId: 'test:tester', secretAccessKey: 'testing', region: 'us-east-1' }
@@ -114,6 +116,7 @@ memcache_servers = 127.0.0.1:${memcachedPort}
 [filter:s3api]
 use = egg:swift#s3api
 location = ${S3_ACCOUNT.region}
+max_bucket_listing = ${LISTING_PAGE}
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = ${S3_ACCOUNT.secretAccessKey} .admin

@@ -88,7 +88,7 @@ serially('parts of an upload that died are swept once they are old', async (t) =
 
 serially('a listing goes on over its pages', async (t) => {
   const target = await open()
-  const names = Array.from({ length: 1_005 }, (_, index) => `n${String(index).padStart(4, '0')}`)
+  const names = Array.from({ length: 120 }, (_, index) => `n${String(index).padStart(4, '0')}`)
   for (let start = 0; start < names.length; start += 4)
     await Promise.all(names.slice(start, start + 4).map((name) => store(target, `many/${name}`, Buffer.from(name))))
   t.deepEqual(await namesIn(target, 'many'), names)

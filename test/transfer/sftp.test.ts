@@ -129,7 +129,12 @@ serially('a server that stops answering is given up, and what it keeps is swept 
 
 serially('a full disk on the server is told, before the work where the size is known', async (t) => {
   const small = mountLoop(t, 'ext4', 64 * 2 ** 20)
-  const target = await open({ base: small })
+  // A server started now sees the new mount in the mount namespace that it gets.
+  const second = await SshServer.start(temporaryDirectory(t))
+  t.teardown(() => second.kill())
+  const config = configOf({ base: small, port: second.port, hostKey: undefined })
+  const key = await readHostKey(config, context, watch.signal)
+  const target = await openTarget({ ...config, hostKey: key }, { privateKey: second.privateKey }, context)
   await t.throwsAsync(target.put('large', { ...watch, sizeBytes: 2 ** 30 }), { code: 'no_space', message: /vault/ })
   await t.throwsAsync(store(target, 'a', noise(90_000_000)), { code: 'no_space' })
   t.deepEqual(readdirSync(small), ['lost+found'])

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { TransferContext } from '../../agent/transfer/open-target.ts'
 import type { RangeSource, Sink, Stored, Target } from '../../agent/transfer/transfer.ts'
+import { AGENT } from '../../deploy/node-flags.ts'
 import type { TargetConfig, TargetSecret } from '../../shared/target-config.ts'
 
 /** Targets on 127.0.0.1, little patience. */
@@ -10,7 +11,7 @@ export const context: TransferContext = {
   backupRoot: '/nonexistent',
   addresses: { allowLoopback: true, listeners: [], ownAddresses: () => [] },
   retries: { attempts: 4, baseMs: 50, maxMs: 400 },
-  stallMs: 2_000,
+  stallMs: 1_500,
 }
 
 export const watch = { signal: new AbortController().signal }
@@ -50,13 +51,14 @@ export async function namesIn(target: Target, path = ''): Promise<readonly strin
 }
 
 /**
- * Streams so many MiB in a process of its own, which never holds them. @returns the most memory that process ever had, in MiB
+ * Streams so many MiB in a process of its own, run as an agent is, which never holds them. @returns the most memory that process ever had, in MiB
  */
 export function streamMany(config: TargetConfig, secret: TargetSecret, mib: number): number {
   const program = join(import.meta.dirname, 'stream-program.ts')
   const input = JSON.stringify({ config, secret, mib })
-  const printed = execFileSync(process.execPath, [program], {
+  const printed = execFileSync(process.execPath, [...AGENT.flags, program], {
     input,
+    env: { ...process.env, ...AGENT.environment },
     timeout: 60_000,
     stdio: ['pipe', 'pipe', 'inherit'],
   })

@@ -7,7 +7,7 @@ const STEPS: readonly (readonly [fromPart: number, bytes: number])[] = [
   [1, 8 * MIB],
 ]
 /** Parts of one upload that are filled or under way. */
-export const MAX_BUFFERED_BYTES = 48 * MIB
+export const MAX_BUFFERED_BYTES = 32 * MIB
 
 /**
  * Parts begin small, as sizes are not known beforehand and memory is bounded, and grow so that 10,000 of them hold 408 GiB.

@@ -9,6 +9,7 @@ import { readMember } from './s3-listing.ts'
 
 const DISCARD_MS = 5_000
 const MAX_ANSWER_BYTES = 65_536
+const NOTHING = Buffer.alloc(0)
 
 interface Parts {
   readonly client: S3Client
@@ -25,9 +26,11 @@ interface Parts {
 export class S3Upload implements Upload {
   readonly readable = false
   readonly #parts: Parts
-  /** Of the part being filled. */
-  #chunks: Buffer[] = []
+  /** The part being filled. */
+  #part: Buffer = NOTHING
   #filledBytes = 0
+  /** Parts that were sent, to be filled again: memory of this size is slow to be given back. */
+  readonly #spare: Buffer[] = []
   #buffered = 0
   readonly #sums: Buffer[] = []
   readonly #sending = new Set<Promise<void>>()
@@ -41,12 +44,11 @@ export class S3Upload implements Upload {
 
   async write(chunk: Buffer): Promise<void> {
     for (let rest = chunk; rest.length > 0; ) {
-      const bytes = this.#partBytes()
-      const taken = rest.subarray(0, bytes - this.#filledBytes)
-      rest = rest.subarray(taken.length)
-      this.#chunks.push(taken)
-      this.#filledBytes += taken.length
-      if (this.#filledBytes === bytes) await this.#sendPart()
+      if (this.#part.length === 0) this.#part = this.#emptyPart()
+      const takenBytes = rest.copy(this.#part, this.#filledBytes)
+      rest = rest.subarray(takenBytes)
+      this.#filledBytes += takenBytes
+      if (this.#filledBytes === this.#part.length) await this.#sendPart()
     }
   }
 
@@ -60,7 +62,7 @@ export class S3Upload implements Upload {
     const { client, path, options } = this.#parts
     if (!options.replace) await this.#requireAbsent()
     if (this.#uploadId !== undefined) return { checksum: await this.#complete(this.#uploadId) }
-    const body = Buffer.concat(this.#chunks)
+    const body = this.#part.subarray(0, this.#filledBytes)
     const answer = await client.expect({ method: 'PUT', path, body, signal: options.signal })
     await answer.discard(options.signal)
     return { checksum: true } // it refuses a body whose MD5 or SHA-256 is another
@@ -68,7 +70,7 @@ export class S3Upload implements Upload {
 
   async discard(): Promise<void> {
     this.#stop.abort()
-    this.#chunks = []
+    this.#part = NOTHING
     await Promise.allSettled(this.#sending)
     if (this.#uploadId === undefined) return
     const { client, path } = this.#parts
@@ -83,14 +85,22 @@ export class S3Upload implements Upload {
     return bytes
   }
 
+  #emptyPart(): Buffer {
+    const bytes = this.#partBytes()
+    const spare = this.#spare.pop()
+    return spare?.length === bytes ? spare : Buffer.allocUnsafeSlow(bytes)
+  }
+
   async #sendPart(): Promise<void> {
     this.#uploadId ??= await this.#begin()
-    const body = Buffer.concat(this.#chunks)
-    this.#chunks = []
+    const part = this.#part
+    const body = part.subarray(0, this.#filledBytes)
+    this.#part = NOTHING
     this.#filledBytes = 0
     this.#sums.push(md5(body))
     this.#buffered += body.length
     const sending = this.#put(this.#sums.length, body)
+      .then(() => void this.#spare.push(part))
       .catch((error: unknown) => {
         this.#failure ??= error
       })
