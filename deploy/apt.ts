@@ -15,7 +15,10 @@ const POLICY = '/usr/sbin/policy-rc.d'
 /** Keeps postgresql from making (and at boot starting) a cluster of its own, which nobody here uses. */
 const CLUSTER_RULE = '/etc/postgresql-common/createcluster.d/holdfast.conf'
 /** The system services that our packages bring; we run private ones. */
-const SERVICES = ['nats-server', 'postgresql']
+const SERVICES = [
+  ...['nats-server', 'postgresql', 'ssh', 'memcached', 'rsyslog'],
+  ...['swift-proxy', 'swift-account', 'swift-container', 'swift-object'],
+]
 
 export function canUseApt(): boolean {
   return process.getuid?.() === 0 && existsSync('/etc/debian_version') && findTool('apt-get') !== undefined

@@ -43,6 +43,36 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   },
   { name: 'xfsprogs', programs: ['mkfs.xfs'], purposes: ['test'], rootOnly: true, without: 'reflink pools on XFS' },
   {
+    name: 'openssh-server',
+    programs: ['sshd'],
+    purposes: ['test'],
+    rootOnly: true,
+    without: 'SFTP targets in tests',
+  },
+  {
+    name: 'apache2-bin',
+    programs: ['apache2'],
+    purposes: ['test'],
+    rootOnly: true,
+    without: 'WebDAV targets in tests',
+  },
+  ...['proxy', 'account', 'container', 'object'].map(
+    (part): SystemPackage => ({
+      name: `swift-${part}`,
+      programs: [`swift-${part}-server`],
+      purposes: ['test'],
+      rootOnly: true,
+      without: 'S3 targets in tests',
+    }),
+  ),
+  {
+    name: 'memcached',
+    programs: ['memcached'],
+    purposes: ['test'],
+    rootOnly: true,
+    without: 'S3 targets in tests',
+  },
+  {
     name: 'kmod',
     programs: ['modprobe'],
     purposes: ['test'],

@@ -55,7 +55,7 @@ class WebdavStore implements Store {
     let itself = false
     await this.#propfind(`${path}/`, { signal, depth: 1, body: PROPFIND_BODY }, (found) => {
       const name = childName(directory, found.href)
-      if (name === '') itself = found.directory
+      if (name === '') itself ||= found.directory
       else if (name !== undefined) listing.add(entryOf(name, found))
     })
     if (!itself) throw new FleetError('not_found', 'no such directory')
