@@ -23,11 +23,15 @@ export interface Dialer {
   dial(endpoint: { readonly host: string; readonly port: number }, signal: AbortSignal): Promise<Socket>
 }
 
-export function ownAddresses(): readonly string[] {
+function machineAddresses(): readonly string[] {
   return Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map(({ address }) => address) ?? [])
 }
 
-export function createDialer(policy: AddressPolicy, resolve: Resolve = resolveBySystem): Dialer {
+/** What configuration says; this machine's addresses are looked up. */
+export type DialPolicy = Omit<AddressPolicy, 'ownAddresses'> & Partial<Pick<AddressPolicy, 'ownAddresses'>>
+
+export function createDialer(given: DialPolicy, resolve: Resolve = resolveBySystem): Dialer {
+  const policy: AddressPolicy = { ownAddresses: machineAddresses, ...given }
   return {
     async dial({ host, port }, signal) {
       const bound = AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT_MS)])

@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { FleetError } from '../../shared/errors.ts'
 import type { TargetConfig, TargetSecret } from '../../shared/target-config.ts'
-import type { AddressPolicy } from './addresses.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { createDialer, type Dialer } from './dial.ts'
+import { createDialer, type Dialer, type DialPolicy } from './dial.ts'
 import { LimitedTarget } from './limited-target.ts'
 import type { RetryPolicy } from './retry.ts'
 import type { Store, Target } from './transfer.ts'
@@ -12,7 +11,7 @@ import { asTransferError } from './transfer-error.ts'
 export interface TransferContext {
   /** Absolute, there already; `base` of a local target lies below it. */
   readonly backupRoot: string
-  readonly addresses: AddressPolicy
+  readonly addresses: DialPolicy
   readonly clock?: Clock
   readonly retries?: Partial<RetryPolicy>
   /** Without a byte for so long, a connection is given up. */

@@ -9,7 +9,7 @@ import type { TargetConfig, TargetSecret } from '../../shared/target-config.ts'
 /** Targets on 127.0.0.1, little patience. */
 export const context: TransferContext = {
   backupRoot: '/nonexistent',
-  addresses: { allowLoopback: true, listeners: [], ownAddresses: () => [] },
+  addresses: { allowLoopback: true, listeners: [] },
   retries: { attempts: 4, baseMs: 50, maxMs: 400 },
   stallMs: 1_500,
 }
