@@ -147,3 +147,14 @@ test('no secret is in what is thrown', async (t) => {
   const error = await t.throwsAsync(target.ping(watch), { code: 'unavailable' })
   t.false(JSON.stringify({ ...error, message: error?.message, cause: String(error?.cause) }).includes('hunter2'))
 })
+
+test('free space is what the server tells of its quota, and an upload without room is not begun', async (t) => {
+  const quota = '<D:quota-available-bytes>1000</D:quota-available-bytes><D:quota-used-bytes>24</D:quota-used-bytes>'
+  const { target, asked } = await hostile(t, (request, response) => {
+    if (request.url === '/a') return void response.writeHead(404).end()
+    xml(multistatus(entry('/').replace('<D:resourcetype/>', quota)))(request, response)
+  })
+  t.deepEqual(await target.free(watch), { freeBytes: 1000, totalBytes: 1024 })
+  await t.throwsAsync(target.put('a', { ...watch, sizeBytes: 1001 }), { code: 'no_space', message: /evil/ })
+  t.false(asked.some((line) => line.startsWith('PUT')))
+})
