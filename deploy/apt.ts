@@ -16,8 +16,11 @@ const POLICY = '/usr/sbin/policy-rc.d'
 const CLUSTER_RULE = '/etc/postgresql-common/createcluster.d/holdfast.conf'
 /** The system services that our packages bring; we run private ones. */
 const SERVICES = [
-  ...['nats-server', 'postgresql', 'ssh', 'memcached', 'rsyslog'],
-  ...['swift-proxy', 'swift-account', 'swift-container', 'swift-object'],
+  ...['nats-server', 'postgresql', 'ssh', 'memcached', 'rsyslog', 'swift-proxy', 'swift-account', 'swift-container'],
+  ...['auditor', 'reaper', 'replicator'].map((part) => `swift-account-${part}`),
+  ...['auditor', 'reconciler', 'replicator', 'sharder', 'sync', 'updater'].map((part) => `swift-container-${part}`),
+  ...['swift-object', 'swift-object-auditor', 'swift-object-reconstructor', 'swift-object-replicator'],
+  'swift-object-updater',
 ]
 
 export function canUseApt(): boolean {

@@ -48,8 +48,9 @@ export interface PutOptions extends Watch {
 }
 
 /**
- * One upload: open → written* → finished | aborted. It appears under its path only when `finish` resolves; after any rejection
- * nothing of it is visible, and the caller begins again with a new sink. One call at a time.
+ * One upload: open → written* → finished | aborted. It appears under its path whole or not at all, as `finish` resolves; after a
+ * rejection the caller begins again with a new sink (only a cut during the very last step can leave the whole file). One call at
+ * a time.
  */
 export interface Sink {
   /** The chunk is the sink's from here on. Resolves when more may come: a few MiB are on their way at most. */
