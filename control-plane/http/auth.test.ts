@@ -11,6 +11,9 @@ const EVERYWHERE = [{ cidr: '127.0.0.0/8', role: 'admin' }] as const
 /** Sessions begin and end here: core looks at the credential itself. What each says to a request without one. */
 const SELF_CHECKED: Readonly<Record<string, number>> = { login: 400, getLogin: 401, refreshLogin: 401, logout: 401 }
 
+/** Public, but what the path names is not there. */
+const ABSENT: Readonly<Record<string, number>> = { getAsset: 404 }
+
 function methodOf(route: AnyRoute): string {
   return 'method' in route ? route.method : 'GET'
 }
@@ -70,7 +73,7 @@ test('no route but the public ones answers without credentials, and each says so
       const answer = await ask(methodOf(route), pathOf(route), { as: null, headers: headersOf(route) })
       const label = `${dialect.name} ${route.operation}`
       if (route.access === 'public') {
-        const refusal = SELF_CHECKED[route.operation]
+        const refusal = SELF_CHECKED[route.operation] ?? ABSENT[route.operation]
         t.is(answer.status, refusal ?? 200, label)
         if (refusal !== undefined) t.notThrows(() => dialect.errorSchema.parse(answer.json), label)
         continue

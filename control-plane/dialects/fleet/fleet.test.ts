@@ -129,3 +129,12 @@ test('a point that is too old is 410, one that is ahead or no number is 400', as
     t.like(await askSince('-1'), { status: 400, json: { error: { code: 'invalid', field: 'since' } } })
   }
 })
+
+test('a long poll whose credential ends hears nothing of what comes after', async (t) => {
+  const { ask, credentials, fake } = await startListener(t)
+  const poll = ask('GET', '/api/v1/events?timeout=20')
+  await until('a poll', () => fake.followers() === 1)
+  credentials.revoke()
+  fake.publish({ type: 'secret' })
+  t.like(await poll, { status: 401, json: { error: { code: 'unauthorized' } } })
+})

@@ -18,7 +18,7 @@ export const login = route({
   form: true,
   body: LoginBody,
   result: LoginView,
-  errors: [TOO_MANY_REQUESTS],
+  errors: [401, TOO_MANY_REQUESTS],
 
   async handle({ body, from }, core) {
     const outcome = await core.sessions.login(body, from.mark)
