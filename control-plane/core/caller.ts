@@ -1,4 +1,5 @@
 import { FleetError } from '../../shared/errors.ts'
+import type { KeyHold } from './idempotency.ts'
 
 export const ROLES = ['viewer', 'operator', 'admin'] as const
 export type Role = (typeof ROLES)[number]
@@ -29,6 +30,8 @@ export interface Caller {
   readonly via: 'token' | 'session' | 'certificate' | 'network' | 'system'
   /** Null for what the control plane does by itself. */
   readonly request: RequestMark | null
+  /** Where the request carries an `Idempotency-Key`. */
+  readonly key?: KeyHold
 }
 
 /** The group that exists from the first migration on; single-tenant fleets never need another. */

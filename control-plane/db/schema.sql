@@ -156,6 +156,19 @@ CREATE TABLE public.host (
 )
 WITH (fillfactor='70');
 
+CREATE TABLE public.idempotency_key (
+    hash bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    holder uuid NOT NULL,
+    held_until timestamp with time zone NOT NULL,
+    placed jsonb DEFAULT '{}'::jsonb NOT NULL,
+    answer json,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT idempotency_key_fingerprint_check CHECK ((length(fingerprint) = 32)),
+    CONSTRAINT idempotency_key_hash_check CHECK ((length(hash) = 32))
+)
+WITH (fillfactor='50');
+
 CREATE TABLE public.job (
     id uuid NOT NULL,
     ordinal bigint NOT NULL,
@@ -346,6 +359,9 @@ ALTER TABLE ONLY public.host
 ALTER TABLE ONLY public.host
     ADD CONSTRAINT host_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.idempotency_key
+    ADD CONSTRAINT idempotency_key_pkey PRIMARY KEY (hash);
+
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
@@ -395,6 +411,10 @@ CREATE INDEX dataset_origin ON public.dataset USING btree (origin_id) WHERE (ori
 CREATE INDEX dataset_pool ON public.dataset USING btree (pool_id);
 
 CREATE INDEX event_progress ON public.event USING btree (job_id) WHERE (type = 'job.progress'::text);
+
+CREATE INDEX idempotency_key_age ON public.idempotency_key USING btree (created_at);
+
+CREATE INDEX idempotency_key_holder ON public.idempotency_key USING btree (holder) WHERE (answer IS NULL);
 
 CREATE INDEX job_active ON public.job USING btree (state, ordinal) WHERE (state = ANY (ARRAY['queued'::text, 'dispatched'::text, 'running'::text, 'cancelling'::text]));
 

@@ -49,6 +49,7 @@ export const HEADERS = {
     schema: { type: 'string' },
   },
   RetryAfter: { description: 'Seconds after which to ask again', schema: { type: 'integer' } },
+  Replayed: { description: 'This is the answer that the first request with the key got', schema: { const: 'true' } },
   Challenge: { description: 'Which credentials are taken', schema: { type: 'string' } },
 } as const
 
@@ -72,7 +73,7 @@ export function requestHeaders(route: AnyRoute) {
     parameter('Group'),
     ...(isRead && route.kind === 'route' ? [parameter('IfNoneMatch')] : []),
     ...(own ? [parameter(needsMatch ? 'IfMatchRequired' : 'IfMatch')] : []),
-    ...(isRead ? [] : [parameter('IdempotencyKey')]),
+    ...(isRead || route.kind !== 'route' ? [] : [parameter('IdempotencyKey')]),
   ]
 }
 
@@ -84,6 +85,9 @@ export function answerHeaders(route: AnyRoute, status: number) {
     'X-Request-Id': header('RequestId'),
     ...(succeeded && status !== 204 && route.kind === 'route' ? { ETag: header('ETag') } : {}),
     ...(isRead || status === 401 || status === 403 ? {} : { 'X-Job-Id': header('JobId') }),
+    ...(isRead || route.access === 'public' || [401, 403, 429, 503].includes(status)
+      ? {}
+      : { 'Idempotent-Replayed': header('Replayed') }),
     ...(status === 429 || status === 503 ? { 'Retry-After': header('RetryAfter') } : {}),
     ...(status === 401 ? { 'WWW-Authenticate': header('Challenge') } : {}),
   }
