@@ -127,7 +127,7 @@ export const EventView = z.looseObject({ seq: z.number().int(), type: z.string()
   description: 'One numbered fact about the fleet. Superseded progress is dropped, so numbers may skip.',
 })
 
-function pageOf(item: z.ZodType) {
+export function pageOf(item: z.ZodType) {
   return z.object({ items: z.array(item), next_cursor: z.string().nullable() })
 }
 
