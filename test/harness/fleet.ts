@@ -39,7 +39,11 @@ export interface TestFleet {
     method: string,
     path: string,
     body?: unknown,
-    options?: { readonly plane?: number; readonly token?: string },
+    options?: {
+      readonly plane?: number
+      readonly token?: string
+      readonly headers?: Readonly<Record<string, string>>
+    },
   ): Promise<Answer>
   // biome-ignore lint/suspicious/noExplicitAny: rows of ad-hoc queries
   sql(text: string, values?: readonly unknown[]): Promise<any[]>
@@ -78,7 +82,7 @@ export async function startFleet(
   const call: TestFleet['call'] = async (method, path, body, options = {}) => {
     const response = await fetch(url(options.plane) + path, {
       method,
-      headers: { authorization: `Bearer ${options.token ?? token}` },
+      headers: { authorization: `Bearer ${options.token ?? token}`, ...options.headers },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
     const text = await response.text()
