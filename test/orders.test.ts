@@ -128,10 +128,9 @@ async function open(t: ExecutionContext) {
   }
 }
 
-const jobIdOf = (answer: Placed | FleetError | undefined) =>
-  answer === undefined || answer instanceof FleetError ? '' : answer.job.id
-const isGranted = (answer: Placed | FleetError | undefined) =>
-  !(answer === undefined || answer instanceof FleetError) && answer.job.state === 'dispatched'
+type Answer = Awaited<ReturnType<ReturnType<typeof createOrderStore>['place']>>[number] | undefined
+const jobIdOf = (answer: Answer) => (answer && 'job' in answer ? answer.job.id : '')
+const isGranted = (answer: Answer) => answer !== undefined && 'job' in answer && answer.job.state === 'dispatched'
 
 test('two creates of one name: one wins, together or at the same time', async (t) => {
   const { place, create } = await open(t)

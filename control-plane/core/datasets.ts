@@ -150,25 +150,26 @@ export function createDatasets(deps: {
 
     async delete(caller, { name, snapshotOnly = false, ifMatch }, retryOf) {
       requireRole(caller, 'operator')
-      return orders.place(
-        orderOf(caller, [name], (findings) => {
-          const dataset = usable(findings.named(name), name)
-          requireCondition(ifMatch, dataset)
-          if (snapshotOnly && !dataset.isSnapshot) throw new FleetError('conflict', `'${name}' is not a snapshot`)
-          if (dataset.ordinal === 0) throw new FleetError('conflict', `the dataset '${ROOT_DATASET}' cannot be deleted`)
-          requireOnline(fleet, dataset.host)
-          return {
-            remove: { id: dataset.id },
-            request: { name },
-            spec: { kind: 'dataset.delete', target: placeOf(dataset) },
-            host: { id: dataset.hostId, name: dataset.host },
-            subject: { id: dataset.id, name },
-            holds: [{ lane: dataset.id, exclusive: true }],
-            interactive: true,
-            ...(retryOf === undefined ? {} : { retryOf }),
-          }
-        }),
-      )
+      const order = orderOf(caller, [name], (findings) => {
+        const found = findings.named(name)
+        // First: to a client with an old version, one that is being deleted has changed.
+        if (found) requireCondition(ifMatch, found)
+        const dataset = usable(found, name)
+        if (snapshotOnly && !dataset.isSnapshot) throw new FleetError('conflict', `'${name}' is not a snapshot`)
+        if (dataset.ordinal === 0) throw new FleetError('conflict', `the dataset '${ROOT_DATASET}' cannot be deleted`)
+        requireOnline(fleet, dataset.host)
+        return {
+          remove: { id: dataset.id },
+          request: { name },
+          spec: { kind: 'dataset.delete', target: placeOf(dataset) },
+          host: { id: dataset.hostId, name: dataset.host },
+          subject: { id: dataset.id, name },
+          holds: [{ lane: dataset.id, exclusive: true }],
+          interactive: true,
+          ...(retryOf === undefined ? {} : { retryOf }),
+        }
+      })
+      return orders.place(ifMatch === undefined ? order : { ...order, isExact: true })
     },
 
     async get(caller, name) {

@@ -9,6 +9,7 @@ import { type Sql, sqlState, statement, type Transaction } from '../sql.ts'
 import { ACTOR_COLUMNS, actorValues } from './audit-write.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
 import { createKnownDatasets } from './known-datasets.ts'
+import { keepPlaced, type PlacedBefore, placedBefore } from './placed-before.ts'
 
 /** An accepted order; a `dispatched` one holds its lanes and is to be published at once. */
 export interface Placed {
@@ -115,7 +116,7 @@ const insertOrders = statement(
 
 export interface OrderStore {
   /** Decides and writes a group of orders in one transaction; the answers stand in the orders' sequence. */
-  place(orders: readonly Order[], notAfterMs: number): Promise<readonly (Placed | FleetError)[]>
+  place(orders: readonly Order[], notAfterMs: number): Promise<readonly (Placed | PlacedBefore | FleetError)[]>
 }
 
 /** exclusion_violation: a lane was given to somebody else between our look at it and our write. */
@@ -130,7 +131,7 @@ export function createOrderStore(sql: Sql): OrderStore {
     notAfterMs: number,
   ): Promise<readonly (Placed | FleetError | undefined)[]> {
     const decided = orders.map((order) => {
-      const datasets = known.recall(order)
+      const datasets = order.key || order.isExact ? undefined : known.recall(order)
       const decision = datasets === undefined ? undefined : decide(order, datasets)
       // A refusal may rest on what is no longer so.
       return datasets === undefined || decision === undefined || decision instanceof FleetError
@@ -151,11 +152,15 @@ export function createOrderStore(sql: Sql): OrderStore {
 
   function placeLocked(orders: readonly Order[], notAfterMs: number) {
     return sql.transaction(async (tx) => {
+      const before = await placedBefore(tx, orders)
       const datasets = await lock(tx, orders)
       known.remember(datasets)
-      const decided = orders.map((order) => decide(order, datasets))
-      const answers = await write({ rows: tx.rowsAndCommit }, { orders, decided, notAfterMs })
-      return answers.map((answer) => {
+      const decided = orders.map((order, n) => (before[n] === undefined ? decide(order, datasets) : undefined))
+      const isKeyed = before.length > 0
+      const answers = await write({ rows: isKeyed ? tx.rows : tx.rowsAndCommit }, { orders, decided, notAfterMs })
+      if (isKeyed) await keepPlaced(tx, placedNow(orders, answers))
+      return orders.map((_, n) => {
+        const answer = before[n] ?? answers[n]
         assert(answer, 'an order that was decided on locked rows was left unanswered')
         return answer
       })
@@ -184,6 +189,13 @@ export function createOrderStore(sql: Sql): OrderStore {
       })
     },
   }
+}
+
+function placedNow(orders: readonly Order[], answers: readonly (Placed | FleetError | undefined)[]) {
+  return orders.flatMap((order, n) => {
+    const answer = answers[n]
+    return answer && 'job' in answer ? [{ order, jobId: answer.job.id, dataset: answer.dataset }] : []
+  })
 }
 
 async function lock(tx: Transaction, orders: readonly Order[]): Promise<readonly LockedDataset[]> {
