@@ -91,7 +91,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const hostStore = createHostStore(sql)
   const keys = createIdempotencyStore(sql)
   const eventStore = createEventStore(sql)
-  const identity = openIdentity(sql)
+  const identity = openIdentity(sql, audit)
   const { credentials, sessions } = identity
   if (config.HOLDFAST_CREDENTIALS_FILE !== undefined) {
     await identity.ensure(Credentials.parse(JSON.parse(readFileSync(config.HOLDFAST_CREDENTIALS_FILE, 'utf8'))))

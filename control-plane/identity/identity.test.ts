@@ -3,6 +3,7 @@ import test, { type ExecutionContext } from 'ava'
 import { pino } from 'pino'
 import { startDatabase } from '../../test/harness/database.ts'
 import { until } from '../../test/harness/until.ts'
+import type { AuditEntry } from '../core/audit.ts'
 import { shownSecret } from '../core/credentials.ts'
 import { listen } from '../db/listen.ts'
 import { ACCESS_CHANNEL, createCredentialStore } from '../db/stores/credential-store.ts'
@@ -18,7 +19,9 @@ const unauthorized = { code: 'unauthorized' }
 
 async function start(t: ExecutionContext) {
   const { db, sql, url } = await startDatabase(t)
-  const identity = openIdentity(sql)
+  const told: AuditEntry[] = []
+  const audit = { record: (entry: AuditEntry) => void told.push(entry) }
+  const identity = openIdentity(sql, audit)
   const admins = createFirstAdminStore(sql)
   const token = async (given: { secret: string; user?: string; group?: string; role?: string; expired?: boolean }) => {
     await db.query(
@@ -48,7 +51,7 @@ async function start(t: ExecutionContext) {
     t.true(outcome.ok)
     return outcome.ok ? outcome : t.fail() && never()
   }
-  return { db, sql, url, identity, admins, token, group, member, login }
+  return { db, sql, url, identity, audit, told, admins, token, group, member, login }
 }
 
 function never(): never {
@@ -155,7 +158,7 @@ test('Postgres tells of every change of rights, by whatever statement, and of no
   t.deepEqual(told.splice(0), ['access_token'])
   await db.query('update fleet_user set disabled = false')
   await heard('fleet_user')
-  await identity.sessions.logout(secret)
+  await identity.sessions.logout(secret, MARK)
   await heard('session')
 })
 
@@ -173,10 +176,10 @@ test('a session lasts from login to logout, and its secret is not kept', async (
   t.like(await identity.sessions.refresh(secret), { username: 'alice' })
   const [{ hash }] = await db.query('select hash from session')
   t.is(hash.toString('hex'), shown.id)
-  t.deepEqual(await identity.sessions.logout(secret), { username: 'alice' })
+  t.deepEqual(await identity.sessions.logout(secret, MARK), { username: 'alice' })
   await t.throwsAsync(identity.credentials.find(shown, undefined), unauthorized)
   await t.throwsAsync(identity.sessions.refresh(secret), unauthorized)
-  await t.throwsAsync(identity.sessions.logout(secret), unauthorized)
+  await t.throwsAsync(identity.sessions.logout(secret, MARK), unauthorized)
 })
 
 test('a session that is used lives on, but not for ever', async (t) => {
@@ -215,10 +218,10 @@ test('a wrong password and an unknown, disabled or passwordless user read the sa
 })
 
 test('ten failures a minute for an account from an address, also side by side and over all replicas', async (t) => {
-  const { sql, identity, admins } = await start(t)
+  const { audit, sql, identity, admins } = await start(t)
   const password = await createAdmin(admins, 'alice')
   await createAdmin(admins, 'bob')
-  const replicas = [identity, openIdentity(sql)]
+  const replicas = [identity, openIdentity(sql, audit)]
   const attempts = Array.from({ length: 16 }, (_, n) =>
     replicas[n % 2]?.sessions.login({ username: 'alice', password: 'x' }, MARK).catch(() => 'failed'),
   )
@@ -283,4 +286,33 @@ test('the first admin is let in by what the file says, now and after it changed'
   await login('admin', 'two')
   const found = await identity.credentials.find(shownSecret('token', 'u'.repeat(43)), undefined)
   t.like(found, { subject: 'token:admin', fleetRole: 'admin' })
+})
+
+test('logins, refused ones and logouts are audited; a name that is nobody is not kept', async (t) => {
+  const { db, identity, admins, login, told } = await start(t)
+  await createAdmin(admins, 'alice')
+  const password = 'wrong'
+  await t.throwsAsync(identity.sessions.login({ username: 'alice', password }, MARK), unauthorized)
+  await t.throwsAsync(identity.sessions.login({ username: 'my-password', password }, MARK), unauthorized)
+  t.like(told[0], { operation: 'session.login', object: { name: 'alice' }, result: 'refused', by: { request: MARK } })
+  t.false(JSON.stringify(told[1]).includes('my-password'))
+
+  const fresh = await createAdmin(admins, 'bob')
+  const { secret } = await login('bob', fresh)
+  await identity.sessions.logout(secret, MARK)
+  const made = await db.query(`select object_name from audit where operation = 'user.create' order by ordinal`)
+  t.deepEqual(made, [{ object_name: 'alice' }, { object_name: 'bob' }])
+  const rows = await db.query(`select * from audit where operation like 'session.%' order by ordinal`)
+  const [{ id }] = await db.query(`select id from fleet_user where name = 'bob'`)
+  const both = {
+    subject: 'user:bob',
+    user_id: id,
+    via: 'session',
+    address: MARK.address,
+    object_id: id,
+    result: 'done',
+  }
+  t.like(rows[0], { ...both, operation: 'session.login' })
+  t.like(rows[1], { ...both, operation: 'session.logout' })
+  t.is(rows.length, 2)
 })

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { FleetError } from '../../shared/errors.ts'
-import { hasRole } from '../core/caller.ts'
+import { type Audit, type AuditEntry, anonymous } from '../core/audit.ts'
+import { hasRole, type RequestMark } from '../core/caller.ts'
 import { type Credentials, shownSecret } from '../core/credentials.ts'
 import type { Session, Sessions } from '../core/sessions.ts'
 import type { KeptSession, SessionStore } from '../db/stores/session-store.ts'
@@ -17,16 +18,18 @@ export function createSessions(deps: {
   readonly store: SessionStore
   readonly limiter: LoginLimiter
   readonly credentials: Credentials & { drop(): void }
+  readonly audit: Pick<Audit, 'record'>
 }): Sessions {
-  const { store, limiter, credentials } = deps
+  const { store, limiter, credentials, audit } = deps
 
   /** @returns the user's id. @throws unauthorized; busy. */
-  async function checkPassword(attempt: Attempt, password: string): Promise<string> {
+  async function checkPassword(attempt: Attempt, password: string, request: RequestMark): Promise<string> {
     const account = await store.account(attempt.username)
     const usable = account !== undefined && !account.disabled ? account : undefined
     // Also when nobody is there to compare with, so that both take the same time.
     const matches = await verifyPassword(password, usable?.password ?? null)
     if (matches && usable !== undefined) return usable.id
+    audit.record(refusedLogin(request, account && { id: account.id, name: attempt.username }))
     throw new FleetError('unauthorized', 'the username or the password is wrong')
   }
 
@@ -40,14 +43,15 @@ export function createSessions(deps: {
   }
 
   return {
-    async login({ username, password }, { address }) {
-      const attempt = { username, address }
+    async login({ username, password }, request) {
+      const attempt = { username, address: request.address }
       const refusal = await limiter.begin(attempt)
       if (refusal !== undefined) return { ok: false, ...refusal }
-      const userId = await checkPassword(attempt, password)
+      const userId = await checkPassword(attempt, password, request)
       await limiter.succeed(attempt)
       const secret = randomBytes(SECRET_BYTES).toString('base64url')
-      await store.open(shownSecret('session', secret).id, userId)
+      const told = loginOf({ id: userId, name: username }, request)
+      await store.open(shownSecret('session', secret).id, userId, told)
       return { ok: true, secret, session: await describe(secret, { user: username, created_at: new Date() }) }
     },
 
@@ -57,12 +61,28 @@ export function createSessions(deps: {
       return describe(secret, kept)
     },
 
-    async logout(secret) {
-      const kept = await store.close(shownSecret('session', secret).id)
+    async logout(secret, request) {
+      const kept = await store.close(shownSecret('session', secret).id, request)
       // The others hear of it from Postgres.
       credentials.drop()
       if (kept === undefined) throw noSession()
       return { username: kept.user }
     },
   }
+}
+
+interface Named {
+  readonly id: string
+  readonly name: string
+}
+
+function loginOf(user: Named, request: RequestMark): AuditEntry {
+  const by = { subject: `user:${user.name}`, userId: user.id, groupId: null, via: 'session', request } as const
+  return { by, operation: 'session.login', object: { kind: 'user', ...user }, result: 'done' }
+}
+
+/** A name that is nobody's is not kept: it may be a password in the wrong field. */
+function refusedLogin(request: RequestMark, user: Named | undefined): AuditEntry {
+  const object = { kind: 'user', ...(user ?? {}) }
+  return { by: anonymous(request), operation: 'session.login', object, result: 'refused', code: 'unauthorized' }
 }

@@ -1,3 +1,4 @@
+import type { Audit } from '../core/audit.ts'
 import { shownSecret } from '../core/credentials.ts'
 import type { Sessions } from '../core/sessions.ts'
 import type { Sql } from '../db/sql.ts'
@@ -30,7 +31,7 @@ export interface Identity {
 }
 
 /** Everything about who asks. */
-export function openIdentity(sql: Sql): Identity {
+export function openIdentity(sql: Sql, audit: Pick<Audit, 'record'>): Identity {
   const store = createCredentialStore(sql)
   const credentials = createCredentialCache({ store })
   const sessionStore = createSessionStore(sql)
@@ -38,7 +39,7 @@ export function openIdentity(sql: Sql): Identity {
   const limiter = createLoginLimiter({ store: failures })
   return {
     credentials,
-    sessions: createSessions({ store: sessionStore, limiter, credentials }),
+    sessions: createSessions({ store: sessionStore, limiter, credentials, audit }),
     async ensure({ token, username, password }) {
       await store.ensure({ name: FIRST_TOKEN, id: shownSecret('token', token).id, role: 'admin' })
       if (username === undefined || password === undefined) return
