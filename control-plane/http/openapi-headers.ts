@@ -9,7 +9,6 @@ export const PARAMETERS = {
       'Makes a repeat harmless: for 24 hours the same caller, method and path with this key get the first answer, without ' +
       'its secrets. While the first request still runs, a repeat waits for it.',
     schema: { type: 'string', pattern: '^[\\x21-\\x7e]{1,255}$' },
-    example: '7f0c1d0e-1f0b-4c57-9a55-1c0a4a6f3d52',
   },
   IfMatch: {
     name: 'If-Match',
