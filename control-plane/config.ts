@@ -28,6 +28,8 @@ export const ControlPlaneConfig = z.object({
   HOLDFAST_TLS_KEY_FILE: z.string().optional(),
   /** The authority whose client certificates count there, and no other. */
   HOLDFAST_CLIENT_CA_FILE: z.string().optional(),
+  /** `true`: who is a member is decided elsewhere, and groups take ids of users that nobody here has. */
+  HOLDFAST_EXTERNAL_IDENTITY: z.enum(['true', 'false']).default('false'),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   HOLDFAST_DB_CONNECTIONS: z.coerce.number().int().min(2).max(100).default(8),
 })

@@ -4,27 +4,34 @@ import { newId } from '../shared/ids.ts'
 import { createLogger } from '../shared/logger.ts'
 import { openAudit } from './audit/open-audit.ts'
 import type { ControlPlaneConfig } from './config.ts'
+import { SYSTEM_CALLER } from './core/caller.ts'
 import { forgeryOf } from './core/change-audit.ts'
 import type { Core } from './core/core.ts'
 import { createDatasets } from './core/datasets.ts'
+import { createGroups } from './core/groups.ts'
 import { createHosts } from './core/hosts.ts'
 import { createJobs } from './core/jobs.ts'
 import { createRoots } from './core/roots.ts'
 import { createSnapshots } from './core/snapshots.ts'
+import { createTokens } from './core/tokens.ts'
+import { createUsers } from './core/users.ts'
 import { createDataSource, migrate } from './db/data-source.ts'
 import { listen } from './db/listen.ts'
 import { createSql, statement } from './db/sql.ts'
+import { createAccessTokenStore } from './db/stores/access-token-store.ts'
 import { createChangeStore } from './db/stores/change-store.ts'
 import { EVENT_CHANNEL } from './db/stores/change-write.ts'
 import { ACCESS_CHANNEL } from './db/stores/credential-store.ts'
 import { createDatasetStore } from './db/stores/dataset-store.ts'
 import { createDispatchStore } from './db/stores/dispatch-store.ts'
 import { createEventStore } from './db/stores/event-store.ts'
+import { createGroupStore } from './db/stores/group-store.ts'
 import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
 import { createIdempotencyStore } from './db/stores/idempotency-store.ts'
 import { createJobStore } from './db/stores/job-store.ts'
 import { createOrderStore } from './db/stores/order-store.ts'
 import { createSecretStore } from './db/stores/secret-store.ts'
+import { createUserStore } from './db/stores/user-store.ts'
 import { createDialects } from './dialects.ts'
 import { createJobFeed } from './feed/job-feed.ts'
 import { openReception } from './hosts/reception.ts'
@@ -119,7 +126,15 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
     change: async (id, decide) => afterCommit(await changes.change([id], decide)),
   })
-  const core: Core = { datasets, snapshots, jobs, hosts: createHosts(hostStore), feed, sessions, audit }
+  const directory = {
+    users: createUsers({ store: createUserStore(sql), passwords: identity.passwords }),
+    groups: createGroups({
+      store: createGroupStore(sql, { externalIdentity: config.HOLDFAST_EXTERNAL_IDENTITY === 'true' }),
+      discard: (name) => quietly(datasets.delete(SYSTEM_CALLER, { name })),
+    }),
+    tokens: createTokens({ store: createAccessTokenStore(sql) }),
+  }
+  const core: Core = { datasets, snapshots, jobs, hosts: createHosts(hostStore), feed, sessions, audit, ...directory }
 
   const reception = await openReception({
     nats,
@@ -224,8 +239,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     },
   }
 
-  /** For what the next sweep does again anyway. */
-  function quietly(work: Promise<void>): void {
+  /** For what the next sweep does again anyway, or what an operator sees standing there. */
+  function quietly(work: Promise<unknown>): void {
     work.catch((error: unknown) => logger.warn({ event: 'notification.unheard', error: String(error) }))
   }
 }

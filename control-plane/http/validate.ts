@@ -21,11 +21,11 @@ function unstorable(value: unknown): readonly string[] | undefined {
   return undefined
 }
 
-/** The member at fault, as the client spelled it. */
-function fieldOf(issue: z.core.$ZodIssue, where: string): string {
+/** The members at fault, as the client spelled them. */
+function fieldsOf(issue: z.core.$ZodIssue, where: string): readonly string[] {
   const at = issue.path.join('.')
-  if (issue.code !== 'unrecognized_keys') return at || where
-  return [...(at === '' ? [] : [at]), issue.keys.join(', ')].join('.')
+  if (issue.code !== 'unrecognized_keys') return [at || where]
+  return issue.keys.map((key) => (at === '' ? key : `${at}.${key}`))
 }
 
 function reasonOf(issue: z.core.$ZodIssue): string {
@@ -35,7 +35,8 @@ function reasonOf(issue: z.core.$ZodIssue): string {
 /** The first reason of each field. Without a prototype: fields may be called `__proto__`. */
 function issuesOf(error: z.ZodError, where: string): Readonly<Record<string, string>> {
   const issues: Record<string, string> = Object.create(null)
-  for (const issue of error.issues.slice(0, ISSUES_MAX)) issues[fieldOf(issue, where)] ??= reasonOf(issue)
+  const faults = error.issues.flatMap((issue) => fieldsOf(issue, where).map((field) => ({ field, issue })))
+  for (const { field, issue } of faults.slice(0, ISSUES_MAX)) issues[field] ??= reasonOf(issue)
   return issues
 }
 

@@ -11,6 +11,7 @@ import type { Sessions } from '../../control-plane/core/sessions.ts'
 import type { RestoreSnapshot, Snapshots } from '../../control-plane/core/snapshots.ts'
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
+import { createFakeDirectory } from './fake-directory.ts'
 
 /** What a test arranges and looks at. */
 export interface FakeControls {
@@ -83,6 +84,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     hosts: fakeHosts,
     feed,
     sessions: createFakeSessions(),
+    ...createFakeDirectory(),
     audit: createAudit({
       reader: { list: async () => ({ items: [], nextCursor: null }) },
       record: (entry) => void fake.audited.push(entry),
