@@ -41,7 +41,7 @@ export function servedDocument(): Described {
 }
 
 /** `{name}` is one segment; segments that are spelled out win. */
-function createFinder({ paths }: Described) {
+export function createFinder({ paths }: Described) {
   const templates = Object.keys(paths)
     .toSorted((left, right) => (left.replaceAll('{', '~') < right.replaceAll('{', '~') ? -1 : 1))
     .map((path) => ({
