@@ -57,7 +57,12 @@ export interface TestFleet {
 /** A whole fleet of this test's own: real Postgres, real nats-server, control planes and agents as processes. */
 export async function startFleet(
   t: ExecutionContext,
-  wish: { readonly agents: readonly AgentWish[]; readonly planes?: number },
+  wish: {
+    readonly agents: readonly AgentWish[]
+    readonly planes?: number
+    /** Of the control planes, beside what they always get. */
+    readonly environment?: Readonly<Record<string, string>>
+  },
 ): Promise<TestFleet> {
   const backends = await startBackends(
     t,
@@ -67,7 +72,9 @@ export async function startFleet(
   const credentials = join(backends.folder, 'credentials.json')
   writeFileSync(credentials, JSON.stringify({ token }), { mode: 0o600 })
   const ports = await Promise.all(Array.from({ length: wish.planes ?? 1 }, freePort))
-  const planes = ports.map((port, n) => new TestProcess(planeSpec(backends, { port, credentials, n })))
+  const planes = ports.map(
+    (port, n) => new TestProcess(planeSpec(backends, { port, credentials, n, environment: wish.environment ?? {} })),
+  )
   const agents = new Map(wish.agents.map((agent) => [agent.name, new TestProcess(agentSpec(backends, agent))]))
   const db = new pg.Pool({ connectionString: backends.databaseUrl, max: 2 })
   db.on('error', () => undefined)
@@ -145,6 +152,7 @@ interface PlaneWish {
   readonly port: number
   readonly credentials: string
   readonly n: number
+  readonly environment: Readonly<Record<string, string>>
 }
 
 function planeSpec(backends: Backends, wish: PlaneWish) {
@@ -157,6 +165,7 @@ function planeSpec(backends: Backends, wish: PlaneWish) {
       NATS_SEED_FILE: backends.controlPlaneSeedFile,
       HOLDFAST_CREDENTIALS_FILE: wish.credentials,
       HOLDFAST_SECRETS_KEY: backends.secretsKey,
+      ...wish.environment,
     },
   )
 }
