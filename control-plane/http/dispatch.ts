@@ -41,8 +41,7 @@ export function createDispatch({ core, auth, idempotency, closing, openStream }:
     const mark = auth.markOf(context.req, context.state.id)
     const trail: AuditTrail = { operation: route.operation, mark, caller: null }
     context.state.trail = trail
-    const caller = await auth.authorize(context.req, route, mark)
-    trail.caller = caller ?? null
+    const caller = await auth.authorize(context.req, route, trail)
     context.state.subject = caller?.subject ?? null
     refuseLargeBody(context.req)
     const params = route.params && validate(route.params, context.params, 'path')
