@@ -164,6 +164,19 @@ test('what is not valid leaves its key unused', async (t) => {
   t.is((await ask('POST', '/api/v1/datasets', { body: { name: 'a' }, headers })).status, 201)
 })
 
+test('what may be anything may not be nested without end', async (t) => {
+  const { ask } = await startListener(t, {
+    extraDialect: dialectOf(async () => ({ status: 201, body: { id: 1 } })),
+  })
+  const headers = { 'idempotency-key': 'k' }
+  const body = `${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`
+  t.like(await ask('POST', '/things', { body, headers }), {
+    status: 400,
+    json: { code: 'invalid', field: 'a.a.a.a.a.a.a.a' },
+  })
+  t.is((await ask('POST', '/things', { body: `${'['.repeat(60)}${']'.repeat(60)}`, headers })).status, 201)
+})
+
 test('a list of pairs is not the object it looks like', (t) => {
   const caller = {
     subject: 's',

@@ -37,7 +37,7 @@ function failureStatuses({ statuses }: Dialect, route: AnyRoute): readonly numbe
     ...(takesInput ? [statuses.invalid] : []),
     ...(takesBody ? [statuses.too_large] : []),
     ...(isPublic ? [] : [statuses.unauthorized, statuses.forbidden, statuses.unavailable]),
-    ...(route.kind === 'route' && !isPublic ? [statuses.stale] : []),
+    ...(route.kind === 'route' ? [statuses.stale] : []),
     ...(isPublic || isRead ? [] : [statuses.key_reused]),
     statuses.internal,
   ]

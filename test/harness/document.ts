@@ -9,8 +9,14 @@ interface Described {
   readonly paths: Readonly<Record<string, Readonly<Record<string, DescribedOperation>>>>
 }
 
-interface DescribedOperation {
+export interface DescribedOperation {
   readonly operationId: string
+  readonly parameters?: readonly { readonly in?: string; readonly name?: string }[]
+  readonly requestBody?: {
+    readonly content: Readonly<
+      Record<string, { readonly examples?: Readonly<Record<string, { readonly value: Record<string, unknown> }>> }>
+    >
+  }
   readonly responses: Readonly<
     Record<string, { readonly headers?: object; readonly content?: Readonly<Record<string, object>> }>
   >
