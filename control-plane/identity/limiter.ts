@@ -51,6 +51,13 @@ export function createLoginLimiter(deps: { readonly store: LoginFailureStore; re
       return { retryAfterS: Math.min(WINDOW_S, Math.max(1, Math.ceil((untilMs - now()) / 1000))) }
     },
 
+    /** It came to nothing: neither a failure nor a success. */
+    async forget(attempt: Attempt): Promise<void> {
+      const keys = keysOf(attempt)
+      await store.forgetLast(keys.account.key)
+      await store.forgetLast(keys.address.key)
+    },
+
     /** The password was right. */
     async succeed(attempt: Attempt): Promise<void> {
       const keys = keysOf(attempt)

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { FleetError } from '../../shared/errors.ts'
+import { FleetError, toFleetError } from '../../shared/errors.ts'
 import { type Audit, type AuditEntry, anonymous } from '../core/audit.ts'
 import { hasRole, type RequestMark } from '../core/caller.ts'
 import { type Credentials, shownSecret } from '../core/credentials.ts'
@@ -47,7 +47,11 @@ export function createSessions(deps: {
       const attempt = { username, address: request.address }
       const refusal = await limiter.begin(attempt)
       if (refusal !== undefined) return { ok: false, ...refusal }
-      const userId = await checkPassword(attempt, password, request)
+      const userId = await checkPassword(attempt, password, request).catch(async (error: unknown) => {
+        // What could not be compared was no guess.
+        if (toFleetError(error).code !== 'unauthorized') await limiter.forget(attempt)
+        throw error
+      })
       await limiter.succeed(attempt)
       const secret = randomBytes(SECRET_BYTES).toString('base64url')
       const told = loginOf({ id: userId, name: username }, request)
