@@ -2,6 +2,7 @@ import test from 'ava'
 import { z } from 'zod'
 import { FleetError } from '../../shared/errors.ts'
 import { startListener } from '../../test/harness/fake-listener.ts'
+import { until } from '../../test/harness/until.ts'
 import { identify } from './idempotency-key.ts'
 import { COMMON_STATUSES, type Dialect, route, WireError } from './route.ts'
 
@@ -118,6 +119,33 @@ test('a concurrent repeat waits for the first', async (t) => {
     answers.map(() => [201, 1]),
   )
   t.is(calls, 1)
+})
+
+test('a repeat whose client leaves stops waiting, and is no bug', async (t) => {
+  const gate = Promise.withResolvers<void>()
+  const { ask, url, lines, keys } = await startListener(t, {
+    extraDialect: dialectOf(async () => {
+      await gate.promise
+      return { status: 201, body: { id: 1 } }
+    }),
+  })
+  const headers = { 'idempotency-key': 'k' }
+  const first = ask('POST', '/things', { body: {}, headers })
+  await until('it holds the key', () => keys.kept.size === 1)
+  const left = fetch(`${url}/things`, {
+    method: 'POST',
+    body: '{}',
+    headers: { ...headers, authorization: 'Bearer admin-token' },
+    signal: AbortSignal.timeout(100),
+  })
+  await t.throwsAsync(left)
+  await until('the request is over', () => lines.some(({ event, status }) => event === 'request' && status !== 201))
+  gate.resolve()
+  t.is((await first).status, 201)
+  t.deepEqual(
+    lines.filter(({ event }) => event === 'request.bug'),
+    [],
+  )
 })
 
 test('another body under the same key is refused, in each dialect as it has it', async (t) => {
