@@ -116,7 +116,7 @@ async function follow(url: string, headers: Record<string, string>): Promise<Rep
 async function call(world: World, { route }: Walk, asked: { input: RouteInput; token: string | null }): Promise<Reply> {
   const { input, token } = asked
   const url = world.fleet.url() + pathOf(route, input)
-  const headers: Record<string, string> = token === null ? {} : { authorization: `Bearer ${token}` }
+  const headers = { ...input.headers, ...(token === null ? {} : { authorization: `Bearer ${token}` }) }
   if (route.kind === 'socket') return upgrade(url, token)
   if (route.kind === 'stream') return follow(url, headers)
   const body = input.body === undefined ? {} : { body: JSON.stringify(input.body) }

@@ -2,6 +2,7 @@ import type { ExecutionContext } from 'ava'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { type Caller, fleetCaller, ROLES, type Role } from '../../control-plane/core/caller.ts'
+import type { Core } from '../../control-plane/core/core.ts'
 import { type Credentials, type Shown, shownSecret } from '../../control-plane/core/credentials.ts'
 import { createDialects } from '../../control-plane/dialects.ts'
 import type { TrustedNetwork } from '../../control-plane/http/networks.ts'
@@ -20,6 +21,9 @@ interface ListenerOptions {
   readonly proxies?: readonly string[]
   readonly extraDialect?: Dialect
   readonly tls?: TlsFiles
+  /** What is real of core. */
+  readonly core?: Partial<Core>
+  readonly credentials?: Credentials
 }
 
 /** Tokens of the fake listener: `viewer-token`, `operator-token`, `admin-token` over the fleet; `tenant-token` for one group. */
@@ -69,7 +73,8 @@ export interface Reply {
 
 /** Every dialect on a real port over the fake core; `ask` sends one request, as admin unless told otherwise. */
 export async function startListener(t: ExecutionContext, options: ListenerOptions = {}) {
-  const { core, fake } = createFakeCore()
+  const { core: fakeCore, fake } = createFakeCore()
+  const core: Core = { ...fakeCore, ...options.core }
   const credentials = createFakeCredentials()
   const metrics = new Registry()
   const readiness = { ...READY }
@@ -80,7 +85,7 @@ export async function startListener(t: ExecutionContext, options: ListenerOption
   const http = await createHttp({
     core,
     keys,
-    credentials,
+    credentials: options.credentials ?? credentials,
     dialects: options.extraDialect ? [options.extraDialect, ...dialects] : dialects,
     trustedNetworks: options.trustedNetworks ?? [],
     allowedHosts: options.allowedHosts ?? [],

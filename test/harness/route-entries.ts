@@ -1,3 +1,4 @@
+import { CLOUDCASA_ENTRIES } from './cloudcasa-entries.ts'
 import type { TestFleet } from './fleet.ts'
 import type { Tenant } from './tenants.ts'
 
@@ -26,6 +27,7 @@ export interface RouteInput {
   readonly params?: Readonly<Record<string, string>>
   readonly query?: string
   readonly body?: unknown
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** How the walk calls one route. */
@@ -78,6 +80,8 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'qnap.getLogin': { status: 401 },
   'qnap.refreshLogin': { status: 401 },
   'qnap.logout': { status: 401 },
+
+  ...CLOUDCASA_ENTRIES,
 
   'fleet.listHosts': shared(),
   'fleet.getHost': shared({ input: () => ({ params: { id: 'alpha' } }) }),
