@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { newId } from '../shared/ids.ts'
 import { createLogger } from '../shared/logger.ts'
@@ -48,6 +47,7 @@ import { createSweep } from './jobs/sweep.ts'
 import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
 import { connectNats, ensureStreams } from './nats.ts'
+import { readCredentials } from './read-credentials.ts'
 import { startSchedule } from './schedule/bree.ts'
 import { checkKeys } from './secrets/check-keys.ts'
 import { readKeys } from './secrets/read-keys.ts'
@@ -64,12 +64,6 @@ const READY_TIMEOUT_MS = 2_000
 export interface ControlPlane extends AsyncDisposable {
   readonly port: number
 }
-
-const Credentials = z.object({
-  token: z.string().min(32, 'must be at least 32 characters'),
-  username: z.string().optional(),
-  password: z.string().optional(),
-})
 
 /** One replica, wired by hand: everything it is made of, in the order in which it comes up. */
 export async function startControlPlane(config: ControlPlaneConfig): Promise<ControlPlane> {
@@ -101,7 +95,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const identity = openIdentity(sql, audit)
   const { credentials, sessions } = identity
   if (config.HOLDFAST_CREDENTIALS_FILE !== undefined) {
-    await identity.ensure(Credentials.parse(JSON.parse(readFileSync(config.HOLDFAST_CREDENTIALS_FILE, 'utf8'))))
+    await identity.ensure(readCredentials(config.HOLDFAST_CREDENTIALS_FILE))
   }
 
   const registry = createHostRegistry()

@@ -1,4 +1,5 @@
 import { ConfigError } from './config.ts'
+import { describeError } from './logger.ts'
 
 /**
  * Runs a process from start to signal: starts it, and on SIGTERM or SIGINT disposes of it and exits 0. A configuration that
@@ -22,7 +23,7 @@ export async function runProcess(start: () => Promise<AsyncDisposable>): Promise
     process.exit(0)
   } catch (error) {
     const isConfig = error instanceof ConfigError
-    console.error(isConfig ? error.message : error)
+    console.error(isConfig ? error.message : describeError(error))
     process.exit(isConfig ? 2 : 1)
   }
 }
