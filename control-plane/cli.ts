@@ -4,13 +4,15 @@ import { FleetError } from '../shared/errors.ts'
 import { auditVerify } from './commands/audit-verify.ts'
 import type { Command } from './commands/command.ts'
 import { createAdmin } from './commands/create-admin.ts'
+import { natsAuthority } from './commands/nats-authority.ts'
 import { secretsRotate } from './commands/secrets-rotate.ts'
 
-/** `node control-plane/cli.ts <command> [--option value]…`: what an operator does beside the running control plane. */
+/** `npm run holdfast -- <command> [--option value]…`: what an operator does beside the running control plane. */
 const COMMANDS: Readonly<Record<string, Command>> = {
   'create-admin': createAdmin,
   'audit verify': auditVerify,
   'secrets rotate': secretsRotate,
+  'nats authority': natsAuthority,
 }
 
 const HELP_ASKED = new Set(['', 'help', '--help', '-h'])

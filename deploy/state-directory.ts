@@ -12,7 +12,6 @@ export interface StateDirectory {
   /** What the control plane seals secrets with. */
   readonly secretsKey: string
   readonly logs: string
-  readonly keys: string
   readonly postgres: string
   readonly nats: string
   agent(name: string): string
@@ -38,7 +37,6 @@ export function openStateDirectory(path: string): StateDirectory {
     credentials: join(path, 'credentials.json'),
     secretsKey: join(path, 'secrets-key'),
     logs,
-    keys: join(path, 'keys'),
     postgres: join(path, 'postgres'),
     nats: join(path, 'nats'),
     agent: (name) => join(path, 'agents', name),

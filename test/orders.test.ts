@@ -27,7 +27,12 @@ const made = { rootInode: 256, mountpoint: '/pool/x', atomic: true, cow: true }
 async function open(t: ExecutionContext) {
   const { db, sql } = await startDatabase(t)
   const hosts = createHostStore(sql)
-  const hostId = await hosts.welcome('a', 'hash', { version: '1', slots: 4, pools: [pool], restorePaths: [] })
+  const hostId = await hosts.welcome({
+    name: 'a',
+    hash: 'hash',
+    inventory: { version: '1', slots: 4, pools: [pool], restorePaths: [] },
+    isOpen: true,
+  })
   const kept = await hosts.find('a')
   const poolId = kept?.pools[0]?.id ?? ''
   const host = { id: hostId, name: 'a' }

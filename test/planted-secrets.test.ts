@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { z } from 'zod'
-import { connectNats } from '../control-plane/nats.ts'
+import { connectAsControlPlane } from './harness/backends.ts'
 import { servedDialects } from './harness/document.ts'
 import { startFleet, type TestFleet } from './harness/fleet.ts'
 import { until } from './harness/until.ts'
@@ -13,7 +13,7 @@ import { until } from './harness/until.ts'
 const ROOT = join(import.meta.dirname, '..')
 
 /** Files that hold secrets because that is what they are for. */
-const MEANT = /^(credentials\.json|passwords\.json|keys)$/
+const MEANT = /^(credentials\.json|passwords\.json|authority\.json|enrolment\.json|enrolment-token)$/
 
 /** Where a secret may not be found, and what stands there. */
 type Haystack = readonly [place: string, content: Buffer]
@@ -96,8 +96,7 @@ async function tables(fleet: TestFleet): Promise<Haystack[]> {
 
 /** Everything that goes over NATS while the test runs. */
 async function overhear(t: ExecutionContext, { backends }: TestFleet): Promise<Buffer[]> {
-  const nats = await connectNats({ url: backends.natsUrl, seedFile: backends.controlPlaneSeedFile })
-  t.teardown(() => nats.close())
+  const nats = await connectAsControlPlane(t, backends)
   const heard: Buffer[] = []
   nats.subscribe('>', { callback: (_, message) => void heard.push(Buffer.from(message.data)) })
   await nats.flush()
@@ -114,6 +113,39 @@ const ROUTES = servedDialects().flatMap((dialect) =>
   }),
 )
 
+/** Users with passwords, API keys and enrolments: made well, so that what is kept of them is looked through too. */
+async function plantInDirectory(deps: {
+  readonly planted: Planted
+  readonly answers: Answers
+  readonly headers: Record<string, string>
+  readonly t: ExecutionContext
+}): Promise<void> {
+  const { planted, answers, headers, t } = deps
+  const user = { name: 'bob', password: planted.grow("bob's password") }
+  const made = await answers.tell('POST', '/api/v1/users', { headers, body: JSON.stringify(user) })
+  t.is(made.status, 201, made.text)
+  const { _id, _etag } = JSON.parse(made.text)
+  const change = { method: 'PATCH', headers: { ...headers, 'if-match': _etag } }
+  const body = JSON.stringify({ password: planted.grow("bob's next password") })
+  const changed = await answers.tell('PATCH', `/api/v1/users/${_id}`, { ...change, body })
+  t.is(changed.status, 200, changed.text)
+
+  // The first answer is kept for repeats of its key: without what it shows once.
+  const shownOnce = [
+    ['/api/v1/apikeys', { name: 'ci', role: 'viewer' }],
+    ['/api/v1/hosts/enrolments', { name: 'later' }],
+  ] as const
+  for (const [path, asked] of shownOnce) {
+    const once = { headers: { ...headers, 'idempotency-key': 'once' }, body: JSON.stringify(asked) }
+    const shown = await answers.send('POST', path, once)
+    t.is(shown.status, 201, shown.text)
+    const secret = planted.add(`what ${path} shows once`, JSON.parse(shown.text).token)
+    t.true(secret.length > 20)
+    await answers.tell('POST', path, once)
+    await answers.tell('GET', '/api/v1/hosts', { headers: { authorization: `Bearer ${secret}` } })
+  }
+}
+
 test('no secret is found where it is not meant: logs, tables, answers, metrics, the feed, command lines, NATS, disks', async (t) => {
   const debug = { HOLDFAST_LOG_LEVEL: 'debug' }
   const fleet = await startFleet(t, { agents: [{ name: 'a', driver: 'sim', environment: debug }], environment: debug })
@@ -124,6 +156,11 @@ test('no secret is found where it is not meant: logs, tables, answers, metrics, 
   planted.add('the secrets key', fleet.backends.secretsKey)
   planted.add('the bytes of the secrets key', Buffer.from(fleet.backends.secretsKey, 'base64'))
   planted.add("the database's password", new URL(fleet.backends.databaseUrl).password)
+  const seeds = [fleet.backends.authorityFile, join(fleet.state('a'), 'credentials.json')].flatMap((file) =>
+    [...readFileSync(file, 'utf8').matchAll(/S[AOU][A-Z2-7]{56}/g)].map(([seed]) => seed),
+  )
+  t.is(seeds.length, 4)
+  for (const [n, seed] of seeds.entries()) planted.add(`seed ${n} of NATS`, seed)
   const admin = { authorization: `Bearer ${fleet.token}` }
 
   const made = await promisify(execFile)(
@@ -185,6 +222,7 @@ test('no secret is found where it is not meant: logs, tables, answers, metrics, 
       )
     }
   }
+  await plantInDirectory({ planted, answers, headers: admin, t })
   await answers.tell('GET', '/api/v1/datasets', { headers: { cookie: `holdfast_session=${cookie}` } })
   await answers.tell('GET', '/api/v1/datasets', { headers: { 'x-auth-token': fleet.token } })
   const work = await answers.tell('POST', '/api/v1/datasets', { headers: admin, body: JSON.stringify({ name: 'one' }) })

@@ -1,5 +1,6 @@
 import type { Audit } from './audit.ts'
 import type { Datasets } from './datasets.ts'
+import type { Enrolments } from './enrolments.ts'
 import type { Feed } from './feed.ts'
 import type { Groups } from './groups.ts'
 import type { Hosts } from './hosts.ts'
@@ -16,6 +17,7 @@ export interface Core {
   readonly snapshots: Snapshots
   readonly jobs: Jobs
   readonly hosts: Hosts
+  readonly enrolments: Enrolments
   readonly feed: Feed
   readonly sessions: Sessions
   readonly users: Users

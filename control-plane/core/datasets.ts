@@ -5,7 +5,7 @@ import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkRequest } from './check-request.ts'
 import { type Condition, requireCondition } from './condition.ts'
-import { choosePool, type FleetView, type LivePool, requireOnline } from './fleet-view.ts'
+import { choosePool, type FleetView, type LivePool, requireAccepting, requireOnline } from './fleet-view.ts'
 import { notFound, orderImage, placeOf, usable } from './images.ts'
 import { type NewDataset, type OrderBook, orderOf } from './orders.ts'
 import { CloneDatasetRequest, CreateDatasetRequest } from './requests.ts'
@@ -142,7 +142,7 @@ export function createDatasets(deps: {
       return orders.placeNew(
         orderOf(caller, [asked.source], (findings) => {
           const source = usable(findings.named(asked.source), asked.source)
-          requireOnline(fleet, source.host)
+          requireAccepting(fleet, source.host)
           return orderImage({ request: asked, source, snapshot: undefined, retryOf })
         }),
       )

@@ -6,6 +6,7 @@ import { Base0001 } from './migrations/0001-base.ts'
 import { Identity0002 } from './migrations/0002-identity.ts'
 import { Access0004 } from './migrations/0004-access.ts'
 import { Idempotency0005 } from './migrations/0005-idempotency.ts'
+import { Enrolment0006 } from './migrations/0006-enrolment.ts'
 import { Trust0007 } from './migrations/0007-trust.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
@@ -14,7 +15,7 @@ const MIGRATION_LOCK = 4_106_821
 const MIGRATION_WAIT_MS = 60_000
 
 /** The order in which migrations run. A released one never changes. */
-const MIGRATIONS = [Base0001, Identity0002, Access0004, Idempotency0005, Trust0007]
+const MIGRATIONS = [Base0001, Identity0002, Access0004, Idempotency0005, Enrolment0006, Trust0007]
 
 /**
  * Every statement of ours finds its few rows by an index. Plans are made once per connection, also while tables are still

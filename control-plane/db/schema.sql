@@ -151,10 +151,36 @@ CREATE TABLE public.host (
     inventory_hash text NOT NULL,
     enrolled_at timestamp with time zone DEFAULT now() NOT NULL,
     last_seen_at timestamp with time zone,
+    seal_public_key bytea,
+    removed_at timestamp with time zone,
+    CONSTRAINT host_seal_public_key_check CHECK ((length(seal_public_key) = 32)),
     CONSTRAINT host_slots_check CHECK ((slots > 0)),
     CONSTRAINT host_state_check CHECK ((state = ANY (ARRAY['online'::text, 'offline'::text])))
 )
 WITH (fillfactor='70');
+
+CREATE TABLE public.host_credential (
+    public_key text NOT NULL,
+    host_id uuid NOT NULL,
+    issued_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone
+);
+
+CREATE TABLE public.host_enrolment (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    hash bytea NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    public_key text,
+    seal_public_key bytea,
+    CONSTRAINT host_enrolment_check CHECK ((((used_at IS NULL) = (public_key IS NULL)) AND ((used_at IS NULL) = (seal_public_key IS NULL)))),
+    CONSTRAINT host_enrolment_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT host_enrolment_seal_public_key_check CHECK ((length(seal_public_key) = 32))
+);
 
 CREATE TABLE public.idempotency_key (
     hash bytea NOT NULL,
@@ -237,6 +263,11 @@ CREATE TABLE public.membership (
     role text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT membership_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'admin'::text])))
+);
+
+CREATE TABLE public.nats_revocation (
+    public_key text NOT NULL,
+    expires_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.pool (
@@ -353,6 +384,15 @@ ALTER TABLE ONLY public.fleet_user
 ALTER TABLE ONLY public.fleet_user
     ADD CONSTRAINT fleet_user_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.host_credential
+    ADD CONSTRAINT host_credential_pkey PRIMARY KEY (public_key);
+
+ALTER TABLE ONLY public.host_enrolment
+    ADD CONSTRAINT host_enrolment_hash_key UNIQUE (hash);
+
+ALTER TABLE ONLY public.host_enrolment
+    ADD CONSTRAINT host_enrolment_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.host
     ADD CONSTRAINT host_name_key UNIQUE (name);
 
@@ -376,6 +416,9 @@ ALTER TABLE ONLY public.login_failure
 
 ALTER TABLE ONLY public.membership
     ADD CONSTRAINT membership_pkey PRIMARY KEY (group_id, user_id);
+
+ALTER TABLE ONLY public.nats_revocation
+    ADD CONSTRAINT nats_revocation_pkey PRIMARY KEY (public_key);
 
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_host_id_local_name_key UNIQUE (host_id, local_name);
@@ -412,6 +455,12 @@ CREATE INDEX dataset_pool ON public.dataset USING btree (pool_id);
 
 CREATE INDEX event_progress ON public.event USING btree (job_id) WHERE (type = 'job.progress'::text);
 
+CREATE INDEX host_credential_host ON public.host_credential USING btree (host_id);
+
+CREATE INDEX host_enrolment_expiry ON public.host_enrolment USING btree (expires_at);
+
+CREATE INDEX host_removed ON public.host USING btree (id) WHERE (removed_at IS NOT NULL);
+
 CREATE INDEX idempotency_key_age ON public.idempotency_key USING btree (created_at);
 
 CREATE INDEX idempotency_key_holder ON public.idempotency_key USING btree (holder) WHERE (answer IS NULL);
@@ -435,6 +484,8 @@ CREATE INDEX lane_hold_waiting ON public.lane_hold USING btree (job_id) WHERE (N
 CREATE INDEX login_failure_expiry ON public.login_failure USING btree (expires_at);
 
 CREATE INDEX membership_user ON public.membership USING btree (user_id);
+
+CREATE INDEX nats_revocation_expiry ON public.nats_revocation USING btree (expires_at);
 
 CREATE INDEX secret_group ON public.secret USING btree (group_id);
 
@@ -473,6 +524,9 @@ ALTER TABLE ONLY public.dataset
 
 ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pool(id);
+
+ALTER TABLE ONLY public.host_credential
+    ADD CONSTRAINT host_credential_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
 
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);

@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import test from 'ava'
-import { connectNats } from '../../control-plane/nats.ts'
 import { WIRE_VERSION } from '../../shared/wire/messages.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
+import { connectAsControlPlane } from '../harness/backends.ts'
 import { startFleet, type TestFleet } from '../harness/fleet.ts'
 import { until } from '../harness/until.ts'
 
@@ -108,12 +108,11 @@ test('who did what, from where and how it ended: of every dialect, over both rep
 })
 
 test('a host that speaks of the job of another changes nothing and is audited', async (t) => {
-  const fleet = await startFleet(t, { agents: [{ name: 'a', driver: 'sim' }] })
-  const made = await fleet.call('POST', '/api/v1/datasets', { name: 'one' })
+  const fleet = await startFleet(t, { agents: ['a', 'b'].map((name) => ({ name, driver: 'sim' as const })) })
+  const made = await fleet.call('POST', '/api/v1/datasets', { name: 'one', host: 'a' })
   const jobId = made.headers.get('x-job-id') ?? ''
   const { backends } = fleet
-  const nats = await connectNats({ url: backends.natsUrl, seedFile: backends.controlPlaneSeedFile })
-  t.teardown(() => nats.close())
+  const nats = await connectAsControlPlane(t, backends)
   const event = { type: 'fail', seq: 99, at: 0, error: { code: 'internal', message: 'forged' }, phases: [] }
   const report = { jobId, attempt: 1, delivery: 99, events: [event] }
   nats.publish(subjects.event('b'), JSON.stringify({ v: WIRE_VERSION, reports: [report] }))

@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { type AgentUser, ensureNatsUser, preparePrivateNats } from '../../deploy/nats.ts'
+import { jwtAuthenticator, type NatsConnection } from 'nats'
+import { createAuthority, newAuthority, readAuthority } from '../../control-plane/hosts/authority.ts'
+import { connectNats } from '../../control-plane/nats.ts'
+import { preparePrivateNats } from '../../deploy/nats.ts'
 import { preparePrivatePostgres } from '../../deploy/postgres.ts'
 import { postgresUser } from '../../deploy/server-user.ts'
 import { findTool } from '../../deploy/tools.ts'
@@ -16,8 +19,8 @@ export interface Backends {
   readonly folder: string
   readonly databaseUrl: string
   readonly natsUrl: string
-  readonly controlPlaneSeedFile: string
-  seedFile(agent: string): string
+  /** By which control planes let agents in. */
+  readonly authorityFile: string
   /** What every control plane of this test seals secrets with. */
   readonly secretsKey: string
   readonly postgres: TestProcess
@@ -28,14 +31,12 @@ export interface Backends {
 }
 
 /** A Postgres and a nats-server of this test's own, real and empty, gone when it ends. */
-export async function startBackends(t: ExecutionContext, agents: readonly string[] = []): Promise<Backends> {
+export async function startBackends(t: ExecutionContext): Promise<Backends> {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-test-'))
   const natsFolder = join(folder, 'nats')
   const program = findTool('nats-server')
   if (program === undefined) throw new Error('nats-server is not installed')
-  const keys = join(folder, 'keys')
-  const controlPlane = ensureNatsUser(keys, 'control-plane')
-  const users = agents.map((host): AgentUser => ({ host, ...ensureNatsUser(keys, host) }))
+  const authorityFile = await makeAuthority(natsFolder)
   const prepared = {
     postgres: await preparePrivatePostgres({
       folder: join(folder, 'postgres'),
@@ -46,8 +47,6 @@ export async function startBackends(t: ExecutionContext, agents: readonly string
       program,
       folder: natsFolder,
       logPath: join(folder, 'nats.log'),
-      controlPlane,
-      agents: users,
     }),
   }
   const postgres = new TestProcess(prepared.postgres.spec)
@@ -66,16 +65,31 @@ export async function startBackends(t: ExecutionContext, agents: readonly string
     folder,
     databaseUrl: prepared.postgres.url,
     natsUrl: prepared.nats.url,
-    controlPlaneSeedFile: controlPlane.seedFile,
+    authorityFile,
     secretsKey: randomBytes(32).toString('base64'),
-    seedFile(agent) {
-      const user = users.find((known) => known.host === agent)
-      if (user === undefined) throw new Error(`no NATS user was made for '${agent}'`)
-      return user.seedFile
-    },
     postgres,
     nats,
     restart,
     natsStore: join(natsFolder, 'jetstream'),
   }
+}
+
+/** With all rights that the control plane has. */
+export async function connectAsControlPlane(
+  t: ExecutionContext,
+  { natsUrl: url, authorityFile }: Pick<Backends, 'natsUrl' | 'authorityFile'>,
+): Promise<NatsConnection> {
+  const { jwt, seed } = await createAuthority(readAuthority(authorityFile)).fleetUser()
+  const nats = await connectNats({ url, authenticator: jwtAuthenticator(jwt, seed) })
+  t.teardown(() => nats.close())
+  return nats
+}
+
+/** What `holdfast nats authority` does, without a process of its own. */
+export async function makeAuthority(folder: string): Promise<string> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const { keys, configuration } = await newAuthority()
+  writeFileSync(join(folder, 'authority.conf'), configuration, { mode: 0o600 })
+  writeFileSync(join(folder, 'authority.json'), JSON.stringify(keys), { mode: 0o600 })
+  return join(folder, 'authority.json')
 }

@@ -33,6 +33,10 @@ export interface TestFleet {
   readonly planes: readonly TestProcess[]
   url(plane?: number): string
   agent(name: string): TestProcess
+  /** Gives an agent a token, which it reads when it starts. */
+  enrol(agent: string): Promise<void>
+  /** What an agent keeps of its own: its state directory. */
+  state(agent: string): string
   /** Starts a control plane or agent that a test killed, and waits until it is ready. */
   ready(what: { readonly plane: number } | { readonly agent: string }): Promise<void>
   call(
@@ -64,10 +68,7 @@ export async function startFleet(
     readonly environment?: Readonly<Record<string, string>>
   },
 ): Promise<TestFleet> {
-  const backends = await startBackends(
-    t,
-    wish.agents.map((agent) => agent.name),
-  )
+  const backends = await startBackends(t)
   const token = randomBytes(32).toString('hex')
   const credentials = join(backends.folder, 'credentials.json')
   writeFileSync(credentials, JSON.stringify({ token }), { mode: 0o600 })
@@ -75,7 +76,9 @@ export async function startFleet(
   const planes = ports.map(
     (port, n) => new TestProcess(planeSpec(backends, { port, credentials, n, environment: wish.environment ?? {} })),
   )
-  const agents = new Map(wish.agents.map((agent) => [agent.name, new TestProcess(agentSpec(backends, agent))]))
+  const agents = new Map(
+    wish.agents.map((agent) => [agent.name, new TestProcess(agentSpec(backends, agent, ports[0] ?? 0))]),
+  )
   const db = new pg.Pool({ connectionString: backends.databaseUrl, max: 2 })
   db.on('error', () => undefined)
   t.teardown(async () => {
@@ -106,6 +109,12 @@ export async function startFleet(
       const agent = agents.get(name)
       if (agent === undefined) throw new Error(`no agent '${name}'`)
       return agent
+    },
+    state: (name) => join(backends.folder, name),
+    async enrol(name) {
+      const made = await call('POST', '/api/v1/hosts/enrolments', { name })
+      if (made.status !== 201) throw new Error(`${name} cannot be enrolled: ${JSON.stringify(made.body)}`)
+      writeFileSync(join(fleet.state(name), 'enrolment-token'), made.body.token, { mode: 0o600 })
     },
     async ready(what) {
       if ('plane' in what) {
@@ -143,7 +152,10 @@ export async function startFleet(
     },
   }
   for (const n of planes.keys()) await fleet.ready({ plane: n })
-  for (const name of agents.keys()) await fleet.ready({ agent: name })
+  for (const name of agents.keys()) {
+    await fleet.enrol(name)
+    await fleet.ready({ agent: name })
+  }
   await until('root is there', async () => (await call('GET', '/api/v1/datasets/root')).status === 200)
   return fleet
 }
@@ -162,7 +174,7 @@ function planeSpec(backends: Backends, wish: PlaneWish) {
     {
       HOLDFAST_PORT: String(wish.port),
       DATABASE_URL: backends.databaseUrl,
-      NATS_SEED_FILE: backends.controlPlaneSeedFile,
+      NATS_AUTHORITY_FILE: backends.authorityFile,
       HOLDFAST_CREDENTIALS_FILE: wish.credentials,
       HOLDFAST_SECRETS_KEY: backends.secretsKey,
       ...wish.environment,
@@ -170,7 +182,7 @@ function planeSpec(backends: Backends, wish: PlaneWish) {
   )
 }
 
-function agentSpec(backends: Backends, agent: AgentWish) {
+function agentSpec(backends: Backends, agent: AgentWish, port: number) {
   const state = join(backends.folder, agent.name)
   mkdirSync(state, { recursive: true })
   return nodeSpec(
@@ -182,7 +194,8 @@ function agentSpec(backends: Backends, agent: AgentWish) {
       HOLDFAST_AGENT_POOLS: JSON.stringify([
         { name: `${agent.name}-pool`, path: agent.path ?? state, driver: agent.driver },
       ]),
-      NATS_SEED_FILE: backends.seedFile(agent.name),
+      HOLDFAST_ENROL_URL: `http://127.0.0.1:${port}`,
+      HOLDFAST_ENROL_TOKEN_FILE: join(state, 'enrolment-token'),
       ...agent.environment,
     },
   )

@@ -1,8 +1,9 @@
 import { COMMON_STATUSES, type Dialect, type Failure } from '../../http/route.ts'
 import { listAudit } from './audit.ts'
 import { AuditView } from './audit-schemas.ts'
+import { createEnrolment, enrolHost, revokeHost, rotateHost } from './enrolments.ts'
 import { pollEvents, socketEvents, streamEvents } from './events.ts'
-import { getHost, getPool, listHosts, listPools } from './hosts.ts'
+import { drainHost, getHost, getPool, listHosts, listPools, removeHost, undrainHost } from './hosts.ts'
 import { cancelJob, getJob, listJobs, retryJob } from './jobs.ts'
 import { type OperationsDeps, operationsRoutes } from './operations.ts'
 import { EventView, FleetErrorBody, HostView, JobView, PoolView } from './schemas.ts'
@@ -44,6 +45,13 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
     routes: [
       listHosts,
       getHost,
+      createEnrolment,
+      enrolHost,
+      rotateHost,
+      revokeHost,
+      drainHost,
+      undrainHost,
+      removeHost,
       listPools,
       getPool,
       listJobs,

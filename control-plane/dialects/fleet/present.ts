@@ -29,6 +29,7 @@ export function presentHost(host: Host): HostView {
     slots: host.slots,
     restore_paths: [...host.restorePaths],
     last_seen_at: time(host.lastSeenAt),
+    credential_expires_at: time(host.credentialExpiresAt),
     pools: host.pools.map(presentPool),
   }
 }
