@@ -4,6 +4,7 @@ import { PoolEntity } from './entities/pool.ts'
 import { TokenEntity } from './entities/token.ts'
 import { Base0001 } from './migrations/0001-base.ts'
 import { Identity0002 } from './migrations/0002-identity.ts'
+import { Directory0003 } from './migrations/0003-directory.ts'
 import { Access0004 } from './migrations/0004-access.ts'
 import { Idempotency0005 } from './migrations/0005-idempotency.ts'
 import { Enrolment0006 } from './migrations/0006-enrolment.ts'
@@ -15,7 +16,7 @@ const MIGRATION_LOCK = 4_106_821
 const MIGRATION_WAIT_MS = 60_000
 
 /** The order in which migrations run. A released one never changes. */
-const MIGRATIONS = [Base0001, Identity0002, Access0004, Idempotency0005, Enrolment0006, Trust0007]
+const MIGRATIONS = [Base0001, Identity0002, Directory0003, Access0004, Idempotency0005, Enrolment0006, Trust0007]
 
 /**
  * Every statement of ours finds its few rows by an index. Plans are made once per connection, also while tables are still

@@ -447,6 +447,10 @@ ALTER TABLE ONLY public.user_group
 ALTER TABLE ONLY public.user_group
     ADD CONSTRAINT user_group_pkey PRIMARY KEY (id);
 
+CREATE INDEX access_token_group ON public.access_token USING btree (group_id);
+
+CREATE INDEX access_token_tags ON public.access_token USING gin (tags jsonb_path_ops);
+
 CREATE INDEX audit_group ON public.audit USING btree (group_id, ordinal);
 
 CREATE INDEX dataset_origin ON public.dataset USING btree (origin_id) WHERE (origin_id IS NOT NULL);
@@ -454,6 +458,8 @@ CREATE INDEX dataset_origin ON public.dataset USING btree (origin_id) WHERE (ori
 CREATE INDEX dataset_pool ON public.dataset USING btree (pool_id);
 
 CREATE INDEX event_progress ON public.event USING btree (job_id) WHERE (type = 'job.progress'::text);
+
+CREATE INDEX fleet_user_tags ON public.fleet_user USING gin (tags jsonb_path_ops);
 
 CREATE INDEX host_credential_host ON public.host_credential USING btree (host_id);
 
@@ -496,6 +502,8 @@ CREATE INDEX session_expiry ON public.session USING btree (expires_at);
 CREATE INDEX session_of_user ON public.session USING btree (user_id);
 
 CREATE INDEX user_certificate_user ON public.user_certificate USING btree (user_id);
+
+CREATE INDEX user_group_tags ON public.user_group USING gin (tags jsonb_path_ops);
 
 CREATE TRIGGER access_token_tells_access AFTER DELETE OR UPDATE OF name, hash, role, group_id, user_id, expires_at ON public.access_token FOR EACH ROW EXECUTE FUNCTION public.tell_access();
 
