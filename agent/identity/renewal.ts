@@ -52,12 +52,19 @@ export function startRenewal(deps: {
     }
   }
 
+  /** Resolves when the new connection stands: on the old one the server would not let the new key speak. */
+  async function reconnected(): Promise<void> {
+    const statuses = nats.status()
+    await nats.reconnect()
+    for await (const { type } of statuses) if (type === 'reconnect') return
+  }
+
   async function change(): Promise<void> {
     const next = nkeys.createUser()
     const jwt = await ask(next.getPublicKey())
     if (jwt === null) throw new Error('the answer holds no credential')
     key.change({ jwt, seed: next.getSeed() })
-    await nats.reconnect()
+    await reconnected()
     logger.info({ event: 'host.key_changed', publicKey: key.publicKey() })
     await announce()
   }

@@ -61,7 +61,9 @@ export function choosePool(
   }
   if (best === undefined) {
     const who =
-      wish.host === undefined ? 'no host with a pool is online' : `host '${wish.host}' is offline or has no pool`
+      wish.host === undefined
+        ? 'no host with a pool is online'
+        : `host '${wish.host}' is offline, drains or has no pool`
     throw new FleetError('unavailable', who)
   }
   return best

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 
 const RECONNECT_MS = 250
 
@@ -43,15 +44,30 @@ export function natsTls(config: {
  */
 export function natsOptions(address: { readonly url: string | readonly string[]; readonly tls?: NatsTls | undefined }) {
   const parsed = [address.url].flat().map(parseNatsUrl)
-  const given = Object.entries(address.tls ?? {}).filter(([, value]) => value !== undefined)
-  const isSecure = given.length > 0 || parsed.some(({ servers }) => servers.startsWith('tls:'))
+  const given: { readonly caFile?: string } = Object.fromEntries(
+    Object.entries(address.tls ?? {}).filter(([, value]) => value !== undefined),
+  )
+  const isSecure = Object.keys(given).length > 0 || parsed.some(({ servers }) => servers.startsWith('tls:'))
   return {
     ...parsed[0],
     servers: parsed.map(({ servers }) => servers),
-    ...(isSecure ? { tls: Object.fromEntries(given) } : {}),
+    ...(isSecure ? { tls: { ...given, checkServerIdentity: identityCheck(parsed) } } : {}),
     maxReconnectAttempts: -1,
     reconnectTimeWait: RECONNECT_MS,
     waitOnFirstConnect: true,
+  }
+}
+
+/** What Node asks about when the client names nobody, which it does for servers that are known by their address. */
+const NOBODY = 'localhost'
+
+/** Each server may be any of those that were named, or who it says it is when the cluster told of it. */
+function identityCheck(parsed: readonly { readonly servers: string }[]) {
+  const named = parsed.map(({ servers }) => new URL(servers).hostname.replace(/^\[|\]$/g, ''))
+  return (asked: string, certificate: PeerCertificate): Error | undefined => {
+    const names = asked === NOBODY ? named : [asked, ...named]
+    const failures = names.map((name) => checkServerIdentity(name, certificate))
+    return failures.includes(undefined) ? undefined : failures[0]
   }
 }
 

@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
@@ -21,6 +22,8 @@ export interface Backends {
   readonly natsUrl: string
   /** By which control planes let agents in. */
   readonly authorityFile: string
+  /** With `natsTls`: what a client needs. */
+  readonly tls: TlsFiles | undefined
   /** What every control plane of this test seals secrets with. */
   readonly secretsKey: string
   readonly postgres: TestProcess
@@ -30,8 +33,21 @@ export interface Backends {
   readonly natsStore: string
 }
 
+/** PEM files. */
+export interface TlsFiles {
+  readonly ca: string
+  readonly cert: string
+  readonly key: string
+}
+
 /** A Postgres and a nats-server of this test's own, real and empty, gone when it ends. */
-export async function startBackends(t: ExecutionContext): Promise<Backends> {
+export async function startBackends(
+  t: ExecutionContext,
+  options: {
+    /** Makes NATS speak TLS only: its certificate is for 127.0.0.1, and clients must show one too. */
+    readonly natsTls?: boolean | undefined
+  } = {},
+): Promise<Backends> {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-test-'))
   const natsFolder = join(folder, 'nats')
   const program = findTool('nats-server')
@@ -49,6 +65,7 @@ export async function startBackends(t: ExecutionContext): Promise<Backends> {
       logPath: join(folder, 'nats.log'),
     }),
   }
+  const tls = options.natsTls ? requireTls(folder, prepared.nats.spec.args.at(-1) ?? '') : undefined
   const postgres = new TestProcess(prepared.postgres.spec)
   const nats = new TestProcess(prepared.nats.spec)
   t.teardown(async () => {
@@ -64,7 +81,8 @@ export async function startBackends(t: ExecutionContext): Promise<Backends> {
   return {
     folder,
     databaseUrl: prepared.postgres.url,
-    natsUrl: prepared.nats.url,
+    natsUrl: tls ? prepared.nats.url.replace(/^nats:/, 'tls:') : prepared.nats.url,
+    tls,
     authorityFile,
     secretsKey: randomBytes(32).toString('base64'),
     postgres,
@@ -92,4 +110,36 @@ export async function makeAuthority(folder: string): Promise<string> {
   writeFileSync(join(folder, 'authority.conf'), configuration, { mode: 0o600 })
   writeFileSync(join(folder, 'authority.json'), JSON.stringify(keys), { mode: 0o600 })
   return join(folder, 'authority.json')
+}
+
+/** An authority of this test's own, and one certificate for everybody. */
+function requireTls(folder: string, configPath: string): TlsFiles {
+  const path = (name: string) => join(folder, name)
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe' })
+  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  openssl(
+    'req',
+    '-x509',
+    ...newKey,
+    '-keyout',
+    path('ca.key'),
+    '-out',
+    path('ca.pem'),
+    '-subj',
+    '/CN=test-ca',
+    '-days',
+    '1',
+  )
+  openssl('req', ...newKey, '-keyout', path('nats.key'), '-out', path('nats.csr'), '-subj', '/CN=nats')
+  writeFileSync(path('san'), 'subjectAltName=IP:127.0.0.1\n')
+  openssl(
+    ...['x509', '-req', '-in', path('nats.csr'), '-CA', path('ca.pem'), '-CAkey', path('ca.key'), '-CAcreateserial'],
+    ...['-days', '1', '-extfile', path('san'), '-out', path('nats.pem')],
+  )
+  const tls = { ca: path('ca.pem'), cert: path('nats.pem'), key: path('nats.key') }
+  appendFileSync(
+    configPath,
+    `tls: { cert_file: "${tls.cert}", key_file: "${tls.key}", ca_file: "${tls.ca}", verify: true }\n`,
+  )
+  return tls
 }

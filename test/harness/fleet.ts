@@ -66,9 +66,11 @@ export async function startFleet(
     readonly planes?: number
     /** Of the control planes, beside what they always get. */
     readonly environment?: Readonly<Record<string, string>>
+    /** NATS speaks TLS only, and wants a certificate of every client. */
+    readonly natsTls?: boolean
   },
 ): Promise<TestFleet> {
-  const backends = await startBackends(t)
+  const backends = await startBackends(t, { natsTls: wish.natsTls })
   const token = randomBytes(32).toString('hex')
   const credentials = join(backends.folder, 'credentials.json')
   writeFileSync(credentials, JSON.stringify({ token }), { mode: 0o600 })
@@ -177,6 +179,7 @@ function planeSpec(backends: Backends, wish: PlaneWish) {
       NATS_AUTHORITY_FILE: backends.authorityFile,
       HOLDFAST_CREDENTIALS_FILE: wish.credentials,
       HOLDFAST_SECRETS_KEY: backends.secretsKey,
+      ...(backends.tls ? { NATS_CA_FILE: backends.tls.ca } : {}),
       ...wish.environment,
     },
   )
@@ -217,6 +220,8 @@ function nodeSpec(backends: Backends, program: NodeProgram, environment: Readonl
       PATH: process.env.PATH,
       NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       NATS_URL: backends.natsUrl,
+      // An agent learns of the authority when it enrols.
+      ...(backends.tls ? { NATS_CERT_FILE: backends.tls.cert, NATS_KEY_FILE: backends.tls.key } : {}),
       ...program.environment,
       ...environment,
     },
