@@ -1,6 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync, rmSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { jetstream } from '@nats-io/jetstream'
 import test, { type ExecutionContext } from 'ava'
 import { connect, jwtAuthenticator, type NatsConnection, nkeys } from 'nats'
@@ -10,6 +14,7 @@ import { type NatsTls, natsOptions } from '../../shared/wire/nats-credentials.ts
 import { EVENT_STREAM, INGEST_CONSUMER, WORK_STREAM, workConsumer } from '../../shared/wire/streams.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import { startFleet, type TestFleet } from '../harness/fleet.ts'
+import { TestProcess } from '../harness/process.ts'
 import { until } from '../harness/until.ts'
 
 const DENIED = /permissions violation/i
@@ -49,6 +54,10 @@ async function objection(nats: NatsConnection, act: () => void): Promise<string 
     return undefined
   })()
   return Promise.race([found, late])
+}
+
+function isAlive({ pid }: TestProcess): boolean {
+  return existsSync(`/proc/${pid}/exe`)
 }
 
 function newKeys() {
@@ -232,6 +241,43 @@ test.serial(
     await t.throwsAsync(connectWith(t, fleet, kept), { message: TURNED_AWAY })
   },
 )
+
+test.serial('an agent that was killed before it had its answer asks again with the same keys', async (t) => {
+  const fleet = await startFleet(t, { agents: [{ name: 'a', ...SIM }] })
+  const before = credentialsOf(fleet, 'a')
+  await fleet.agent('a').stop()
+  const bodies: object[] = []
+  const proxy = createServer(async (request, response) => {
+    const body = await text(request)
+    bodies.push(JSON.parse(body))
+    const answer = await fetch(fleet.url() + request.url, { method: 'POST', body })
+    if (bodies.length === 1) return agent.signal('SIGKILL')
+    response.writeHead(answer.status).end(await answer.text())
+  })
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  t.teardown(() => proxy.close())
+  // as: it listens on a port
+  const { port } = proxy.address() as AddressInfo
+  const { spec } = fleet.agent('a')
+  const environment = { ...spec.environment, HOLDFAST_ENROL_URL: `http://127.0.0.1:${port}` }
+  const agent = new TestProcess({ ...spec, environment })
+  t.teardown(() => agent.stop())
+  await fleet.enrol('a')
+  agent.start()
+  await until('its answer is lost', async () => {
+    const [{ used }] = await fleet.sql('select count(used_at)::int as used from host_enrolment')
+    return used === 2
+  })
+  await until('it was killed', () => !isAlive(agent))
+  agent.start()
+  await until('it is enrolled', () => credentialsOf(fleet, 'a').token_hash !== before.token_hash)
+  t.deepEqual(bodies[1], bodies[0])
+  await t.throwsAsync(connectWith(t, fleet, before), { message: TURNED_AWAY }, 'the old key is over')
+  await until('it is online', async () => (await fleet.call('GET', '/api/v1/hosts/a')).body.state === 'online')
+  t.false(existsSync(join(fleet.state('a'), 'enrolment.json')))
+  t.is(statSync(join(fleet.state('a'), 'credentials.json')).mode & 0o777, 0o600)
+})
 
 test.serial('orders that are placed while a key is rotated are done, and the old key is over', async (t) => {
   const fleet = await startFleet(t, { agents: [{ name: 'a', ...SIM }], planes: 2 })
