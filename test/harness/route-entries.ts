@@ -1,5 +1,6 @@
 import { CLOUDCASA_ENTRIES } from './cloudcasa-entries.ts'
 import type { TestFleet } from './fleet.ts'
+import { HOST_ENTRIES } from './host-entries.ts'
 import type { Tenant } from './tenants.ts'
 
 /** Everything of the first tenant is called so: whatever another tenant reads must not hold it. */
@@ -85,6 +86,7 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
 
   'fleet.listHosts': shared(),
   'fleet.getHost': shared({ input: () => ({ params: { id: 'alpha' } }) }),
+  ...HOST_ENTRIES,
   'fleet.listPools': shared(),
   'fleet.getPool': shared({ input: () => ({ params: { id: 'alpha-pool' } }) }),
   'fleet.listJobs': ownList,
