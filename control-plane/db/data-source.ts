@@ -1,4 +1,5 @@
 import { DataSource } from 'typeorm'
+import { ADVISORY_LOCKS } from './advisory-locks.ts'
 import { HostEntity } from './entities/host.ts'
 import { PoolEntity } from './entities/pool.ts'
 import { TokenEntity } from './entities/token.ts'
@@ -11,8 +12,6 @@ import { Enrolment0006 } from './migrations/0006-enrolment.ts'
 import { Trust0007 } from './migrations/0007-trust.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
-/** Any constant: whoever holds it migrates, everybody else waits. */
-const MIGRATION_LOCK = 4_106_821
 const MIGRATION_WAIT_MS = 60_000
 
 /** The order in which migrations run. A released one never changes. */
@@ -61,10 +60,10 @@ export async function migrate(db: DataSource): Promise<void> {
   const runner = db.createQueryRunner()
   try {
     await runner.query(`set lock_timeout = ${MIGRATION_WAIT_MS}`)
-    await runner.query('select pg_advisory_lock($1)', [MIGRATION_LOCK])
+    await runner.query('select pg_advisory_lock($1)', [ADVISORY_LOCKS.migration])
     await db.runMigrations({ transaction: 'each' })
   } finally {
-    await runner.query('select pg_advisory_unlock($1)', [MIGRATION_LOCK])
+    await runner.query('select pg_advisory_unlock($1)', [ADVISORY_LOCKS.migration])
     await runner.query('reset lock_timeout')
     await runner.release()
   }

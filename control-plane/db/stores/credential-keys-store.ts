@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ADVISORY_LOCKS } from '../advisory-locks.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 
 const revokeAll = statement(
@@ -92,7 +93,6 @@ const revocations = statement(
 
 /** Claims are replaced as a whole: whoever writes them holds this, so that nobody's revocation is overwritten. */
 const lock = statement('credential_keys_lock', z.unknown(), 'select pg_advisory_xact_lock($1)')
-const CLAIMS_LOCK = 4_106_822
 
 const prune = statement(
   'credential_keys_prune',
@@ -142,7 +142,7 @@ export function createCredentialKeys(sql: Sql): CredentialKeys {
     revocations: () => read(sql),
     withRevocations: (work) =>
       sql.transaction(async (tx) => {
-        await tx.rows(lock, [CLAIMS_LOCK])
+        await tx.rows(lock, [ADVISORY_LOCKS.claims])
         await work(await read(tx))
       }),
     async prune() {

@@ -1,9 +1,7 @@
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
+import { ADVISORY_LOCKS } from '../advisory-locks.ts'
 import { statement, type Transaction } from '../sql.ts'
-
-/** Any constant: whoever holds it may take an admin of the fleet away, one at a time. */
-const STEWARD_LOCK = 4_106_822
 
 const lock = statement('steward_lock', z.unknown(), 'select pg_advisory_xact_lock($1)')
 
@@ -19,7 +17,7 @@ const remain = statement(
 
 /** Two who take each other away at the same time must not both succeed. To be called before the change. */
 export async function lockStewards(tx: Transaction): Promise<void> {
-  await tx.rows(lock, [STEWARD_LOCK])
+  await tx.rows(lock, [ADVISORY_LOCKS.stewards])
 }
 
 /** To be called after an admin of the fleet was taken away. @throws conflict when it was the last. */
