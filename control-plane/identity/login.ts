@@ -10,6 +10,10 @@ import { verifyPassword } from './passwords.ts'
 
 const SECRET_BYTES = 32
 
+function wrong(): FleetError {
+  return new FleetError('unauthorized', 'the username or the password is wrong')
+}
+
 function noSession(): FleetError {
   return new FleetError('unauthorized', 'there is no such session: log in')
 }
@@ -22,15 +26,15 @@ export function createSessions(deps: {
 }): Sessions {
   const { store, limiter, credentials, audit } = deps
 
-  /** @returns the user's id. @throws unauthorized; busy. */
-  async function checkPassword(attempt: Attempt, password: string, request: RequestMark): Promise<string> {
+  /** @returns the user and the hash that fitted. @throws unauthorized; busy. */
+  async function checkPassword(attempt: Attempt, password: string, request: RequestMark) {
     const account = await store.account(attempt.username)
-    const usable = account !== undefined && !account.disabled ? account : undefined
+    const kept = account === undefined || account.disabled ? null : account.password
     // Also when nobody is there to compare with, so that both take the same time.
-    const matches = await verifyPassword(password, usable?.password ?? null)
-    if (matches && usable !== undefined) return usable.id
+    const matches = await verifyPassword(password, kept)
+    if (matches && kept !== null && account !== undefined) return { id: account.id, password: kept }
     audit.record(refusedLogin(request, account && { id: account.id, name: attempt.username }))
-    throw new FleetError('unauthorized', 'the username or the password is wrong')
+    throw wrong()
   }
 
   async function describe(secret: string, { user, created_at: since }: KeptSession): Promise<Session> {
@@ -47,15 +51,15 @@ export function createSessions(deps: {
       const attempt = { username, address: request.address }
       const refusal = await limiter.begin(attempt)
       if (refusal !== undefined) return { ok: false, ...refusal }
-      const userId = await checkPassword(attempt, password, request).catch(async (error: unknown) => {
+      const user = await checkPassword(attempt, password, request).catch(async (error: unknown) => {
         // What could not be compared was no guess.
         if (toFleetError(error).code !== 'unauthorized') await limiter.forget(attempt)
         throw error
       })
       await limiter.succeed(attempt)
       const secret = randomBytes(SECRET_BYTES).toString('base64url')
-      const told = loginOf({ id: userId, name: username }, request)
-      await store.open(shownSecret('session', secret).id, userId, told)
+      const told = loginOf({ id: user.id, name: username }, request)
+      if (!(await store.open(shownSecret('session', secret).id, user, told))) throw wrong()
       return { ok: true, secret, session: await describe(secret, { user: username, created_at: new Date() }) }
     },
 

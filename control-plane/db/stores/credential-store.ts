@@ -165,8 +165,12 @@ function standingOf(row: z.infer<typeof read.row>, shown: Shown | undefined): St
   }
 }
 
-/** `user:alice`; `token:ci`, `token:ci@team` for one group, `token:alice/ci` with an owner: no two are alike. */
+/**
+ * `user:alice`; `token:ci`, `token:ci@team` for one group, `token:alice/ci` with an owner: no two are alike. No name holds a
+ * `/`; the `@` of a token's own name is written `%40`, or `ci@team` of the fleet would be told as the team's `ci`.
+ */
 function subjectOf({ token, token_group: group, user }: z.infer<typeof read.row>): string {
   if (token === null) return `user:${user}`
-  return `token:${user === null ? '' : `${user}/`}${token}${group === null ? '' : `@${group}`}`
+  const name = token.replaceAll('%', '%25').replaceAll('@', '%40')
+  return `token:${user === null ? '' : `${user}/`}${name}${group === null ? '' : `@${group}`}`
 }
