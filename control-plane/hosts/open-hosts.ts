@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import type { NatsConnection } from 'nats'
 import { FleetError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
+import { addressRange } from '../core/address-range.ts'
 import { createEnrolments, type Enrolments } from '../core/enrolments.ts'
 import { createHosts, type Hosts } from '../core/hosts.ts'
 import type { Sql } from '../db/sql.ts'
@@ -77,7 +78,7 @@ export function openHosts(deps: {
 /** A try counts as failed until it has succeeded, over all replicas together. */
 function createLimit(sql: Sql) {
   const failures = createLoginFailureStore(sql)
-  const keyOf = (address: string) => hash('sha256', JSON.stringify(['enrol', address]), 'hex')
+  const keyOf = (address: string) => hash('sha256', JSON.stringify(['enrol', addressRange(address)]), 'hex')
   return {
     async begin(address: string) {
       const { noted } = await failures.note(keyOf(address), { max: FAILURES_MAX, windowS: WINDOW_S })

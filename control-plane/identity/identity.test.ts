@@ -9,10 +9,13 @@ import { listen } from '../db/listen.ts'
 import { ACCESS_CHANNEL, createCredentialStore } from '../db/stores/credential-store.ts'
 import { createFirstAdminStore } from '../db/stores/first-admin-store.ts'
 import { createLoginFailureStore } from '../db/stores/login-failure-store.ts'
+import { createSessionStore } from '../db/stores/session-store.ts'
 import { createCredentialCache } from './credentials.ts'
 import { createAdmin } from './first-admin.ts'
 import { createLoginLimiter } from './limiter.ts'
+import { createSessions } from './login.ts'
 import { openIdentity } from './open-identity.ts'
+import { hashPassword } from './passwords.ts'
 
 const MARK = { id: 'r', address: '10.0.0.1', method: 'POST', path: '/api/v1/login' }
 const unauthorized = { code: 'unauthorized' }
@@ -217,6 +220,28 @@ test('a wrong password and an unknown, disabled or passwordless user read the sa
   t.is(new Set(errors.map((error) => error?.message)).size, 1)
 })
 
+test('a password that is replaced while it is compared opens no session', async (t) => {
+  const { db, sql, identity, audit, admins } = await start(t)
+  const password = await createAdmin(admins, 'alice')
+  const store = createSessionStore(sql)
+  const sessions = createSessions({
+    store: {
+      ...store,
+      async account(name) {
+        const found = await store.account(name)
+        await db.query('update fleet_user set password = $1', [await hashPassword('another one')])
+        return found
+      },
+    },
+    limiter: createLoginLimiter({ store: createLoginFailureStore(sql) }),
+    credentials: identity.credentials,
+    audit,
+  })
+  await t.throwsAsync(sessions.login({ username: 'alice', password }, MARK), unauthorized)
+  t.deepEqual(await db.query('select * from session'), [])
+  t.deepEqual(await db.query(`select * from audit where operation = 'session.login'`), [])
+})
+
 test('ten failures a minute for an account from an address, also side by side and over all replicas', async (t) => {
   const { audit, sql, identity, admins } = await start(t)
   const password = await createAdmin(admins, 'alice')
@@ -257,6 +282,27 @@ test('an address that tries account after account is limited too', async (t) => 
   t.is(await begin(101, '10.0.0.2'), undefined)
 })
 
+test('who picks among the addresses of an IPv6 network is limited as one', async (t) => {
+  const { sql } = await start(t)
+  const limiter = createLoginLimiter({ store: createLoginFailureStore(sql) })
+  const begin = (address: string) => limiter.begin({ username: 'alice', address })
+  for (let n = 0; n < 10; n += 1) t.is(await begin(`2001:db8:0:7::${n + 1}`), undefined)
+  t.truthy(await begin('2001:db8::7:a:b:c:d'))
+  t.is(await begin('2001:db8:0:8::1'), undefined)
+})
+
+test('no two tokens are told by the same subject', async (t) => {
+  const { db, identity, token, group } = await start(t)
+  await group('team')
+  const named = async (secret: string, name: string, of?: string) => {
+    const shown = await token({ secret: secret.repeat(43), ...(of === undefined ? {} : { group: of }) })
+    await db.query('update access_token set name = $1 where name = $2', [name, secret.repeat(43)])
+    return (await identity.credentials.find(shown, undefined)).subject
+  }
+  const subjects = [await named('a', 'ci@team'), await named('b', 'ci', 'team'), await named('c', 'ci%40team')]
+  t.deepEqual(subjects, ['token:ci%40team', 'token:ci@team', 'token:ci%2540team'])
+})
+
 test('a certificate stands for the one user that its names are mapped to', async (t) => {
   const { db, identity, admins } = await start(t)
   await createAdmin(admins, 'alice')
@@ -278,11 +324,13 @@ test('the first admin is let in by what the file says, now and after it changed'
   const { db, identity, login } = await start(t)
   const first = { token: 't'.repeat(43), username: 'admin', password: 'one' }
   await identity.ensure(first)
-  await login('admin', 'one')
+  const { secret } = await login('admin', 'one')
   const [before] = await db.query('select password from fleet_user')
   await identity.ensure(first)
   t.deepEqual(await db.query('select password from fleet_user'), [before])
+  await identity.sessions.refresh(secret)
   await identity.ensure({ ...first, token: 'u'.repeat(43), password: 'two' })
+  await t.throwsAsync(identity.sessions.refresh(secret), unauthorized)
   await login('admin', 'two')
   const found = await identity.credentials.find(shownSecret('token', 'u'.repeat(43)), undefined)
   t.like(found, { subject: 'token:admin', fleetRole: 'admin' })

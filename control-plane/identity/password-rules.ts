@@ -11,7 +11,12 @@ export function createPasswordRules(limiter: LoginLimiter): PasswordRules {
       const attempt = { username: user.name, address: caller.request?.address ?? '' }
       const refusal = await limiter.begin(attempt)
       if (refusal !== undefined) throw new FleetError('busy', 'too many wrong passwords: try again in a minute')
-      if (!(await verifyPassword(password, phc))) return false
+      const matches = await verifyPassword(password, phc).catch(async (error: unknown) => {
+        // What could not be compared was no guess.
+        await limiter.forget(attempt)
+        throw error
+      })
+      if (!matches) return false
       await limiter.succeed(attempt)
       return true
     },
