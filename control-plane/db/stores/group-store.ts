@@ -104,7 +104,9 @@ const join = statement(
 const absent = statement(
   'group_absent_users',
   z.object({ id: z.string() }),
-  'select given as id from unnest($1::text[]) as given where given not in (select document_id from fleet_user)',
+  `select given as id
+   from unnest($1::text[]) as given
+   where not exists (select 1 from fleet_user u where u.document_id = given)`,
 )
 
 const lock = statement(
