@@ -29,7 +29,7 @@ export function startRenewal(deps: {
 }): Renewal {
   const { nats, host, key, logger } = deps
   const stopping = new AbortController()
-  let changing: Promise<void> | undefined
+  let isChanging = false
 
   /** @throws when nobody answers: the control plane is away, or does not know this key. */
   async function ask(next: string | null): Promise<string | null> {
@@ -70,12 +70,14 @@ export function startRenewal(deps: {
   }
 
   function renew(): void {
-    changing ??= change()
+    if (isChanging) return
+    isChanging = true
+    change()
       .catch((error: unknown) => {
         if (!stopping.signal.aborted) logger.warn({ event: 'host.renewal_failed', error: String(error) })
       })
       .finally(() => {
-        changing = undefined
+        isChanging = false
       })
   }
 
