@@ -41,7 +41,10 @@ export const ControlPlaneConfig = z.object({
   HOLDFAST_TRUSTED_NETWORKS: z.string().default(''),
   /** Host names, beside loopback ones, under which browsers on a trusted network may reach us. */
   HOLDFAST_ALLOWED_HOSTS: z.string().default(''),
-  /** Networks of reverse proxies, with commas between, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. */
+  /**
+   * Networks of reverse proxies, with commas between, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. What other
+   * proxies hand on stands for no trusted network.
+   */
   HOLDFAST_TRUSTED_PROXIES: z.string().default(''),
   /** A second listener, over TLS. */
   HOLDFAST_TLS_PORT: z.coerce.number().int().min(0).max(65_535).optional(),

@@ -45,7 +45,15 @@ export function createAuthenticator(options: AuthOptions) {
     return hops.findLast((hop) => !isProxy(hop)) ?? peer
   }
 
-  const claim = (request: IncomingMessage) => claimOf(request, (asking) => networkOfAddress(clientAddress(asking)))
+  /** Behind a proxy that we were not told of, everybody comes from its address: such a request stands for no network. */
+  function networkOf(request: IncomingMessage) {
+    const { 'x-forwarded-for': hops, forwarded, via } = request.headers
+    const isForwarded = hops !== undefined || forwarded !== undefined || via !== undefined
+    if (isForwarded && !isProxy(plainAddress(request.socket.remoteAddress ?? ''))) return undefined
+    return networkOfAddress(clientAddress(request))
+  }
+
+  const claim = (request: IncomingMessage) => claimOf(request, networkOf)
 
   return {
     markOf(request: IncomingMessage, id: string): RequestMark {

@@ -79,6 +79,13 @@ test('a token stands for its owner, in the group asked for, by name or id', asyn
   t.is(other?.message, absent?.message)
 })
 
+test('what somebody is told who asks for a group without a name is not remembered for those who ask for none', async (t) => {
+  const { identity } = await start(t)
+  const network = { kind: 'network', id: '10.0.0.0/8', role: 'viewer' } as const
+  await t.throwsAsync(identity.credentials.find(network, ''), { code: 'forbidden' })
+  t.like(await identity.credentials.find(network, undefined), { role: 'viewer' })
+})
+
 test('unknown, expired and disabled are one', async (t) => {
   const { db, identity, admins, token } = await start(t)
   await createAdmin(admins, 'alice')
