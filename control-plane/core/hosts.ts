@@ -1,6 +1,7 @@
 import { FleetError } from '../../shared/errors.ts'
 import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
 import { type Caller, requireFleetRole, visibleGroup } from './caller.ts'
+import type { Condition } from './condition.ts'
 import type { Page, PageRequest } from './page.ts'
 
 export interface Pool {
@@ -43,9 +44,14 @@ export interface Hosts {
   /**
    * Takes a host out of the fleet; it comes back by enrolment only. `force` gives up what it holds: unfinished jobs fail, and
    * its datasets are forgotten. What is on its disks stays as it is.
-   * @throws forbidden, not_found; conflict with `blockers` while it has datasets or unfinished jobs, unless forced.
+   * @throws forbidden, not_found, stale; conflict with `blockers` while it has datasets or unfinished jobs, unless forced.
    */
-  remove(caller: Caller, idOrName: string, options: { readonly force: boolean }): Promise<Removal>
+  remove(caller: Caller, idOrName: string, options: RemovalOptions): Promise<Removal>
+}
+
+export interface RemovalOptions {
+  readonly force: boolean
+  readonly ifMatch?: Condition<Host> | undefined
 }
 
 export interface Removal {
@@ -67,11 +73,14 @@ export interface HostReader {
 
 /** What it takes to let go of a host. */
 export interface HostRemoval {
-  /** Marks it removed and ends its credentials, in one transaction. @returns what stands in the way: then nothing was done. */
+  /**
+   * Marks it removed and ends its credentials, in one transaction.
+   * @returns what stands in the way: then nothing was done. @throws not_found, stale.
+   */
   mark(
     caller: Caller,
     host: Pick<Host, 'id' | 'name'>,
-    options: { readonly force: boolean },
+    options: RemovalOptions,
   ): Promise<{ readonly blockers: readonly string[] }>
   /** Gives up what removed hosts still hold. Repeated by the sweep until nothing is left. */
   clear(): Promise<{ readonly failedJobs: number; readonly forgottenDatasets: number }>
@@ -95,7 +104,7 @@ export function createHosts(deps: {
 
   async function find(idOrName: string): Promise<Host> {
     const host = await reader.find(idOrName)
-    if (host === undefined) throw new FleetError('not_found', `there is no host '${idOrName}'`)
+    if (host === undefined) throw noHost(idOrName)
     return host
   }
 
@@ -122,10 +131,10 @@ export function createHosts(deps: {
       return find(host.id)
     },
 
-    async remove(caller, idOrName, { force }) {
+    async remove(caller, idOrName, options) {
       requireFleetRole(caller, 'admin')
       const host = await find(idOrName)
-      const { blockers } = await removal.mark(caller, host, { force })
+      const { blockers } = await removal.mark(caller, host, options)
       if (blockers.length > 0) {
         const message = `host '${host.name}' still has datasets or unfinished jobs; 'force' gives them up`
         throw new FleetError('conflict', message, { blockers })
@@ -136,6 +145,10 @@ export function createHosts(deps: {
       return { host: { id: host.id, name: host.name }, ...cleared }
     },
   }
+}
+
+export function noHost(idOrName: string): FleetError {
+  return new FleetError('not_found', `there is no host '${idOrName}'`)
 }
 
 function shownTo(caller: Caller, host: Host): Host {

@@ -9,6 +9,7 @@ import { jetstream } from '@nats-io/jetstream'
 import test, { type ExecutionContext } from 'ava'
 import { connect, jwtAuthenticator, type NatsConnection, nkeys } from 'nats'
 import { KeptCredentials } from '../../agent/identity/kept-credentials.ts'
+import { newId } from '../../shared/ids.ts'
 import { WIRE_VERSION } from '../../shared/wire/messages.ts'
 import { type NatsTls, natsOptions } from '../../shared/wire/nats-credentials.ts'
 import { EVENT_STREAM, INGEST_CONSUMER, WORK_STREAM, workConsumer } from '../../shared/wire/streams.ts'
@@ -122,6 +123,32 @@ test.serial('an agent speaks and hears on its own subjects and on no other', asy
   for (const subject of mustNotHear)
     t.regex((await objection(nats, () => nats.subscribe(subject))) ?? 'let pass', DENIED, subject)
   await t.throwsAsync(jetstream(nats, { timeout: 500 }).consumers.get(WORK_STREAM, workConsumer('a')))
+})
+
+test.serial('an intruder cannot make another host change its key, nor fill what NATS must remember', async (t) => {
+  const fleet = await startFleet(t, { agents: ['a', 'b'].map((name) => ({ name, ...SIM })) })
+  const own = credentialsOf(fleet, 'b')
+  const before = publicKeyOf(credentialsOf(fleet, 'a'))
+  await fleet.agent('b').signal('SIGKILL')
+  const nats = await connectWith(t, fleet, own)
+  // Answers of NATS and of the control plane go where the asker wants them.
+  nats.publish(subjects.event('b'), '{}', { reply: subjects.rotate('a') })
+  nats.publish(subjects.ask('b'), JSON.stringify({ v: WIRE_VERSION, jobId: newId(), attempt: 1 }), {
+    reply: subjects.rotate('a'),
+  })
+
+  const ask = () => {
+    const question = JSON.stringify({ v: WIRE_VERSION, next: nkeys.createUser().getPublicKey() })
+    return nats.request(subjects.credential('b', publicKeyOf(own)), question, { timeout: 2_000 })
+  }
+  const answers = await Promise.allSettled(Array.from({ length: 200 }, ask))
+  t.true(answers.some(({ status }) => status === 'fulfilled'))
+  const [{ count }] = await fleet.sql('select count(*)::int from nats_revocation')
+  t.true(count < 100, `${count} keys`)
+  t.is(publicKeyOf(credentialsOf(fleet, 'a')), before)
+  // A key that holds goes on to hold, and can be taken away.
+  t.is((await fleet.call('POST', '/api/v1/hosts/b/revoke')).status, 200)
+  await until('it is put out', async () => nats.isClosed())
 })
 
 test.serial("fake events for another's job, on its own subject, change nothing and are audited", async (t) => {
@@ -332,6 +359,8 @@ test.serial(
       'it is ordered',
       async () => (await fleet.sql(`select 1 from job where dataset_name = 'unfinished'`)).length > 0,
     )
+    const asSeenBefore = { headers: { 'If-Match': '"an older look"' } }
+    t.is((await fleet.call('DELETE', '/api/v1/hosts/b?force=true', undefined, asSeenBefore)).status, 412)
     const removed = await fleet.call('DELETE', '/api/v1/hosts/b?force=true')
     t.like(removed, { status: 200, body: { name: 'b', failed_jobs: 1 } })
     t.true(removed.body.forgotten_datasets >= 2)

@@ -78,6 +78,13 @@ const find = statement(
   `select ${HOST_COLUMNS} from host h where (h.name = $1 or h.id::text = $1) and h.removed_at is null`,
 )
 
+/** For a change that depends on how the host stands now. */
+export const lockHost = statement(
+  'host_lock',
+  HostRow,
+  `select ${HOST_COLUMNS} from host h where h.id = $1 and h.removed_at is null for update of h`,
+)
+
 const page = statement(
   'host_page',
   HostRow,

@@ -1,10 +1,10 @@
 import { z } from 'zod'
-import type { Caller } from '../../core/caller.ts'
-import type { Host } from '../../core/hosts.ts'
+import { requireCondition } from '../../core/condition.ts'
+import { type HostRemoval, noHost } from '../../core/hosts.ts'
 import { type Sql, statement } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
 import { revokeCredentials } from './credential-keys-store.ts'
-import { HOST_CHANNEL } from './host-store.ts'
+import { HOST_CHANNEL, lockHost } from './host-store.ts'
 
 /** Named in an answer; of more only the first are. */
 const MAX_BLOCKERS = 20
@@ -73,11 +73,7 @@ const forgetPools = statement(
 )
 
 export interface RemovalStore {
-  mark(
-    caller: Caller,
-    host: Pick<Host, 'id' | 'name'>,
-    options: { readonly force: boolean },
-  ): Promise<{ readonly blockers: readonly string[] }>
+  readonly mark: HostRemoval['mark']
   /** Unfinished jobs of hosts that were removed. */
   unfinishedJobs(): Promise<readonly string[]>
   /** @returns how many datasets were forgotten. */
@@ -86,9 +82,12 @@ export interface RemovalStore {
 
 export function createRemovalStore(sql: Sql): RemovalStore {
   return {
-    mark: (caller, { id, name }, { force }) =>
+    mark: (caller, { id, name }, { force, ifMatch }) =>
       sql
         .transaction(async (tx) => {
+          const [host] = await tx.rows(lockHost, [id])
+          if (host === undefined) throw noHost(name)
+          requireCondition(ifMatch, host)
           // Marked before it is looked at. An order that another replica places meanwhile is given up by the sweep.
           await tx.rows(mark, [id])
           const found = (await tx.rows(blockers, [id, MAX_BLOCKERS])).map(({ blocker }) => blocker)

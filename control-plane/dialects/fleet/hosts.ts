@@ -1,5 +1,6 @@
+import type { Host } from '../../core/hosts.ts'
 import { route } from '../../http/route.ts'
-import { presentHost, presentPool } from './present.ts'
+import { etagOfHost, presentHost, presentPool } from './present.ts'
 import { HostPage, HostView, IdOrName, PageQuery, PoolPage, PoolView, RemovalQuery, RemovalView } from './schemas.ts'
 
 export const listHosts = route({
@@ -30,7 +31,8 @@ export const getHost = route({
   errors: [404],
 
   async handle({ params, caller }, core) {
-    return { status: 200, body: presentHost(await core.hosts.get(caller, params.id)) }
+    const host = await core.hosts.get(caller, params.id)
+    return { status: 200, body: presentHost(host), etag: etagOfHost(host) }
   },
 })
 
@@ -114,10 +116,14 @@ export const removeHost = route({
   query: RemovalQuery,
   result: RemovalView,
   errors: [404, 409],
+  precondition: 'own',
 
-  async handle({ params, query, caller }, core) {
-    const force = query.force === 'true'
-    const { host, failedJobs, forgottenDatasets } = await core.hosts.remove(caller, params.id, { force })
+  async handle({ params, query, caller, ifMatch }, core) {
+    const options = {
+      force: query.force === 'true',
+      ifMatch: ifMatch && ((current: Host) => ifMatch(etagOfHost(current))),
+    }
+    const { host, failedJobs, forgottenDatasets } = await core.hosts.remove(caller, params.id, options)
     return { status: 200, body: { ...host, failed_jobs: failedJobs, forgotten_datasets: forgottenDatasets } }
   },
 })
