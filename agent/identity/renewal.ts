@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type NatsConnection, nkeys } from 'nats'
+import { type Msg, type NatsConnection, nkeys } from 'nats'
 import type { Logger } from '../../shared/logger.ts'
-import { CredentialAnswer, type CredentialRequest, WIRE_VERSION } from '../../shared/wire/messages.ts'
+import { CredentialAnswer, type CredentialRequest, RotateRequest, WIRE_VERSION } from '../../shared/wire/messages.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import type { RenewableKey } from './identity.ts'
 
@@ -91,6 +91,7 @@ export function startRenewal(deps: {
   const subscription = nats.subscribe(subjects.rotate(host), {
     callback(error, message) {
       if (error) return logger.warn({ event: 'host.rotation_failed', error: String(error) })
+      if (!isRotation(message)) return logger.warn({ event: 'host.rotation_unreadable' })
       message.respond('')
       renew()
     },
@@ -103,5 +104,13 @@ export function startRenewal(deps: {
       clearInterval(timer)
       subscription.unsubscribe()
     },
+  }
+}
+
+function isRotation(message: Msg): boolean {
+  try {
+    return RotateRequest.safeParse(message.json()).success
+  } catch {
+    return false
   }
 }

@@ -10,12 +10,22 @@ import { Access0004 } from './migrations/0004-access.ts'
 import { Idempotency0005 } from './migrations/0005-idempotency.ts'
 import { Enrolment0006 } from './migrations/0006-enrolment.ts'
 import { Trust0007 } from './migrations/0007-trust.ts'
+import { Revocation0008 } from './migrations/0008-revocation.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
 
 /** The order in which migrations run. A released one never changes. */
-const MIGRATIONS = [Base0001, Identity0002, Directory0003, Access0004, Idempotency0005, Enrolment0006, Trust0007]
+const MIGRATIONS = [
+  Base0001,
+  Identity0002,
+  Directory0003,
+  Access0004,
+  Idempotency0005,
+  Enrolment0006,
+  Trust0007,
+  Revocation0008,
+]
 
 /**
  * Every statement of ours finds its few rows by an index. Plans are made once per connection, also while tables are still

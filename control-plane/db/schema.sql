@@ -267,7 +267,8 @@ CREATE TABLE public.membership (
 
 CREATE TABLE public.nats_revocation (
     public_key text NOT NULL,
-    expires_at timestamp with time zone NOT NULL
+    expires_at timestamp with time zone NOT NULL,
+    host_id uuid
 );
 
 CREATE TABLE public.pool (
@@ -493,6 +494,8 @@ CREATE INDEX membership_user ON public.membership USING btree (user_id);
 
 CREATE INDEX nats_revocation_expiry ON public.nats_revocation USING btree (expires_at);
 
+CREATE INDEX nats_revocation_host ON public.nats_revocation USING btree (host_id, expires_at);
+
 CREATE INDEX secret_group ON public.secret USING btree (group_id);
 
 CREATE INDEX secret_key ON public.secret USING btree (key_id, id);
@@ -550,6 +553,9 @@ ALTER TABLE ONLY public.membership
 
 ALTER TABLE ONLY public.membership
     ADD CONSTRAINT membership_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.nats_revocation
+    ADD CONSTRAINT nats_revocation_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
 
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id) ON DELETE CASCADE;

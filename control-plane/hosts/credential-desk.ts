@@ -1,7 +1,12 @@
 import type { Msg, NatsConnection } from 'nats'
 import { FleetError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
-import { type CredentialAnswer, CredentialRequest, WIRE_VERSION } from '../../shared/wire/messages.ts'
+import {
+  type CredentialAnswer,
+  CredentialRequest,
+  type RotateRequest,
+  WIRE_VERSION,
+} from '../../shared/wire/messages.ts'
 import { hostOfSubject, keyOfSubject, subjects } from '../../shared/wire/subjects.ts'
 import type { CredentialIssuer } from '../core/enrolments.ts'
 import type { CredentialKeys } from '../db/stores/credential-keys-store.ts'
@@ -65,9 +70,12 @@ export function openCredentialDesk(deps: {
 
   return {
     async askToRotate(host) {
-      await nats.request(subjects.rotate(host), '', { timeout: ROTATE_TIMEOUT_MS }).catch((cause: unknown) => {
-        throw new FleetError('unavailable', `host '${host}' is offline`, { cause })
-      })
+      const request: RotateRequest = { v: WIRE_VERSION, rotate: true }
+      await nats
+        .request(subjects.rotate(host), JSON.stringify(request), { timeout: ROTATE_TIMEOUT_MS })
+        .catch((cause: unknown) => {
+          throw new FleetError('unavailable', `host '${host}' is offline`, { cause })
+        })
     },
     stop: () => subscription.unsubscribe(),
   }

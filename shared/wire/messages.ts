@@ -118,6 +118,10 @@ export type CredentialRequest = z.infer<typeof CredentialRequest>
 export const CredentialAnswer = z.object({ v, jwt: z.string().nullable() })
 export type CredentialAnswer = z.infer<typeof CredentialAnswer>
 
+/** To one agent: take a new key now. Nothing else looks like it, because agents can have others' answers sent to each other. */
+export const RotateRequest = z.object({ v, rotate: z.literal(true) })
+export type RotateRequest = z.infer<typeof RotateRequest>
+
 export const BEAT_INTERVAL_MS = 5_000
 /** A host is offline after this long without a beat. */
 export const OFFLINE_AFTER_MS = 15_000

@@ -8,10 +8,10 @@ const revokeAll = statement(
   `with ended as (
      delete from host_credential
      where host_id = $1 and public_key is distinct from $2
-     returning public_key, expires_at
+     returning public_key, expires_at, host_id
    )
-   insert into nats_revocation (public_key, expires_at)
-   select public_key, expires_at from ended
+   insert into nats_revocation (public_key, expires_at, host_id)
+   select public_key, expires_at, host_id from ended
    on conflict (public_key) do nothing
    returning public_key`,
 )
@@ -44,14 +44,20 @@ const markUsed = statement(
      delete from host_credential c
      using mine
      where c.host_id = mine.host_id and c.public_key <> $2 and c.issued_at < mine.issued_at
-     returning c.public_key, c.expires_at
+     returning c.public_key, c.expires_at, c.host_id
    ), revoked as (
-     insert into nats_revocation (public_key, expires_at)
-     select public_key, expires_at from ended
+     insert into nats_revocation (public_key, expires_at, host_id)
+     select public_key, expires_at, host_id from ended
      on conflict (public_key) do nothing
    )
    select exists (select 1 from mine) as known, (select count(*) from ended)::int as revoked`,
 )
+
+/**
+ * Keys that one host may leave behind before they end by themselves. Every server holds all of them, and takes no more than
+ * fit into one message: a host that changes without end would keep us from turning anybody away.
+ */
+const LEFT_BEHIND_MAX = 50
 
 /** A host changes over to one key at a time: a successor that was never used makes way for the next. */
 const addNext = statement(
@@ -61,16 +67,18 @@ const addNext = statement(
      select c.host_id
      from host_credential c
      join host h on h.id = c.host_id
-     where c.public_key = $2 and h.name = $1 and h.removed_at is null
+     where c.public_key = $2 and h.name = $1 and h.removed_at is null and (
+       select count(*) from nats_revocation r where r.host_id = h.id and r.expires_at > now()
+     ) < ${LEFT_BEHIND_MAX}
      for update of h
    ), ended as (
      delete from host_credential c
      using mine
      where c.host_id = mine.host_id and c.used_at is null and c.public_key not in ($2, $3)
-     returning c.public_key, c.expires_at
+     returning c.public_key, c.expires_at, c.host_id
    ), revoked as (
-     insert into nats_revocation (public_key, expires_at)
-     select public_key, expires_at from ended
+     insert into nats_revocation (public_key, expires_at, host_id)
+     select public_key, expires_at, host_id from ended
      on conflict (public_key) do nothing
    )
    insert into host_credential as c (public_key, host_id, expires_at)
@@ -112,7 +120,7 @@ export interface RevokedKey {
 export interface CredentialKeys {
   /** `revoked`: how many keys this one took the place of. `known` false: no key of that host. */
   used(host: string, publicKey: string): Promise<{ readonly known: boolean; readonly revoked: number }>
-  /** @returns false when `publicKey` is not the host's, or `next` is another's or was revoked. */
+  /** @returns false when `publicKey` is not the host's, it has changed too often, or `next` is another's or was revoked. */
   addNext(key: {
     readonly host: string
     readonly publicKey: string
