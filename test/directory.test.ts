@@ -266,6 +266,38 @@ test.serial('with identity elsewhere, ids of strangers are members who cannot lo
   t.like(await users.get(ROOT, id), { documentId: id, name: `external:${id}`, hasPassword: false, role: null })
 })
 
+test.serial(
+  'what an admin of the fleet does is read by the admins of the group it is about, not of the one acted for',
+  async (t) => {
+    const directory = await startDirectory(t)
+    const { db, users, groups, tokens } = directory
+    const { group } = await tenant(directory, 'red', ['admin'])
+    const service = { name: 'ci', owner: null, group: group.documentId, tags: {}, expiresAt: null }
+    const { token } = await tokens.create(ROOT, service)
+    await tokens.delete(ROOT, token.documentId)
+    await tokens.create(ROOT, { ...service, group: null })
+    const user = await users.create(ROOT, { ...NEW, name: 'stranger' })
+    await users.delete(ROOT, user.documentId)
+    await groups.delete(ROOT, group.documentId)
+    const rows: { operation: string; group_id: string | null }[] = await db.query(
+      'select operation, group_id from audit order by ordinal',
+    )
+    t.deepEqual(
+      rows.map(({ operation, group_id }) => [operation, group_id]),
+      [
+        ['user.create', null],
+        ['group.create', group.id],
+        ['token.create', group.id],
+        ['token.delete', group.id],
+        ['token.create', null],
+        ['user.create', null],
+        ['user.delete', null],
+        ['group.delete', group.id],
+      ],
+    )
+  },
+)
+
 test.serial('every change is told to the audit, without its secrets', async (t) => {
   const { users, groups, tokens, db } = await startDirectory(t)
   const user = await users.create(ROOT, { ...NEW, name: 'alice', password: 'planted-password' })

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
+import { actorOn } from '../../core/audit.ts'
 import { type Caller, ROLES } from '../../core/caller.ts'
 import type { TokenSight } from '../../core/token-rules.ts'
 import type { AccessToken, AccessTokenStore, TOKEN_FIELDS, TokenChange } from '../../core/tokens.ts'
@@ -160,7 +161,8 @@ export function createAccessTokenStore(sql: Sql): AccessTokenStore {
         if (row === undefined) return undefined
         if (isSteward(token)) await requireSteward(tx)
         const object = { kind: 'token', id, name }
-        await writeAudit(tx, [{ by: caller, operation: 'token.delete', object, result: 'done' }])
+        const by = actorOn(token.group?.id ?? null, caller)
+        await writeAudit(tx, [{ by, operation: 'token.delete', object, result: 'done' }])
         return token
       }),
   }
@@ -187,7 +189,7 @@ function dethrones(token: AccessToken, { role = token.role, expiresAt = token.ex
 /** The token as it is now, and the audit of how it became so. */
 async function written(
   tx: Transaction,
-  by: Caller,
+  caller: Caller,
   {
     operation,
     id,
@@ -197,6 +199,7 @@ async function written(
   const [token] = await tx.rows(read, [id])
   if (token === undefined) throw new FleetError('internal', 'internal error', { detail: `token ${id} vanished` })
   const object = { kind: 'token', id, name: token.name }
+  const by = actorOn(token.group?.id ?? null, caller)
   await writeAudit(tx, [{ by, operation, object, result: 'done', detail }])
   return token
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
-import { anonymous } from '../../core/audit.ts'
+import { actorOn, anonymous } from '../../core/audit.ts'
 import type { EnrolmentStore, KeptEnrolment, NewCredential } from '../../core/enrolments.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
@@ -90,7 +90,9 @@ export function createEnrolmentStore(sql: Sql): EnrolmentStore {
       sql.transaction(async (tx) => {
         const [row] = await tx.rows(create, [id, name, hash, caller.subject, expiresAt])
         const object = { kind: 'enrolment', id, name }
-        await writeAudit(tx, [{ by: caller, operation: 'host.enrolment_create', object, result: 'done' }])
+        await writeAudit(tx, [
+          { by: actorOn(null, caller), operation: 'host.enrolment_create', object, result: 'done' },
+        ])
         return { replaces: row?.replaces ?? false }
       }),
 
@@ -119,13 +121,15 @@ export function createEnrolmentStore(sql: Sql): EnrolmentStore {
         const revoked = await revokeCredentials(tx, host.id)
         await tx.rows(notify, [host.name])
         const object = { kind: 'host', id: host.id, name: host.name }
-        await writeAudit(tx, [{ by: caller, operation: 'host.revoke', object, result: 'done', detail: { revoked } }])
+        await writeAudit(tx, [
+          { by: actorOn(null, caller), operation: 'host.revoke', object, result: 'done', detail: { revoked } },
+        ])
         return revoked
       }),
 
     async rotationAsked(caller, { id, name }) {
       const object = { kind: 'host', id, name }
-      await writeAudit(sql, [{ by: caller, operation: 'host.rotate', object, result: 'accepted' }])
+      await writeAudit(sql, [{ by: actorOn(null, caller), operation: 'host.rotate', object, result: 'accepted' }])
     },
   }
 }

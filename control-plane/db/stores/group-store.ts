@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
+import { actorOn } from '../../core/audit.ts'
 import { type Caller, DEFAULT_GROUP_ID, ROLES } from '../../core/caller.ts'
 import type { GROUP_FIELDS, Group, GroupStore, Member } from '../../core/groups.ts'
 import type { SqlFields } from '../query-sql.ts'
@@ -201,7 +202,7 @@ export function createGroupStore(sql: Sql, { externalIdentity }: GroupStoreOptio
           await tx.rows(removeTokens, [id])
           await tx.rows(remove, [id])
           await writeAudit(tx, [
-            { by: caller, operation: 'group.delete', object: { kind: 'group', id, name }, result: 'done' },
+            { by: actorOn(id, caller), operation: 'group.delete', object: { kind: 'group', id, name }, result: 'done' },
           ])
           return { leftovers: handedOver.map((dataset) => dataset.name) }
         }),
@@ -212,13 +213,13 @@ export function createGroupStore(sql: Sql, { externalIdentity }: GroupStoreOptio
 /** The group as it is now, and the audit of how it became so. */
 async function written(
   tx: Transaction,
-  by: Caller,
+  caller: Caller,
   { operation, id, fields }: { readonly operation: string; readonly id: string; readonly fields: readonly string[] },
 ): Promise<Group> {
   const [group] = await tx.rows(read, [id])
   if (group === undefined) throw new FleetError('internal', 'internal error', { detail: `group ${id} vanished` })
   const object = { kind: 'group', id, name: group.name }
-  await writeAudit(tx, [{ by, operation, object, result: 'done', detail: { fields } }])
+  await writeAudit(tx, [{ by: actorOn(id, caller), operation, object, result: 'done', detail: { fields } }])
   return group
 }
 

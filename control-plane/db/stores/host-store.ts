@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
 import { Capabilities, DriverName, type Inventory } from '../../../shared/wire/messages.ts'
+import { actorOn } from '../../core/audit.ts'
 import type { Caller } from '../../core/caller.ts'
 import type { Host, Pool } from '../../core/hosts.ts'
 import type { Page, PageRequest } from '../../core/page.ts'
@@ -245,7 +246,9 @@ export function createHostStore(sql: Sql): HostStore {
         const [changed] = await tx.rows(setDraining, [id, draining])
         if (changed === undefined) return false
         const operation = draining ? 'host.drain' : 'host.undrain'
-        await writeAudit(tx, [{ by: caller, operation, object: { kind: 'host', id, name }, result: 'done' }])
+        await writeAudit(tx, [
+          { by: actorOn(null, caller), operation, object: { kind: 'host', id, name }, result: 'done' },
+        ])
         return true
       }),
 

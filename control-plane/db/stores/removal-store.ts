@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { actorOn } from '../../core/audit.ts'
 import { requireCondition } from '../../core/condition.ts'
 import { type HostRemoval, noHost } from '../../core/hosts.ts'
 import { type Sql, statement } from '../sql.ts'
@@ -95,7 +96,7 @@ export function createRemovalStore(sql: Sql): RemovalStore {
           const revoked = await revokeCredentials(tx, id)
           const object = { kind: 'host', id, name }
           await writeAudit(tx, [
-            { by: caller, operation: 'host.remove', object, result: 'done', detail: { force, revoked } },
+            { by: actorOn(null, caller), operation: 'host.remove', object, result: 'done', detail: { force, revoked } },
           ])
           return { blockers: [] }
         })

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
+import { actorOn } from '../../core/audit.ts'
 import { type Caller, ROLES } from '../../core/caller.ts'
 import type { KeptUserChange, NewUser, USER_FIELDS, User, UserSight, UserStore } from '../../core/users.ts'
 import type { Parameters, SqlFields } from '../query-sql.ts'
@@ -191,7 +192,7 @@ export function createUserStore(sql: Sql): UserStore {
         if (row === undefined) return undefined
         if (isSteward(user)) await requireSteward(tx)
         await writeAudit(tx, [
-          { by: caller, operation: 'user.delete', object: { kind: 'user', id, name }, result: 'done' },
+          { by: actorOn(null, caller), operation: 'user.delete', object: { kind: 'user', id, name }, result: 'done' },
         ])
         return user
       }),
@@ -216,13 +217,13 @@ function dethrones(user: User, change: KeptUserChange): boolean {
 /** The user as it is now, and the audit of how it became so: which fields, never what is in them. */
 async function written(
   tx: Transaction,
-  by: Caller,
+  caller: Caller,
   { operation, id, fields }: { readonly operation: string; readonly id: string; readonly fields: readonly string[] },
 ): Promise<User> {
   const [user] = await tx.rows(read, [id])
   if (user === undefined) throw new FleetError('internal', 'internal error', { detail: `user ${id} vanished` })
   const object = { kind: 'user', id, name: user.name }
-  await writeAudit(tx, [{ by, operation, object, result: 'done', detail: { fields } }])
+  await writeAudit(tx, [{ by: actorOn(null, caller), operation, object, result: 'done', detail: { fields } }])
   return user
 }
 
