@@ -28,15 +28,20 @@ export function openStateDirectory(path: string): StateDirectory {
     )
   }
   if (!statSync(path).isDirectory()) throw new StartError(`the state directory ${path} is not a directory`)
-  const logs = join(path, 'logs')
-  mkdirSync(logs, { recursive: true, mode: PRIVATE_DIRECTORY_MODE })
+  const state = stateDirectoryAt(path)
+  mkdirSync(state.logs, { recursive: true, mode: PRIVATE_DIRECTORY_MODE })
+  return state
+}
+
+/** The names alone: nothing is made or looked at. */
+export function stateDirectoryAt(path: string): StateDirectory {
   return {
     path,
     lock: join(path, 'lock'),
     processes: join(path, 'processes.json'),
     credentials: join(path, 'credentials.json'),
     secretsKey: join(path, 'secrets-key'),
-    logs,
+    logs: join(path, 'logs'),
     postgres: join(path, 'postgres'),
     nats: join(path, 'nats'),
     agent: (name) => join(path, 'agents', name),
