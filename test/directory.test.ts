@@ -298,6 +298,33 @@ test.serial(
   },
 )
 
+test.serial('a key that expires makes and mends none that lasts longer', async (t) => {
+  const { users, groups, ask } = await startDirectoryListener(t)
+  const alice = await users.create(ROOT, { ...NEW, name: 'alice' })
+  const members = [{ user: alice.documentId, role: 'operator' as const }]
+  const { documentId: usergroup } = await groups.create(ROOT, { name: 'red', members, tags: {} })
+  const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1_000).toUTCString()
+  const make = (body: object, as?: string) =>
+    ask('POST', '/api/v1/apikeys', {
+      body: { role: 'viewer', usergroup, ...body },
+      ...(as === undefined ? {} : { as }),
+    })
+  const own = { user: alice.documentId, role: 'operator' }
+  const lasting = (await make({ ...own, name: 'lasting' })).json
+  const passing = (await make({ ...own, name: 'passing', expires_at: inSeconds(60) })).json
+  t.is((await make({ name: 'a' }, passing.token)).status, 403)
+  t.is((await make({ name: 'b', expires_at: inSeconds(3_600) }, passing.token)).status, 403)
+  const made = await make({ name: 'c', expires_at: inSeconds(30) }, passing.token)
+  t.is(made.status, 201)
+  t.is((await make({ name: 'd' }, lasting.token)).status, 201)
+  const edit = ({ _id, _etag }: { _id: string; _etag: string }, body: object) =>
+    ask('PATCH', `/api/v1/apikeys/${_id}`, { as: passing.token, body, headers: { 'if-match': `"${_etag}"` } })
+  t.is((await edit(made.json, { expires_at: null })).status, 403)
+  t.is((await edit(passing, { expires_at: inSeconds(3_600) })).status, 403)
+  t.is((await edit(lasting, { role: 'viewer' })).status, 403)
+  t.is((await edit(made.json, { name: 'e' })).status, 200)
+})
+
 test.serial('every change is told to the audit, without its secrets', async (t) => {
   const { users, groups, tokens, db } = await startDirectory(t)
   const user = await users.create(ROOT, { ...NEW, name: 'alice', password: 'planted-password' })

@@ -28,6 +28,8 @@ export interface Caller {
   /** Granted over the whole fleet; null for those who belong to groups only. Such a caller sees every group. */
   readonly fleetRole: Role | null
   readonly via: 'token' | 'session' | 'certificate' | 'network' | 'system'
+  /** When the credential ends by itself; absent when it does not. */
+  readonly until?: Date
   /** Null for what the control plane does by itself. */
   readonly request: RequestMark | null
   /** Where the request carries an `Idempotency-Key`. */

@@ -54,6 +54,14 @@ export function requireTokenRight(caller: Caller, { userId, groupId, role }: Tok
   }
 }
 
+/** Else a token that was to end soon would see to it that it does not. @throws forbidden. */
+export function requireNoLongerLife(caller: Caller, expiresAt: Date | null): void {
+  const { until } = caller
+  if (until === undefined || atLeast(caller.fleetRole, 'admin')) return
+  if (expiresAt !== null && expiresAt <= until) return
+  throw new FleetError('forbidden', 'a token that expires makes none that lasts longer')
+}
+
 /** Admins of a group may end what reaches into it, whoever's it is. @throws forbidden. */
 export function requireRevocationRight(caller: Caller, scope: TokenScope): void {
   if (scope.groupId === caller.groupId && hasRole(caller, 'admin')) return

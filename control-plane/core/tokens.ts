@@ -4,6 +4,7 @@ import { atLeast, type Caller, type Role } from './caller.ts'
 import { type Condition, requireCondition } from './condition.ts'
 import type { FieldKinds, Listing, ListRequest } from './query.ts'
 import {
+  requireNoLongerLife,
   requireRevocationRight,
   requireTokenRight,
   type TokenScope,
@@ -151,6 +152,7 @@ export function createTokens(deps: { readonly store: AccessTokenStore }): Tokens
 
     async create(caller, asked) {
       const scope = await scopeOf(caller, asked)
+      requireNoLongerLife(caller, asked.expiresAt)
       const secret = `${SECRET_PREFIX}${randomBytes(SECRET_BYTES).toString('base64url')}`
       const { name, tags, expiresAt } = asked
       const kept = { ...scope, name, tags, expiresAt, hash: hash('sha256', secret, 'buffer') }
@@ -167,7 +169,10 @@ export function createTokens(deps: { readonly store: AccessTokenStore }): Tokens
         },
         (token) => {
           const change = decide(token)
-          requireTokenRight(caller, { ...scopeOfToken(token), ...(change.role && { role: change.role }) })
+          const { role = token.role, expiresAt = token.expiresAt } = change
+          requireTokenRight(caller, { ...scopeOfToken(token), role })
+          const isWider = role !== token.role || expiresAt?.getTime() !== token.expiresAt?.getTime()
+          if (isWider) requireNoLongerLife(caller, expiresAt)
           return store.change(caller, token, change)
         },
       )
