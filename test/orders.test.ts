@@ -137,6 +137,16 @@ type Answer = Awaited<ReturnType<ReturnType<typeof createOrderStore>['place']>>[
 const jobIdOf = (answer: Answer) => (answer && 'job' in answer ? answer.job.id : '')
 const isGranted = (answer: Answer) => answer !== undefined && 'job' in answer && answer.job.state === 'dispatched'
 
+test('an order for a group that went in that moment is a conflict, and costs the others nothing', async (t) => {
+  const { place, create } = await open(t)
+  const late = { ...create('late'), groupId: newId() }
+  await t.throwsAsync(place(late), { code: 'conflict' })
+  // Tried one by one, because Postgres itself refused.
+  await t.throwsAsync(place(late, create('good')), { code: '23503' })
+  const [good] = await place(create('good'))
+  t.true(good !== undefined && 'job' in good)
+})
+
 test('two creates of one name: one wins, together or at the same time', async (t) => {
   const { place, create } = await open(t)
   const together = await place(create('x'), create('x'))
@@ -282,4 +292,20 @@ test('two replicas that both know a dataset give its lane to one', async (t) => 
     t.is((await sql.rows(held, [])).length, 2)
     for (const answer of answers) await end(jobIdOf(answer), 'fail')
   }
+})
+
+test('what one order removes the next of its group finds being deleted, known or not', async (t) => {
+  const { available, work, remove, place, end } = await open(t)
+  await available('x')
+  t.like(await place(remove('x'), remove('x'), work('x', false)), [
+    { job: { state: 'dispatched' } },
+    { code: 'conflict' },
+    { code: 'conflict' },
+  ])
+  await available('y')
+  const [known] = await place(work('y', false))
+  await place(work('y', false))
+  const answers = await place(remove('y'), remove('y'), work('y', false))
+  t.like(answers, [{ job: { state: 'queued' } }, { code: 'conflict' }, { code: 'conflict' }])
+  await end(jobIdOf(known), 'fail')
 })

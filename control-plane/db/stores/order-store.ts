@@ -119,6 +119,9 @@ export interface OrderStore {
   place(orders: readonly Order[], notAfterMs: number): Promise<readonly (Placed | PlacedBefore | FleetError)[]>
 }
 
+/** The group, the host or the pool that an order was decided for went in that very moment. */
+const FOREIGN_KEY_VIOLATION = '23503'
+
 /** exclusion_violation: a lane was given to somebody else between our look at it and our write. */
 const LANE_TAKEN = '23P01'
 
@@ -130,9 +133,13 @@ export function createOrderStore(sql: Sql): OrderStore {
     orders: readonly Order[],
     notAfterMs: number,
   ): Promise<readonly (Placed | FleetError | undefined)[]> {
+    const removed = new Set<string>()
     const decided = orders.map((order) => {
-      const datasets = order.key || order.isExact ? undefined : known.recall(order)
+      const recalled = order.key || order.isExact ? undefined : known.recall(order)
+      const datasets = recalled?.some(({ id }) => removed.has(id)) ? undefined : recalled
       const decision = datasets === undefined ? undefined : decide(order, datasets)
+      const removal = removalOf(decision)
+      if (removal !== undefined) removed.add(removal)
       // A refusal may rest on what is no longer so.
       return datasets === undefined || decision === undefined || decision instanceof FleetError
         ? undefined
@@ -155,7 +162,13 @@ export function createOrderStore(sql: Sql): OrderStore {
       const before = await placedBefore(tx, orders)
       const datasets = await lock(tx, orders)
       known.remember(datasets)
-      const decided = orders.map((order, n) => (before[n] === undefined ? decide(order, datasets) : undefined))
+      let standing = datasets
+      const decided = orders.map((order, n) => {
+        if (before[n] !== undefined) return undefined
+        const decision = decide(order, standing)
+        standing = after(decision, standing)
+        return decision
+      })
       const isKeyed = before.length > 0
       const answers = await write({ rows: isKeyed ? tx.rows : tx.rowsAndCommit }, { orders, decided, notAfterMs })
       if (isKeyed) await keepPlaced(tx, placedNow(orders, answers))
@@ -177,17 +190,24 @@ export function createOrderStore(sql: Sql): OrderStore {
     }
   }
 
+  async function placeAll(orders: readonly Order[], notAfterMs: number) {
+    const quick = await placeKnown(orders, notAfterMs)
+    const rest = orders.filter((_, n) => quick[n] === undefined)
+    const answers = (rest.length === 0 ? [] : await placeRest(rest, notAfterMs, rest.length < orders.length)).values()
+    return orders.map((_, n) => {
+      const answer = quick[n] ?? answers.next().value
+      assert(answer, 'an order was left unanswered')
+      return answer
+    })
+  }
+
   return {
-    async place(orders, notAfterMs) {
-      const quick = await placeKnown(orders, notAfterMs)
-      const rest = orders.filter((_, n) => quick[n] === undefined)
-      const answers = (rest.length === 0 ? [] : await placeRest(rest, notAfterMs, rest.length < orders.length)).values()
-      return orders.map((_, n) => {
-        const answer = quick[n] ?? answers.next().value
-        assert(answer, 'an order was left unanswered')
-        return answer
-      })
-    },
+    place: (orders, notAfterMs) =>
+      placeAll(orders, notAfterMs).catch((error: unknown) => {
+        // Of several nobody knows whose it was: they are tried one by one.
+        if (orders.length > 1 || sqlState(error) !== FOREIGN_KEY_VIOLATION) throw error
+        throw new FleetError('conflict', 'its group, host or pool was removed a moment ago', { cause: error })
+      }),
   }
 }
 
@@ -227,6 +247,19 @@ function decide(order: Order, datasets: readonly LockedDataset[]): Decided {
   } catch (thrown) {
     return toFleetError(thrown)
   }
+}
+
+function removalOf(decided: Decided | undefined): string | undefined {
+  return decided === undefined || decided instanceof FleetError ? undefined : decided.decision.remove?.id
+}
+
+/** As the next order of the same group finds them: what this one removes is being deleted. */
+function after(decided: Decided, datasets: readonly LockedDataset[]): readonly LockedDataset[] {
+  const removal = removalOf(decided)
+  if (removal === undefined) return datasets
+  return datasets.map((dataset) =>
+    dataset.id === removal ? { ...dataset, state: 'deleting', version: dataset.version + 1 } : dataset,
+  )
 }
 
 interface Batch {
