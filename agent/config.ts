@@ -34,8 +34,25 @@ export const AgentConfig = z.object({
     .pipe(z.array(z.string().regex(/^\/.*\/$/, 'must begin and end with a slash'))),
   /** Orders worked on at one time. */
   HOLDFAST_AGENT_SLOTS: z.coerce.number().int().min(1).max(1024).default(64),
-  NATS_URL: z.string().regex(/^(nats|tls):\/\//, 'must be a nats:// or tls:// URL'),
+  /** Where the control plane is, and the file (a systemd credential) with the one-time token that makes this host one of the fleet. */
+  HOLDFAST_ENROL_URL: z
+    .string()
+    .regex(/^https?:\/\//, 'must be an http:// or https:// URL')
+    .optional(),
+  HOLDFAST_ENROL_TOKEN_FILE: z.string().optional(),
+  /** PEM: the authority that signed the control plane's certificate, where it is not a public one. */
+  HOLDFAST_ENROL_CA_FILE: z.string().optional(),
+  /** Default: where the enrolment says NATS is. */
+  NATS_URL: z
+    .string()
+    .regex(/^(nats|tls):\/\//, 'must be a nats:// or tls:// URL')
+    .optional(),
+  /** For a NATS whose users are made in its own configuration: the file with this host's nkey seed. */
   NATS_SEED_FILE: z.string().optional(),
+  /** PEM: the authority of NATS' certificate; our own certificate, where NATS asks for one. */
+  NATS_CA_FILE: z.string().optional(),
+  NATS_CERT_FILE: z.string().optional(),
+  NATS_KEY_FILE: z.string().optional(),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 })
 export type AgentConfig = Readonly<z.infer<typeof AgentConfig>>

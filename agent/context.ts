@@ -1,4 +1,5 @@
 import { jetstream } from '@nats-io/jetstream'
+import type { NatsConnection } from 'nats'
 import { FleetError } from '../shared/errors.ts'
 import { createLogger } from '../shared/logger.ts'
 import { VERSION } from '../shared/version.ts'
@@ -8,6 +9,8 @@ import type { AgentConfig } from './config.ts'
 import type { Driver } from './drivers/driver.ts'
 import { detectDriver, openDriver } from './drivers/registry.ts'
 import { startPresence } from './host/presence.ts'
+import { openIdentity } from './identity/identity.ts'
+import { startRenewal } from './identity/renewal.ts'
 import { connectNats } from './nats.ts'
 import { startConsuming } from './work/consume.ts'
 import { openJournal } from './work/journal.ts'
@@ -19,7 +22,10 @@ import { createSlots } from './work/slots.ts'
 const STORE_TIMEOUT_MS = 5_000
 const ASK_TIMEOUT_MS = 5_000
 
-export interface Agent extends AsyncDisposable {}
+export interface Agent extends AsyncDisposable {
+  /** Resolves when it cannot go on: NATS lets this host in no more. */
+  readonly failed: Promise<Error>
+}
 
 /** Everything one agent is made of, wired by hand. Resolves when it listens; it is welcomed when the control plane is there. */
 export async function startAgent(config: AgentConfig): Promise<Agent> {
@@ -32,7 +38,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     pools.set(pool.name, driver)
   }
   const journal = openJournal(config.HOLDFAST_AGENT_STATE)
-  const nats = await connectNats({ url: config.NATS_URL, host, seedFile: config.NATS_SEED_FILE })
+  const { urls, tls, authenticator, key } = await openIdentity(config, logger)
+  const nats = await connectNats({ url: urls, host, tls, authenticator })
   const js = jetstream(nats, { timeout: STORE_TIMEOUT_MS })
   const stopping = new AbortController()
   let clockAheadMs = 0
@@ -81,11 +88,14 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       clockAheadMs = await presence.hello(signal)
     },
   })
+  const renewal = key && startRenewal({ nats, host, key, logger })
   logger.info({ event: 'agent.started', host, pools: [...pools.keys()] })
 
   return {
+    failed: closedByServer(nats),
     async [Symbol.asyncDispose]() {
       stopping.abort()
+      renewal?.stop()
       presence.stop()
       await Promise.all([consumption.stop(), runner.stop()])
       await nats.close()
@@ -93,4 +103,11 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       logger.info({ event: 'agent.stopped', host })
     },
   }
+}
+
+/** The client gives up when it is turned away twice in a row; by our own closing it never fails. */
+async function closedByServer(nats: NatsConnection): Promise<Error> {
+  const reason = await nats.closed()
+  if (reason instanceof Error) return new Error(`NATS turns this host away: ${reason.message}`, { cause: reason })
+  return new Promise(() => undefined)
 }

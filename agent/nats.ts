@@ -1,15 +1,20 @@
-import { connect, type NatsConnection, nkeyAuthenticator } from 'nats'
-import { natsOptions } from '../shared/wire/nats-credentials.ts'
+import { type Authenticator, connect, type NatsConnection } from 'nats'
+import { inboxPrefix } from '../shared/wire/agent-permissions.ts'
+import { type NatsTls, natsOptions } from '../shared/wire/nats-credentials.ts'
 
 /** Connects as one host; the inbox prefix is what this host's credentials let it listen to. */
 export async function connectNats(options: {
-  readonly url: string
+  readonly url: string | readonly string[]
   readonly host: string
-  readonly seedFile?: string | undefined
+  readonly tls?: NatsTls | undefined
+  /** Absent: with what the URL carries. */
+  readonly authenticator?: Authenticator | undefined
 }): Promise<NatsConnection> {
+  const { authenticator } = options
   return connect({
-    ...natsOptions(options, nkeyAuthenticator),
+    ...natsOptions(options),
+    ...(authenticator ? { authenticator } : {}),
     name: `holdfast-agent-${options.host}`,
-    inboxPrefix: `_INBOX_${options.host}`,
+    inboxPrefix: inboxPrefix(options.host),
   })
 }

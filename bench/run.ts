@@ -11,7 +11,7 @@ import { type Finding, table } from './harness/report.ts'
  * Nothing is written into the repository. Exits 1 when a target is missed, 2 when a bench broke.
  */
 
-const BENCHES = ['floor', 'roundtrip', 'throughput', 'flat', 'beats', 'feed', 'idle', 'tree-restore']
+const BENCHES = ['floor', 'roundtrip', 'throughput', 'auth', 'flat', 'beats', 'feed', 'idle', 'tree-restore']
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

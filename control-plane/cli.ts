@@ -1,12 +1,18 @@
 import { parseArgs } from 'node:util'
 import { ConfigError } from '../shared/config.ts'
 import { FleetError } from '../shared/errors.ts'
+import { auditVerify } from './commands/audit-verify.ts'
 import type { Command } from './commands/command.ts'
 import { createAdmin } from './commands/create-admin.ts'
+import { natsAuthority } from './commands/nats-authority.ts'
+import { secretsRotate } from './commands/secrets-rotate.ts'
 
-/** `node control-plane/cli.ts <command> [--option value]…`: what an operator does beside the running control plane. */
+/** `npm run holdfast -- <command> [--option value]…`: what an operator does beside the running control plane. */
 const COMMANDS: Readonly<Record<string, Command>> = {
   'create-admin': createAdmin,
+  'audit verify': auditVerify,
+  'secrets rotate': secretsRotate,
+  'nats authority': natsAuthority,
 }
 
 const HELP_ASKED = new Set(['', 'help', '--help', '-h'])
@@ -48,7 +54,7 @@ async function run(words: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof FleetError || error instanceof ConfigError || isUsage(error)) {
       console.error(`holdfast: ${error.message}`)
-      return isUsage(error) ? 2 : 1
+      return isUsage(error) ? 2 : (found.command.exitCodeOfErrors ?? 1)
     }
     throw error
   }

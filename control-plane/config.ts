@@ -6,8 +6,29 @@ export const ControlPlaneConfig = z.object({
   HOLDFAST_BIND: z.string().default('127.0.0.1'),
   DATABASE_URL: z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL'),
   NATS_URL: z.string().regex(/^(nats|tls):\/\//, 'must be a nats:// or tls:// URL'),
-  /** File with the nkey seed that NATS knows this control plane by. */
+  /**
+   * File (a systemd credential) with the keys that make NATS users, by `holdfast nats authority`: then every agent is enrolled
+   * and has credentials of its own. Without, NATS lets in whom it will, and who says hello under a name is that host.
+   */
+  NATS_AUTHORITY_FILE: z.string().optional(),
+  /** Without an authority: file with the nkey seed that NATS knows this control plane by. */
   NATS_SEED_FILE: z.string().optional(),
+  /** PEM: the authority of NATS' certificate, which agents are told of too; our own certificate, where NATS asks for one. */
+  NATS_CA_FILE: z.string().optional(),
+  NATS_CERT_FILE: z.string().optional(),
+  NATS_KEY_FILE: z.string().optional(),
+  /** Where agents find NATS, with commas between; default: where we do. */
+  HOLDFAST_AGENT_NATS_URLS: z
+    .string()
+    .regex(/^((nats|tls):\/\/[^,@\s]+(,|$))*$/, 'must be nats:// or tls:// URLs without credentials')
+    .default(''),
+  /** How long an agent's credentials last; it renews them when a third of that is left. */
+  HOLDFAST_AGENT_CREDENTIAL_SECONDS: z.coerce
+    .number()
+    .int()
+    .min(5)
+    .max(366 * 86_400)
+    .default(30 * 86_400),
   /** File with `{"token": …}`, and `username` and `password` if wanted: the first admin, who must be let in; made by `npm start` or by the operator. */
   HOLDFAST_CREDENTIALS_FILE: z.string().optional(),
   /**
@@ -20,7 +41,10 @@ export const ControlPlaneConfig = z.object({
   HOLDFAST_TRUSTED_NETWORKS: z.string().default(''),
   /** Host names, beside loopback ones, under which browsers on a trusted network may reach us. */
   HOLDFAST_ALLOWED_HOSTS: z.string().default(''),
-  /** Networks of reverse proxies, with commas between, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. */
+  /**
+   * Networks of reverse proxies, with commas between, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. What other
+   * proxies hand on stands for no trusted network.
+   */
   HOLDFAST_TRUSTED_PROXIES: z.string().default(''),
   /** A second listener, over TLS. */
   HOLDFAST_TLS_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
@@ -28,6 +52,8 @@ export const ControlPlaneConfig = z.object({
   HOLDFAST_TLS_KEY_FILE: z.string().optional(),
   /** The authority whose client certificates count there, and no other. */
   HOLDFAST_CLIENT_CA_FILE: z.string().optional(),
+  /** `true`: who is a member is decided elsewhere, and groups take ids of users that nobody here has. */
+  HOLDFAST_EXTERNAL_IDENTITY: z.enum(['true', 'false']).default('false'),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   HOLDFAST_DB_CONNECTIONS: z.coerce.number().int().min(2).max(100).default(8),
 })

@@ -1,32 +1,41 @@
-import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { newId } from '../shared/ids.ts'
 import { createLogger } from '../shared/logger.ts'
+import { natsTls } from '../shared/wire/nats-credentials.ts'
 import { openAudit } from './audit/open-audit.ts'
 import type { ControlPlaneConfig } from './config.ts'
+import { SYSTEM_CALLER } from './core/caller.ts'
 import { forgeryOf } from './core/change-audit.ts'
 import type { Core } from './core/core.ts'
 import { createDatasets } from './core/datasets.ts'
-import { createHosts } from './core/hosts.ts'
+import { createGroups } from './core/groups.ts'
 import { createJobs } from './core/jobs.ts'
 import { createRoots } from './core/roots.ts'
 import { createSnapshots } from './core/snapshots.ts'
+import { createTokens } from './core/tokens.ts'
+import { createUsers } from './core/users.ts'
 import { createDataSource, migrate } from './db/data-source.ts'
 import { listen } from './db/listen.ts'
 import { createSql, statement } from './db/sql.ts'
+import { createAccessTokenStore } from './db/stores/access-token-store.ts'
 import { createChangeStore } from './db/stores/change-store.ts'
 import { EVENT_CHANNEL } from './db/stores/change-write.ts'
+import { createCredentialKeys } from './db/stores/credential-keys-store.ts'
 import { ACCESS_CHANNEL } from './db/stores/credential-store.ts'
 import { createDatasetStore } from './db/stores/dataset-store.ts'
 import { createDispatchStore } from './db/stores/dispatch-store.ts'
 import { createEventStore } from './db/stores/event-store.ts'
+import { createGroupStore } from './db/stores/group-store.ts'
 import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
 import { createIdempotencyStore } from './db/stores/idempotency-store.ts'
 import { createJobStore } from './db/stores/job-store.ts'
 import { createOrderStore } from './db/stores/order-store.ts'
 import { createSecretStore } from './db/stores/secret-store.ts'
+import { createUserStore } from './db/stores/user-store.ts'
 import { createDialects } from './dialects.ts'
 import { createJobFeed } from './feed/job-feed.ts'
+import { openAuthority } from './hosts/open-authority.ts'
+import { openHosts } from './hosts/open-hosts.ts'
 import { openReception } from './hosts/reception.ts'
 import { createHostRegistry } from './hosts/registry.ts'
 import { createHttp } from './http/server.ts'
@@ -40,7 +49,8 @@ import { createOrderBook } from './jobs/order-book.ts'
 import { createSweep } from './jobs/sweep.ts'
 import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
-import { connectNats, ensureStreams } from './nats.ts'
+import { closedByServer, connectNats, ensureStreams } from './nats.ts'
+import { readCredentials } from './read-credentials.ts'
 import { startSchedule } from './schedule/bree.ts'
 import { checkKeys } from './secrets/check-keys.ts'
 import { readKeys } from './secrets/read-keys.ts'
@@ -56,13 +66,9 @@ const READY_TIMEOUT_MS = 2_000
 
 export interface ControlPlane extends AsyncDisposable {
   readonly port: number
+  /** Resolves when it cannot go on: NATS lets us in no more. */
+  readonly failed: Promise<Error>
 }
-
-const Credentials = z.object({
-  token: z.string().min(32, 'must be at least 32 characters'),
-  username: z.string().optional(),
-  password: z.string().optional(),
-})
 
 /** One replica, wired by hand: everything it is made of, in the order in which it comes up. */
 export async function startControlPlane(config: ControlPlaneConfig): Promise<ControlPlane> {
@@ -75,11 +81,20 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   await db.initialize()
   starting.defer(() => db.destroy())
   await migrate(db)
-  const nats = await connectNats({ url: config.NATS_URL, seedFile: config.NATS_SEED_FILE })
+  const sql = createSql(db)
+  const credentialKeys = createCredentialKeys(sql)
+  const file = config.NATS_AUTHORITY_FILE
+  const authority = file ? await openAuthority({ file, config, keys: credentialKeys, logger }) : undefined
+  if (authority) starting.use(authority)
+  const nats = await connectNats({
+    url: config.NATS_URL,
+    tls: natsTls(config),
+    authenticator: authority?.authenticator,
+    seedFile: config.NATS_SEED_FILE,
+  })
   starting.defer(() => nats.close())
   await ensureStreams(nats)
 
-  const sql = createSql(db)
   const vault = createVault(keyring)
   await checkKeys({ rows: createSecretStore(sql), vault, keys: keyring })
   const audit = openAudit({ sql, keys: vault, logger })
@@ -91,10 +106,10 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const hostStore = createHostStore(sql)
   const keys = createIdempotencyStore(sql)
   const eventStore = createEventStore(sql)
-  const identity = openIdentity(sql)
+  const identity = openIdentity(sql, audit)
   const { credentials, sessions } = identity
   if (config.HOLDFAST_CREDENTIALS_FILE !== undefined) {
-    await identity.ensure(Credentials.parse(JSON.parse(readFileSync(config.HOLDFAST_CREDENTIALS_FILE, 'utf8'))))
+    await identity.ensure(readCredentials(config.HOLDFAST_CREDENTIALS_FILE))
   }
 
   const registry = createHostRegistry()
@@ -119,7 +134,28 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
     change: async (id, decide) => afterCommit(await changes.change([id], decide)),
   })
-  const core: Core = { datasets, snapshots, jobs, hosts: createHosts(hostStore), feed, sessions, audit }
+  const directory = {
+    users: createUsers({ store: createUserStore(sql), passwords: identity.passwords }),
+    groups: createGroups({
+      store: createGroupStore(sql, { externalIdentity: config.HOLDFAST_EXTERNAL_IDENTITY === 'true' }),
+      discard: (name) => quietly(datasets.delete(SYSTEM_CALLER, { name })),
+    }),
+    tokens: createTokens({ store: createAccessTokenStore(sql) }),
+  }
+  const fleet = openHosts({
+    sql,
+    nats,
+    store: hostStore,
+    keys: credentialKeys,
+    changes,
+    authority,
+    onChanged: (host) => quietly(reception.reload(host)),
+    afterCommit,
+    logger,
+  })
+  starting.defer(() => fleet.stop())
+  const { hosts, enrolments } = fleet
+  const core: Core = { datasets, snapshots, jobs, hosts, enrolments, feed, sessions, audit, ...directory }
 
   const reception = await openReception({
     nats,
@@ -127,7 +163,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     hosts: hostStore,
     changes,
     dispatch: dispatchStore,
-    ensureRoot: roots.ensure,
+    roots,
+    isOpen: authority === undefined,
     afterCommit,
     logger,
   })
@@ -139,6 +176,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     prepare: () => ensureStreams(nats),
     store: changes,
     onHeard: registry.heard,
+    admits: reception.admits,
     onForged: (forged) => audit.record(forgeryOf(forged)),
     afterCommit,
     logger,
@@ -158,6 +196,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     onConnect: () => {
       credentials.drop()
       quietly(feed.catchUp())
+      quietly(reception.reloadAll())
     },
     logger,
   })
@@ -176,6 +215,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
           await feed.catchUp()
         },
       },
+      hosts: { everyMs: SLOW_MS, run: fleet.tick },
       uses: { everyMs: SLOW_MS, run: credentials.flush },
       streams: { everyMs: SLOW_MS, run: () => ensureStreams(nats) },
       prune: {
@@ -184,6 +224,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
           await eventStore.prune({ maxAgeMs: EVENT_MAX_AGE_MS, maxEvents: EVENT_MAX_COUNT })
           await keys.prune()
           await identity.prune()
+          await credentialKeys.prune()
         },
       },
     },
@@ -218,14 +259,15 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const running = starting.move()
   return {
     port,
+    failed: closedByServer(nats),
     async [Symbol.asyncDispose]() {
       await running.disposeAsync()
       logger.info({ event: 'control-plane.stopped' })
     },
   }
 
-  /** For what the next sweep does again anyway. */
-  function quietly(work: Promise<void>): void {
+  /** For what the next sweep does again anyway, or what an operator sees standing there. */
+  function quietly(work: Promise<unknown>): void {
     work.catch((error: unknown) => logger.warn({ event: 'notification.unheard', error: String(error) }))
   }
 }

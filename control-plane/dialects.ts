@@ -1,4 +1,5 @@
 import { VERSION } from '../shared/version.ts'
+import { cloudcasa } from './dialects/cloudcasa/dialect.ts'
 import { createDocsDialect } from './dialects/docs/dialect.ts'
 import { createFleetDialect } from './dialects/fleet/dialect.ts'
 import type { OperationsDeps } from './dialects/fleet/operations.ts'
@@ -17,6 +18,6 @@ const ABOUT = {
 /** Every dialect that is served, the fleet's own last: it answers for paths that none of the others owns. */
 export function createDialects(deps: OperationsDeps): readonly Dialect[] {
   const docs = createDocsDialect({ title: ABOUT.title, describe: () => describeAll(dialects, ABOUT) })
-  const dialects = [docs, zerofs, qnap, createFleetDialect(deps)]
+  const dialects = [docs, zerofs, qnap, cloudcasa, createFleetDialect(deps)]
   return dialects
 }

@@ -1,6 +1,6 @@
 import { jetstreamManager } from '@nats-io/jetstream'
-import { connect, type NatsConnection, nanos, nkeyAuthenticator } from 'nats'
-import { natsOptions } from '../shared/wire/nats-credentials.ts'
+import { type Authenticator, connect, type NatsConnection, nanos, nkeyAuthenticator } from 'nats'
+import { type NatsTls, natsOptions, readSeed } from '../shared/wire/nats-credentials.ts'
 import {
   DUPLICATE_WINDOW_MS,
   EVENT_ACK_WAIT_MS,
@@ -19,11 +19,26 @@ const SPARE_MESSAGES = 1_000
 /** What an unread work queue or event log may take on NATS' disk. */
 const STREAM_MAX_BYTES = 1024 ** 3
 
+/** With the user of `authenticator`, else the nkey in a file, else what the URL carries. */
 export async function connectNats(options: {
   readonly url: string
+  readonly tls?: NatsTls | undefined
+  readonly authenticator?: Authenticator | undefined
   readonly seedFile?: string | undefined
 }): Promise<NatsConnection> {
-  return connect({ ...natsOptions(options, nkeyAuthenticator), name: 'holdfast-control-plane' })
+  const { authenticator = options.seedFile && nkeyAuthenticator(readSeed(options.seedFile)) } = options
+  return connect({
+    ...natsOptions(options),
+    ...(authenticator ? { authenticator } : {}),
+    name: 'holdfast-control-plane',
+  })
+}
+
+/** Resolves when the client gave up because it was turned away twice in a row; by our own closing it never does. */
+export async function closedByServer(nats: NatsConnection): Promise<Error> {
+  const reason = await nats.closed()
+  if (reason instanceof Error) return new Error(`NATS turns us away: ${reason.message}`, { cause: reason })
+  return new Promise(() => undefined)
 }
 
 /** Makes the streams and the ingest consumer, or finds them; also after NATS lost its disk. */

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { tokenFile } from './enrol-agents.ts'
 import { AGENT, CONTROL_PLANE } from './node-flags.ts'
 import type { Pool } from './pool.ts'
 import type { LocalSettings } from './settings.ts'
@@ -15,6 +16,8 @@ export interface FleetEnvironment {
   readonly logs: string
   readonly databaseUrl: string
   readonly natsUrl: string
+  /** With it every agent is enrolled; absent: NATS is somebody else's and knows our processes its own way. */
+  readonly authorityFile: string | undefined
   readonly credentialsFile: string
   readonly secretsKeyFile: string
 }
@@ -26,12 +29,13 @@ export interface LocalAgent {
   readonly pool: Pool
   /** Its own directory, below which `journal` and the rest of its state live. */
   readonly folder: string
-  readonly seedFile: string | undefined
 }
 
 /** Ours, without what npm and the bootstrap added, and without the settings of other processes. */
 function inherited(): NodeJS.ProcessEnv {
-  const names = Object.keys(process.env).filter((name) => !/^(npm_|HOLDFAST_SECRETS_|DATABASE_URL$)/.test(name))
+  const names = Object.keys(process.env).filter(
+    (name) => !/^(npm_|HOLDFAST_SECRETS_|DATABASE_URL$|NATS_AUTHORITY_FILE$)/.test(name),
+  )
   return Object.fromEntries(names.map((name) => [name, process.env[name]]))
 }
 
@@ -53,20 +57,25 @@ function nodeProcess(fleet: FleetEnvironment, { name, entry, flags }: NodeProgra
   }
 }
 
-function natsEnvironment(fleet: FleetEnvironment, seedFile: string | undefined): Readonly<Record<string, string>> {
+function commonEnvironment(fleet: FleetEnvironment): Readonly<Record<string, string>> {
+  return { NATS_URL: fleet.natsUrl, HOLDFAST_LOG_LEVEL: fleet.settings.HOLDFAST_LOG_LEVEL }
+}
+
+function enrolmentEnvironment(fleet: FleetEnvironment, agent: LocalAgent): Readonly<Record<string, string>> {
+  if (fleet.authorityFile === undefined) return {}
   return {
-    NATS_URL: fleet.natsUrl,
-    HOLDFAST_LOG_LEVEL: fleet.settings.HOLDFAST_LOG_LEVEL,
-    ...(seedFile === undefined ? {} : { NATS_SEED_FILE: seedFile }),
+    HOLDFAST_ENROL_URL: `http://127.0.0.1:${fleet.settings.HOLDFAST_PORT}`,
+    HOLDFAST_ENROL_TOKEN_FILE: tokenFile(agent),
   }
 }
 
-export function controlPlaneProcess(fleet: FleetEnvironment, seedFile: string | undefined): ProcessSpec {
+export function controlPlaneProcess(fleet: FleetEnvironment): ProcessSpec {
   return {
     ...nodeProcess(fleet, { name: 'control-plane', entry: 'control-plane/main.ts', flags: CONTROL_PLANE.flags }),
     environment: {
       ...inherited(),
-      ...natsEnvironment(fleet, seedFile),
+      ...commonEnvironment(fleet),
+      ...(fleet.authorityFile === undefined ? {} : { NATS_AUTHORITY_FILE: fleet.authorityFile }),
       ...CONTROL_PLANE.environment,
       HOLDFAST_PORT: String(fleet.settings.HOLDFAST_PORT),
       HOLDFAST_BIND: '127.0.0.1',
@@ -84,7 +93,8 @@ export function agentProcess(fleet: FleetEnvironment, agent: LocalAgent): Proces
     ...nodeProcess(fleet, { name: agent.name, entry: 'agent/main.ts', flags: AGENT.flags }),
     environment: {
       ...inherited(),
-      ...natsEnvironment(fleet, agent.seedFile),
+      ...commonEnvironment(fleet),
+      ...enrolmentEnvironment(fleet, agent),
       ...AGENT.environment,
       HOLDFAST_AGENT_NAME: agent.name,
       HOLDFAST_AGENT_STATE: join(agent.folder, 'state'),

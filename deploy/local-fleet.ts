@@ -1,10 +1,11 @@
 import { join } from 'node:path'
 import { ensureCredentials, ensureSecretsKey } from './credentials.ts'
+import { enrolAgents, hasCredentials } from './enrol-agents.ts'
 import { ensurePackages } from './ensure-packages.ts'
 import { agentProcess, controlPlaneProcess, type FleetEnvironment, type LocalAgent } from './fleet-processes.ts'
 import { waitUntilReady } from './fleet-ready.ts'
 import { tailOfLog } from './log-file.ts'
-import { type AgentUser, answersAsNats, ensureNatsUser, type NatsUser, preparePrivateNats } from './nats.ts'
+import { answersAsNats, ensureAuthority, preparePrivateNats } from './nats.ts'
 import { openPool } from './pool.ts'
 import { isPortFree } from './ports.ts'
 import { preparePrivatePostgres, refusalOf } from './postgres.ts'
@@ -42,11 +43,6 @@ interface Server {
   ready(): Promise<void>
 }
 
-interface LocalUser extends AgentUser {
-  readonly poolName: string
-  readonly folder: string
-}
-
 /**
  * Everything on one machine: Postgres and nats-server (unless existing ones are named), pools, the control plane and its
  * agents. Returns when the fleet answers.
@@ -56,17 +52,14 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
   const { settings, state, signal, say } = deps
   await clearTheGround(deps)
   const supervisor = createSupervisor(deps)
-  const controlPlane = ensureNatsUser(state.keys, 'control-plane')
-  const users = localUsers(deps)
-  const agents = await openAgents(deps, users)
+  const agents = await openAgents(deps)
 
   const database = settings.DATABASE_URL
     ? existingDatabase(settings.DATABASE_URL)
     : await startPostgres(deps, supervisor)
   signal.throwIfAborted()
-  const nats = settings.NATS_URL
-    ? existingNats(settings.NATS_URL)
-    : await startNats(deps, supervisor, controlPlane, users)
+  const authorityFile = settings.NATS_URL ? settings.NATS_AUTHORITY_FILE : await ensureAuthority(state.nats, deps.root)
+  const nats = settings.NATS_URL ? existingNats(settings.NATS_URL) : await startNats(deps, supervisor)
   await Promise.all([database.ready(), nats.ready()])
   signal.throwIfAborted()
 
@@ -76,24 +69,23 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
     logs: state.logs,
     databaseUrl: database.url,
     natsUrl: nats.url,
+    authorityFile,
     credentialsFile: state.credentials,
     secretsKeyFile: settings.HOLDFAST_SECRETS_KEY_FILE ?? state.secretsKey,
   }
   if (!settings.HOLDFAST_SECRETS_KEY_FILE) ensureSecretsKey(state.secretsKey)
   const url = `http://127.0.0.1:${settings.HOLDFAST_PORT}`
   const credentials = ensureCredentials(state.credentials, url)
-  const processes = superviseAll(deps, supervisor, [
-    controlPlaneProcess(fleet, seedFor(settings, controlPlane)),
-    ...agents.map((agent) => agentProcess(fleet, agent)),
-  ])
-  const missing = await waitUntilReady({
-    credentials,
-    agents: agents.map(({ name }) => name),
-    timeoutMs: READY_TIMEOUT_MS,
-    shouldGiveUp: () => processes.some(isHopeless),
-    signal,
-  })
-  if (missing.length > 0) throw new StartError(whyNotReady(missing, processes))
+  const processes = openProcesses(deps, supervisor)
+  processes.start(controlPlaneProcess(fleet))
+  const waiting = { credentials, timeoutMs: READY_TIMEOUT_MS, shouldGiveUp: processes.areHopeless, signal }
+  const early = agents.filter((agent) => authorityFile === undefined || hasCredentials(agent))
+  for (const agent of early) processes.start(agentProcess(fleet, agent))
+  const enrolled = authorityFile === undefined ? [] : await enrolAgents({ ...waiting, agents })
+  // One that runs already reads its token when it starts again.
+  for (const agent of enrolled) await processes.restart(agentProcess(fleet, agent))
+  const missing = await waitUntilReady({ ...waiting, agents: agents.map(({ name }) => name) })
+  if (missing.length > 0) throw new StartError(whyNotReady(missing, processes.all()))
   for (const { name, pool } of agents) say(describePool(name, pool.driver, pool.note))
   say(`ready ${url}`)
 }
@@ -121,30 +113,18 @@ function createSupervisor({ record, say }: LocalFleetDeps): SupervisorDeps {
   }
 }
 
-function localUsers({ settings, state }: LocalFleetDeps): readonly LocalUser[] {
-  return Array.from({ length: settings.HOLDFAST_AGENTS }, (_, index) => {
-    const host = `agent-${index + 1}`
-    const user = ensureNatsUser(state.keys, host)
-    return { ...user, host, poolName: `pool-${index + 1}`, folder: state.agent(host) }
-  })
-}
-
 /** One after the other: a loop device each. */
-async function openAgents(deps: LocalFleetDeps, users: readonly LocalUser[]): Promise<readonly LocalAgent[]> {
+async function openAgents({ settings, state, sim, stack, signal }: LocalFleetDeps): Promise<readonly LocalAgent[]> {
   const agents: LocalAgent[] = []
-  for (const user of users) {
-    const pool = await openPool(user.folder, { sim: deps.sim })
-    deps.stack.defer(() => pool.close())
-    deps.signal.throwIfAborted()
-    const { host: name, poolName, folder } = user
-    agents.push({ name, poolName, folder, pool, seedFile: seedFor(deps.settings, user) })
+  for (let n = 1; n <= settings.HOLDFAST_AGENTS; n += 1) {
+    const name = `agent-${n}`
+    const folder = state.agent(name)
+    const pool = await openPool(folder, { sim })
+    stack.defer(() => pool.close())
+    signal.throwIfAborted()
+    agents.push({ name, poolName: `pool-${n}`, folder, pool })
   }
   return agents
-}
-
-/** Somebody else's server knows nothing of our seeds. */
-function seedFor(settings: LocalSettings, user: NatsUser): string | undefined {
-  return settings.NATS_URL ? settings.NATS_SEED_FILE : user.seedFile
 }
 
 function existingNats(url: string): Server {
@@ -177,18 +157,12 @@ async function startPostgres(deps: LocalFleetDeps, supervisor: SupervisorDeps): 
   return { url: postgres.url, ready: () => whileHopeful(server, signal, postgres.ready) }
 }
 
-async function startNats(
-  deps: LocalFleetDeps,
-  supervisor: SupervisorDeps,
-  controlPlane: NatsUser,
-  agents: readonly AgentUser[],
-): Promise<Server> {
-  const { state, stack, signal, say } = deps
+async function startNats({ state, stack, signal, say }: LocalFleetDeps, supervisor: SupervisorDeps): Promise<Server> {
   say('starting nats-server')
   const program = findTool('nats-server')
   if (!program) throw new StartError('nats-server is not installed')
   const logPath = join(state.logs, 'nats-server.log')
-  const nats = await preparePrivateNats({ program, folder: state.nats, logPath, controlPlane, agents })
+  const nats = await preparePrivateNats({ program, folder: state.nats, logPath })
   const server = stack.use(new SupervisedProcess(nats.spec, supervisor))
   return { url: nats.url, ready: () => whileHopeful(server, signal, nats.ready) }
 }
@@ -216,18 +190,33 @@ async function whileHopeful(
   }
 }
 
+interface Processes {
+  start(spec: ProcessSpec): void
+  /** Starts it, after it was stopped where it ran. */
+  restart(spec: ProcessSpec): Promise<void>
+  all(): readonly SupervisedProcess[]
+  areHopeless(): boolean
+}
+
 /** Stopped together, before the servers they use. */
-function superviseAll(
-  { stack, say }: LocalFleetDeps,
-  supervisor: SupervisorDeps,
-  specs: readonly ProcessSpec[],
-): readonly SupervisedProcess[] {
-  say(`starting ${specs.map(({ name }) => name).join(', ')}`)
-  const processes = specs.map((spec) => new SupervisedProcess(spec, supervisor))
+function openProcesses({ stack, say }: LocalFleetDeps, supervisor: SupervisorDeps): Processes {
+  const running = new Map<string, SupervisedProcess>()
   stack.defer(async () => {
-    await Promise.all(processes.map((child) => child.stop()))
+    await Promise.all([...running.values()].map((child) => child.stop()))
   })
-  return processes
+  const start = (spec: ProcessSpec) => {
+    say(`starting ${spec.name}`)
+    running.set(spec.name, new SupervisedProcess(spec, supervisor))
+  }
+  return {
+    start,
+    async restart(spec) {
+      await running.get(spec.name)?.stop()
+      start(spec)
+    },
+    all: () => [...running.values()],
+    areHopeless: () => [...running.values()].some(isHopeless),
+  }
 }
 
 function describePool(agent: string, driver: string, note: string | undefined): string {

@@ -1,10 +1,9 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { nkeys } from 'nats'
-import { WORK_STREAM, workConsumer } from '../shared/wire/streams.ts'
-import { subjects } from '../shared/wire/subjects.ts'
+import { promisify } from 'node:util'
 import { PRIVATE_DIRECTORY_MODE, writeFileAtomically } from './atomic-file.ts'
 import { keptPort } from './ports.ts'
 import { StartError } from './start-error.ts'
@@ -16,76 +15,42 @@ const STOP_TIMEOUT_MS = 1_000
 const READY_TIMEOUT_MS = 15_000
 const READY_POLL_MS = 25
 const CONNECT_TIMEOUT_MS = 5_000
+const MAKE_TIMEOUT_MS = 30_000
 
-/** One NATS user: the file that holds its nkey seed, and the public key the server knows it by. */
-export interface NatsUser {
-  readonly seedFile: string
-  readonly publicKey: string
-}
+/** What `holdfast nats authority` leaves in a folder: for the control plane, and for nats-server to include. */
+const AUTHORITY_FILE = 'authority.json'
+const AUTHORITY_CONFIGURATION = 'authority.conf'
 
-export interface AgentUser extends NatsUser {
-  readonly host: string
-}
-
-interface Permissions {
-  readonly publish: readonly string[]
-  readonly subscribe: readonly string[]
-}
-
-/** Finds the user's seed file, or makes one that only its owner can read. */
-export function ensureNatsUser(folder: string, name: string): NatsUser {
-  mkdirSync(folder, { recursive: true, mode: PRIVATE_DIRECTORY_MODE })
-  const seedFile = join(folder, `${name}.seed`)
-  if (!existsSync(seedFile)) {
-    const seed = Buffer.from(nkeys.createUser().getSeed()).toString('ascii')
-    writeFileAtomically(seedFile, seed)
+/** Finds or makes the keys by which agents are let in. @returns the control plane's file. @throws StartError. */
+export async function ensureAuthority(folder: string, root: string): Promise<string> {
+  const file = join(folder, AUTHORITY_FILE)
+  if (existsSync(file)) return file
+  // Of an authority that is gone, or from before there was one: nobody could read it, and everything is sent again.
+  rmSync(join(folder, 'jetstream'), { recursive: true, force: true })
+  rmSync(join(folder, 'accounts'), { recursive: true, force: true })
+  const args = [join(root, 'control-plane/cli.ts'), 'nats', 'authority', '--folder', folder]
+  try {
+    await promisify(execFile)(process.execPath, args, { cwd: root, timeout: MAKE_TIMEOUT_MS })
+  } catch (error) {
+    throw new StartError(
+      `the keys of NATS could not be made: ${error instanceof Error ? error.message : String(error)}`,
+    )
   }
-  const seed = Buffer.from(readFileSync(seedFile, 'ascii').trim(), 'ascii')
-  return { seedFile, publicKey: nkeys.fromSeed(seed).getPublicKey() }
+  return file
 }
 
-/** An agent's rights: its own subjects, its own durable consumer, its own inbox, and replies to what it is asked. */
-export function agentPermissions(host: string): Permissions {
-  const durable = `${WORK_STREAM}.${workConsumer(host)}`
-  return {
-    publish: [
-      subjects.event(host),
-      subjects.beat(host),
-      subjects.hello(host),
-      subjects.ask(host),
-      `$JS.API.CONSUMER.INFO.${durable}`,
-      `$JS.API.CONSUMER.MSG.NEXT.${durable}`,
-      `$JS.ACK.${durable}.>`,
-    ],
-    subscribe: [subjects.cancel(host), subjects.confirm(host), subjects.hostReads(host), `_INBOX_${host}.>`],
-  }
-}
-
-/** nats-server's configuration file (2.9 syntax): loopback only, nkeys only, JetStream. */
+/** nats-server's configuration file (2.9 syntax): loopback only, JetStream, users of our authority only. */
 export function natsConfig(options: {
   readonly port: number
   readonly storeDirectory: string
-  readonly controlPlane: NatsUser
-  readonly agents: readonly AgentUser[]
+  readonly accountsDirectory: string
 }): string {
-  const agents = options.agents.map(({ host, publicKey }) => {
-    const { publish, subscribe } = agentPermissions(host)
-    return `    { nkey: ${publicKey}, permissions: {
-      publish: { allow: ${JSON.stringify(publish)} }
-      subscribe: { allow: ${JSON.stringify(subscribe)} }
-      allow_responses: true
-    } }`
-  })
   return `listen: "127.0.0.1:${options.port}"
 server_name: "holdfast"
 jetstream: { store_dir: ${JSON.stringify(options.storeDirectory)}, max_file_store: ${MAX_STORE_BYTES} }
-authorization: {
-  timeout: 5
-  users: [
-    { nkey: ${options.controlPlane.publicKey} }
-${agents.join('\n')}
-  ]
-}
+# The control plane replaces the fleet's account here when it revokes a key.
+resolver: { type: full, dir: ${JSON.stringify(options.accountsDirectory)}, allow_delete: false, interval: "2m" }
+include "${AUTHORITY_CONFIGURATION}"
 `
 }
 
@@ -95,20 +60,21 @@ export interface PrivateNats {
   ready(signal: AbortSignal): Promise<void>
 }
 
-/** Writes the configuration of a private server below `folder`; its data stay there. */
+/** Writes the configuration of a private server below `folder`, which holds the authority; its data stay there too. */
 export async function preparePrivateNats(options: {
   readonly program: string
   readonly folder: string
   readonly logPath: string
-  readonly controlPlane: NatsUser
-  readonly agents: readonly AgentUser[]
 }): Promise<PrivateNats> {
-  const { program, folder, logPath, controlPlane, agents } = options
+  const { program, folder, logPath } = options
   const storeDirectory = join(folder, 'jetstream')
-  mkdirSync(storeDirectory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE })
+  const accountsDirectory = join(folder, 'accounts')
+  for (const directory of [storeDirectory, accountsDirectory]) {
+    mkdirSync(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE })
+  }
   const port = await keptPort(join(folder, 'port.json'))
   const configPath = join(folder, 'nats-server.conf')
-  writeFileAtomically(configPath, natsConfig({ port, storeDirectory, controlPlane, agents }))
+  writeFileAtomically(configPath, natsConfig({ port, storeDirectory, accountsDirectory }))
   return {
     url: `nats://127.0.0.1:${port}`,
     spec: {

@@ -26,10 +26,15 @@ export async function isPortFree(port: number): Promise<boolean> {
   return (await tryPort(port)) !== undefined
 }
 
+/** Where a private server listens, or last did. */
+export function readPort(path: string): number | undefined {
+  return readKept(path, KeptPort)?.port
+}
+
 /** The port a private server used last time if it is still free, else a free one, which is kept from now on. */
 export async function keptPort(path: string): Promise<number> {
-  const kept = readKept(path, KeptPort)
-  if (kept && (await isPortFree(kept.port))) return kept.port
+  const kept = readPort(path)
+  if (kept !== undefined && (await isPortFree(kept))) return kept
   const port = await tryPort(0)
   if (port === undefined) throw new Error('the system gave no free port')
   writeKept(path, { port })

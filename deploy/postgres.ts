@@ -21,7 +21,7 @@ import { z } from 'zod'
 import { PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE } from './atomic-file.ts'
 import { newSecret } from './credentials.ts'
 import { readKept, writeKept } from './kept-json.ts'
-import { keptPort } from './ports.ts'
+import { keptPort, readPort } from './ports.ts'
 import { StartError } from './start-error.ts'
 import type { ProcessSpec } from './supervised-process.ts'
 import { findPostgresFolders } from './tools.ts'
@@ -29,6 +29,8 @@ import { findPostgresFolders } from './tools.ts'
 const SUPERUSER = 'postgres'
 const ROLE = 'holdfast'
 const DATABASE = 'holdfast'
+const PASSWORDS_FILE = 'passwords.json'
+const PORT_FILE = 'port.json'
 const STOP_TIMEOUT_MS = 1_500
 const INITDB_TIMEOUT_MS = 60_000
 /** Recovery after a crash replays at most `max_wal_size`. */
@@ -84,14 +86,14 @@ export async function preparePrivatePostgres(options: {
   const { folder, logPath, user } = options
   mkdirSync(folder, { recursive: true, mode: PRIVATE_DIRECTORY_MODE })
   const cluster: Cluster = { data: join(folder, 'data'), user }
-  const passwords = ensurePasswords(join(folder, 'passwords.json'))
+  const passwords = ensurePasswords(join(folder, PASSWORDS_FILE))
   const programs = programsFor(cluster)
   if (!existsSync(cluster.data)) await makeCluster(programs, cluster, passwords)
-  const port = await keptPort(join(folder, 'port.json'))
+  const port = await keptPort(join(folder, PORT_FILE))
   const settings = Object.entries({ ...SERVER_SETTINGS, port: String(port) })
   const address = { host: '127.0.0.1', port }
   return {
-    url: `postgres://${ROLE}:${passwords.role}@127.0.0.1:${port}/${DATABASE}`,
+    url: databaseUrl(passwords, port),
     spec: {
       name: 'postgres',
       command: join(programs, 'postgres'),
@@ -112,6 +114,17 @@ export async function preparePrivatePostgres(options: {
       )
     },
   }
+}
+
+function databaseUrl(passwords: Passwords, port: number): string {
+  return `postgres://${ROLE}:${passwords.role}@127.0.0.1:${port}/${DATABASE}`
+}
+
+/** How the private server in this folder is reached, or undefined when none was ever started. */
+export function privateDatabaseUrl(folder: string): string | undefined {
+  const passwords = readKept(join(folder, PASSWORDS_FILE), Passwords)
+  const port = readPort(join(folder, PORT_FILE))
+  return passwords && port !== undefined ? databaseUrl(passwords, port) : undefined
 }
 
 function ensurePasswords(path: string): Passwords {
@@ -199,6 +212,8 @@ export interface Refusal {
 export async function refusalOf(database: string | pg.ClientConfig): Promise<Refusal | undefined> {
   const config = typeof database === 'string' ? { connectionString: database } : database
   const client = new pg.Client({ ...config, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+  // A server that stops says so on a connection that is open; what is asked next fails anyway.
+  client.on('error', () => undefined)
   try {
     await client.connect()
     await client.end()

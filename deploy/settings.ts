@@ -25,8 +25,11 @@ export const LocalSettings = z.object({
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   /** An existing PostgreSQL database instead of a private server. */
   DATABASE_URL: urlOf(/^postgres(ql)?:$/, 'postgres://user:password@host:5432/database').optional(),
-  /** An existing JetStream server instead of a private one, and the nkey seed to use there, if any. */
+  /**
+   * An existing JetStream server instead of a private one. `NATS_AUTHORITY_FILE` as for the control plane: agents are enrolled
+   * there too. Without, all processes use what the URL carries or `NATS_SEED_FILE`, and whoever that server lets in is believed.
+   */
   NATS_URL: urlOf(/^(nats|tls):$/, 'nats://host:4222').optional(),
-  NATS_SEED_FILE: z.string().optional(),
+  NATS_AUTHORITY_FILE: z.string().optional(),
 })
 export type LocalSettings = Readonly<z.infer<typeof LocalSettings>>

@@ -12,7 +12,6 @@ export interface StateDirectory {
   /** What the control plane seals secrets with. */
   readonly secretsKey: string
   readonly logs: string
-  readonly keys: string
   readonly postgres: string
   readonly nats: string
   agent(name: string): string
@@ -29,16 +28,20 @@ export function openStateDirectory(path: string): StateDirectory {
     )
   }
   if (!statSync(path).isDirectory()) throw new StartError(`the state directory ${path} is not a directory`)
-  const logs = join(path, 'logs')
-  mkdirSync(logs, { recursive: true, mode: PRIVATE_DIRECTORY_MODE })
+  const state = stateDirectoryAt(path)
+  mkdirSync(state.logs, { recursive: true, mode: PRIVATE_DIRECTORY_MODE })
+  return state
+}
+
+/** The names alone: nothing is made or looked at. */
+export function stateDirectoryAt(path: string): StateDirectory {
   return {
     path,
     lock: join(path, 'lock'),
     processes: join(path, 'processes.json'),
     credentials: join(path, 'credentials.json'),
     secretsKey: join(path, 'secrets-key'),
-    logs,
-    keys: join(path, 'keys'),
+    logs: join(path, 'logs'),
     postgres: join(path, 'postgres'),
     nats: join(path, 'nats'),
     agent: (name) => join(path, 'agents', name),

@@ -79,6 +79,7 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
     rootOnly: true,
     without: 'file systems built as modules',
   },
+  { name: 'chromium', programs: ['chromium'], purposes: ['test'], rootOnly: false, without: 'pages in a browser' },
 ]
 
 function isPresent({ name, programs }: SystemPackage): boolean {

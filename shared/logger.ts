@@ -31,7 +31,7 @@ export const DISCRETION = {
  * What an error may say: its kind, message and stack, its causes' too. The rest stays behind: drivers of databases and HTTP
  * clients hang parameters, rows and headers on their errors.
  */
-function describeError(error: unknown): unknown {
+export function describeError(error: unknown): unknown {
   if (!(error instanceof Error)) return redact(error)
   const { type, message, stack } = pino.stdSerializers.err(error)
   const code = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {}

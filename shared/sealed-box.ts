@@ -34,6 +34,11 @@ export function newBoxKeys(): BoxKeys {
   }
 }
 
+/** What goes with a private key. @throws Error when it is not one. */
+export function publicKeyOf(privateKey: Buffer): Buffer {
+  return createPublicKey(privateObject(privateKey)).export({ format: 'der', type: 'spki' }).subarray(-KEY_LENGTH)
+}
+
 /**
  * Seals `bytes` so that only the holder of the private key reads them, and only as what they were sealed for: X25519 with a
  * key made for this message, HKDF-SHA256, AES-256-GCM. It does not prove who sealed.
@@ -53,7 +58,7 @@ export function sealFor(publicKey: Buffer, bytes: Buffer, context: string): Buff
 export function openSealed(privateKey: Buffer, sealed: Buffer, context: string): Buffer {
   if (sealed.length < HEAD_LENGTH + TAG_LENGTH || sealed[0] !== VERSION) throw new Error('not a sealed box')
   const head = sealed.subarray(0, HEAD_LENGTH)
-  const own = createPublicKey(privateObject(privateKey)).export({ format: 'der', type: 'spki' }).subarray(-KEY_LENGTH)
+  const own = publicKeyOf(privateKey)
   const key = agree({ ours: privateKey, theirs: head.subarray(1), salt: Buffer.concat([head, own]), context })
   const decipher = createDecipheriv('aes-256-gcm', key, NONCE)
   decipher.setAAD(head)

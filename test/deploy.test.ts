@@ -114,6 +114,12 @@ testWithServers('npm start keeps a fleet up, ends it without a trace and finds i
   t.is(credentials.url, `http://127.0.0.1:${port}`)
   t.is((await fetch(`${credentials.url}/health`)).status, 200)
   t.is((await fetch(`${credentials.url}/api/v1/hosts`)).status, 401)
+  const { username, password } = credentials
+  const login = await fetch(`${credentials.url}/api/v1/login`, {
+    method: 'POST',
+    body: JSON.stringify({ username, password }),
+  })
+  t.like(await login.json(), { username, isAdmin: true })
   const made = Dataset.parse(await api(credentials, '/api/v1/datasets', { name: 'kept' }))
   writeFileSync(join(made.mountpoint, 'word'), 'still here')
 

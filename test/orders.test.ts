@@ -27,7 +27,12 @@ const made = { rootInode: 256, mountpoint: '/pool/x', atomic: true, cow: true }
 async function open(t: ExecutionContext) {
   const { db, sql } = await startDatabase(t)
   const hosts = createHostStore(sql)
-  const hostId = await hosts.welcome('a', 'hash', { version: '1', slots: 4, pools: [pool], restorePaths: [] })
+  const hostId = await hosts.welcome({
+    name: 'a',
+    hash: 'hash',
+    inventory: { version: '1', slots: 4, pools: [pool], restorePaths: [] },
+    isOpen: true,
+  })
   const kept = await hosts.find('a')
   const poolId = kept?.pools[0]?.id ?? ''
   const host = { id: hostId, name: 'a' }
@@ -128,10 +133,19 @@ async function open(t: ExecutionContext) {
   }
 }
 
-const jobIdOf = (answer: Placed | FleetError | undefined) =>
-  answer === undefined || answer instanceof FleetError ? '' : answer.job.id
-const isGranted = (answer: Placed | FleetError | undefined) =>
-  !(answer === undefined || answer instanceof FleetError) && answer.job.state === 'dispatched'
+type Answer = Awaited<ReturnType<ReturnType<typeof createOrderStore>['place']>>[number] | undefined
+const jobIdOf = (answer: Answer) => (answer && 'job' in answer ? answer.job.id : '')
+const isGranted = (answer: Answer) => answer !== undefined && 'job' in answer && answer.job.state === 'dispatched'
+
+test('an order for a group that went in that moment is a conflict, and costs the others nothing', async (t) => {
+  const { place, create } = await open(t)
+  const late = { ...create('late'), groupId: newId() }
+  await t.throwsAsync(place(late), { code: 'conflict' })
+  // Tried one by one, because Postgres itself refused.
+  await t.throwsAsync(place(late, create('good')), { code: '23503' })
+  const [good] = await place(create('good'))
+  t.true(good !== undefined && 'job' in good)
+})
 
 test('two creates of one name: one wins, together or at the same time', async (t) => {
   const { place, create } = await open(t)
@@ -278,4 +292,20 @@ test('two replicas that both know a dataset give its lane to one', async (t) => 
     t.is((await sql.rows(held, [])).length, 2)
     for (const answer of answers) await end(jobIdOf(answer), 'fail')
   }
+})
+
+test('what one order removes the next of its group finds being deleted, known or not', async (t) => {
+  const { available, work, remove, place, end } = await open(t)
+  await available('x')
+  t.like(await place(remove('x'), remove('x'), work('x', false)), [
+    { job: { state: 'dispatched' } },
+    { code: 'conflict' },
+    { code: 'conflict' },
+  ])
+  await available('y')
+  const [known] = await place(work('y', false))
+  await place(work('y', false))
+  const answers = await place(remove('y'), remove('y'), work('y', false))
+  t.like(answers, [{ job: { state: 'queued' } }, { code: 'conflict' }, { code: 'conflict' }])
+  await end(jobIdOf(known), 'fail')
 })

@@ -43,7 +43,7 @@ test('pages of hosts and pools take only cursors that they gave', async (t) => {
   const { sql } = await startDatabase(t)
   const hosts = createHostStore(sql)
   const inventory = { version: '1', slots: 1, restorePaths: [], pools: [] }
-  for (const name of ['a', 'b', 'c']) await hosts.welcome(name, 'hash', inventory)
+  for (const name of ['a', 'b', 'c']) await hosts.welcome({ name, hash: 'hash', inventory, isOpen: true })
   const first = await hosts.page({ limit: 2 })
   t.deepEqual(
     (await hosts.page({ limit: 2, cursor: first.nextCursor ?? '' })).items.map(({ name }) => name),

@@ -45,10 +45,6 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
     'control-plane/feed/',
     /^control-plane\/(jobs|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*)$/,
   ],
-  [
-    'control-plane/identity/',
-    /^control-plane\/(?!core\/|identity\/)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*|ws)$/,
-  ],
   ['deploy/', /^(control-plane|agent|test|bench)\//],
 ]
 

@@ -5,9 +5,11 @@ import type { Workbench } from './workbench.ts'
 /** What the load generator is asked; it is a process of its own, the same for us and for the peer. */
 export const LoadOrder = z.object({
   port: z.number(),
+  /** A GET has no body. */
+  method: z.enum(['GET', 'POST']).optional(),
   path: z.string(),
   /** Each `%n` becomes a number that no other request has. */
-  body: z.string(),
+  body: z.string().optional(),
   token: z.string().optional(),
   requests: z.number().int().positive(),
   inFlight: z.number().int().positive(),

@@ -57,7 +57,14 @@ async function open(port: number): Promise<Connection> {
 
 async function load(order: LoadOrder): Promise<LoadResult> {
   const authorization = order.token === undefined ? '' : `Authorization: Bearer ${order.token}\r\n`
-  const head = `POST ${order.path} HTTP/1.1\r\nHost: 127.0.0.1:${order.port}\r\n${authorization}Content-Type: application/json\r\n`
+  const method = order.method ?? 'POST'
+  const first = `${method} ${order.path} HTTP/1.1\r\nHost: 127.0.0.1:${order.port}\r\n${authorization}`
+  const { body: template } = order
+  const request = (n: number) => {
+    if (template === undefined) return `${first}\r\n`
+    const body = template.replaceAll('%n', String(n))
+    return `${first}Content-Type: application/json\r\nContent-Length: ${body.length}${HEAD_END}${body}`
+  }
   const connections = await Promise.all(Array.from({ length: order.inFlight }, () => open(order.port)))
   const latenciesMs: number[] = []
   let left = order.requests
@@ -66,8 +73,7 @@ async function load(order: LoadOrder): Promise<LoadResult> {
     while (left > 0) {
       left -= 1
       number += 1
-      const body = order.body.replaceAll('%n', String(number))
-      latenciesMs.push(await connection.exchange(`${head}Content-Length: ${body.length}${HEAD_END}${body}`))
+      latenciesMs.push(await connection.exchange(request(number)))
     }
   }
 

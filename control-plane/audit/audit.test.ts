@@ -73,6 +73,21 @@ test('the database itself refuses to change or remove rows, and to link them twi
   }
 })
 
+test('a head that was set back, with the mark it had then, is found by the rows beyond it', async (t) => {
+  const { tell, claim, verify, tamper, store } = await open(t)
+  await tell('a', 'b')
+  await claim()
+  const before = await store.head()
+  const mark = `decode('${before.mark?.bytes.toString('hex')}', 'hex')`
+  await tell('c')
+  await claim()
+  await tamper(
+    `update audit set subject = 'nobody' where chain_seq = 3`,
+    `update audit_head set seq = 2, hash = decode('${before.hash.toString('hex')}', 'hex'), mark = ${mark}`,
+  )
+  t.like(await verify(), { links: 2, mark: 'holds', fault: { kind: 'head', seq: 3 } })
+})
+
 test('a row that was changed, removed, swapped or put in is found and named', async (t) => {
   const { tell, claim, verify, tamper } = await open(t)
   await tell('a', 'b', 'c', 'd', 'e')

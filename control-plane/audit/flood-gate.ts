@@ -1,3 +1,4 @@
+import { addressRange } from '../core/address-range.ts'
 import type { TimedEntry } from '../db/stores/audit-write.ts'
 
 const WINDOW_MS = 60_000
@@ -55,5 +56,5 @@ function isRead(method: string | undefined): boolean {
 }
 
 function keyOf({ by, operation, code }: TimedEntry, isCrowded: boolean): string {
-  return isCrowded ? 'others' : JSON.stringify([by.subject, by.request?.address, operation, code])
+  return isCrowded ? 'others' : JSON.stringify([by.subject, addressRange(by.request?.address ?? ''), operation, code])
 }

@@ -17,7 +17,7 @@ export interface AuditVerdict {
 }
 
 export interface VerifyDeps {
-  readonly store: Pick<AuditChainStore, 'head' | 'page' | 'tail'>
+  readonly store: Pick<AuditChainStore, 'head' | 'page' | 'beyond' | 'tail'>
   readonly marks: Pick<HeadMarks, 'holds'> | undefined
 }
 
@@ -40,7 +40,7 @@ export async function verifyAudit(
     isLast = rows.length < PAGE
     if (expected && fault === undefined && before < expected.seq) fault = await compare(store, walk, expected)
   }
-  fault ??= walk.end(head)
+  fault ??= walk.end(head) ?? (await lookBeyond(store))
   if (fault === undefined && expected && expected.seq > head.seq) {
     fault = { kind: 'missing', seq: head.seq + 1, ordinal: null, message: 'the chain ends before the expected link' }
   }
@@ -50,6 +50,11 @@ export async function verifyAudit(
   }
   const shown = { seq: head.seq, hash: head.hash.toString('hex') }
   return { links: walk.seq, head: shown, mark, fault: fault ?? null, unchained: await store.tail() }
+}
+
+async function lookBeyond(store: VerifyDeps['store']): Promise<ChainFault | undefined> {
+  const row = await store.beyond()
+  return row && { kind: 'head', ...row, message: 'rows are linked beyond the head: it was set back' }
 }
 
 async function compare(

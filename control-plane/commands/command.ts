@@ -1,6 +1,7 @@
 import type { ParseArgsOptionsConfig } from 'node:util'
 import { z } from 'zod'
 import { readConfig } from '../../shared/config.ts'
+import { FleetError } from '../../shared/errors.ts'
 import { ControlPlaneConfig } from '../config.ts'
 import { createDataSource, migrate } from '../db/data-source.ts'
 import { createSql, type Sql } from '../db/sql.ts'
@@ -11,6 +12,8 @@ export interface Command {
   readonly usage: string
   readonly summary: string
   readonly options: ParseArgsOptionsConfig
+  /** What it exits with when it throws; 1 when absent. */
+  readonly exitCodeOfErrors?: number
   /** @returns the exit code. @throws FleetError, ConfigError: told without a stack. */
   run(context: CommandContext): Promise<number>
 }
@@ -34,7 +37,9 @@ export async function withDatabase<Result>(
     environment,
   )
   const db = createDataSource({ url, poolSize: CONNECTIONS })
-  await db.initialize()
+  await db.initialize().catch((cause: unknown) => {
+    throw new FleetError('unavailable', 'the database of DATABASE_URL cannot be reached', { cause })
+  })
   try {
     await migrate(db)
     return await work(createSql(db))

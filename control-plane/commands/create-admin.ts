@@ -1,16 +1,11 @@
 import { z } from 'zod'
 import { FleetError } from '../../shared/errors.ts'
-import { NAME_MAX_LENGTH } from '../../shared/ids.ts'
+import { DirectoryName } from '../core/directory-words.ts'
 import { createFirstAdminStore } from '../db/stores/first-admin-store.ts'
 import { createAdmin as create } from '../identity/first-admin.ts'
 import { type Command, withDatabase } from './command.ts'
 
-const Options = z.object({
-  name: z
-    .string('is required')
-    .max(NAME_MAX_LENGTH, `must be at most ${NAME_MAX_LENGTH} characters`)
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._@+-]*$/, "must begin with a letter or a digit and hold only those and '._@+-'"),
-})
+const Options = z.object({ name: z.string('is required').pipe(DirectoryName) })
 
 /** For a fleet that nobody can log in to yet, or any more. */
 export const createAdmin: Command = {

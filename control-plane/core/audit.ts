@@ -13,7 +13,7 @@ export type AuditResult = (typeof AUDIT_RESULTS)[number]
 
 /** Who did it. A `Caller` is one. */
 export interface AuditActor extends Pick<Caller, 'subject' | 'userId' | 'request'> {
-  /** The tenant that was acted for, whose admins see the row; null: only admins of the fleet do. */
+  /** The tenant that it is about, whose admins see the row; null: only admins of the fleet do. */
   readonly groupId: string | null
   readonly via: Caller['via'] | 'agent' | null
 }
@@ -21,6 +21,14 @@ export interface AuditActor extends Pick<Caller, 'subject' | 'userId' | 'request
 /** Somebody whose credentials are not known, or were not asked for. */
 export function anonymous(request: RequestMark | null): AuditActor {
   return { subject: 'anonymous', userId: null, groupId: null, via: null, request }
+}
+
+/**
+ * Who did something to what belongs to `groupId`, or to no tenant (null), whichever group they acted for: an admin of the
+ * fleet acts for some group whatever it does, and that group's admins are not to read of it.
+ */
+export function actorOn(groupId: string | null, { subject, userId, via, request }: AuditActor): AuditActor {
+  return { subject, userId, groupId, via, request }
 }
 
 /** One fact for the audit: who, from where (the actor's request), what, and with which result. */

@@ -1,4 +1,5 @@
 import { FleetError } from '../../shared/errors.ts'
+import type { KeyHold } from './idempotency.ts'
 
 export const ROLES = ['viewer', 'operator', 'admin'] as const
 export type Role = (typeof ROLES)[number]
@@ -27,8 +28,12 @@ export interface Caller {
   /** Granted over the whole fleet; null for those who belong to groups only. Such a caller sees every group. */
   readonly fleetRole: Role | null
   readonly via: 'token' | 'session' | 'certificate' | 'network' | 'system'
+  /** When the credential ends by itself; absent when it does not. */
+  readonly until?: Date
   /** Null for what the control plane does by itself. */
   readonly request: RequestMark | null
+  /** Where the request carries an `Idempotency-Key`. */
+  readonly key?: KeyHold
 }
 
 /** The group that exists from the first migration on; single-tenant fleets never need another. */

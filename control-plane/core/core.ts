@@ -1,10 +1,14 @@
 import type { Audit } from './audit.ts'
 import type { Datasets } from './datasets.ts'
+import type { Enrolments } from './enrolments.ts'
 import type { Feed } from './feed.ts'
+import type { Groups } from './groups.ts'
 import type { Hosts } from './hosts.ts'
 import type { Jobs } from './jobs.ts'
 import type { Sessions } from './sessions.ts'
 import type { Snapshots } from './snapshots.ts'
+import type { Tokens } from './tokens.ts'
+import type { Users } from './users.ts'
 
 /** The domain, as dialects see it. */
 export interface Core {
@@ -13,6 +17,10 @@ export interface Core {
   readonly snapshots: Snapshots
   readonly jobs: Jobs
   readonly hosts: Hosts
+  readonly enrolments: Enrolments
   readonly feed: Feed
   readonly sessions: Sessions
+  readonly users: Users
+  readonly groups: Groups
+  readonly tokens: Tokens
 }

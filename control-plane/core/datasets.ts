@@ -5,7 +5,7 @@ import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkRequest } from './check-request.ts'
 import { type Condition, requireCondition } from './condition.ts'
-import { choosePool, type FleetView, type LivePool, requireOnline } from './fleet-view.ts'
+import { choosePool, type FleetView, type LivePool, requireAccepting, requireOnline } from './fleet-view.ts'
 import { notFound, orderImage, placeOf, usable } from './images.ts'
 import { type NewDataset, type OrderBook, orderOf } from './orders.ts'
 import { CloneDatasetRequest, CreateDatasetRequest } from './requests.ts'
@@ -142,7 +142,7 @@ export function createDatasets(deps: {
       return orders.placeNew(
         orderOf(caller, [asked.source], (findings) => {
           const source = usable(findings.named(asked.source), asked.source)
-          requireOnline(fleet, source.host)
+          requireAccepting(fleet, source.host)
           return orderImage({ request: asked, source, snapshot: undefined, retryOf })
         }),
       )
@@ -150,25 +150,26 @@ export function createDatasets(deps: {
 
     async delete(caller, { name, snapshotOnly = false, ifMatch }, retryOf) {
       requireRole(caller, 'operator')
-      return orders.place(
-        orderOf(caller, [name], (findings) => {
-          const dataset = usable(findings.named(name), name)
-          requireCondition(ifMatch, dataset)
-          if (snapshotOnly && !dataset.isSnapshot) throw new FleetError('conflict', `'${name}' is not a snapshot`)
-          if (dataset.ordinal === 0) throw new FleetError('conflict', `the dataset '${ROOT_DATASET}' cannot be deleted`)
-          requireOnline(fleet, dataset.host)
-          return {
-            remove: { id: dataset.id },
-            request: { name },
-            spec: { kind: 'dataset.delete', target: placeOf(dataset) },
-            host: { id: dataset.hostId, name: dataset.host },
-            subject: { id: dataset.id, name },
-            holds: [{ lane: dataset.id, exclusive: true }],
-            interactive: true,
-            ...(retryOf === undefined ? {} : { retryOf }),
-          }
-        }),
-      )
+      const order = orderOf(caller, [name], (findings) => {
+        const found = findings.named(name)
+        // First: to a client with an old version, one that is being deleted has changed.
+        if (found) requireCondition(ifMatch, found)
+        const dataset = usable(found, name)
+        if (snapshotOnly && !dataset.isSnapshot) throw new FleetError('conflict', `'${name}' is not a snapshot`)
+        if (dataset.ordinal === 0) throw new FleetError('conflict', `the dataset '${ROOT_DATASET}' cannot be deleted`)
+        requireOnline(fleet, dataset.host)
+        return {
+          remove: { id: dataset.id },
+          request: { name },
+          spec: { kind: 'dataset.delete', target: placeOf(dataset) },
+          host: { id: dataset.hostId, name: dataset.host },
+          subject: { id: dataset.id, name },
+          holds: [{ lane: dataset.id, exclusive: true }],
+          interactive: true,
+          ...(retryOf === undefined ? {} : { retryOf }),
+        }
+      })
+      return orders.place(ifMatch === undefined ? order : { ...order, isExact: true })
     },
 
     async get(caller, name) {

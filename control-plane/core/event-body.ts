@@ -17,7 +17,7 @@ export interface JobEventBody {
 
 export interface HostEventBody {
   readonly host: string
-  readonly state: 'online' | 'offline'
+  readonly state: 'online' | 'offline' | 'draining' | 'accepting' | 'removed'
 }
 
 /** An event before it has its number. */

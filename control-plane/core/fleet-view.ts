@@ -29,6 +29,12 @@ export function requireOnline(fleet: FleetView, host: string): void {
   if (!fleet.isOnline(host)) throw new FleetError('unavailable', `host '${host}' is offline`)
 }
 
+/** @throws unavailable when `host` gets no new datasets now, also none that are made of those it has. */
+export function requireAccepting(fleet: FleetView, host: string): void {
+  requireOnline(fleet, host)
+  if (fleet.isDraining(host)) throw new FleetError('unavailable', `host '${host}' is draining`)
+}
+
 /**
  * The pool that takes a new dataset: the named one, or the one with most free bytes, of the named host or any.
  * @throws not_found for a name nobody has; unavailable when what was asked for is offline or draining.
@@ -55,7 +61,9 @@ export function choosePool(
   }
   if (best === undefined) {
     const who =
-      wish.host === undefined ? 'no host with a pool is online' : `host '${wish.host}' is offline or has no pool`
+      wish.host === undefined
+        ? 'no host with a pool is online'
+        : `host '${wish.host}' is offline, drains or has no pool`
     throw new FleetError('unavailable', who)
   }
   return best

@@ -1,8 +1,8 @@
 import type { JobSpec } from '../../shared/job-spec.ts'
 import type { AuditActor } from './audit.ts'
 import type { Caller } from './caller.ts'
-import type { KeyedPlace } from './idempotency.ts'
 import type { Accepted, AcceptedDataset, Dataset, Origin } from './datasets.ts'
+import type { KeyedPlace } from './idempotency.ts'
 
 /** A dataset row as the decision sees it, locked until the order is placed. */
 export type LockedDataset = Dataset & { readonly hostId: string; readonly poolId: string; readonly localPool: string }
@@ -66,8 +66,9 @@ export interface Order {
 
 /** An order in the name of `caller`, for its group. */
 export function orderOf(caller: Caller, names: readonly string[], decide: Order['decide']): Order {
+  const order = { groupId: caller.groupId, by: caller, names, decide }
   const { key } = caller
-  return { groupId: caller.groupId, by: caller, names, decide }
+  return key === undefined ? order : { ...order, key: { hash: key.hash, holder: key.holder, n: key.next() } }
 }
 
 export interface OrderBook {

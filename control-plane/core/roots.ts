@@ -17,6 +17,8 @@ export interface Roots {
   ensure(groupId: string): Promise<boolean>
   /** Makes it and waits for it, within bounds; never throws, because what is asked may not need it. */
   ready(groupId: string): Promise<void>
+  /** A host went with what it held: every group's root is looked for again. */
+  forget(): void
 }
 
 export function createRoots(deps: {
@@ -73,6 +75,7 @@ export function createRoots(deps: {
 
   return {
     ensure,
+    forget: () => rooted.clear(),
     async ready(groupId) {
       if (rooted.has(groupId)) return
       if (now() - (failedAtMs.get(groupId) ?? 0) < RETRY_MS) return

@@ -26,7 +26,7 @@ export interface Sessions {
   /** The session of a secret, its life prolonged. @throws unauthorized. */
   refresh(secret: string): Promise<Session>
   /** Ends it, on every replica. @throws unauthorized when there is none. */
-  logout(secret: string): Promise<{ readonly username: string }>
+  logout(secret: string, request: RequestMark): Promise<{ readonly username: string }>
 }
 
 /** The session's secret in a `Cookie` header; undefined without one. Of several the first counts, as in RFC 6265. */

@@ -6,10 +6,11 @@ export interface Membership {
   readonly role: Role
 }
 
-/** What bounds a token: its role, and the one group it is for, if any. */
+/** What bounds a token: its role, the one group it is for, if any, and its end. */
 export interface Bounds {
   readonly role: Role
   readonly groupId: string | null
+  readonly until?: Date | undefined
 }
 
 /** Everything that a credential stands for this moment, before it is known for which group its bearer acts. */
@@ -72,8 +73,10 @@ export function callerOf(standing: Standing, named: string | null | undefined): 
       named === undefined ? 'you have no role in any group' : 'you may not act for this group',
     )
   }
-  const { subject, via, user } = standing
-  return { subject, userId: user?.id ?? null, groupId, role, fleetRole: fleetRoleOf(standing), via, request: null }
+  const { subject, via, user, bounds } = standing
+  const until = bounds?.until === undefined ? {} : { until: bounds.until }
+  const fleetRole = fleetRoleOf(standing)
+  return { subject, userId: user?.id ?? null, groupId, role, fleetRole, via, ...until, request: null }
 }
 
 /** A network has its role over the whole fleet. */

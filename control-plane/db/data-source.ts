@@ -1,19 +1,31 @@
 import { DataSource } from 'typeorm'
+import { ADVISORY_LOCKS } from './advisory-locks.ts'
 import { HostEntity } from './entities/host.ts'
 import { PoolEntity } from './entities/pool.ts'
 import { TokenEntity } from './entities/token.ts'
 import { Base0001 } from './migrations/0001-base.ts'
 import { Identity0002 } from './migrations/0002-identity.ts'
+import { Directory0003 } from './migrations/0003-directory.ts'
 import { Access0004 } from './migrations/0004-access.ts'
+import { Idempotency0005 } from './migrations/0005-idempotency.ts'
+import { Enrolment0006 } from './migrations/0006-enrolment.ts'
 import { Trust0007 } from './migrations/0007-trust.ts'
+import { Revocation0008 } from './migrations/0008-revocation.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
-/** Any constant: whoever holds it migrates, everybody else waits. */
-const MIGRATION_LOCK = 4_106_821
 const MIGRATION_WAIT_MS = 60_000
 
 /** The order in which migrations run. A released one never changes. */
-const MIGRATIONS = [Base0001, Identity0002, Access0004, Trust0007]
+const MIGRATIONS = [
+  Base0001,
+  Identity0002,
+  Directory0003,
+  Access0004,
+  Idempotency0005,
+  Enrolment0006,
+  Trust0007,
+  Revocation0008,
+]
 
 /**
  * Every statement of ours finds its few rows by an index. Plans are made once per connection, also while tables are still
@@ -58,10 +70,10 @@ export async function migrate(db: DataSource): Promise<void> {
   const runner = db.createQueryRunner()
   try {
     await runner.query(`set lock_timeout = ${MIGRATION_WAIT_MS}`)
-    await runner.query('select pg_advisory_lock($1)', [MIGRATION_LOCK])
+    await runner.query('select pg_advisory_lock($1)', [ADVISORY_LOCKS.migration])
     await db.runMigrations({ transaction: 'each' })
   } finally {
-    await runner.query('select pg_advisory_unlock($1)', [MIGRATION_LOCK])
+    await runner.query('select pg_advisory_unlock($1)', [ADVISORY_LOCKS.migration])
     await runner.query('reset lock_timeout')
     await runner.release()
   }

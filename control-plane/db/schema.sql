@@ -151,10 +151,49 @@ CREATE TABLE public.host (
     inventory_hash text NOT NULL,
     enrolled_at timestamp with time zone DEFAULT now() NOT NULL,
     last_seen_at timestamp with time zone,
+    seal_public_key bytea,
+    removed_at timestamp with time zone,
+    CONSTRAINT host_seal_public_key_check CHECK ((length(seal_public_key) = 32)),
     CONSTRAINT host_slots_check CHECK ((slots > 0)),
     CONSTRAINT host_state_check CHECK ((state = ANY (ARRAY['online'::text, 'offline'::text])))
 )
 WITH (fillfactor='70');
+
+CREATE TABLE public.host_credential (
+    public_key text NOT NULL,
+    host_id uuid NOT NULL,
+    issued_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone
+);
+
+CREATE TABLE public.host_enrolment (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    hash bytea NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    public_key text,
+    seal_public_key bytea,
+    CONSTRAINT host_enrolment_check CHECK ((((used_at IS NULL) = (public_key IS NULL)) AND ((used_at IS NULL) = (seal_public_key IS NULL)))),
+    CONSTRAINT host_enrolment_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT host_enrolment_seal_public_key_check CHECK ((length(seal_public_key) = 32))
+);
+
+CREATE TABLE public.idempotency_key (
+    hash bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    holder uuid NOT NULL,
+    held_until timestamp with time zone NOT NULL,
+    placed jsonb DEFAULT '{}'::jsonb NOT NULL,
+    answer json,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT idempotency_key_fingerprint_check CHECK ((length(fingerprint) = 32)),
+    CONSTRAINT idempotency_key_hash_check CHECK ((length(hash) = 32))
+)
+WITH (fillfactor='50');
 
 CREATE TABLE public.job (
     id uuid NOT NULL,
@@ -224,6 +263,12 @@ CREATE TABLE public.membership (
     role text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT membership_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'admin'::text])))
+);
+
+CREATE TABLE public.nats_revocation (
+    public_key text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    host_id uuid
 );
 
 CREATE TABLE public.pool (
@@ -340,11 +385,23 @@ ALTER TABLE ONLY public.fleet_user
 ALTER TABLE ONLY public.fleet_user
     ADD CONSTRAINT fleet_user_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.host_credential
+    ADD CONSTRAINT host_credential_pkey PRIMARY KEY (public_key);
+
+ALTER TABLE ONLY public.host_enrolment
+    ADD CONSTRAINT host_enrolment_hash_key UNIQUE (hash);
+
+ALTER TABLE ONLY public.host_enrolment
+    ADD CONSTRAINT host_enrolment_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.host
     ADD CONSTRAINT host_name_key UNIQUE (name);
 
 ALTER TABLE ONLY public.host
     ADD CONSTRAINT host_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.idempotency_key
+    ADD CONSTRAINT idempotency_key_pkey PRIMARY KEY (hash);
 
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
@@ -360,6 +417,9 @@ ALTER TABLE ONLY public.login_failure
 
 ALTER TABLE ONLY public.membership
     ADD CONSTRAINT membership_pkey PRIMARY KEY (group_id, user_id);
+
+ALTER TABLE ONLY public.nats_revocation
+    ADD CONSTRAINT nats_revocation_pkey PRIMARY KEY (public_key);
 
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_host_id_local_name_key UNIQUE (host_id, local_name);
@@ -388,6 +448,10 @@ ALTER TABLE ONLY public.user_group
 ALTER TABLE ONLY public.user_group
     ADD CONSTRAINT user_group_pkey PRIMARY KEY (id);
 
+CREATE INDEX access_token_group ON public.access_token USING btree (group_id);
+
+CREATE INDEX access_token_tags ON public.access_token USING gin (tags jsonb_path_ops);
+
 CREATE INDEX audit_group ON public.audit USING btree (group_id, ordinal);
 
 CREATE INDEX dataset_origin ON public.dataset USING btree (origin_id) WHERE (origin_id IS NOT NULL);
@@ -395,6 +459,18 @@ CREATE INDEX dataset_origin ON public.dataset USING btree (origin_id) WHERE (ori
 CREATE INDEX dataset_pool ON public.dataset USING btree (pool_id);
 
 CREATE INDEX event_progress ON public.event USING btree (job_id) WHERE (type = 'job.progress'::text);
+
+CREATE INDEX fleet_user_tags ON public.fleet_user USING gin (tags jsonb_path_ops);
+
+CREATE INDEX host_credential_host ON public.host_credential USING btree (host_id);
+
+CREATE INDEX host_enrolment_expiry ON public.host_enrolment USING btree (expires_at);
+
+CREATE INDEX host_removed ON public.host USING btree (id) WHERE (removed_at IS NOT NULL);
+
+CREATE INDEX idempotency_key_age ON public.idempotency_key USING btree (created_at);
+
+CREATE INDEX idempotency_key_holder ON public.idempotency_key USING btree (holder) WHERE (answer IS NULL);
 
 CREATE INDEX job_active ON public.job USING btree (state, ordinal) WHERE (state = ANY (ARRAY['queued'::text, 'dispatched'::text, 'running'::text, 'cancelling'::text]));
 
@@ -416,6 +492,10 @@ CREATE INDEX login_failure_expiry ON public.login_failure USING btree (expires_a
 
 CREATE INDEX membership_user ON public.membership USING btree (user_id);
 
+CREATE INDEX nats_revocation_expiry ON public.nats_revocation USING btree (expires_at);
+
+CREATE INDEX nats_revocation_host ON public.nats_revocation USING btree (host_id, expires_at);
+
 CREATE INDEX secret_group ON public.secret USING btree (group_id);
 
 CREATE INDEX secret_key ON public.secret USING btree (key_id, id);
@@ -425,6 +505,8 @@ CREATE INDEX session_expiry ON public.session USING btree (expires_at);
 CREATE INDEX session_of_user ON public.session USING btree (user_id);
 
 CREATE INDEX user_certificate_user ON public.user_certificate USING btree (user_id);
+
+CREATE INDEX user_group_tags ON public.user_group USING gin (tags jsonb_path_ops);
 
 CREATE TRIGGER access_token_tells_access AFTER DELETE OR UPDATE OF name, hash, role, group_id, user_id, expires_at ON public.access_token FOR EACH ROW EXECUTE FUNCTION public.tell_access();
 
@@ -454,6 +536,9 @@ ALTER TABLE ONLY public.dataset
 ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pool(id);
 
+ALTER TABLE ONLY public.host_credential
+    ADD CONSTRAINT host_credential_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
+
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
 
@@ -468,6 +553,9 @@ ALTER TABLE ONLY public.membership
 
 ALTER TABLE ONLY public.membership
     ADD CONSTRAINT membership_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.nats_revocation
+    ADD CONSTRAINT nats_revocation_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
 
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id) ON DELETE CASCADE;

@@ -3,7 +3,10 @@ import type { DataSource } from 'typeorm'
 import type { z } from 'zod'
 import { FleetError } from '../../shared/errors.ts'
 
-/** SQL that Postgres plans once per connection: the name is its identity there, so one name always means one text. */
+/**
+ * SQL that Postgres plans once per connection: the name is its identity there, so one name always means one text. Texts that
+ * are put together for one request have the name `''`: they are planned each time, and forgotten.
+ */
 export interface Statement<Row extends z.ZodType> {
   readonly name: string
   readonly text: string

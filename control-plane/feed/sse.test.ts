@@ -65,3 +65,12 @@ test('closing the server ends the stream', async (t) => {
   await http.close()
   t.regex(await response.text(), /^retry: \d+\n\n$/)
 })
+
+test('a client whose credential ends is told so, and let go of', async (t) => {
+  const { url, fake, credentials } = await startListener(t)
+  const response = await fetch(`${url}/api/v1/events`, { headers: CREDENTIALS })
+  await until('a follower', () => fake.followers() > 0)
+  credentials.revoke()
+  t.true((await response.text()).endsWith('event: failed\ndata: {"code":"unauthorized"}\n\n'))
+  t.is(fake.followers(), 0)
+})

@@ -15,8 +15,8 @@ interface Client {
   readonly opened: Promise<number>
 }
 
-function follow(t: ExecutionContext, url: string, query = ''): Client {
-  const socket = new WebSocket(`${url.replace('http', 'ws')}/api/v1/events${query}`, { headers: CREDENTIALS })
+function follow(t: ExecutionContext, url: string, query = '', headers = CREDENTIALS): Client {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/api/v1/events${query}`, { headers })
   t.teardown(() => socket.terminate())
   const frames: Client['frames'] = []
   socket.on('message', (data) => frames.push(JSON.parse(String(data))))
@@ -69,9 +69,20 @@ test('events of another group are not seen', async (t) => {
   const { url, fake } = await startListener(t)
   fake.publish({ type: 'theirs', groupId: 'another' })
   fake.publish({ type: 'everybody' })
-  const client = follow(t, url, '?since=0')
-  await until('frames', () => client.frames.length === 1)
+  const client = follow(t, url, '?since=0', { authorization: 'Bearer tenant-token' })
+  const operator = follow(t, url, '?since=0')
+  await until('frames', () => client.frames.length === 1 && operator.frames.length === 2)
   t.is(client.frames[0]?.type, 'everybody')
+})
+
+test('a client whose credential ends is let go of', async (t) => {
+  const { url, fake, credentials } = await startListener(t)
+  const client = follow(t, url)
+  await until('followers', () => fake.followers() === 1)
+  credentials.revoke()
+  t.is(await client.closed, 4401)
+  t.is(fake.followers(), 0)
+  t.is(await follow(t, url).opened, 401)
 })
 
 test('a useless since is refused before the upgrade', async (t) => {

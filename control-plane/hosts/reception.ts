@@ -13,10 +13,11 @@ import {
 } from '../../shared/wire/messages.ts'
 import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
 import { DEFAULT_GROUP_ID } from '../core/caller.ts'
+import type { Roots } from '../core/roots.ts'
 import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { Committed } from '../db/stores/change-write.ts'
 import type { DispatchStore } from '../db/stores/dispatch-store.ts'
-import type { HostStore } from '../db/stores/host-store.ts'
+import type { HostStore, KeptHost } from '../db/stores/host-store.ts'
 import { ensureStreams, ensureWorkConsumer } from '../nats.ts'
 import type { HostRegistry } from './registry.ts'
 
@@ -25,12 +26,17 @@ const QUEUE = 'control-plane'
 const READ_TIMEOUT_MS = 5_000
 /** Inventories asked for at one time, so that a fleet that appears at once does not flood us. */
 const MAX_INQUIRIES = 32
+const RELOAD_PAGE = 1_000
 
 export interface Reception {
   /** Marks silent hosts offline, tells Postgres who was seen, makes sure there is a root dataset. */
   tick(): Promise<void>
   /** Another replica changed this host. */
   reload(name: string): Promise<void>
+  /** Other replicas may have changed any. */
+  reloadAll(): Promise<void>
+  /** Whether words that come under this name are to be believed. */
+  admits(name: string): boolean
   stop(): void
 }
 
@@ -40,20 +46,37 @@ export async function openReception(deps: {
   readonly hosts: HostStore
   readonly changes: ChangeStore
   readonly dispatch: DispatchStore
-  readonly ensureRoot: (groupId: string) => Promise<boolean>
+  readonly roots: Pick<Roots, 'ensure' | 'forget'>
+  /** Who NATS lets in is a host; otherwise only who was enrolled and still has credentials. */
+  readonly isOpen: boolean
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
 }): Promise<Reception> {
-  const { nats, registry, hosts, logger } = deps
+  const { nats, registry, hosts, isOpen, logger } = deps
   const inquiries = new Set<string>()
   let rooted = false
 
   const complain = (event: string, host: string) => (error: unknown) =>
     logger.warn({ event, host, error: String(error), detail: error instanceof FleetError ? error.detail : undefined })
 
+  const admits = (name: string) => isOpen || registry.isEnrolled(name)
+
   async function reload(name: string): Promise<void> {
     const host = await hosts.find(name)
-    if (host) registry.keep(host)
+    if (host) keep(host)
+    else drop(name)
+  }
+
+  function keep(host: KeptHost): void {
+    registry.keep(host)
+    if (!admits(host.name)) registry.deaf(host.name)
+  }
+
+  function drop(name: string): void {
+    registry.drop(name)
+    // Its datasets may have gone with it.
+    deps.roots.forget()
+    rooted = false
   }
 
   /** Writes a change of state; the replica whose write changed the row tells the feed. */
@@ -67,7 +90,7 @@ export async function openReception(deps: {
   }
 
   async function take(name: string, hash: string, inventory: Inventory): Promise<string> {
-    const hostId = await hosts.welcome(name, hash, inventory)
+    const hostId = await hosts.welcome({ name, hash, inventory, isOpen })
     await reload(name)
     registry.beat(name, { v: WIRE_VERSION, hash, free: inventory.pools.map((pool) => pool.freeBytes), running: 0 })
     await turn([name], 'online')
@@ -77,6 +100,9 @@ export async function openReception(deps: {
   async function onHello(message: Msg): Promise<void> {
     const name = HostName.parse(hostOfSubject(message.subject))
     const { hash, inventory } = Hello.parse(message.json())
+    // It may have been enrolled a moment ago, by another replica.
+    if (!admits(name)) await reload(name)
+    if (!admits(name)) return unknown(name)
     const hostId = await take(name, hash, inventory)
     await ensureStreams(nats)
     await ensureWorkConsumer(nats, name, inventory.slots)
@@ -86,9 +112,14 @@ export async function openReception(deps: {
     if (!rooted) await ensureRoot()
   }
 
+  /** No answer, as to anybody who should not be able to speak at all. */
+  function unknown(host: string): void {
+    logger.warn({ event: 'host.not_enrolled', host })
+  }
+
   async function ensureRoot(): Promise<void> {
     try {
-      rooted = await deps.ensureRoot(DEFAULT_GROUP_ID)
+      rooted = await deps.roots.ensure(DEFAULT_GROUP_ID)
     } catch (error) {
       // While no pool is online the next tick asks again.
       if (!(error instanceof FleetError && error.code === 'unavailable')) throw error
@@ -97,6 +128,7 @@ export async function openReception(deps: {
 
   async function onBeat(message: Msg): Promise<void> {
     const name = hostOfSubject(message.subject)
+    if (!admits(name)) return
     const beat = Beat.parse(message.json())
     const news = registry.beat(name, beat)
     if (news === 'known') return
@@ -114,18 +146,27 @@ export async function openReception(deps: {
 
   async function onAsk(message: Msg): Promise<void> {
     const host = hostOfSubject(message.subject)
+    if (!admits(host)) return unknown(host)
     const { jobId, attempt } = StartQuestion.parse(message.json())
     registry.heard(host)
     const answer: StartAnswer = { v: WIRE_VERSION, start: await deps.dispatch.startable({ jobId, attempt, host }) }
     message.respond(JSON.stringify(answer))
   }
 
-  for (let cursor: string | undefined; ; ) {
-    const page = await hosts.page({ limit: 1_000, cursor })
-    for (const host of page.items) registry.keep(host)
-    if (page.nextCursor === null) break
-    cursor = page.nextCursor
+  async function reloadAll(): Promise<void> {
+    const gone = new Set(registry.names())
+    for (let cursor: string | undefined; ; ) {
+      const page = await hosts.page({ limit: RELOAD_PAGE, cursor })
+      for (const host of page.items) {
+        keep(host)
+        gone.delete(host.name)
+      }
+      if (page.nextCursor === null) break
+      cursor = page.nextCursor
+    }
+    for (const name of gone) drop(name)
   }
+  await reloadAll()
 
   const listen = (subject: string, event: string, handle: (message: Msg) => Promise<void>, queue?: string) =>
     nats.subscribe(subject, {
@@ -144,6 +185,8 @@ export async function openReception(deps: {
 
   return {
     reload,
+    reloadAll,
+    admits,
     async tick() {
       const silent = registry.silent()
       if (silent.length > 0) await turn(silent, 'offline')

@@ -20,6 +20,11 @@ interface Entry {
 export interface HostRegistry extends FleetView {
   /** Takes a host as Postgres has it. */
   keep(host: KeptHost): void
+  /** It is no host any more. */
+  drop(name: string): void
+  names(): readonly string[]
+  /** Whether it has credentials, as far as this replica knows. */
+  isEnrolled(name: string): boolean
   /** @returns `unknown` or `changed` when the host's inventory must be asked for; `back` when it was thought offline. */
   beat(name: string, beat: Beat): 'known' | 'unknown' | 'changed' | 'back'
   /** Hosts thought online that have been silent too long. */
@@ -79,6 +84,15 @@ export function createHostRegistry(now: () => number = Date.now): HostRegistry {
       hosts.set(host.name, { host, lastBeatMs, heard: false, free: before?.free ?? [], told: host.state })
       for (const pool of host.pools) poolOwners.set(pool.name, host.name)
     },
+
+    drop(name) {
+      hosts.delete(name)
+      for (const [pool, owner] of poolOwners) if (owner === name) poolOwners.delete(pool)
+    },
+
+    names: () => [...hosts.keys()],
+
+    isEnrolled: (name) => (hosts.get(name)?.host.credentialExpiresAt ?? null) !== null,
 
     beat(name, beat) {
       const entry = hosts.get(name)

@@ -1,4 +1,4 @@
-import { type ErrorCode, FleetError } from '../../shared/errors.ts'
+import { FleetError } from '../../shared/errors.ts'
 import { type AuditEntry, anonymous } from '../core/audit.ts'
 import type { Caller, RequestMark } from '../core/caller.ts'
 import { WireError } from './route.ts'
@@ -19,8 +19,10 @@ interface Ended {
   readonly thrown: unknown
 }
 
+const TOO_MANY = 429
+
 /** Something was tried before these; before all others nothing has happened. */
-const TRIED: ReadonlySet<ErrorCode> = new Set(['internal', 'timeout', 'corrupt', 'no_space', 'cancelled'])
+const TRIED: ReadonlySet<AuditEntry['code']> = new Set(['internal', 'timeout', 'corrupt', 'no_space', 'cancelled'])
 
 /**
  * The audit's row for an answer that refused something, named by its route because core may never have been reached. Of reads
@@ -35,7 +37,7 @@ export function refusalOf({ dialect, trail, status, thrown }: Ended): AuditEntry
   return {
     by: caller ?? anonymous(mark),
     operation: `${dialect}.${operation}`,
-    result: code !== undefined && TRIED.has(code) ? 'failed' : 'refused',
+    result: TRIED.has(code) ? 'failed' : 'refused',
     code,
     detail: { status },
   }
@@ -46,8 +48,9 @@ function isAccepted(thrown: unknown): boolean {
   return thrown instanceof WireError && 'X-Job-Id' in thrown.headers
 }
 
-function codeOf(thrown: unknown, status: number): ErrorCode | undefined {
+function codeOf(thrown: unknown, status: number): AuditEntry['code'] {
   const error = thrown instanceof WireError ? thrown.cause : thrown
   if (error instanceof FleetError) return error.code
+  if (status === TOO_MANY) return 'too_many'
   return status >= 500 ? 'internal' : undefined
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import { type Caller, type RequestMark, type Role, requireRole } from '../core/caller.ts'
 import type { Credentials } from '../core/credentials.ts'
+import type { AuditTrail } from './audit-refusal.ts'
 import { createBrowserRules } from './browser.ts'
 import { claimOf } from './claim.ts'
 import { createAddressSet, createNetworkCredentials, plainAddress, type TrustedNetwork } from './networks.ts'
@@ -44,7 +45,15 @@ export function createAuthenticator(options: AuthOptions) {
     return hops.findLast((hop) => !isProxy(hop)) ?? peer
   }
 
-  const claim = (request: IncomingMessage) => claimOf(request, (asking) => networkOfAddress(clientAddress(asking)))
+  /** Behind a proxy that we were not told of, everybody comes from its address: such a request stands for no network. */
+  function networkOf(request: IncomingMessage) {
+    const { 'x-forwarded-for': hops, forwarded, via } = request.headers
+    const isForwarded = hops !== undefined || forwarded !== undefined || via !== undefined
+    if (isForwarded && !isProxy(plainAddress(request.socket.remoteAddress ?? ''))) return undefined
+    return networkOfAddress(clientAddress(request))
+  }
+
+  const claim = (request: IncomingMessage) => claimOf(request, networkOf)
 
   return {
     markOf(request: IncomingMessage, id: string): RequestMark {
@@ -59,20 +68,24 @@ export function createAuthenticator(options: AuthOptions) {
       return forwarded === 'https' && isProxy(plainAddress(request.socket.remoteAddress ?? ''))
     },
 
-    /** The caller, with the right that `access` asks for; undefined on public routes. @throws unauthorized, forbidden. */
+    /**
+     * The caller, with the right that `access` asks for; undefined on public routes.
+     * @param trail learns who it is also when they may not. @throws unauthorized, forbidden.
+     */
     async authorize(
       request: IncomingMessage,
       { access, sameSite }: Admission,
-      mark: RequestMark,
+      trail: Pick<AuditTrail, 'mark' | 'caller'>,
     ): Promise<Caller | undefined> {
       if (sameSite) checkBrowser(request)
       if (access === 'public') return undefined
       const { shown, group } = claim(request)
-      const caller = await credentials.find(shown, group)
+      const caller = { ...(await credentials.find(shown, group)), request: trail.mark }
+      trail.caller = caller
       // A browser sends everything but a token by itself.
       if (shown.kind !== 'token') checkBrowser(request)
       requireRole(caller, access)
-      return { ...caller, request: mark }
+      return caller
     },
 
     /** Calls `end` once `caller`, whom this request was admitted for, may no longer. @returns what to call when it is over. */

@@ -63,7 +63,8 @@ function parseJson(text: string): unknown {
   if (text === '') return undefined
   try {
     return JSON.parse(text)
-  } catch (cause) {
-    throw new FleetError('invalid', 'body: is not valid JSON', { field: 'body', cause })
+  } catch {
+    // Not handed on: the parser's message quotes the body.
+    throw new FleetError('invalid', 'body: is not valid JSON', { field: 'body' })
   }
 }

@@ -25,10 +25,15 @@ export function answerThrown(dialect: Dialect, thrown: unknown): Answer {
   return answerFailure(dialect, toFleetError(thrown))
 }
 
+/** The client left while its request waited: nobody reads the answer, and nothing is broken. */
+function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError'
+}
+
 /** Tells operators what the client was not told. Bugs with their stack; operational failures only with their detail. */
 export function logThrown(logger: Logger, requestId: string, thrown: unknown): void {
   const error = thrown instanceof WireError ? thrown.cause : thrown
-  if (error === undefined) return
+  if (error === undefined || isAbort(error)) return
   if (!(error instanceof FleetError)) return void logger.error({ event: 'request.bug', requestId, err: error })
   const { code, detail, cause } = error
   if (code === 'internal' || detail !== undefined) {

@@ -33,7 +33,7 @@ export function createLiveFeed({ core, closing, auth, sockets, streams }: LiveFe
     request: IncomingMessage,
     input: { readonly query: unknown; readonly isFull: boolean; readonly mark: RequestMark },
   ): Promise<Subscriber> {
-    const caller = await auth.authorize(request, route, input.mark)
+    const caller = await auth.authorize(request, route, { mark: input.mark, caller: null })
     if (!caller) throw new FleetError('unauthorized', 'credentials are required')
     if (closing.aborted) throw new FleetError('unavailable', 'the server is stopping')
     if (input.isFull) throw new FleetError('busy', 'too many clients follow the feed here')

@@ -9,7 +9,6 @@ export const PARAMETERS = {
       'Makes a repeat harmless: for 24 hours the same caller, method and path with this key get the first answer, without ' +
       'its secrets. While the first request still runs, a repeat waits for it.',
     schema: { type: 'string', pattern: '^[\\x21-\\x7e]{1,255}$' },
-    example: '7f0c1d0e-1f0b-4c57-9a55-1c0a4a6f3d52',
   },
   IfMatch: {
     name: 'If-Match',
@@ -49,6 +48,7 @@ export const HEADERS = {
     schema: { type: 'string' },
   },
   RetryAfter: { description: 'Seconds after which to ask again', schema: { type: 'integer' } },
+  Replayed: { description: 'This is the answer that the first request with the key got', schema: { const: 'true' } },
   Challenge: { description: 'Which credentials are taken', schema: { type: 'string' } },
 } as const
 
@@ -72,7 +72,7 @@ export function requestHeaders(route: AnyRoute) {
     parameter('Group'),
     ...(isRead && route.kind === 'route' ? [parameter('IfNoneMatch')] : []),
     ...(own ? [parameter(needsMatch ? 'IfMatchRequired' : 'IfMatch')] : []),
-    ...(isRead ? [] : [parameter('IdempotencyKey')]),
+    ...(isRead || route.kind !== 'route' ? [] : [parameter('IdempotencyKey')]),
   ]
 }
 
@@ -84,6 +84,9 @@ export function answerHeaders(route: AnyRoute, status: number) {
     'X-Request-Id': header('RequestId'),
     ...(succeeded && status !== 204 && route.kind === 'route' ? { ETag: header('ETag') } : {}),
     ...(isRead || status === 401 || status === 403 ? {} : { 'X-Job-Id': header('JobId') }),
+    ...(isRead || route.access === 'public' || [401, 403, 429, 503].includes(status)
+      ? {}
+      : { 'Idempotent-Replayed': header('Replayed') }),
     ...(status === 429 || status === 503 ? { 'Retry-After': header('RetryAfter') } : {}),
     ...(status === 401 ? { 'WWW-Authenticate': header('Challenge') } : {}),
   }

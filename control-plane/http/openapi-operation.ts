@@ -37,7 +37,7 @@ function failureStatuses({ statuses }: Dialect, route: AnyRoute): readonly numbe
     ...(takesInput ? [statuses.invalid] : []),
     ...(takesBody ? [statuses.too_large] : []),
     ...(isPublic ? [] : [statuses.unauthorized, statuses.forbidden, statuses.unavailable]),
-    ...(route.kind === 'route' && !isPublic ? [statuses.stale] : []),
+    ...(route.kind === 'route' ? [statuses.stale] : []),
     ...(isPublic || isRead ? [] : [statuses.key_reused]),
     statuses.internal,
   ]
@@ -99,14 +99,17 @@ export function describeOperation(dialect: Dialect, route: Route | RawRoute): Zo
   const query = parametersOf(route.query)
   const examples = dialect.examples?.filter(({ operation }) => operation === route.operation) ?? []
   const asked = examples.filter(({ status }) => status === route.status)
-  const bodyContent = route.body && { schema: route.body, ...examplesOf(asked, 'request') }
+  const bodyContent = route.body && {
+    'application/json': { schema: route.body, ...examplesOf(asked, 'request') },
+    ...(route.form ? { 'application/x-www-form-urlencoded': { schema: route.body } } : {}),
+  }
   return {
     operationId: route.operation,
     summary: route.summary,
     ...(route.description === undefined ? {} : { description: route.description }),
     ...(path || query ? { requestParams: { ...(path && { path }), ...(query && { query }) } } : {}),
     parameters: requestHeaders(route),
-    ...(bodyContent ? { requestBody: { required: true, content: { 'application/json': bodyContent } } } : {}),
+    ...(bodyContent ? { requestBody: { required: true, content: bodyContent } } : {}),
     responses: { ...successResponses(route, examples), ...failureResponses(dialect, route, examples) },
     security: route.access === 'public' ? [] : CREDENTIALS,
     ...(route.access === 'public' ? {} : { 'x-role': route.access }),

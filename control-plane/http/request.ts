@@ -46,6 +46,12 @@ export class ValidatedRequest implements HandlerRequest {
     return new ValidatedRequest(this, { request: this.#request, response: this.#response, closing })
   }
 
+  /** The same request, made by `caller`. */
+  by(caller: Caller): ValidatedRequest {
+    const exchange = { request: this.#request, response: this.#response, closing: this.closing }
+    return new ValidatedRequest({ ...this, from: this.from, caller }, exchange)
+  }
+
   get ifMatch(): ((etag: string) => boolean) | undefined {
     const header = this.headers['if-match']
     return header === undefined ? undefined : (etag) => namesEtag(header, etag)

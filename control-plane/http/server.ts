@@ -5,9 +5,11 @@ import type { Registry } from 'prom-client'
 import type { Logger } from '../../shared/logger.ts'
 import type { Core } from '../core/core.ts'
 import type { Credentials } from '../core/credentials.ts'
+import type { IdempotencyKeys } from '../core/idempotency.ts'
 import { createFeedStreams } from '../feed/sse.ts'
 import { createFeedSockets } from '../feed/websocket.ts'
 import { createAuthenticator } from './auth.ts'
+import { createIdempotency } from './idempotency.ts'
 import { createLiveFeed } from './live-feed.ts'
 import { mount } from './mount.ts'
 import type { TrustedNetwork } from './networks.ts'
@@ -37,6 +39,8 @@ export interface HttpDeps {
   readonly proxies?: readonly string[]
   /** The certificate of the second listener, where there is one. */
   readonly tls?: TlsFiles | undefined
+  /** Where `Idempotency-Key`s are kept. */
+  readonly keys: IdempotencyKeys
   readonly metrics: Registry
   readonly logger: Logger
 }
@@ -57,7 +61,9 @@ export async function createHttp(deps: HttpDeps) {
   const requestId = createRequestIds()
   const observe = createRequestObserver(logger, deps.metrics)
   const { openStream } = liveFeed
-  const handler = await mount({ core, dialects, auth, logger, closing: closing.signal, requestId, openStream, observe })
+  const idempotency = createIdempotency({ keys: deps.keys, logger })
+  const duties = { core, dialects, auth, idempotency, logger, requestId, openStream, observe }
+  const handler = await mount({ ...duties, closing: closing.signal })
   const upgrades = createUpgrades({ dialects, liveFeed, sockets, logger, requestId, observe })
 
   const options = {

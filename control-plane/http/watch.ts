@@ -43,7 +43,8 @@ export function createWatch(credentials: Credentials) {
     sweeping = true
     while (sweepAgain) {
       sweepAgain = false
-      await Promise.all([...watched].map(check))
+      // Whatever ending one of them throws, the others are looked at, now and next time.
+      await Promise.allSettled([...watched].map(check))
     }
     sweeping = false
   }

@@ -58,7 +58,7 @@ export function createCredentialCache(deps: {
 
   return {
     find(shown, group) {
-      const key = `${shown.kind} ${shown.id} ${group ?? ''}`
+      const key = `${shown.kind} ${shown.id}${group === undefined ? '' : ` ${group}`}`
       const known = remembered.get(key)
       if (known !== undefined && known.untilMs > now()) return known.caller
       const caller = read(shown, group)

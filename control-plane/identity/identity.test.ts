@@ -3,22 +3,28 @@ import test, { type ExecutionContext } from 'ava'
 import { pino } from 'pino'
 import { startDatabase } from '../../test/harness/database.ts'
 import { until } from '../../test/harness/until.ts'
+import type { AuditEntry } from '../core/audit.ts'
 import { shownSecret } from '../core/credentials.ts'
 import { listen } from '../db/listen.ts'
 import { ACCESS_CHANNEL, createCredentialStore } from '../db/stores/credential-store.ts'
 import { createFirstAdminStore } from '../db/stores/first-admin-store.ts'
 import { createLoginFailureStore } from '../db/stores/login-failure-store.ts'
+import { createSessionStore } from '../db/stores/session-store.ts'
 import { createCredentialCache } from './credentials.ts'
 import { createAdmin } from './first-admin.ts'
 import { createLoginLimiter } from './limiter.ts'
+import { createSessions } from './login.ts'
 import { openIdentity } from './open-identity.ts'
+import { hashPassword } from './passwords.ts'
 
 const MARK = { id: 'r', address: '10.0.0.1', method: 'POST', path: '/api/v1/login' }
 const unauthorized = { code: 'unauthorized' }
 
 async function start(t: ExecutionContext) {
   const { db, sql, url } = await startDatabase(t)
-  const identity = openIdentity(sql)
+  const told: AuditEntry[] = []
+  const audit = { record: (entry: AuditEntry) => void told.push(entry) }
+  const identity = openIdentity(sql, audit)
   const admins = createFirstAdminStore(sql)
   const token = async (given: { secret: string; user?: string; group?: string; role?: string; expired?: boolean }) => {
     await db.query(
@@ -48,7 +54,7 @@ async function start(t: ExecutionContext) {
     t.true(outcome.ok)
     return outcome.ok ? outcome : t.fail() && never()
   }
-  return { db, sql, url, identity, admins, token, group, member, login }
+  return { db, sql, url, identity, audit, told, admins, token, group, member, login }
 }
 
 function never(): never {
@@ -71,6 +77,13 @@ test('a token stands for its owner, in the group asked for, by name or id', asyn
   const other = await t.throwsAsync(credentials.find(shown, 'blue'), { code: 'forbidden' })
   const absent = await t.throwsAsync(credentials.find(shown, "nobody's"), { code: 'forbidden' })
   t.is(other?.message, absent?.message)
+})
+
+test('what somebody is told who asks for a group without a name is not remembered for those who ask for none', async (t) => {
+  const { identity } = await start(t)
+  const network = { kind: 'network', id: '10.0.0.0/8', role: 'viewer' } as const
+  await t.throwsAsync(identity.credentials.find(network, ''), { code: 'forbidden' })
+  t.like(await identity.credentials.find(network, undefined), { role: 'viewer' })
 })
 
 test('unknown, expired and disabled are one', async (t) => {
@@ -155,7 +168,7 @@ test('Postgres tells of every change of rights, by whatever statement, and of no
   t.deepEqual(told.splice(0), ['access_token'])
   await db.query('update fleet_user set disabled = false')
   await heard('fleet_user')
-  await identity.sessions.logout(secret)
+  await identity.sessions.logout(secret, MARK)
   await heard('session')
 })
 
@@ -173,10 +186,10 @@ test('a session lasts from login to logout, and its secret is not kept', async (
   t.like(await identity.sessions.refresh(secret), { username: 'alice' })
   const [{ hash }] = await db.query('select hash from session')
   t.is(hash.toString('hex'), shown.id)
-  t.deepEqual(await identity.sessions.logout(secret), { username: 'alice' })
+  t.deepEqual(await identity.sessions.logout(secret, MARK), { username: 'alice' })
   await t.throwsAsync(identity.credentials.find(shown, undefined), unauthorized)
   await t.throwsAsync(identity.sessions.refresh(secret), unauthorized)
-  await t.throwsAsync(identity.sessions.logout(secret), unauthorized)
+  await t.throwsAsync(identity.sessions.logout(secret, MARK), unauthorized)
 })
 
 test('a session that is used lives on, but not for ever', async (t) => {
@@ -214,11 +227,33 @@ test('a wrong password and an unknown, disabled or passwordless user read the sa
   t.is(new Set(errors.map((error) => error?.message)).size, 1)
 })
 
+test('a password that is replaced while it is compared opens no session', async (t) => {
+  const { db, sql, identity, audit, admins } = await start(t)
+  const password = await createAdmin(admins, 'alice')
+  const store = createSessionStore(sql)
+  const sessions = createSessions({
+    store: {
+      ...store,
+      async account(name) {
+        const found = await store.account(name)
+        await db.query('update fleet_user set password = $1', [await hashPassword('another one')])
+        return found
+      },
+    },
+    limiter: createLoginLimiter({ store: createLoginFailureStore(sql) }),
+    credentials: identity.credentials,
+    audit,
+  })
+  await t.throwsAsync(sessions.login({ username: 'alice', password }, MARK), unauthorized)
+  t.deepEqual(await db.query('select * from session'), [])
+  t.deepEqual(await db.query(`select * from audit where operation = 'session.login'`), [])
+})
+
 test('ten failures a minute for an account from an address, also side by side and over all replicas', async (t) => {
-  const { sql, identity, admins } = await start(t)
+  const { audit, sql, identity, admins } = await start(t)
   const password = await createAdmin(admins, 'alice')
   await createAdmin(admins, 'bob')
-  const replicas = [identity, openIdentity(sql)]
+  const replicas = [identity, openIdentity(sql, audit)]
   const attempts = Array.from({ length: 16 }, (_, n) =>
     replicas[n % 2]?.sessions.login({ username: 'alice', password: 'x' }, MARK).catch(() => 'failed'),
   )
@@ -254,6 +289,27 @@ test('an address that tries account after account is limited too', async (t) => 
   t.is(await begin(101, '10.0.0.2'), undefined)
 })
 
+test('who picks among the addresses of an IPv6 network is limited as one', async (t) => {
+  const { sql } = await start(t)
+  const limiter = createLoginLimiter({ store: createLoginFailureStore(sql) })
+  const begin = (address: string) => limiter.begin({ username: 'alice', address })
+  for (let n = 0; n < 10; n += 1) t.is(await begin(`2001:db8:0:7::${n + 1}`), undefined)
+  t.truthy(await begin('2001:db8::7:a:b:c:d'))
+  t.is(await begin('2001:db8:0:8::1'), undefined)
+})
+
+test('no two tokens are told by the same subject', async (t) => {
+  const { db, identity, token, group } = await start(t)
+  await group('team')
+  const named = async (secret: string, name: string, of?: string) => {
+    const shown = await token({ secret: secret.repeat(43), ...(of === undefined ? {} : { group: of }) })
+    await db.query('update access_token set name = $1 where name = $2', [name, secret.repeat(43)])
+    return (await identity.credentials.find(shown, undefined)).subject
+  }
+  const subjects = [await named('a', 'ci@team'), await named('b', 'ci', 'team'), await named('c', 'ci%40team')]
+  t.deepEqual(subjects, ['token:ci%40team', 'token:ci@team', 'token:ci%2540team'])
+})
+
 test('a certificate stands for the one user that its names are mapped to', async (t) => {
   const { db, identity, admins } = await start(t)
   await createAdmin(admins, 'alice')
@@ -275,12 +331,43 @@ test('the first admin is let in by what the file says, now and after it changed'
   const { db, identity, login } = await start(t)
   const first = { token: 't'.repeat(43), username: 'admin', password: 'one' }
   await identity.ensure(first)
-  await login('admin', 'one')
+  const { secret } = await login('admin', 'one')
   const [before] = await db.query('select password from fleet_user')
   await identity.ensure(first)
   t.deepEqual(await db.query('select password from fleet_user'), [before])
+  await identity.sessions.refresh(secret)
   await identity.ensure({ ...first, token: 'u'.repeat(43), password: 'two' })
+  await t.throwsAsync(identity.sessions.refresh(secret), unauthorized)
   await login('admin', 'two')
   const found = await identity.credentials.find(shownSecret('token', 'u'.repeat(43)), undefined)
   t.like(found, { subject: 'token:admin', fleetRole: 'admin' })
+})
+
+test('logins, refused ones and logouts are audited; a name that is nobody is not kept', async (t) => {
+  const { db, identity, admins, login, told } = await start(t)
+  await createAdmin(admins, 'alice')
+  const password = 'wrong'
+  await t.throwsAsync(identity.sessions.login({ username: 'alice', password }, MARK), unauthorized)
+  await t.throwsAsync(identity.sessions.login({ username: 'my-password', password }, MARK), unauthorized)
+  t.like(told[0], { operation: 'session.login', object: { name: 'alice' }, result: 'refused', by: { request: MARK } })
+  t.false(JSON.stringify(told[1]).includes('my-password'))
+
+  const fresh = await createAdmin(admins, 'bob')
+  const { secret } = await login('bob', fresh)
+  await identity.sessions.logout(secret, MARK)
+  const made = await db.query(`select object_name from audit where operation = 'user.create' order by ordinal`)
+  t.deepEqual(made, [{ object_name: 'alice' }, { object_name: 'bob' }])
+  const rows = await db.query(`select * from audit where operation like 'session.%' order by ordinal`)
+  const [{ id }] = await db.query(`select id from fleet_user where name = 'bob'`)
+  const both = {
+    subject: 'user:bob',
+    user_id: id,
+    via: 'session',
+    address: MARK.address,
+    object_id: id,
+    result: 'done',
+  }
+  t.like(rows[0], { ...both, operation: 'session.login' })
+  t.like(rows[1], { ...both, operation: 'session.logout' })
+  t.is(rows.length, 2)
 })

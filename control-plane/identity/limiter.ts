@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { addressRange } from '../core/address-range.ts'
 import type { LoginFailureStore } from '../db/stores/login-failure-store.ts'
 
 /** For one account from one address; and for an address that tries account after account, with room for a whole office. */
@@ -23,10 +24,11 @@ export function createLoginLimiter(deps: { readonly store: LoginFailureStore; re
   /** Until when each is refused: what hammers on costs no query. */
   const blocked = new Map<string, number>()
 
-  function keysOf({ username, address }: Attempt): { readonly account: Limited; readonly address: Limited } {
+  function keysOf(attempt: Attempt): { readonly account: Limited; readonly address: Limited } {
+    const range = addressRange(attempt.address)
     return {
-      account: { key: hash('sha256', JSON.stringify([username, address]), 'hex'), max: ACCOUNT_FAILURES_MAX },
-      address: { key: hash('sha256', JSON.stringify([address]), 'hex'), max: ADDRESS_FAILURES_MAX },
+      account: { key: hash('sha256', JSON.stringify([attempt.username, range]), 'hex'), max: ACCOUNT_FAILURES_MAX },
+      address: { key: hash('sha256', JSON.stringify([range]), 'hex'), max: ADDRESS_FAILURES_MAX },
     }
   }
 
@@ -49,6 +51,13 @@ export function createLoginLimiter(deps: { readonly store: LoginFailureStore; re
       const untilMs = (await take(keys.account)) ?? (await take(keys.address))
       if (untilMs === undefined) return undefined
       return { retryAfterS: Math.min(WINDOW_S, Math.max(1, Math.ceil((untilMs - now()) / 1000))) }
+    },
+
+    /** It came to nothing: neither a failure nor a success. */
+    async forget(attempt: Attempt): Promise<void> {
+      const keys = keysOf(attempt)
+      await store.forgetLast(keys.account.key)
+      await store.forgetLast(keys.address.key)
     },
 
     /** The password was right. */

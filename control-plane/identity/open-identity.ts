@@ -1,5 +1,7 @@
+import type { Audit } from '../core/audit.ts'
 import { shownSecret } from '../core/credentials.ts'
 import type { Sessions } from '../core/sessions.ts'
+import type { PasswordRules } from '../core/users.ts'
 import type { Sql } from '../db/sql.ts'
 import { createCredentialStore } from '../db/stores/credential-store.ts'
 import { createFirstAdminStore } from '../db/stores/first-admin-store.ts'
@@ -9,6 +11,7 @@ import { type CredentialCache, createCredentialCache } from './credentials.ts'
 import { ensureAdmin } from './first-admin.ts'
 import { createLoginLimiter } from './limiter.ts'
 import { createSessions } from './login.ts'
+import { createPasswordRules } from './password-rules.ts'
 
 /** The name of the token that the first admin's file holds. */
 const FIRST_TOKEN = 'admin'
@@ -23,6 +26,7 @@ export interface FirstCredentials {
 export interface Identity {
   readonly credentials: CredentialCache
   readonly sessions: Sessions
+  readonly passwords: PasswordRules
   /** Lets in whoever knows these. */
   ensure(first: FirstCredentials): Promise<void>
   /** Drops what has expired. */
@@ -30,7 +34,7 @@ export interface Identity {
 }
 
 /** Everything about who asks. */
-export function openIdentity(sql: Sql): Identity {
+export function openIdentity(sql: Sql, audit: Pick<Audit, 'record'>): Identity {
   const store = createCredentialStore(sql)
   const credentials = createCredentialCache({ store })
   const sessionStore = createSessionStore(sql)
@@ -38,7 +42,8 @@ export function openIdentity(sql: Sql): Identity {
   const limiter = createLoginLimiter({ store: failures })
   return {
     credentials,
-    sessions: createSessions({ store: sessionStore, limiter, credentials }),
+    passwords: createPasswordRules(limiter),
+    sessions: createSessions({ store: sessionStore, limiter, credentials, audit }),
     async ensure({ token, username, password }) {
       await store.ensure({ name: FIRST_TOKEN, id: shownSecret('token', token).id, role: 'admin' })
       if (username === undefined || password === undefined) return

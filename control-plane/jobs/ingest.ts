@@ -57,6 +57,8 @@ export function startIngest(deps: {
   readonly prepare: () => Promise<void>
   readonly store: ChangeStore
   readonly onHeard: (host: string) => void
+  /** Whether a host's word counts: one that has no credentials any more may have left some in JetStream. */
+  readonly admits: (host: string) => boolean
   /** A host spoke of another host's job; nothing came of it. */
   readonly onForged: (forged: Forged) => void
   readonly afterCommit: (committed: Committed) => void
@@ -69,7 +71,7 @@ export function startIngest(deps: {
 
   function take(message: JsMsg): void {
     const heard = parse(message, logger)
-    if (heard === undefined) {
+    if (heard === undefined || !deps.admits(heard.host)) {
       message.term()
       return
     }

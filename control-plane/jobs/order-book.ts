@@ -5,6 +5,7 @@ import { isRefusal } from '../db/sql.ts'
 import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { OwedOrder } from '../db/stores/dispatch-store.ts'
 import type { OrderStore, Placed } from '../db/stores/order-store.ts'
+import type { PlacedBefore } from '../db/stores/placed-before.ts'
 import type { Dispatch } from './dispatch.ts'
 
 /** Orders decided and written in one transaction. */
@@ -22,7 +23,7 @@ export function createOrderBook(deps: {
   readonly dispatch: Dispatch
 }): OrderBook {
   const { changes, dispatch } = deps
-  const place = createBatcher<Order, Placed>({
+  const place = createBatcher<Order, Placed | PlacedBefore>({
     maxItems: MAX_GROUP,
     maxWaiting: MAX_WAITING,
     mayRetry: isRefusal,
@@ -40,16 +41,19 @@ export function createOrderBook(deps: {
 
   return {
     async place(order) {
-      const { job } = await place(order)
-      return { jobId: job.id }
+      return { jobId: jobIdOf(await place(order)) }
     },
 
     async placeNew(order) {
-      const { job, dataset } = await place(order)
-      assert(dataset, 'an order that makes a dataset was placed without one')
-      return { jobId: job.id, dataset }
+      const placed = await place(order)
+      assert(placed.dataset, 'an order that makes a dataset was placed without one')
+      return { jobId: jobIdOf(placed), dataset: placed.dataset }
     },
   }
+}
+
+function jobIdOf(placed: Placed | PlacedBefore): string {
+  return 'job' in placed ? placed.job.id : placed.jobId
 }
 
 function owed({ job, notAfterMs }: Placed): OwedOrder {

@@ -108,6 +108,20 @@ export type StartQuestion = z.infer<typeof StartQuestion>
 export const StartAnswer = z.object({ v, start: z.boolean() })
 export type StartAnswer = z.infer<typeof StartAnswer>
 
+/** The public half of an nkey: what NATS knows a user by. */
+export const NatsPublicKey = z.string().regex(/^U[A-Z2-7]{55}$/, 'must be the public key of a NATS user')
+
+/** An agent's word on the subject of the key it uses. `next`: it wants a credential for that key as well, to change over to. */
+export const CredentialRequest = z.object({ v, next: NatsPublicKey.nullable() })
+export type CredentialRequest = z.infer<typeof CredentialRequest>
+/** `jwt` for `next`, where asked for. */
+export const CredentialAnswer = z.object({ v, jwt: z.string().nullable() })
+export type CredentialAnswer = z.infer<typeof CredentialAnswer>
+
+/** To one agent: take a new key now. Nothing else looks like it, because agents can have others' answers sent to each other. */
+export const RotateRequest = z.object({ v, rotate: z.literal(true) })
+export type RotateRequest = z.infer<typeof RotateRequest>
+
 export const BEAT_INTERVAL_MS = 5_000
 /** A host is offline after this long without a beat. */
 export const OFFLINE_AFTER_MS = 15_000

@@ -25,13 +25,23 @@ export const subjects = {
   /** Agent → control plane, request/reply: may I still start this late order? */
   allAsks: `${ROOT}.ask.*`,
   ask: (host: string) => `${ROOT}.ask.${host}`,
+  /** Agent → control plane, request/reply: this is the key I use; may I have a credential for another one? */
+  allCredentials: `${ROOT}.credential.*.*`,
+  credential: (host: string, publicKey: string) => `${ROOT}.credential.${host}.${publicKey}`,
+  /** Control plane → agent, request/reply: take a new key now. */
+  rotate: (host: string) => `${ROOT}.rotate.${host}`,
 } as const
 
-/** The host token of a beat, hello, ask, work or event subject. */
+/** The host token of every subject that has one. */
 export function hostOfSubject(subject: string): string {
   return subject.split('.')[3] ?? ''
 }
 
 export function readOperationOf(subject: string): string {
+  return subject.split('.')[4] ?? ''
+}
+
+/** The public key that a credential subject is about. */
+export function keyOfSubject(subject: string): string {
   return subject.split('.')[4] ?? ''
 }

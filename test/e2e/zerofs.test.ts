@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import test from 'ava'
+import { createExampleRecorder } from '../harness/examples.ts'
 import { startFleet } from '../harness/fleet.ts'
 import { canMount, mountLoop } from '../harness/loop-mount.ts'
 import { readExchanges, replay } from '../harness/replay.ts'
@@ -12,8 +13,11 @@ test.serial("the document's exchanges, on btrfs", async (t) => {
   if (!canMount(t)) return t.pass()
   const pool = mountLoop(t, 'btrfs')
   const fleet = await startFleet(t, { agents: [{ name: 'a', driver: 'btrfs', path: pool }] })
-  const differences = await replay(await readExchanges(EXCHANGES), { baseUrl: fleet.url(), token: fleet.token })
+  const { onStep, compareWith } = createExampleRecorder()
+  const target = { baseUrl: fleet.url(), token: fleet.token, onStep }
+  const differences = await replay(await readExchanges(EXCHANGES), target)
   t.deepEqual(differences, [])
+  t.deepEqual(await compareWith(resolve(EXCHANGES, '../examples.json')), [], 'HOLDFAST_RECORD=1 records them anew')
   await fleet.quiet()
 })
 

@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { connectNats } from '../../control-plane/nats.ts'
 import type { WorkMessage, WorkOrder } from '../../shared/wire/messages.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
+import { connectAsControlPlane } from '../harness/backends.ts'
 import { startFleet, type TestFleet, wipeNats } from '../harness/fleet.ts'
 import { canMount, mountLoop } from '../harness/loop-mount.ts'
 import { until } from '../harness/until.ts'
@@ -175,8 +175,7 @@ test.serial('one order delivered again and again has one effect', async (t) => {
   await fleet.call('POST', '/api/v1/snapshots/restore', { snapshot: 's', source: '/one', destination: '/two' })
   const { ino } = statSync(join(root, 'two'))
   const [job] = await fleet.sql(`select id, spec from job where kind = 'snapshot.restore'`)
-  const nats = await connectNats({ url: fleet.backends.natsUrl, seedFile: fleet.backends.controlPlaneSeedFile })
-  t.teardown(() => nats.close())
+  const nats = await connectAsControlPlane(t, fleet.backends)
   // Without a message id JetStream takes every copy; the agent must know them.
   const order: WorkOrder = { jobId: job.id, attempt: 1, spec: job.spec, notAfter: null }
   const message: WorkMessage = { v: 1, orders: [order] }

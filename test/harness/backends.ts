@@ -1,9 +1,13 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { type AgentUser, ensureNatsUser, preparePrivateNats } from '../../deploy/nats.ts'
+import { jwtAuthenticator, type NatsConnection } from 'nats'
+import { createAuthority, newAuthority, readAuthority } from '../../control-plane/hosts/authority.ts'
+import { connectNats } from '../../control-plane/nats.ts'
+import { preparePrivateNats } from '../../deploy/nats.ts'
 import { preparePrivatePostgres } from '../../deploy/postgres.ts'
 import { postgresUser } from '../../deploy/server-user.ts'
 import { findTool } from '../../deploy/tools.ts'
@@ -16,8 +20,10 @@ export interface Backends {
   readonly folder: string
   readonly databaseUrl: string
   readonly natsUrl: string
-  readonly controlPlaneSeedFile: string
-  seedFile(agent: string): string
+  /** By which control planes let agents in. */
+  readonly authorityFile: string
+  /** With `natsTls`: what a client needs. */
+  readonly tls: TlsFiles | undefined
   /** What every control plane of this test seals secrets with. */
   readonly secretsKey: string
   readonly postgres: TestProcess
@@ -27,15 +33,26 @@ export interface Backends {
   readonly natsStore: string
 }
 
+/** PEM files. */
+export interface TlsFiles {
+  readonly ca: string
+  readonly cert: string
+  readonly key: string
+}
+
 /** A Postgres and a nats-server of this test's own, real and empty, gone when it ends. */
-export async function startBackends(t: ExecutionContext, agents: readonly string[] = []): Promise<Backends> {
+export async function startBackends(
+  t: ExecutionContext,
+  options: {
+    /** Makes NATS speak TLS only: its certificate is for 127.0.0.1, and clients must show one too. */
+    readonly natsTls?: boolean | undefined
+  } = {},
+): Promise<Backends> {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-test-'))
   const natsFolder = join(folder, 'nats')
   const program = findTool('nats-server')
   if (program === undefined) throw new Error('nats-server is not installed')
-  const keys = join(folder, 'keys')
-  const controlPlane = ensureNatsUser(keys, 'control-plane')
-  const users = agents.map((host): AgentUser => ({ host, ...ensureNatsUser(keys, host) }))
+  const authorityFile = await makeAuthority(natsFolder)
   const prepared = {
     postgres: await preparePrivatePostgres({
       folder: join(folder, 'postgres'),
@@ -46,10 +63,9 @@ export async function startBackends(t: ExecutionContext, agents: readonly string
       program,
       folder: natsFolder,
       logPath: join(folder, 'nats.log'),
-      controlPlane,
-      agents: users,
     }),
   }
+  const tls = options.natsTls ? requireTls(folder, prepared.nats.spec.args.at(-1) ?? '') : undefined
   const postgres = new TestProcess(prepared.postgres.spec)
   const nats = new TestProcess(prepared.nats.spec)
   t.teardown(async () => {
@@ -65,17 +81,65 @@ export async function startBackends(t: ExecutionContext, agents: readonly string
   return {
     folder,
     databaseUrl: prepared.postgres.url,
-    natsUrl: prepared.nats.url,
-    controlPlaneSeedFile: controlPlane.seedFile,
+    natsUrl: tls ? prepared.nats.url.replace(/^nats:/, 'tls:') : prepared.nats.url,
+    tls,
+    authorityFile,
     secretsKey: randomBytes(32).toString('base64'),
-    seedFile(agent) {
-      const user = users.find((known) => known.host === agent)
-      if (user === undefined) throw new Error(`no NATS user was made for '${agent}'`)
-      return user.seedFile
-    },
     postgres,
     nats,
     restart,
     natsStore: join(natsFolder, 'jetstream'),
   }
+}
+
+/** With all rights that the control plane has. */
+export async function connectAsControlPlane(
+  t: ExecutionContext,
+  { natsUrl: url, authorityFile }: Pick<Backends, 'natsUrl' | 'authorityFile'>,
+): Promise<NatsConnection> {
+  const { jwt, seed } = await createAuthority(readAuthority(authorityFile)).fleetUser()
+  const nats = await connectNats({ url, authenticator: jwtAuthenticator(jwt, seed) })
+  t.teardown(() => nats.close())
+  return nats
+}
+
+/** What `holdfast nats authority` does, without a process of its own. */
+export async function makeAuthority(folder: string): Promise<string> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const { keys, configuration } = await newAuthority()
+  writeFileSync(join(folder, 'authority.conf'), configuration, { mode: 0o600 })
+  writeFileSync(join(folder, 'authority.json'), JSON.stringify(keys), { mode: 0o600 })
+  return join(folder, 'authority.json')
+}
+
+/** An authority of this test's own, and one certificate for everybody. */
+function requireTls(folder: string, configPath: string): TlsFiles {
+  const path = (name: string) => join(folder, name)
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe' })
+  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  openssl(
+    'req',
+    '-x509',
+    ...newKey,
+    '-keyout',
+    path('ca.key'),
+    '-out',
+    path('ca.pem'),
+    '-subj',
+    '/CN=test-ca',
+    '-days',
+    '1',
+  )
+  openssl('req', ...newKey, '-keyout', path('nats.key'), '-out', path('nats.csr'), '-subj', '/CN=nats')
+  writeFileSync(path('san'), 'subjectAltName=IP:127.0.0.1\n')
+  openssl(
+    ...['x509', '-req', '-in', path('nats.csr'), '-CA', path('ca.pem'), '-CAkey', path('ca.key'), '-CAcreateserial'],
+    ...['-days', '1', '-extfile', path('san'), '-out', path('nats.pem')],
+  )
+  const tls = { ca: path('ca.pem'), cert: path('nats.pem'), key: path('nats.key') }
+  appendFileSync(
+    configPath,
+    `tls: { cert_file: "${tls.cert}", key_file: "${tls.key}", ca_file: "${tls.ca}", verify: true }\n`,
+  )
+  return tls
 }

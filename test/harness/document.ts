@@ -9,8 +9,14 @@ interface Described {
   readonly paths: Readonly<Record<string, Readonly<Record<string, DescribedOperation>>>>
 }
 
-interface DescribedOperation {
+export interface DescribedOperation {
   readonly operationId: string
+  readonly parameters?: readonly { readonly in?: string; readonly name?: string }[]
+  readonly requestBody?: {
+    readonly content: Readonly<
+      Record<string, { readonly examples?: Readonly<Record<string, { readonly value: Record<string, unknown> }>> }>
+    >
+  }
   readonly responses: Readonly<
     Record<string, { readonly headers?: object; readonly content?: Readonly<Record<string, object>> }>
   >
@@ -41,7 +47,7 @@ export function servedDocument(): Described {
 }
 
 /** `{name}` is one segment; segments that are spelled out win. */
-function createFinder({ paths }: Described) {
+export function createFinder({ paths }: Described) {
   const templates = Object.keys(paths)
     .toSorted((left, right) => (left.replaceAll('{', '~') < right.replaceAll('{', '~') ? -1 : 1))
     .map((path) => ({

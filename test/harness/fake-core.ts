@@ -4,6 +4,7 @@ import { type Caller, requireRole, visibleGroup } from '../../control-plane/core
 import { requireCondition } from '../../control-plane/core/condition.ts'
 import type { Core } from '../../control-plane/core/core.ts'
 import type { AcceptedDataset, Dataset, Datasets } from '../../control-plane/core/datasets.ts'
+import type { Enrolments } from '../../control-plane/core/enrolments.ts'
 import type { Feed, FeedEvent } from '../../control-plane/core/feed.ts'
 import type { Host, Hosts } from '../../control-plane/core/hosts.ts'
 import type { Job, Jobs } from '../../control-plane/core/jobs.ts'
@@ -11,6 +12,7 @@ import type { Sessions } from '../../control-plane/core/sessions.ts'
 import type { RestoreSnapshot, Snapshots } from '../../control-plane/core/snapshots.ts'
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
+import { createFakeDirectory } from './fake-directory.ts'
 
 /** What a test arranges and looks at. */
 export interface FakeControls {
@@ -43,6 +45,7 @@ export const FAKE_HOST: Host = {
   version: '0.1.0',
   slots: 4,
   restorePaths: ['/tmp/'],
+  credentialExpiresAt: null,
   lastSeenAt: AT,
   pools: [
     {
@@ -81,8 +84,10 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     snapshots: createFakeSnapshots(fake, orders, datasets),
     jobs: createFakeJobs(fake),
     hosts: fakeHosts,
+    enrolments: fakeEnrolments,
     feed,
     sessions: createFakeSessions(),
+    ...createFakeDirectory(),
     audit: createAudit({
       reader: { list: async () => ({ items: [], nextCursor: null }) },
       record: (entry) => void fake.audited.push(entry),
@@ -271,6 +276,26 @@ const fakeHosts: Hosts = {
     if (pool) return pool
     throw new FleetError('not_found', `there is no pool '${idOrName}'`)
   },
+  drain: async (caller, idOrName, draining) => ({ ...(await fakeHosts.get(caller, idOrName)), draining }),
+  async remove(caller, idOrName, { force }) {
+    const { id, name } = await fakeHosts.get(caller, idOrName)
+    if (!force) throw new FleetError('conflict', 'it still has datasets', { blockers: ['dataset root'] })
+    return { host: { id, name }, failedJobs: 0, forgottenDatasets: 1 }
+  },
+}
+
+/** One token, `enrolment-token`, that is always good. */
+const fakeEnrolments: Enrolments = {
+  create: async (_caller, { name }) => ({
+    enrolment: { id: PLACEHOLDER_ID, name, expiresAt: AT, replaces: name === FAKE_HOST.name },
+    token: 'enrolment-token',
+  }),
+  async redeem({ token }) {
+    if (token !== 'enrolment-token') throw new FleetError('unauthorized', 'the enrolment token is not known')
+    return { host: FAKE_HOST, jwt: 'jwt', expiresAt: AT, natsUrls: ['nats://127.0.0.1:4222'], ca: undefined }
+  },
+  rotate: (caller, idOrName) => fakeHosts.get(caller, idOrName),
+  revoke: (caller, idOrName) => fakeHosts.get(caller, idOrName),
 }
 
 /** Lets in whoever says `secret`; the eleventh time somebody does not, they are told to wait. */

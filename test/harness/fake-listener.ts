@@ -2,13 +2,16 @@ import type { ExecutionContext } from 'ava'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { type Caller, fleetCaller, ROLES, type Role } from '../../control-plane/core/caller.ts'
-import { type Credentials, shownSecret } from '../../control-plane/core/credentials.ts'
+import type { Core } from '../../control-plane/core/core.ts'
+import { type Credentials, type Shown, shownSecret } from '../../control-plane/core/credentials.ts'
 import { createDialects } from '../../control-plane/dialects.ts'
 import type { TrustedNetwork } from '../../control-plane/http/networks.ts'
 import type { Dialect } from '../../control-plane/http/route.ts'
 import { createHttp } from '../../control-plane/http/server.ts'
+import type { TlsFiles } from '../../control-plane/http/tls.ts'
 import { FleetError } from '../../shared/errors.ts'
 import { createFakeCore } from './fake-core.ts'
+import { createFakeKeys } from './fake-keys.ts'
 
 export const READY = { postgres: true, nats: true, ingest: true }
 
@@ -17,9 +20,13 @@ interface ListenerOptions {
   readonly allowedHosts?: readonly string[]
   readonly proxies?: readonly string[]
   readonly extraDialect?: Dialect
+  readonly tls?: TlsFiles
+  /** What is real of core. */
+  readonly core?: Partial<Core>
+  readonly credentials?: Credentials
 }
 
-/** Tokens of the fake listener: `viewer-token`, `operator-token`, `admin-token`. */
+/** Tokens of the fake listener: `viewer-token`, `operator-token`, `admin-token` over the fleet; `tenant-token` for one group. */
 const CALLERS: ReadonlyMap<string, Caller> = new Map(
   ROLES.map((role) => [
     shownSecret('token', `${role}-token`).id,
@@ -27,16 +34,23 @@ const CALLERS: ReadonlyMap<string, Caller> = new Map(
   ]),
 )
 
+const TENANT: Caller = { ...fleetCaller({ subject: 'test-tenant', role: 'operator', via: 'token' }), fleetRole: null }
+/** Whoever shows a certificate with this subject. */
+const ALICE = fleetCaller({ subject: 'test-alice', role: 'viewer', via: 'certificate' })
+
+function callerOf(shown: Shown): Caller | undefined {
+  if (shown.kind === 'network') return fleetCaller({ subject: `network:${shown.id}`, role: shown.role, via: 'network' })
+  if (shown.kind === 'certificate') return shown.names.includes('subject:CN=alice,O=example') ? ALICE : undefined
+  return shown.id === shownSecret('token', 'tenant-token').id ? TENANT : CALLERS.get(shown.id)
+}
+
 /** `revoke` makes every credential unknown from then on. */
 function createFakeCredentials(): Credentials & { revoke(): void } {
   const listeners = new Set<() => void>()
   let revoked = false
   return {
     async find(shown) {
-      const caller =
-        shown.kind === 'network'
-          ? fleetCaller({ subject: `network:${shown.id}`, role: shown.role, via: 'network' })
-          : CALLERS.get(shown.id)
+      const caller = callerOf(shown)
       if (caller === undefined || revoked) throw new FleetError('unauthorized', 'the credentials are not known')
       return caller
     },
@@ -59,20 +73,24 @@ export interface Reply {
 
 /** Every dialect on a real port over the fake core; `ask` sends one request, as admin unless told otherwise. */
 export async function startListener(t: ExecutionContext, options: ListenerOptions = {}) {
-  const { core, fake } = createFakeCore()
+  const { core: fakeCore, fake } = createFakeCore()
+  const core: Core = { ...fakeCore, ...options.core }
   const credentials = createFakeCredentials()
   const metrics = new Registry()
   const readiness = { ...READY }
   const lines: Record<string, unknown>[] = []
   const logger = pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
   const dialects = createDialects({ readiness: async () => readiness, metrics })
+  const keys = createFakeKeys()
   const http = await createHttp({
     core,
-    credentials,
+    keys,
+    credentials: options.credentials ?? credentials,
     dialects: options.extraDialect ? [options.extraDialect, ...dialects] : dialects,
     trustedNetworks: options.trustedNetworks ?? [],
     allowedHosts: options.allowedHosts ?? [],
     proxies: options.proxies ?? [],
+    tls: options.tls,
     metrics,
     logger,
   })
@@ -90,7 +108,7 @@ export async function startListener(t: ExecutionContext, options: ListenerOption
     return { status: response.status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined }
   }
 
-  return { url, port, ask, fake, core, http, readiness, dialects, lines, credentials }
+  return { url, port, ask, fake, keys, core, http, readiness, dialects, lines, credentials }
 }
 
 interface AskInit {

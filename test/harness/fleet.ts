@@ -33,13 +33,21 @@ export interface TestFleet {
   readonly planes: readonly TestProcess[]
   url(plane?: number): string
   agent(name: string): TestProcess
+  /** Gives an agent a token, which it reads when it starts. */
+  enrol(agent: string): Promise<void>
+  /** What an agent keeps of its own: its state directory. */
+  state(agent: string): string
   /** Starts a control plane or agent that a test killed, and waits until it is ready. */
   ready(what: { readonly plane: number } | { readonly agent: string }): Promise<void>
   call(
     method: string,
     path: string,
     body?: unknown,
-    options?: { readonly plane?: number; readonly token?: string },
+    options?: {
+      readonly plane?: number
+      readonly token?: string
+      readonly headers?: Readonly<Record<string, string>>
+    },
   ): Promise<Answer>
   // biome-ignore lint/suspicious/noExplicitAny: rows of ad-hoc queries
   sql(text: string, values?: readonly unknown[]): Promise<any[]>
@@ -53,18 +61,26 @@ export interface TestFleet {
 /** A whole fleet of this test's own: real Postgres, real nats-server, control planes and agents as processes. */
 export async function startFleet(
   t: ExecutionContext,
-  wish: { readonly agents: readonly AgentWish[]; readonly planes?: number },
+  wish: {
+    readonly agents: readonly AgentWish[]
+    readonly planes?: number
+    /** Of the control planes, beside what they always get. */
+    readonly environment?: Readonly<Record<string, string>>
+    /** NATS speaks TLS only, and wants a certificate of every client. */
+    readonly natsTls?: boolean
+  },
 ): Promise<TestFleet> {
-  const backends = await startBackends(
-    t,
-    wish.agents.map((agent) => agent.name),
-  )
+  const backends = await startBackends(t, { natsTls: wish.natsTls })
   const token = randomBytes(32).toString('hex')
   const credentials = join(backends.folder, 'credentials.json')
   writeFileSync(credentials, JSON.stringify({ token }), { mode: 0o600 })
   const ports = await Promise.all(Array.from({ length: wish.planes ?? 1 }, freePort))
-  const planes = ports.map((port, n) => new TestProcess(planeSpec(backends, { port, credentials, n })))
-  const agents = new Map(wish.agents.map((agent) => [agent.name, new TestProcess(agentSpec(backends, agent))]))
+  const planes = ports.map(
+    (port, n) => new TestProcess(planeSpec(backends, { port, credentials, n, environment: wish.environment ?? {} })),
+  )
+  const agents = new Map(
+    wish.agents.map((agent) => [agent.name, new TestProcess(agentSpec(backends, agent, ports[0] ?? 0))]),
+  )
   const db = new pg.Pool({ connectionString: backends.databaseUrl, max: 2 })
   db.on('error', () => undefined)
   t.teardown(async () => {
@@ -78,7 +94,7 @@ export async function startFleet(
   const call: TestFleet['call'] = async (method, path, body, options = {}) => {
     const response = await fetch(url(options.plane) + path, {
       method,
-      headers: { authorization: `Bearer ${options.token ?? token}` },
+      headers: { authorization: `Bearer ${options.token ?? token}`, ...options.headers },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
     const text = await response.text()
@@ -95,6 +111,12 @@ export async function startFleet(
       const agent = agents.get(name)
       if (agent === undefined) throw new Error(`no agent '${name}'`)
       return agent
+    },
+    state: (name) => join(backends.folder, name),
+    async enrol(name) {
+      const made = await call('POST', '/api/v1/hosts/enrolments', { name })
+      if (made.status !== 201) throw new Error(`${name} cannot be enrolled: ${JSON.stringify(made.body)}`)
+      writeFileSync(join(fleet.state(name), 'enrolment-token'), made.body.token, { mode: 0o600 })
     },
     async ready(what) {
       if ('plane' in what) {
@@ -132,7 +154,10 @@ export async function startFleet(
     },
   }
   for (const n of planes.keys()) await fleet.ready({ plane: n })
-  for (const name of agents.keys()) await fleet.ready({ agent: name })
+  for (const name of agents.keys()) {
+    await fleet.enrol(name)
+    await fleet.ready({ agent: name })
+  }
   await until('root is there', async () => (await call('GET', '/api/v1/datasets/root')).status === 200)
   return fleet
 }
@@ -141,6 +166,7 @@ interface PlaneWish {
   readonly port: number
   readonly credentials: string
   readonly n: number
+  readonly environment: Readonly<Record<string, string>>
 }
 
 function planeSpec(backends: Backends, wish: PlaneWish) {
@@ -150,14 +176,16 @@ function planeSpec(backends: Backends, wish: PlaneWish) {
     {
       HOLDFAST_PORT: String(wish.port),
       DATABASE_URL: backends.databaseUrl,
-      NATS_SEED_FILE: backends.controlPlaneSeedFile,
+      NATS_AUTHORITY_FILE: backends.authorityFile,
       HOLDFAST_CREDENTIALS_FILE: wish.credentials,
       HOLDFAST_SECRETS_KEY: backends.secretsKey,
+      ...(backends.tls ? { NATS_CA_FILE: backends.tls.ca } : {}),
+      ...wish.environment,
     },
   )
 }
 
-function agentSpec(backends: Backends, agent: AgentWish) {
+function agentSpec(backends: Backends, agent: AgentWish, port: number) {
   const state = join(backends.folder, agent.name)
   mkdirSync(state, { recursive: true })
   return nodeSpec(
@@ -169,7 +197,8 @@ function agentSpec(backends: Backends, agent: AgentWish) {
       HOLDFAST_AGENT_POOLS: JSON.stringify([
         { name: `${agent.name}-pool`, path: agent.path ?? state, driver: agent.driver },
       ]),
-      NATS_SEED_FILE: backends.seedFile(agent.name),
+      HOLDFAST_ENROL_URL: `http://127.0.0.1:${port}`,
+      HOLDFAST_ENROL_TOKEN_FILE: join(state, 'enrolment-token'),
       ...agent.environment,
     },
   )
@@ -191,6 +220,8 @@ function nodeSpec(backends: Backends, program: NodeProgram, environment: Readonl
       PATH: process.env.PATH,
       NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       NATS_URL: backends.natsUrl,
+      // An agent learns of the authority when it enrols.
+      ...(backends.tls ? { NATS_CERT_FILE: backends.tls.cert, NATS_KEY_FILE: backends.tls.key } : {}),
       ...program.environment,
       ...environment,
     },

@@ -10,6 +10,21 @@ export interface ReplayTarget {
   /** What exchanges may name beside `${run}`. */
   readonly variables?: Variables
   readonly signal?: AbortSignal
+  /** Is told of every step as it went. */
+  readonly onStep?: (step: Replayed) => void
+}
+
+/** One step as it went over the wire. */
+export interface Replayed {
+  readonly name: string
+  readonly method: string
+  readonly path: string
+  /** What was sent. */
+  readonly sent: unknown
+  readonly status: number
+  readonly received: unknown
+  /** What made its names unique. */
+  readonly run: string
 }
 
 /** One thing that was not as documented. */
@@ -68,9 +83,14 @@ function undocumented(step: Step, variables: Variables, actual: Awaited<ReturnTy
 export async function replay(exchanges: readonly Exchange[], target: ReplayTarget): Promise<readonly Difference[]> {
   const differences: Difference[] = []
   for (const exchange of exchanges) {
-    let variables: Variables = { ...target.variables, run: randomBytes(4).toString('hex') }
+    const run = randomBytes(4).toString('hex')
+    let variables: Variables = { ...target.variables, run }
     for (const step of exchange.steps) {
       const actual = await send(step, target, variables)
+      const { method } = step.request
+      const path = String(substitute(step.request.path, variables))
+      const sent = substitute(step.request.body, variables)
+      target.onStep?.({ name: step.name, method, path, sent, status: actual.status, received: actual.body, run })
       const { status, headers, body } = step.expect
       const found = [
         ...compare(status, actual.status, 'status'),

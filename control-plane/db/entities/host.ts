@@ -11,6 +11,9 @@ export interface HostRow {
   inventoryHash: string
   enrolledAt: Date
   lastSeenAt: Date | null
+  /** X25519: what secrets are sealed to on their way there. */
+  sealPublicKey: Buffer | null
+  removedAt: Date | null
 }
 
 export const HostEntity = new EntitySchema<HostRow>({
@@ -26,5 +29,7 @@ export const HostEntity = new EntitySchema<HostRow>({
     inventoryHash: { type: 'text', name: 'inventory_hash' },
     enrolledAt: { type: 'timestamptz', name: 'enrolled_at' },
     lastSeenAt: { type: 'timestamptz', name: 'last_seen_at', nullable: true },
+    sealPublicKey: { type: 'bytea', name: 'seal_public_key', nullable: true },
+    removedAt: { type: 'timestamptz', name: 'removed_at', nullable: true },
   },
 })

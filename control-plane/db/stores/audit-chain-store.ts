@@ -101,6 +101,17 @@ const countUnchained = statement(
    where chain_seq is null`,
 )
 
+/** Of one moment, like every link and its head: what stands beyond was linked to a head that is there no more. */
+const firstBeyond = statement(
+  'audit_beyond',
+  z.object({ chain_seq: Seq, ordinal: Seq }),
+  `select a.chain_seq, a.ordinal
+   from audit_head h
+   join audit a on a.chain_seq > h.seq
+   order by a.chain_seq
+   limit 1`,
+)
+
 export interface AuditChainStore {
   /**
    * Links committed rows that have no link yet, at most `limit`, in one transaction. Ordinals are given out before commits, so
@@ -111,6 +122,8 @@ export interface AuditChainStore {
   head(): Promise<ChainHead>
   /** Rows after `after` up to `last`, by place. */
   page(range: { readonly after: number; readonly last: number; readonly limit: number }): Promise<readonly ChainedRow[]>
+  /** The first row that is linked beyond the head. */
+  beyond(): Promise<{ readonly seq: number; readonly ordinal: number } | undefined>
   /** Rows that are committed and not linked, and how long the oldest waits. */
   tail(): Promise<{ readonly rows: number; readonly seconds: number }>
   /** Marks the head as it stands. @returns whether it still was that one. */
@@ -165,6 +178,11 @@ export function createAuditChainStore(sql: Sql, marks: HeadMarks): AuditChainSto
     async page({ after, last, limit }) {
       const rows = await sql.rows(readChain, [after, last, limit])
       return rows.map(({ chain_seq, ...row }) => ({ seq: chain_seq, ...row }))
+    },
+
+    async beyond() {
+      const [row] = await sql.rows(firstBeyond, [])
+      return row && { seq: row.chain_seq, ordinal: row.ordinal }
     },
 
     async tail() {

@@ -18,6 +18,7 @@ const read = statement(
     token: z.string().nullable(),
     token_role: ROLE.nullable(),
     token_group_id: z.string().nullable(),
+    token_until: z.date().nullable(),
     token_group: z.string().nullable(),
     user_id: z.string().nullable(),
     user: z.string().nullable(),
@@ -26,20 +27,20 @@ const read = statement(
     memberships: z.array(z.object({ groupId: z.string(), role: ROLE })).nullable(),
     named_group_id: z.string().nullable(),
   }),
-  `select s.token, s.token_role, s.token_group_id, tg.name as token_group, s.user_id, u.name as user, u.role as user_role,
+  `select s.token, s.token_role, s.token_group_id, s.token_until, tg.name as token_group, s.user_id, u.name as user, u.role as user_role,
      u.disabled, m.memberships, coalesce(by_id.id, by_name.id) as named_group_id
    from jsonb_to_recordset($1::jsonb) as a(n integer, kind text, hash text, names text[], group_id uuid, group_name text)
    left join lateral (
-     select t.name as token, t.role as token_role, t.group_id as token_group_id, t.user_id
+     select t.name as token, t.role as token_role, t.group_id as token_group_id, t.expires_at as token_until, t.user_id
      from access_token t
      where a.kind = 'token' and t.hash = decode(a.hash, 'hex') and (t.expires_at is null or t.expires_at > now())
      union all
-     select null, null, null, session.user_id
+     select null, null, null, null, session.user_id
      from session
      where a.kind = 'session' and session.hash = decode(a.hash, 'hex') and session.expires_at > now()
      union all
      -- A certificate that stands for two users stands for nobody.
-     select null, null, null, min(c.user_id::text)::uuid
+     select null, null, null, null, min(c.user_id::text)::uuid
      from user_certificate c
      where a.kind = 'certificate' and c.name = any(a.names)
      having count(distinct c.user_id) = 1
@@ -156,17 +157,21 @@ function standingOf(row: z.infer<typeof read.row>, shown: Shown | undefined): St
   if (shown === undefined || row.disabled === true) return undefined
   if (shown.kind === 'network') return standingOfNetwork(shown.id, shown.role)
   if (row.user_id === null && row.token === null) return undefined
-  const { token_role: role, token_group_id: groupId } = row
+  const { token_role: role, token_group_id: groupId, token_until: until } = row
   return {
     subject: subjectOf(row),
     via: shown.kind,
     user: row.user_id === null ? null : { id: row.user_id, role: row.user_role, memberships: row.memberships ?? [] },
-    bounds: role === null ? null : { role, groupId },
+    bounds: role === null ? null : { role, groupId, until: until ?? undefined },
   }
 }
 
-/** `user:alice`; `token:ci`, `token:ci@team` for one group, `token:alice/ci` with an owner: no two are alike. */
+/**
+ * `user:alice`; `token:ci`, `token:ci@team` for one group, `token:alice/ci` with an owner: no two are alike. No name holds a
+ * `/`; the `@` of a token's own name is written `%40`, or `ci@team` of the fleet would be told as the team's `ci`.
+ */
 function subjectOf({ token, token_group: group, user }: z.infer<typeof read.row>): string {
   if (token === null) return `user:${user}`
-  return `token:${user === null ? '' : `${user}/`}${token}${group === null ? '' : `@${group}`}`
+  const name = token.replaceAll('%', '%25').replaceAll('@', '%40')
+  return `token:${user === null ? '' : `${user}/`}${name}${group === null ? '' : `@${group}`}`
 }

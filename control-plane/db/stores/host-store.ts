@@ -2,9 +2,12 @@ import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
 import { Capabilities, DriverName, type Inventory } from '../../../shared/wire/messages.ts'
+import { actorOn } from '../../core/audit.ts'
+import type { Caller } from '../../core/caller.ts'
 import type { Host, Pool } from '../../core/hosts.ts'
 import type { Page, PageRequest } from '../../core/page.ts'
 import { type Sql, statement } from '../sql.ts'
+import { writeAudit } from './audit-write.ts'
 
 /** NOTIFY channel on which replicas hear that a host's row or pools changed; the payload is its name. */
 export const HOST_CHANNEL = 'holdfast_host'
@@ -40,6 +43,7 @@ const HostRow = z
     restore_paths: z.array(z.string()),
     inventory_hash: z.string(),
     last_seen_at: z.date().nullable(),
+    credential_expires_at: z.date().nullable(),
     pools: z.array(PoolJson),
   })
   .transform((row) => ({
@@ -52,6 +56,7 @@ const HostRow = z
     restorePaths: row.restore_paths,
     inventoryHash: row.inventory_hash,
     lastSeenAt: row.last_seen_at,
+    credentialExpiresAt: row.credential_expires_at,
     pools: row.pools.map((pool) => ({ ...pool, host: row.name })),
   }))
 
@@ -60,6 +65,7 @@ export type KeptHost = z.infer<typeof HostRow>
 export type KeptPool = KeptHost['pools'][number]
 
 const HOST_COLUMNS = `h.id, h.name, h.state, h.draining, h.version, h.slots, h.restore_paths, h.inventory_hash, h.last_seen_at,
+  (select max(c.expires_at) from host_credential c where c.host_id = h.id) as credential_expires_at,
   coalesce((
     select jsonb_agg(jsonb_build_object('id', p.id, 'name', p.name, 'local_name', p.local_name, 'driver', p.driver,
       'capabilities', p.capabilities, 'size_bytes', p.size_bytes, 'free_bytes', p.free_bytes) order by p.local_name)
@@ -67,12 +73,23 @@ const HOST_COLUMNS = `h.id, h.name, h.state, h.draining, h.version, h.slots, h.r
     where p.host_id = h.id and p.present
   ), '[]') as pools`
 
-const find = statement('host_find', HostRow, `select ${HOST_COLUMNS} from host h where h.name = $1 or h.id::text = $1`)
+const find = statement(
+  'host_find',
+  HostRow,
+  `select ${HOST_COLUMNS} from host h where (h.name = $1 or h.id::text = $1) and h.removed_at is null`,
+)
+
+/** For a change that depends on how the host stands now. */
+export const lockHost = statement(
+  'host_lock',
+  HostRow,
+  `select ${HOST_COLUMNS} from host h where h.id = $1 and h.removed_at is null for update of h`,
+)
 
 const page = statement(
   'host_page',
   HostRow,
-  `select ${HOST_COLUMNS} from host h where h.name > $1 order by h.name limit $2`,
+  `select ${HOST_COLUMNS} from host h where h.name > $1 and h.removed_at is null order by h.name limit $2`,
 )
 
 const PoolRow = z
@@ -105,7 +122,7 @@ const poolPage = statement(
   `select ${POOL_COLUMNS}
    from pool p
    join host h on h.id = p.host_id
-   where p.present and p.name > $1
+   where p.present and p.name > $1 and h.removed_at is null
    order by p.name
    limit $2`,
 )
@@ -116,22 +133,26 @@ const findPool = statement(
   `select ${POOL_COLUMNS}
    from pool p
    join host h on h.id = p.host_id
-   where p.name = $1 or p.id::text = $1`,
+   where (p.name = $1 or p.id::text = $1) and h.removed_at is null`,
 )
 
 /**
  * Takes an inventory as the truth about a host. A pool keeps the name it was first given; a name that another host had
  * first becomes `<host>-<name>`. Pools that are no longer reported stay, as absent: datasets of theirs are still known.
+ * $8: whoever NATS lets in is a host; otherwise only who was enrolled and still has credentials.
  */
 const welcome = statement(
   'host_welcome',
   z.object({ id: z.string() }),
   `with me as (
      insert into host (id, name, state, version, slots, restore_paths, inventory_hash, last_seen_at)
-     values ($1, $2, 'online', $3, $4, $5, $6, now())
+     select $1, $2, 'online', $3, $4, $5, $6, now()
+     where $8 or exists (
+       select 1 from host h join host_credential c on c.host_id = h.id where h.name = $2 and h.removed_at is null
+     )
      on conflict (name) do update
      set version = excluded.version, slots = excluded.slots, restore_paths = excluded.restore_paths,
-       inventory_hash = excluded.inventory_hash, last_seen_at = now()
+       inventory_hash = excluded.inventory_hash, last_seen_at = now(), removed_at = null
      returning id, name
    ), reported as (
      select * from jsonb_to_recordset($7::jsonb) as r(id uuid, name text, driver text, capabilities jsonb, size_bytes bigint, free_bytes bigint)
@@ -162,6 +183,15 @@ const setState = statement(
    returning name`,
 )
 
+const setDraining = statement(
+  'host_set_draining',
+  z.object({ name: z.string() }),
+  `update host
+   set draining = $2
+   where id = $1 and draining <> $2 and removed_at is null
+   returning name, pg_notify('${HOST_CHANNEL}', name)`,
+)
+
 /** What beats told since the last flush; whoever of the replicas flushes first spares the others the write. */
 const seen = statement(
   'host_seen',
@@ -190,8 +220,15 @@ export interface HostStore {
   page(request: PageRequest): Promise<Page<KeptHost>>
   poolPage(request: PageRequest): Promise<Page<Pool>>
   findPool(idOrName: string): Promise<Pool | undefined>
-  /** @returns the host's id. */
-  welcome(name: string, hash: string, inventory: Inventory): Promise<string>
+  setDraining(caller: Caller, host: Pick<Host, 'id' | 'name'>, draining: boolean): Promise<boolean>
+  /** @returns the host's id. @throws refused when it was not enrolled, or has no credentials any more. */
+  welcome(hello: {
+    readonly name: string
+    readonly hash: string
+    readonly inventory: Inventory
+    /** Every name that NATS lets in is a host. */
+    readonly isOpen: boolean
+  }): Promise<string>
   /** @returns the hosts whose state this call changed: exactly one replica is told of each change. */
   setState(names: readonly string[], state: Host['state']): Promise<readonly string[]>
   seen(sightings: Sightings): Promise<void>
@@ -204,7 +241,18 @@ export function createHostStore(sql: Sql): HostStore {
     page: async ({ limit, cursor }) => cut(await sql.rows(page, [nameAfter(cursor), limit + 1]), limit),
     poolPage: async ({ limit, cursor }) => cut(await sql.rows(poolPage, [nameAfter(cursor), limit + 1]), limit),
 
-    async welcome(name, hash, inventory) {
+    setDraining: (caller, { id, name }, draining) =>
+      sql.transaction(async (tx) => {
+        const [changed] = await tx.rows(setDraining, [id, draining])
+        if (changed === undefined) return false
+        const operation = draining ? 'host.drain' : 'host.undrain'
+        await writeAudit(tx, [
+          { by: actorOn(null, caller), operation, object: { kind: 'host', id, name }, result: 'done' },
+        ])
+        return true
+      }),
+
+    async welcome({ name, hash, inventory, isOpen }) {
       const pools = inventory.pools.map((pool) => ({
         id: newId(),
         name: pool.name,
@@ -215,8 +263,8 @@ export function createHostStore(sql: Sql): HostStore {
       }))
       const { version, slots, restorePaths } = inventory
       const values = [newId(), name, version, slots, JSON.stringify(restorePaths), hash, JSON.stringify(pools)]
-      const [row] = await sql.rows(welcome, values)
-      if (row === undefined) throw new FleetError('internal', `host '${name}' could not be kept`)
+      const [row] = await sql.rows(welcome, [...values, isOpen])
+      if (row === undefined) throw new FleetError('refused', `host '${name}' is not enrolled`)
       return row.id
     },
 

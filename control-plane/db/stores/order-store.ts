@@ -9,6 +9,7 @@ import { type Sql, sqlState, statement, type Transaction } from '../sql.ts'
 import { ACTOR_COLUMNS, actorValues } from './audit-write.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
 import { createKnownDatasets } from './known-datasets.ts'
+import { keepPlaced, type PlacedBefore, placedBefore } from './placed-before.ts'
 
 /** An accepted order; a `dispatched` one holds its lanes and is to be published at once. */
 export interface Placed {
@@ -115,8 +116,11 @@ const insertOrders = statement(
 
 export interface OrderStore {
   /** Decides and writes a group of orders in one transaction; the answers stand in the orders' sequence. */
-  place(orders: readonly Order[], notAfterMs: number): Promise<readonly (Placed | FleetError)[]>
+  place(orders: readonly Order[], notAfterMs: number): Promise<readonly (Placed | PlacedBefore | FleetError)[]>
 }
+
+/** The group, the host or the pool that an order was decided for went in that very moment. */
+const FOREIGN_KEY_VIOLATION = '23503'
 
 /** exclusion_violation: a lane was given to somebody else between our look at it and our write. */
 const LANE_TAKEN = '23P01'
@@ -129,9 +133,13 @@ export function createOrderStore(sql: Sql): OrderStore {
     orders: readonly Order[],
     notAfterMs: number,
   ): Promise<readonly (Placed | FleetError | undefined)[]> {
+    const removed = new Set<string>()
     const decided = orders.map((order) => {
-      const datasets = known.recall(order)
+      const recalled = order.key || order.isExact ? undefined : known.recall(order)
+      const datasets = recalled?.some(({ id }) => removed.has(id)) ? undefined : recalled
       const decision = datasets === undefined ? undefined : decide(order, datasets)
+      const removal = removalOf(decision)
+      if (removal !== undefined) removed.add(removal)
       // A refusal may rest on what is no longer so.
       return datasets === undefined || decision === undefined || decision instanceof FleetError
         ? undefined
@@ -151,11 +159,21 @@ export function createOrderStore(sql: Sql): OrderStore {
 
   function placeLocked(orders: readonly Order[], notAfterMs: number) {
     return sql.transaction(async (tx) => {
+      const before = await placedBefore(tx, orders)
       const datasets = await lock(tx, orders)
       known.remember(datasets)
-      const decided = orders.map((order) => decide(order, datasets))
-      const answers = await write({ rows: tx.rowsAndCommit }, { orders, decided, notAfterMs })
-      return answers.map((answer) => {
+      let standing = datasets
+      const decided = orders.map((order, n) => {
+        if (before[n] !== undefined) return undefined
+        const decision = decide(order, standing)
+        standing = after(decision, standing)
+        return decision
+      })
+      const isKeyed = before.length > 0
+      const answers = await write({ rows: isKeyed ? tx.rows : tx.rowsAndCommit }, { orders, decided, notAfterMs })
+      if (isKeyed) await keepPlaced(tx, placedNow(orders, answers))
+      return orders.map((_, n) => {
+        const answer = before[n] ?? answers[n]
         assert(answer, 'an order that was decided on locked rows was left unanswered')
         return answer
       })
@@ -172,18 +190,32 @@ export function createOrderStore(sql: Sql): OrderStore {
     }
   }
 
-  return {
-    async place(orders, notAfterMs) {
-      const quick = await placeKnown(orders, notAfterMs)
-      const rest = orders.filter((_, n) => quick[n] === undefined)
-      const answers = (rest.length === 0 ? [] : await placeRest(rest, notAfterMs, rest.length < orders.length)).values()
-      return orders.map((_, n) => {
-        const answer = quick[n] ?? answers.next().value
-        assert(answer, 'an order was left unanswered')
-        return answer
-      })
-    },
+  async function placeAll(orders: readonly Order[], notAfterMs: number) {
+    const quick = await placeKnown(orders, notAfterMs)
+    const rest = orders.filter((_, n) => quick[n] === undefined)
+    const answers = (rest.length === 0 ? [] : await placeRest(rest, notAfterMs, rest.length < orders.length)).values()
+    return orders.map((_, n) => {
+      const answer = quick[n] ?? answers.next().value
+      assert(answer, 'an order was left unanswered')
+      return answer
+    })
   }
+
+  return {
+    place: (orders, notAfterMs) =>
+      placeAll(orders, notAfterMs).catch((error: unknown) => {
+        // Of several nobody knows whose it was: they are tried one by one.
+        if (orders.length > 1 || sqlState(error) !== FOREIGN_KEY_VIOLATION) throw error
+        throw new FleetError('conflict', 'its group, host or pool was removed a moment ago', { cause: error })
+      }),
+  }
+}
+
+function placedNow(orders: readonly Order[], answers: readonly (Placed | FleetError | undefined)[]) {
+  return orders.flatMap((order, n) => {
+    const answer = answers[n]
+    return answer && 'job' in answer ? [{ order, jobId: answer.job.id, dataset: answer.dataset }] : []
+  })
 }
 
 async function lock(tx: Transaction, orders: readonly Order[]): Promise<readonly LockedDataset[]> {
@@ -215,6 +247,19 @@ function decide(order: Order, datasets: readonly LockedDataset[]): Decided {
   } catch (thrown) {
     return toFleetError(thrown)
   }
+}
+
+function removalOf(decided: Decided | undefined): string | undefined {
+  return decided === undefined || decided instanceof FleetError ? undefined : decided.decision.remove?.id
+}
+
+/** As the next order of the same group finds them: what this one removes is being deleted. */
+function after(decided: Decided, datasets: readonly LockedDataset[]): readonly LockedDataset[] {
+  const removal = removalOf(decided)
+  if (removal === undefined) return datasets
+  return datasets.map((dataset) =>
+    dataset.id === removal ? { ...dataset, state: 'deleting', version: dataset.version + 1 } : dataset,
+  )
 }
 
 interface Batch {

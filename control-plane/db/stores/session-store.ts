@@ -1,5 +1,8 @@
 import { z } from 'zod'
+import type { AuditEntry } from '../../core/audit.ts'
+import type { RequestMark } from '../../core/caller.ts'
 import { type Sql, statement } from '../sql.ts'
+import { auditValues, insertAudit } from './audit-write.ts'
 import { SESSION_IDLE_S, SESSION_LIFE_S } from './credential-store.ts'
 
 /** Sessions that one user may have at a time; the oldest give way. */
@@ -13,13 +16,21 @@ const account = statement(
 
 const open = statement(
   'session_open',
-  z.unknown(),
-  `with surplus as (
+  z.object({ user_id: z.string() }),
+  `with usable as (
+     -- Who changes the password ends the sessions that are there: one that is opened by the old one must be among them, or not be.
+     select id from fleet_user where id = $2 and password = $6 and not disabled for share
+   ), surplus as (
      delete from session
      where hash in (select hash from session where user_id = $2 order by created_at desc offset $3)
+   ), opened as (
+     insert into session (hash, user_id, expires_at)
+     select decode($1, 'hex'), id, now() + make_interval(secs => $4) from usable
+     returning user_id
+   ), audited as (
+     ${insertAudit('$5', 'exists (select 1 from opened)')}
    )
-   insert into session (hash, user_id, expires_at)
-   values (decode($1, 'hex'), $2, now() + make_interval(secs => $4))`,
+   select user_id from opened`,
 )
 
 const SessionRow = z.object({ user: z.string(), created_at: z.date() })
@@ -38,10 +49,17 @@ const prolong = statement(
 const close = statement(
   'session_close',
   SessionRow,
-  `delete from session s
-   using fleet_user u
-   where s.hash = decode($1, 'hex') and s.expires_at > now() and u.id = s.user_id
-   returning u.name as user, s.created_at`,
+  `with closed as (
+     delete from session s
+     using fleet_user u
+     where s.hash = decode($1, 'hex') and s.expires_at > now() and u.id = s.user_id
+     returning u.id, u.name, s.created_at
+   ), audited as (
+     insert into audit (subject, user_id, via, address, request_id, method, path, operation, object_kind, object_id, object_name, result)
+     select 'user:' || name, id, 'session', $2, $3, $4, $5, 'session.logout', 'user', id::text, name, 'done'
+     from closed
+   )
+   select name as user, created_at from closed`,
 )
 
 const PRUNE_AT_ONCE = 10_000
@@ -58,9 +76,13 @@ export type KeptSession = z.infer<typeof SessionRow>
 export interface SessionStore {
   /** Whose password is to be compared; undefined: nobody of that name. */
   account(username: string): Promise<z.infer<typeof account.row> | undefined>
-  open(id: string, userId: string): Promise<void>
+  /**
+   * With what the audit tells of it.
+   * @param user by the password, in PHC format, that was compared. @returns false when it is another by now, or nobody's.
+   */
+  open(id: string, user: { readonly id: string; readonly password: string }, told: AuditEntry): Promise<boolean>
   prolong(id: string): Promise<KeptSession | undefined>
-  close(id: string): Promise<KeptSession | undefined>
+  close(id: string, request: RequestMark): Promise<KeptSession | undefined>
   /** Drops those that have expired. */
   prune(): Promise<void>
 }
@@ -68,11 +90,12 @@ export interface SessionStore {
 export function createSessionStore(sql: Sql): SessionStore {
   return {
     account: async (username) => (await sql.rows(account, [username]))[0],
-    async open(id, userId) {
-      await sql.rows(open, [id, userId, SESSIONS_OF_USER - 1, SESSION_IDLE_S])
+    async open(id, user, told) {
+      const values = [id, user.id, SESSIONS_OF_USER - 1, SESSION_IDLE_S, auditValues([told]), user.password]
+      return (await sql.rows(open, values)).length > 0
     },
     prolong: async (id) => (await sql.rows(prolong, [id, SESSION_IDLE_S, SESSION_LIFE_S]))[0],
-    close: async (id) => (await sql.rows(close, [id]))[0],
+    close: async (id, mark) => (await sql.rows(close, [id, mark.address, mark.id, mark.method, mark.path]))[0],
     async prune() {
       await sql.rows(prune, [PRUNE_AT_ONCE])
     },

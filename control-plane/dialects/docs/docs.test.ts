@@ -1,5 +1,6 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import test from 'ava'
+import { createAnswerChecker, servedDialects, servedDocument } from '../../../test/harness/document.ts'
 import { startListener } from '../../../test/harness/fake-listener.ts'
 import { prefersHtml } from './prefers-html.ts'
 
@@ -43,6 +44,24 @@ test('what every request may carry and every answer carries is in it', async (t)
   const read = json.paths['/api/v1/datasets/{name}'].get
   t.truthy(read.responses['200'].headers.ETag)
   t.truthy(read.responses['304'])
+})
+
+test('its examples are of operations that exist, and as their schemas have them', async (t) => {
+  const document = servedDocument()
+  const check = createAnswerChecker(document)
+  const shown = servedDialects().flatMap(({ name, examples = [] }) =>
+    examples.map((example) => ({ ...example, dialect: name })),
+  )
+  t.true(shown.length > 20)
+  for (const { dialect, operation, status, response } of shown) {
+    const entry = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, { operationId }]) => ({ path, method: method.toUpperCase(), operationId })),
+    )
+    const found = entry.find(({ operationId }) => operationId === `${dialect}.${operation}`)
+    if (found === undefined) return t.fail(`${dialect} has no ${operation}`)
+    const headers = { etag: '"e"', 'content-type': 'application/json' }
+    t.deepEqual(check({ ...found, status, headers, body: response }), [], operation)
+  }
 })
 
 test('JSON unless a page is asked for, with and without a slash, each with its own ETag', async (t) => {

@@ -1,6 +1,9 @@
 import { COMMON_STATUSES, type Dialect, type Failure } from '../../http/route.ts'
+import { listAudit } from './audit.ts'
+import { AuditView } from './audit-schemas.ts'
+import { createEnrolment, enrolHost, revokeHost, rotateHost } from './enrolments.ts'
 import { pollEvents, socketEvents, streamEvents } from './events.ts'
-import { getHost, getPool, listHosts, listPools } from './hosts.ts'
+import { drainHost, getHost, getPool, listHosts, listPools, removeHost, undrainHost } from './hosts.ts'
 import { cancelJob, getJob, listJobs, retryJob } from './jobs.ts'
 import { type OperationsDeps, operationsRoutes } from './operations.ts'
 import { EventView, FleetErrorBody, HostView, JobView, PoolView } from './schemas.ts'
@@ -16,15 +19,39 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
     name: 'fleet',
     title: 'Holdfast fleet API',
     version: '1',
-    description: 'Hosts, pools, jobs and the event feed.',
-    owns: ['/api/v1/hosts', '/api/v1/pools', '/api/v1/jobs', '/api/v1/events', '/healthz', '/readyz', '/metrics', ''],
+    description: 'Hosts, pools, jobs, the event feed and the audit.',
+    owns: [
+      '/api/v1/hosts',
+      '/api/v1/pools',
+      '/api/v1/jobs',
+      '/api/v1/events',
+      '/api/v1/audit',
+      '/healthz',
+      '/readyz',
+      '/metrics',
+      '',
+    ],
     statuses: COMMON_STATUSES,
     errorBody,
     errorSchema: FleetErrorBody,
-    schemas: { Host: HostView, Pool: PoolView, Job: JobView, Event: EventView, Error: FleetErrorBody },
+    schemas: {
+      Host: HostView,
+      Pool: PoolView,
+      Job: JobView,
+      Event: EventView,
+      AuditRow: AuditView,
+      Error: FleetErrorBody,
+    },
     routes: [
       listHosts,
       getHost,
+      createEnrolment,
+      enrolHost,
+      rotateHost,
+      revokeHost,
+      drainHost,
+      undrainHost,
+      removeHost,
       listPools,
       getPool,
       listJobs,
@@ -34,6 +61,7 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       pollEvents,
       streamEvents,
       socketEvents,
+      listAudit,
       ...operationsRoutes(deps),
     ],
   }

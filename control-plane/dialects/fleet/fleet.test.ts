@@ -20,6 +20,29 @@ test('hosts and pools by id and by name', async (t) => {
   t.is((await ask('GET', '/api/v1/pools')).json.items.length, 1)
 })
 
+test('hosts are enrolled, drained and removed by those who may', async (t) => {
+  const { ask } = await startListener(t)
+  const made = await ask('POST', '/api/v1/hosts/enrolments', { body: { name: 'host-a' } })
+  t.like(made, { status: 201, json: { name: 'host-a', token: 'enrolment-token', replaces: true } })
+  t.is((await ask('POST', '/api/v1/hosts/enrolments', { body: { name: 'host-a' }, as: 'operator' })).status, 403)
+  t.is((await ask('POST', '/api/v1/hosts/enrolments', { body: { name: 'No Name' } })).json.error.field, 'name')
+  const keys = { nats_public_key: `U${'A'.repeat(55)}`, seal_public_key: Buffer.alloc(32).toString('base64') }
+  const enrol = (body: object) => ask('POST', '/api/v1/hosts/enrol', { as: null, body })
+  t.like(await enrol({ token: 'enrolment-token', ...keys }), { status: 200, json: { host: 'host-a', jwt: 'jwt' } })
+  t.is((await enrol({ token: 'other', ...keys })).status, 401)
+  t.is(
+    (await enrol({ token: 'enrolment-token', ...keys, seal_public_key: 'AAAA' })).json.error.field,
+    'seal_public_key',
+  )
+  t.like(await ask('POST', '/api/v1/hosts/host-a/drain', { as: 'operator' }), { status: 200, json: { draining: true } })
+  t.like(await ask('DELETE', '/api/v1/hosts/host-a/drain'), { status: 200, json: { draining: false } })
+  t.is((await ask('POST', '/api/v1/hosts/host-a/rotate')).status, 202)
+  t.is((await ask('POST', '/api/v1/hosts/host-a/revoke')).status, 200)
+  t.deepEqual((await ask('DELETE', '/api/v1/hosts/host-a')).json.error.blockers, ['dataset root'])
+  t.like(await ask('DELETE', '/api/v1/hosts/host-a?force=true'), { status: 200, json: { forgotten_datasets: 1 } })
+  t.is((await ask('DELETE', '/api/v1/hosts/host-a', { as: 'operator' })).status, 403)
+})
+
 test('a job shows everything in snake case and nothing of its spec', async (t) => {
   const { ask, fake } = await startListener(t)
   const progress = { phase: 'copy', percent: 40, files: 1, totalFiles: 4, bytes: 10, totalBytes: 40 }
@@ -128,4 +151,13 @@ test('a point that is too old is 410, one that is ahead or no number is 400', as
     t.like(await askSince('x'), { status: 400, json: { error: { code: 'invalid', field: 'since' } } })
     t.like(await askSince('-1'), { status: 400, json: { error: { code: 'invalid', field: 'since' } } })
   }
+})
+
+test('a long poll whose credential ends hears nothing of what comes after', async (t) => {
+  const { ask, credentials, fake } = await startListener(t)
+  const poll = ask('GET', '/api/v1/events?timeout=20')
+  await until('a poll', () => fake.followers() === 1)
+  credentials.revoke()
+  fake.publish({ type: 'secret' })
+  t.like(await poll, { status: 401, json: { error: { code: 'unauthorized' } } })
 })

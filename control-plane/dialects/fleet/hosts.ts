@@ -1,6 +1,7 @@
+import type { Host } from '../../core/hosts.ts'
 import { route } from '../../http/route.ts'
-import { presentHost, presentPool } from './present.ts'
-import { HostPage, HostView, IdOrName, PageQuery, PoolPage, PoolView } from './schemas.ts'
+import { etagOfHost, presentHost, presentPool } from './present.ts'
+import { HostPage, HostView, IdOrName, PageQuery, PoolPage, PoolView, RemovalQuery, RemovalView } from './schemas.ts'
 
 export const listHosts = route({
   operation: 'listHosts',
@@ -30,7 +31,8 @@ export const getHost = route({
   errors: [404],
 
   async handle({ params, caller }, core) {
-    return { status: 200, body: presentHost(await core.hosts.get(caller, params.id)) }
+    const host = await core.hosts.get(caller, params.id)
+    return { status: 200, body: presentHost(host), etag: etagOfHost(host) }
   },
 })
 
@@ -63,5 +65,65 @@ export const getPool = route({
 
   async handle({ params, caller }, core) {
     return { status: 200, body: presentPool(await core.hosts.pool(caller, params.id)) }
+  },
+})
+
+export const drainHost = route({
+  operation: 'drainHost',
+  method: 'POST',
+  path: '/api/v1/hosts/:id/drain',
+  summary: 'Give a host no new datasets',
+  description:
+    'It goes on serving those it has: snapshots, restores and deletions go on. Clones count as new. Needs the role operator over the fleet.',
+  access: 'operator',
+  status: 200,
+  params: IdOrName,
+  result: HostView,
+  errors: [404],
+
+  async handle({ params, caller }, core) {
+    return { status: 200, body: presentHost(await core.hosts.drain(caller, params.id, true)) }
+  },
+})
+
+export const undrainHost = route({
+  operation: 'undrainHost',
+  method: 'DELETE',
+  path: '/api/v1/hosts/:id/drain',
+  summary: 'Give a host new datasets again',
+  access: 'operator',
+  status: 200,
+  params: IdOrName,
+  result: HostView,
+  errors: [404],
+
+  async handle({ params, caller }, core) {
+    return { status: 200, body: presentHost(await core.hosts.drain(caller, params.id, false)) }
+  },
+})
+
+export const removeHost = route({
+  operation: 'removeHost',
+  method: 'DELETE',
+  path: '/api/v1/hosts/:id',
+  summary: 'Take a host out of the fleet',
+  description:
+    'Its credentials are revoked; it comes back by enrolment only. 409 with `blockers` while it has datasets or unfinished jobs. ' +
+    'With `force=true` those jobs fail and the datasets are forgotten, in every group; nothing on its disks is touched.',
+  access: 'admin',
+  status: 200,
+  params: IdOrName,
+  query: RemovalQuery,
+  result: RemovalView,
+  errors: [404, 409],
+  precondition: 'own',
+
+  async handle({ params, query, caller, ifMatch }, core) {
+    const options = {
+      force: query.force === 'true',
+      ifMatch: ifMatch && ((current: Host) => ifMatch(etagOfHost(current))),
+    }
+    const { host, failedJobs, forgottenDatasets } = await core.hosts.remove(caller, params.id, options)
+    return { status: 200, body: { ...host, failed_jobs: failedJobs, forgotten_datasets: forgottenDatasets } }
   },
 })

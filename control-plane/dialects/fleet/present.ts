@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import type { Host, Pool } from '../../core/hosts.ts'
 import type { Job, JobCondition } from '../../core/jobs.ts'
 import type { HostView, JobView, PoolView, ProgressView } from './schemas.ts'
@@ -29,12 +30,18 @@ export function presentHost(host: Host): HostView {
     slots: host.slots,
     restore_paths: [...host.restorePaths],
     last_seen_at: time(host.lastSeenAt),
+    credential_expires_at: time(host.credentialExpiresAt),
     pools: host.pools.map(presentPool),
   }
 }
 
 function presentProgress({ phase, files, totalFiles, bytes, totalBytes }: NonNullable<Job['progress']>): ProgressView {
   return { phase, files, total_files: totalFiles, bytes, total_bytes: totalBytes }
+}
+
+/** Changes with every beat that is kept: whoever removes a host under a condition has looked at it just now. */
+export function etagOfHost(host: Host): string {
+  return `"${hash('sha256', JSON.stringify(presentHost(host)), 'base64url')}"`
 }
 
 export function etagOf({ id, version }: Pick<Job, 'id' | 'version'>): string {

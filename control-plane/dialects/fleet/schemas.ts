@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { ERROR_CODES } from '../../../shared/errors.ts'
+import { HostName } from '../../../shared/ids.ts'
 import { JobFailure, Phase, Progress } from '../../../shared/job-event.ts'
 import { JobState } from '../../../shared/job-machine.ts'
 import { JobSpec } from '../../../shared/job-spec.ts'
@@ -93,9 +94,42 @@ export const HostView = z.object({
   slots: z.number().int(),
   restore_paths: z.array(z.string()),
   last_seen_at: Timestamp.nullable(),
+  credential_expires_at: Timestamp.nullable().meta({
+    description:
+      'Until when NATS lets it in, unless it renews; null: it has no credentials, or NATS is not ours to issue them for',
+  }),
   pools: z.array(PoolView),
 })
 export type HostView = z.infer<typeof HostView>
+
+const ENROLMENT_MAX_S = 7 * 86_400
+
+export const EnrolmentBody = z.object({
+  name: HostName,
+  expires_in_seconds: z
+    .number()
+    .int()
+    .min(1)
+    .max(ENROLMENT_MAX_S)
+    .optional()
+    .meta({ description: 'An hour unless said' }),
+})
+
+export const EnrolmentView = z.object({
+  id: z.uuid(),
+  name: z.string(),
+  token: z.string().meta({ description: 'Shown this once; empty in a repeat under the same Idempotency-Key' }),
+  expires_at: Timestamp,
+  replaces: z.boolean(),
+})
+
+export const RemovalQuery = z.object({ force: z.enum(['true', 'false']).optional() })
+export const RemovalView = z.object({
+  id: z.uuid(),
+  name: z.string(),
+  failed_jobs: z.number().int(),
+  forgotten_datasets: z.number().int(),
+})
 
 const ProgressView = Progress.pick({ phase: true, files: true, bytes: true }).extend({
   total_files: z.number().int().optional(),
@@ -127,7 +161,7 @@ export const EventView = z.looseObject({ seq: z.number().int(), type: z.string()
   description: 'One numbered fact about the fleet. Superseded progress is dropped, so numbers may skip.',
 })
 
-function pageOf(item: z.ZodType) {
+export function pageOf(item: z.ZodType) {
   return z.object({ items: z.array(item), next_cursor: z.string().nullable() })
 }
 

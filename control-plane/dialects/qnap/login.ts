@@ -18,7 +18,7 @@ export const login = route({
   form: true,
   body: LoginBody,
   result: LoginView,
-  errors: [TOO_MANY_REQUESTS],
+  errors: [401, TOO_MANY_REQUESTS],
 
   async handle({ body, from }, core) {
     const outcome = await core.sessions.login(body, from.mark)
@@ -73,7 +73,7 @@ export const logout = route({
   errors: [401],
 
   async handle(request, core) {
-    const { username } = await core.sessions.logout(secretOf(request))
+    const { username } = await core.sessions.logout(secretOf(request), request.from.mark)
     const headers = { 'Set-Cookie': sessionCookie('', { secure: request.from.isSecure }) }
     return { status: 200, body: { username }, headers }
   },

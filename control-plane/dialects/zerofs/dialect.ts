@@ -4,6 +4,7 @@ import { createDataset } from './create-dataset.ts'
 import { createSnapshot } from './create-snapshot.ts'
 import { deleteDataset } from './delete-dataset.ts'
 import { deleteSnapshot } from './delete-snapshot.ts'
+import examples from './examples.json' with { type: 'json' }
 import { health, ZEROFS_VERSION } from './health.ts'
 import { getDataset, listDatasets } from './read-datasets.ts'
 import { getSnapshot, listSnapshots } from './read-snapshots.ts'
@@ -70,4 +71,5 @@ export const zerofs: Dialect = {
     deleteSnapshot,
     restore,
   ],
+  examples,
 }

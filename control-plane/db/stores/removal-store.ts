@@ -1,0 +1,127 @@
+import { z } from 'zod'
+import { actorOn } from '../../core/audit.ts'
+import { requireCondition } from '../../core/condition.ts'
+import { type HostRemoval, noHost } from '../../core/hosts.ts'
+import { type Sql, statement } from '../sql.ts'
+import { writeAudit } from './audit-write.ts'
+import { revokeCredentials } from './credential-keys-store.ts'
+import { HOST_CHANNEL, lockHost } from './host-store.ts'
+
+/** Named in an answer; of more only the first are. */
+const MAX_BLOCKERS = 20
+const CLEAR_LIMIT = 500
+
+/** What would be lost with the host, in words for a client. */
+const blockers = statement(
+  'removal_blockers',
+  z.object({ blocker: z.string() }),
+  `(select 'dataset ' || d.name as blocker
+    from pool p
+    join dataset d on d.pool_id = p.id
+    where p.host_id = $1
+    order by d.ordinal
+    limit $2)
+   union all
+   (select 'job ' || j.id
+    from job j
+    where j.host_id = $1 and j.state in ('queued', 'dispatched', 'running', 'cancelling')
+    order by j.ordinal
+    limit $2)
+   limit $2`,
+)
+
+const mark = statement(
+  'removal_mark',
+  z.object({ name: z.string() }),
+  `update host
+   set removed_at = now(), state = 'offline', draining = false, seal_public_key = null, inventory_hash = ''
+   where id = $1 and removed_at is null
+   returning name, pg_notify('${HOST_CHANNEL}', name)`,
+)
+
+const unfinished = statement(
+  'removal_unfinished',
+  z.object({ id: z.string() }),
+  `select j.id
+   from host h
+   join job j on j.host_id = h.id
+   where h.removed_at is not null and j.state in ('queued', 'dispatched', 'running', 'cancelling')
+   order by j.ordinal
+   limit $1`,
+)
+
+/** A dataset that a job still works on goes when that has ended; a pool when its last dataset has gone. */
+const forget = statement(
+  'removal_forget',
+  z.object({ datasets: z.number() }),
+  `with forgotten as (
+     delete from dataset d
+     using pool p, host h
+     where p.id = d.pool_id and h.id = p.host_id and h.removed_at is not null and not exists (
+       select 1 from job j where j.dataset_id = d.id and j.finished_at is null
+     )
+     returning d.id, d.pool_id
+   )
+   select count(*)::int as datasets from forgotten`,
+)
+
+const forgetPools = statement(
+  'removal_forget_pools',
+  z.unknown(),
+  `delete from pool p
+   using host h
+   where h.id = p.host_id and h.removed_at is not null and not exists (select 1 from dataset d where d.pool_id = p.id)`,
+)
+
+export interface RemovalStore {
+  readonly mark: HostRemoval['mark']
+  /** Unfinished jobs of hosts that were removed. */
+  unfinishedJobs(): Promise<readonly string[]>
+  /** @returns how many datasets were forgotten. */
+  forget(): Promise<number>
+}
+
+export function createRemovalStore(sql: Sql): RemovalStore {
+  return {
+    mark: (caller, { id, name }, { force, ifMatch }) =>
+      sql
+        .transaction(async (tx) => {
+          const [host] = await tx.rows(lockHost, [id])
+          if (host === undefined) throw noHost(name)
+          requireCondition(ifMatch, host)
+          // Marked before it is looked at. An order that another replica places meanwhile is given up by the sweep.
+          await tx.rows(mark, [id])
+          const found = (await tx.rows(blockers, [id, MAX_BLOCKERS])).map(({ blocker }) => blocker)
+          if (found.length > 0 && !force) throw new Blocked(found)
+          const revoked = await revokeCredentials(tx, id)
+          const object = { kind: 'host', id, name }
+          await writeAudit(tx, [
+            { by: actorOn(null, caller), operation: 'host.remove', object, result: 'done', detail: { force, revoked } },
+          ])
+          return { blockers: [] }
+        })
+        .catch((error: unknown) => {
+          if (error instanceof Blocked) return { blockers: error.blockers }
+          throw error
+        }),
+
+    unfinishedJobs: async () => (await sql.rows(unfinished, [CLEAR_LIMIT])).map(({ id }) => id),
+
+    forget: () =>
+      sql.transaction(async (tx) => {
+        const [row] = await tx.rows(forget, [])
+        await tx.rows(forgetPools, [])
+        return row?.datasets ?? 0
+      }),
+  }
+}
+
+/** Undoes the transaction. */
+class Blocked extends Error {
+  readonly blockers: readonly string[]
+
+  constructor(blockers: readonly string[]) {
+    super('blocked')
+    this.blockers = blockers
+  }
+}
