@@ -54,9 +54,10 @@ function roleIn(groupId: string, { user, bounds }: Standing): Role | null {
   return bounds === null ? own : lesser(own, bounds.role)
 }
 
-/** The group that is acted for when the request names none. */
+/** The group that is acted for when the request names none. Who has a role over the fleet is not led elsewhere by whoever makes it a member. */
 function usualGroup({ user, bounds }: Standing): string {
-  return bounds?.groupId ?? user?.memberships[0]?.groupId ?? DEFAULT_GROUP_ID
+  const oldest = user === null || user.role !== null ? undefined : user.memberships[0]
+  return bounds?.groupId ?? oldest?.groupId ?? DEFAULT_GROUP_ID
 }
 
 /**
