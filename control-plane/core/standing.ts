@@ -1,5 +1,5 @@
 import { FleetError } from '../../shared/errors.ts'
-import { type Caller, DEFAULT_GROUP_ID, ROLES, type Role } from './caller.ts'
+import { atLeast, type Caller, DEFAULT_GROUP_ID, ROLES, type Role } from './caller.ts'
 
 export interface Membership {
   readonly groupId: string
@@ -54,9 +54,9 @@ function roleIn(groupId: string, { user, bounds }: Standing): Role | null {
   return bounds === null ? own : lesser(own, bounds.role)
 }
 
-/** The group that is acted for when the request names none. Who has a role over the fleet is not led elsewhere by whoever makes it a member. */
+/** The group that is acted for when the request names none. Who may change the whole fleet is not led elsewhere by whoever makes it a member. */
 function usualGroup({ user, bounds }: Standing): string {
-  const oldest = user === null || user.role !== null ? undefined : user.memberships[0]
+  const oldest = atLeast(user?.role ?? null, 'operator') ? undefined : user?.memberships[0]
   return bounds?.groupId ?? oldest?.groupId ?? DEFAULT_GROUP_ID
 }
 
