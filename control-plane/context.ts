@@ -218,15 +218,15 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       hosts: { everyMs: SLOW_MS, run: fleet.tick },
       uses: { everyMs: SLOW_MS, run: credentials.flush },
       streams: { everyMs: SLOW_MS, run: () => ensureStreams(nats) },
-      prune: {
+      oldEvents: {
         everyMs: PRUNE_MS,
         run: async () => {
           await eventStore.prune({ maxAgeMs: EVENT_MAX_AGE_MS, maxEvents: EVENT_MAX_COUNT })
-          await keys.prune()
-          await identity.prune()
-          await credentialKeys.prune()
         },
       },
+      oldKeys: { everyMs: PRUNE_MS, run: keys.prune },
+      oldSessions: { everyMs: PRUNE_MS, run: identity.prune },
+      oldCredentials: { everyMs: PRUNE_MS, run: credentialKeys.prune },
     },
     logger,
   )

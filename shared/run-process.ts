@@ -1,10 +1,11 @@
 import { ConfigError } from './config.ts'
+import { FleetError } from './errors.ts'
 import { describeError } from './logger.ts'
 
 /**
  * Runs a process from start to signal: starts it, and on SIGTERM or SIGINT disposes of it and exits 0. A configuration that
- * cannot be used is one message and exit code 2; a start that fails is 1, as is what cannot go on (`failed`). A second signal
- * ends it at once.
+ * cannot be used is one message and exit code 2; a start that fails is 1, as is what cannot go on (`failed`); what was refused in
+ * words for people is one line. A second signal ends it at once.
  */
 export async function runProcess(
   start: () => Promise<AsyncDisposable & { readonly failed?: Promise<Error> }>,
@@ -27,7 +28,8 @@ export async function runProcess(
     process.exit(0)
   } catch (error) {
     const isConfig = error instanceof ConfigError
-    console.error(isConfig ? error.message : describeError(error))
+    const isRefusal = error instanceof FleetError && error.code !== 'internal'
+    console.error(isConfig || isRefusal ? error.message : describeError(error))
     process.exit(isConfig ? 2 : 1)
   }
 }

@@ -3,6 +3,7 @@ import { connect } from 'nats'
 import { z } from 'zod'
 import type { JobEvent } from '../../shared/job-event.ts'
 import type { DatasetMade } from '../../shared/job-spec.ts'
+import { inboxPrefix } from '../../shared/wire/agent-permissions.ts'
 import {
   BEAT_INTERVAL_MS,
   type Beat,
@@ -23,7 +24,7 @@ const HELLO_TIMEOUT_MS = 5_000
 const MADE: DatasetMade = { rootInode: 256, mountpoint: '/nowhere', atomic: true, cow: true }
 
 endWithParent()
-const nats = await connect({ servers: natsUrl })
+const nats = await connect({ servers: natsUrl, inboxPrefix: inboxPrefix(host) })
 const js = jetstream(nats)
 const pool = {
   name: `${host}-pool`,

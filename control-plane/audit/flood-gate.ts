@@ -6,6 +6,8 @@ const WINDOW_MS = 60_000
 const ANONYMOUS_PER_WINDOW = 30
 /** Reads that were denied change nothing: the first is told, and how many followed. */
 const READS_PER_WINDOW = 1
+/** Whoever we know may err more often before it is told as a number. */
+const KNOWN_PER_WINDOW = 300
 const MAX_WINDOWS = 10_000
 
 interface Window {
@@ -15,7 +17,7 @@ interface Window {
   held: number
 }
 
-/** Keeps those whom nobody knows, agents that lie, and those who only read, from filling the audit: their bursts become one row with a number. */
+/** Keeps refusals from filling the audit, soonest those of whom nobody knows, of agents that lie and of those who only read: bursts become one row with a number. */
 export function createFloodGate() {
   const windows = new Map<string, Window>()
 
@@ -48,7 +50,7 @@ export function createFloodGate() {
 function limitOf({ by, result }: TimedEntry): number {
   if (result === 'accepted' || result === 'done') return Number.POSITIVE_INFINITY
   if (isRead(by.request?.method)) return READS_PER_WINDOW
-  return by.via === null || by.via === 'agent' ? ANONYMOUS_PER_WINDOW : Number.POSITIVE_INFINITY
+  return by.via === null || by.via === 'agent' ? ANONYMOUS_PER_WINDOW : KNOWN_PER_WINDOW
 }
 
 function isRead(method: string | undefined): boolean {

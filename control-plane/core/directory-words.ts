@@ -24,6 +24,11 @@ export const CertificateName = z
   .string()
   .max(500, 'must be at most 500 characters')
   .regex(/^(subject|email|uri|dns):\S/, "must begin with 'subject:', 'email:', 'uri:' or 'dns:'")
+  .meta({
+    description:
+      'A name in a client certificate: `subject:` as `openssl x509 -noout -subject -nameopt RFC2253` prints it, or an alternative name',
+    example: 'subject:O=Example,CN=alice',
+  })
 
 /** The shorter ids of users, groups and tokens, as document stores have them. */
 export const DocumentId = z.string().regex(/^[0-9a-f]{24}$/, 'must be 24 lower-case hex digits')

@@ -28,6 +28,7 @@ test('without a group named: the oldest membership, else the default group for t
     role: 'admin',
     fleetRole: 'admin',
   })
+  t.is(callerOf(standing({ user: user('admin', [[B, 'viewer']]) }), undefined).groupId, DEFAULT_GROUP_ID)
   t.throws(() => callerOf(standing({ user: user(null) }), undefined), refused(/no role in any group/))
 })
 

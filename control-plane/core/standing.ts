@@ -1,5 +1,5 @@
 import { FleetError } from '../../shared/errors.ts'
-import { type Caller, DEFAULT_GROUP_ID, ROLES, type Role } from './caller.ts'
+import { atLeast, type Caller, DEFAULT_GROUP_ID, ROLES, type Role } from './caller.ts'
 
 export interface Membership {
   readonly groupId: string
@@ -54,9 +54,10 @@ function roleIn(groupId: string, { user, bounds }: Standing): Role | null {
   return bounds === null ? own : lesser(own, bounds.role)
 }
 
-/** The group that is acted for when the request names none. */
+/** The group that is acted for when the request names none. Who may change the whole fleet is not led elsewhere by whoever makes it a member. */
 function usualGroup({ user, bounds }: Standing): string {
-  return bounds?.groupId ?? user?.memberships[0]?.groupId ?? DEFAULT_GROUP_ID
+  const oldest = atLeast(user?.role ?? null, 'operator') ? undefined : user?.memberships[0]
+  return bounds?.groupId ?? oldest?.groupId ?? DEFAULT_GROUP_ID
 }
 
 /**

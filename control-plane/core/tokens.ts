@@ -152,6 +152,9 @@ export function createTokens(deps: { readonly store: AccessTokenStore }): Tokens
 
     async create(caller, asked) {
       const scope = await scopeOf(caller, asked)
+      if (asked.expiresAt !== null && asked.expiresAt <= new Date()) {
+        throw new FleetError('invalid', 'expires_at: is over already', { field: 'expires_at' })
+      }
       requireNoLongerLife(caller, asked.expiresAt)
       const secret = `${SECRET_PREFIX}${randomBytes(SECRET_BYTES).toString('base64url')}`
       const { name, tags, expiresAt } = asked

@@ -10,6 +10,7 @@ import {
 import { hostOfSubject, keyOfSubject, subjects } from '../../shared/wire/subjects.ts'
 import type { CredentialIssuer } from '../core/enrolments.ts'
 import type { CredentialKeys } from '../db/stores/credential-keys-store.ts'
+import { answerAgent } from './answer-agent.ts'
 
 const QUEUE = 'control-plane'
 const ROTATE_TIMEOUT_MS = 4_000
@@ -48,7 +49,7 @@ export function openCredentialDesk(deps: {
       deps.onChanged(host)
     }
     const answer: CredentialAnswer = { v: WIRE_VERSION, jwt: next && (await issueNext({ host, publicKey, next })) }
-    message.respond(JSON.stringify(answer))
+    answerAgent(message, host, answer)
   }
 
   async function issueNext(key: { readonly host: string; readonly publicKey: string; readonly next: string }) {

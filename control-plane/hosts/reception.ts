@@ -19,6 +19,7 @@ import type { Committed } from '../db/stores/change-write.ts'
 import type { DispatchStore } from '../db/stores/dispatch-store.ts'
 import type { HostStore, KeptHost } from '../db/stores/host-store.ts'
 import { ensureStreams, ensureWorkConsumer } from '../nats.ts'
+import { answerAgent } from './answer-agent.ts'
 import type { HostRegistry } from './registry.ts'
 
 /** Replicas share hellos and questions; every one of them hears every beat. */
@@ -107,7 +108,7 @@ export async function openReception(deps: {
     await ensureStreams(nats)
     await ensureWorkConsumer(nats, name, inventory.slots)
     const welcome: Welcome = { v: WIRE_VERSION, hostId, slots: inventory.slots, now: Date.now() }
-    message.respond(JSON.stringify(welcome))
+    answerAgent(message, name, welcome)
     logger.info({ event: 'host.welcomed', host: name, version: inventory.version, pools: inventory.pools.length })
     if (!rooted) await ensureRoot()
   }
@@ -150,7 +151,7 @@ export async function openReception(deps: {
     const { jobId, attempt } = StartQuestion.parse(message.json())
     registry.heard(host)
     const answer: StartAnswer = { v: WIRE_VERSION, start: await deps.dispatch.startable({ jobId, attempt, host }) }
-    message.respond(JSON.stringify(answer))
+    answerAgent(message, host, answer)
   }
 
   async function reloadAll(): Promise<void> {

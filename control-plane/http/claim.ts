@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { FleetError } from '../../shared/errors.ts'
 import { type Shown, shownSecret } from '../core/credentials.ts'
@@ -20,6 +21,12 @@ const BEARER = /^Bearer +(\S+) *$/i
 /** Ours have 43 characters; `npm start` and operators may choose longer ones. */
 const SECRET_MAX_LENGTH = 512
 const GROUP_MAX_LENGTH = 256
+
+/** Node reads headers as Latin-1; names beyond ASCII are sent as UTF-8, by some clients as Latin-1. */
+export function headerText(value: string): string {
+  const bytes = Buffer.from(value, 'latin1')
+  return isUtf8(bytes) ? bytes.toString('utf8') : value
+}
 
 function protocolOf({ headers }: IncomingMessage, prefix: string): string | undefined {
   const protocols = headers['sec-websocket-protocol']?.split(',').map((protocol) => protocol.trim())
@@ -61,6 +68,6 @@ export function claimOf(request: IncomingMessage, networkOf: (request: IncomingM
   const shown = shownBy(request) ?? networkOf(request)
   if (shown === undefined) throw new FleetError('unauthorized', 'credentials are required')
   const header = request.headers[GROUP_HEADER]
-  const group = header === undefined ? protocolOf(request, GROUP_PROTOCOL) : String(header)
+  const group = header === undefined ? protocolOf(request, GROUP_PROTOCOL) : headerText(String(header))
   return { shown, group: group?.slice(0, GROUP_MAX_LENGTH) }
 }

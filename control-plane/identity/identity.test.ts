@@ -74,6 +74,8 @@ test('a token stands for its owner, in the group asked for, by name or id', asyn
   t.like(red, { role: 'operator', fleetRole: null, subject: `token:alice/${'s'.repeat(43)}`, via: 'token' })
   t.is((await credentials.find(shown, 'red')).groupId, red.groupId)
   t.is((await credentials.find(shown, red.groupId.toUpperCase())).groupId, red.groupId)
+  const [shownAs] = await db.query('select document_id from user_group where id = $1', [red.groupId])
+  t.is((await credentials.find(shown, shownAs.document_id)).groupId, red.groupId)
   const other = await t.throwsAsync(credentials.find(shown, 'blue'), { code: 'forbidden' })
   const absent = await t.throwsAsync(credentials.find(shown, "nobody's"), { code: 'forbidden' })
   t.is(other?.message, absent?.message)

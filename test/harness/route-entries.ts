@@ -99,5 +99,5 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'fleet.listAudit': ownList,
   'fleet.alive': {},
   'fleet.ready': {},
-  'fleet.scrapeMetrics': shared(),
+  'fleet.scrapeMetrics': { as: 'fleet', other: 403 },
 }

@@ -69,7 +69,7 @@ const STATEMENTS = [
     add column updated_at timestamptz not null default now(),
     add column last_used_at timestamptz,
     add unique nulls not distinct (user_id, group_id, name)`,
-  'update access_token set group_id = null',
+  `update access_token set group_id = null where name = 'admin'`,
 
   `create table session (
     hash bytea primary key check (length(hash) = 32),

@@ -25,6 +25,17 @@ export async function revokeCredentials(
   return (await tx.rows(revokeAll, [hostId, except])).length
 }
 
+const withdraw = statement(
+  'enrolment_withdraw',
+  z.unknown(),
+  'delete from host_enrolment where name = $1 and used_at is null',
+)
+
+/** Tokens that nobody has used yet would let the host in again. */
+export async function withdrawTokens(tx: Transaction, host: string): Promise<void> {
+  await tx.rows(withdraw, [host])
+}
+
 /** A key that is in use: those that were issued before it are over. */
 const markUsed = statement(
   'credential_keys_used',

@@ -28,7 +28,7 @@ const read = statement(
     named_group_id: z.string().nullable(),
   }),
   `select s.token, s.token_role, s.token_group_id, s.token_until, tg.name as token_group, s.user_id, u.name as user, u.role as user_role,
-     u.disabled, m.memberships, coalesce(by_id.id, by_name.id) as named_group_id
+     u.disabled, m.memberships, coalesce(by_id.id, by_document_id.id, by_name.id) as named_group_id
    from jsonb_to_recordset($1::jsonb) as a(n integer, kind text, hash text, names text[], group_id uuid, group_name text)
    left join lateral (
      select t.name as token, t.role as token_role, t.group_id as token_group_id, t.expires_at as token_until, t.user_id
@@ -53,6 +53,7 @@ const read = statement(
      where user_id = s.user_id
    ) m on true
    left join user_group by_id on by_id.id = a.group_id
+   left join user_group by_document_id on by_document_id.document_id = a.group_name
    left join user_group by_name on by_name.name = a.group_name
    order by a.n`,
 )

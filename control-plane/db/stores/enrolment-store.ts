@@ -5,7 +5,7 @@ import { actorOn, anonymous } from '../../core/audit.ts'
 import type { EnrolmentStore, KeptEnrolment, NewCredential } from '../../core/enrolments.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
-import { revokeCredentials } from './credential-keys-store.ts'
+import { revokeCredentials, withdrawTokens } from './credential-keys-store.ts'
 import { HOST_CHANNEL } from './host-store.ts'
 
 const create = statement(
@@ -119,6 +119,7 @@ export function createEnrolmentStore(sql: Sql): EnrolmentStore {
     revoke: (caller, host) =>
       sql.transaction(async (tx) => {
         const revoked = await revokeCredentials(tx, host.id)
+        await withdrawTokens(tx, host.name)
         await tx.rows(notify, [host.name])
         const object = { kind: 'host', id: host.id, name: host.name }
         await writeAudit(tx, [

@@ -4,7 +4,7 @@ import { requireCondition } from '../../core/condition.ts'
 import { type HostRemoval, noHost } from '../../core/hosts.ts'
 import { type Sql, statement } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
-import { revokeCredentials } from './credential-keys-store.ts'
+import { revokeCredentials, withdrawTokens } from './credential-keys-store.ts'
 import { HOST_CHANNEL, lockHost } from './host-store.ts'
 
 /** Named in an answer; of more only the first are. */
@@ -94,6 +94,7 @@ export function createRemovalStore(sql: Sql): RemovalStore {
           const found = (await tx.rows(blockers, [id, MAX_BLOCKERS])).map(({ blocker }) => blocker)
           if (found.length > 0 && !force) throw new Blocked(found)
           const revoked = await revokeCredentials(tx, id)
+          await withdrawTokens(tx, name)
           const object = { kind: 'host', id, name }
           await writeAudit(tx, [
             { by: actorOn(null, caller), operation: 'host.remove', object, result: 'done', detail: { force, revoked } },

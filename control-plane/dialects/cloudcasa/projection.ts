@@ -10,11 +10,13 @@ type Document = Readonly<Record<string, unknown>>
 
 /** `{"name": 1}` shows only that, `{"tags": 0}` all but that. @param members that documents have. @throws WireError 400. */
 export function parseProjection(text: string, members: readonly string[]): (document: Document) => Document {
-  const parsed = Choices.safeParse(tryJson(text))
+  const asked = tryJson(text)
+  const parsed = Choices.safeParse(asked)
   if (!parsed.success) throw badQuery('projection', 'must be a JSON object of field names, each with 1 or 0')
+  // Of what was sent: a parsed record lacks `__proto__`.
+  const unknown = Object.keys(Object(asked)).find((name) => !ALWAYS.has(name) && !members.includes(name))
+  if (unknown !== undefined) throw badQuery('projection', `'${unknown}' is not a field`)
   const choices = Object.entries(parsed.data).filter(([name]) => !ALWAYS.has(name))
-  const unknown = choices.find(([name]) => !members.includes(name))
-  if (unknown) throw badQuery('projection', `'${unknown[0]}' is not a field`)
   if (new Set(choices.map(([, shown]) => Boolean(shown))).size > 1) {
     throw badQuery('projection', 'either names what is shown or what is not')
   }

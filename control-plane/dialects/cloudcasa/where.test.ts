@@ -107,7 +107,7 @@ test('a projection shows or hides members, never those that name the document', 
   t.deepEqual(project({ name: 1 }), ['_id', 'name', '_etag'])
   t.deepEqual(project({ tags: 0, _id: 0 }), ['_id', 'name', '_etag'])
   t.deepEqual(project({}), members)
-  for (const bad of [{ name: 1, tags: 0 }, { secret: 1 }, { name: 2 }, [], 'name']) {
+  for (const bad of [{ name: 1, tags: 0 }, { secret: 1 }, { name: 2 }, JSON.parse('{"__proto__": 1}'), [], 'name']) {
     t.not(
       reasonOf(() => project(bad)),
       'taken',

@@ -1,3 +1,4 @@
+import { requireFleetRole } from '../../core/caller.ts'
 import { raw, route, WireError } from '../../http/route.ts'
 import { Alive, Readiness } from './schemas.ts'
 
@@ -46,12 +47,15 @@ export function operationsRoutes({ readiness, metrics }: OperationsDeps) {
     operation: 'scrapeMetrics',
     method: 'GET',
     path: '/metrics',
-    summary: 'Prometheus metrics',
+    summary: 'Prometheus metrics; needs a role over the fleet',
     access: 'viewer',
     status: 200,
     contentType: metrics.contentType,
 
-    handle: async () => ({ status: 200, body: await metrics.metrics() }),
+    async handle({ caller }) {
+      requireFleetRole(caller, 'viewer')
+      return { status: 200, body: await metrics.metrics() }
+    },
   })
 
   return [alive, ready, scrape]
