@@ -19,7 +19,10 @@ export interface ExtractTarRequest {
 }
 
 /** Extracts a tar that has no index, member by member. @throws refused, corrupt, too_large, cancelled */
-export async function extractTar(request: ExtractTarRequest, watch: ArchiveWatch): Promise<Pick<ReadDone, 'files' | 'bytes'>> {
+export async function extractTar(
+  request: ExtractTarRequest,
+  watch: ArchiveWatch,
+): Promise<Pick<ReadDone, 'files' | 'bytes'>> {
   const { subject, source, compression, maxBytes, rootFd, policy } = request
   return runReader(
     { subject, mode: 'extract-stream', rootFd, policy: { ...policy, ordered: false } },

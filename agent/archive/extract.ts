@@ -42,7 +42,12 @@ export async function extract(request: ExtractRequest, watch: ArchiveWatch): Pro
     return await runReader(
       { subject, mode: 'extract', rootFd, policy: { ...policy, ordered: true } },
       async (send, signal) => {
-        const plan = new ReadPlan(chain, send, signal, { sequential: path === '', tolerant: false, asStored: false, linkSpillFd })
+        const plan = new ReadPlan(chain, send, signal, {
+          sequential: path === '',
+          tolerant: false,
+          asStored: false,
+          linkSpillFd,
+        })
         if (isTree) {
           for await (const found of chain.members(path, signal)) {
             if (!isWithin(found.member.path, path)) break

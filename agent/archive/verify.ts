@@ -28,7 +28,12 @@ export async function verify(
       { subject, mode: 'check', rootFd: -1, policy },
       async (send, signal) => {
         const chain = Chain.ofOne(point)
-        const plan = new ReadPlan(chain, send, signal, { sequential: true, tolerant: true, asStored: true, linkSpillFd })
+        const plan = new ReadPlan(chain, send, signal, {
+          sequential: true,
+          tolerant: true,
+          asStored: true,
+          linkSpillFd,
+        })
         for await (const entry of point.entries('', signal)) {
           if (entry.type !== 'gone') await plan.add({ member: entry, layer: 0 }, entry.path)
         }
