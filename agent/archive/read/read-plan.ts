@@ -96,10 +96,8 @@ export class ReadPlan {
     const bytes = await this.#frameBytes(layer, number, last)
     this.#sent.set(layer, number)
     const rawOffset = point.table.data[number]?.rawOffset ?? 0
-    await this.#send(
-      { kind: 'frame', layer, rawOffset, bytes },
-      bytes === undefined ? [] : [bytes.buffer as ArrayBuffer],
-    )
+    const owned = bytes === undefined ? undefined : ownMemory(bytes)
+    await this.#send({ kind: 'frame', layer, rawOffset, bytes: owned }, owned === undefined ? [] : [owned.buffer])
   }
 
   async #frameBytes(layer: number, number: number, last: number): Promise<Buffer | undefined> {
@@ -131,4 +129,12 @@ export class ReadPlan {
 function itemOf(source: Member, layer: number, path: BytePath): ReadItem {
   const { offset, hash } = source
   return { path, layer, offset, storedName: source.path, storedType: source.type, hash, linkTo: undefined }
+}
+
+/** Small Buffers share memory that cannot be given away. */
+function ownMemory(bytes: Buffer): Uint8Array<ArrayBuffer> {
+  const { buffer, byteOffset, byteLength } = bytes
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength)
+    return new Uint8Array(buffer, byteOffset, byteLength)
+  return new Uint8Array(bytes)
 }

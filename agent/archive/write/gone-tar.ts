@@ -12,8 +12,10 @@ export class GoneTar {
   readonly #encoder = new HeaderEncoder()
   readonly #status = new Status()
 
-  member(level: Level, names: readonly BytePath[]): Uint8Array<ArrayBuffer> {
-    const listed = names.map((name) => `${this.#isDirectory(level, name) ? 'D' : 'N'}${name.replace(/\/$/, '')}\0`)
+  member(level: Level): Uint8Array<ArrayBuffer> {
+    const listed = level.names.map(
+      (name) => `${this.#isDirectory(level, name) ? 'D' : 'Y'}${name.replace(/\/$/, '')}\0`,
+    )
     const status = this.#status.readDescriptor(level.fd)
     const header = this.#encoder.encode({
       name: level.path === '' ? './' : `./${level.path}/`,
@@ -31,7 +33,7 @@ export class GoneTar {
     return new Uint8Array(header)
   }
 
-  /** tar would delete a directory that is listed as a file, so nothing is guessed. */
+  /** tar deletes what is listed as another kind than it finds, a whole directory too, so nothing is guessed. */
   #isDirectory(level: Level, name: BytePath): boolean {
     if (name.endsWith('/')) return true
     return this.#status.readName(level.fd, cString(Buffer.from(name, 'latin1')))?.kind === 'directory'

@@ -18,7 +18,7 @@ set -eu
 into=$(CDPATH= cd -- "$1" && pwd)
 case $0 in */*) here=\${0%/*} ;; *) here=. ;; esac
 cd -- "$here"
-unpack() { tar -x -p -C "$into" --numeric-owner --same-owner --acls --xattrs '--xattrs-include=*' --recursive-unlink "$@" -f -; }
+unpack() { tar -x -p -C "$into" --numeric-owner --same-owner --acls --xattrs '--xattrs-include=*' "$@" -f -; }
 fail() { echo "restore.sh: $1" >&2; exit 1; }
 for point in ${chain}; do
   [ -d "$point" ] || fail "$point is missing, and this point needs it"

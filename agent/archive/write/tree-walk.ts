@@ -20,8 +20,8 @@ export interface WalkParts {
   readonly counters: Counters
   readonly line: (path: BytePath, line: string) => void
   readonly problem: (path: BytePath, reason: ProblemReason) => void
-  /** Called when a directory is left in which something is gone, with the names it has now. */
-  readonly lost: (level: Level, names: readonly BytePath[]) => void
+  /** Called when a directory is left in which something is gone. */
+  readonly lost: (level: Level) => void
   /** What the chain holds: then only what differs from it is written. */
   readonly previous: PreviousEntries | undefined
 }
@@ -125,7 +125,7 @@ export class TreeWalk {
   #leave(level: Level): void {
     // What the chain holds beyond the last entry here is found gone only when the walk moves on, or never.
     this.#passGone(undefined, level.path)
-    if (level.lost) this.#parts.lost(level, this.#levels.list(level))
+    if (level.lost) this.#parts.lost(level)
     this.#levels.leave()
   }
 
@@ -145,8 +145,11 @@ export class TreeWalk {
     const entry = previous.current
     previous.advance()
     const unchanged = isSame(entry, this.#status)
+    const isDirectory = this.#status.kind === 'directory'
     // What a directory held is below a name that is a file now: nothing of its own to tell.
-    if (this.#status.kind !== 'directory') previous.skipBelow(path)
+    if (!isDirectory) previous.skipBelow(path)
+    // Plain tar replaces a directory by a file only when it is told to delete it.
+    if (isDirectory !== entry.isDirectory) this.#markLost(path)
     return unchanged
   }
 
@@ -163,7 +166,11 @@ export class TreeWalk {
 
   #gone({ path }: PreviousEntry): void {
     this.#parts.line(path, goneLine(path))
-    const parent = this.#levels.all.findLast((level) => isWithin(path, level.path))
+    this.#markLost(path)
+  }
+
+  #markLost(path: BytePath): void {
+    const parent = this.#levels.all.findLast((level) => level.path !== path && isWithin(path, level.path))
     if (parent !== undefined) parent.lost = true
   }
 

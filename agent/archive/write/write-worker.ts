@@ -74,7 +74,7 @@ function write(task: WriteTask, post: (message: WriteMessage, transfer?: readonl
     counters,
     line,
     problem,
-    lost: (level, names) => post({ type: 'gone', bytes: gone.member(level, names) }),
+    lost: (level) => post({ type: 'gone', bytes: gone.member(level) }),
     previous: taker === undefined ? undefined : new PreviousEntries(take),
   }).run()
   frames.zeros(END_OF_TAR)
