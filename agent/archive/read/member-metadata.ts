@@ -28,8 +28,9 @@ export class MemberMetadata {
     const { fchown, fchmod, futimens, fsetxattr } = libc()
     checked('fchown', fchown(fd, entry.uid, entry.gid))
     dropInheritedAcls(fd)
-    for (const { name, value } of attributesOf(entry)) setOrSkip(fsetxattr(fd, name, value, value.length, 0))
+    // Before the ACL: a later chmod would set its mask, and bsdtar's modes are not the mask.
     checked('fchmod', fchmod(fd, entry.mode))
+    for (const { name, value } of attributesOf(entry)) setOrSkip(fsetxattr(fd, name, value, value.length, 0))
     checked('futimens', futimens(fd, this.#timesOf(entry)))
   }
 
@@ -37,8 +38,8 @@ export class MemberMetadata {
   toName(entry: TarEntry, path: Buffer): void {
     const { fchownat, fchmodat, utimensat, lsetxattr } = libc()
     checked('fchownat', fchownat(AT_FDCWD, path, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW))
-    for (const { name, value } of attributesOf(entry)) setOrSkip(lsetxattr(path, name, value, value.length, 0))
     if (entry.type !== 'symlink') checked('fchmodat', fchmodat(AT_FDCWD, path, entry.mode, 0))
+    for (const { name, value } of attributesOf(entry)) setOrSkip(lsetxattr(path, name, value, value.length, 0))
     checked('utimensat', utimensat(AT_FDCWD, path, this.#timesOf(entry), AT_SYMLINK_NOFOLLOW))
   }
 
