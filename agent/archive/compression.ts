@@ -8,18 +8,15 @@ const compressAsync = promisify(zstdCompress)
 const decompressAsync = promisify(zstdDecompress)
 const DEFAULT_LEVEL = 3
 
-/** ZSTD_compressBound for what is larger than 128 KiB, and room to spare for the frame's own header and checksum. */
-function boundOf(bytes: number): number {
-  return bytes + (bytes >> 8) + 1_024
-}
+/** Of output: as much as most frames need, a round through the pool each, and little to be thrown away. */
+const PIECE_BYTES = 2 ** 19
 
-/** One frame that stands by itself and says its size, on a thread of libuv's pool. */
-export async function compressFrame(bytes: Uint8Array, level = DEFAULT_LEVEL): Promise<Buffer> {
+/** One frame that stands by itself and says its size: for the index and other small things. */
+export async function compressFrame(bytes: Uint8Array): Promise<Buffer> {
   return compressAsync(bytes, {
-    // One piece of output is one round through the pool.
-    chunkSize: boundOf(bytes.length),
+    chunkSize: PIECE_BYTES,
     pledgedSrcSize: bytes.length,
-    params: { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 },
+    params: { [constants.ZSTD_c_compressionLevel]: DEFAULT_LEVEL, [constants.ZSTD_c_checksumFlag]: 1 },
   })
 }
 

@@ -33,7 +33,7 @@ function sh(cwd: string, script: string): void {
   execFileSync('/bin/sh', ['-ec', script], { cwd, stdio: 'pipe' })
 }
 
-/** Hard links of a renamed directory are files of their own for plain tar; everything else is the same. */
+/** Plain tar leaves attributes that a directory lost. Hard links of a renamed directory are files of their own for plain tar; everything else is the same. */
 const withoutLinks = (text: string) =>
   text.replaceAll(/^\d+ \.\/.*\n/gm, '').replaceAll(/^(\w \d+ \d+ \d+) \d+/gm, '$1')
 
@@ -60,7 +60,7 @@ test('every point of a chain comes back, by us and by its script, and a chain be
 
   sh(
     tree,
-    'mv d d2; mkdir d; echo again > d/e; rm -r fifo; mkfifo fifo; mv n/m/new n/m/newer; setfattr -n user.x -v 1 n; touch -d 2020-01-01 big',
+    'mv d d2; mkdir d; setfattr -n user.dir -v 1 d; setfacl -d -m u:99:rwx d; echo again > d/e; rm -r fifo; mkfifo fifo; mv n/m/new n/m/newer; setfattr -n user.x -v 1 n; touch -d 2020-01-01 big',
   )
   await increment(home, tree, ['p0', 'p1', 'p2'], 'p3')
   trees.push(describeTree(tree))

@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { closeSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { FleetError } from '../../shared/errors.ts'
 import type { Progress } from '../../shared/job-event.ts'
+import { ZstdCompressor } from '../native/zstd.ts'
 import { Counters } from '../tree/counters.ts'
 import { type Compression, compressFrame } from './compression.ts'
 import type { PointTotals } from './frame-table.ts'
@@ -17,9 +19,14 @@ import { openUnlinked } from './write/spool.ts'
 import type { WriteEnd, WriteMessage, WriteTask } from './write/write-worker.ts'
 
 const DEFAULT_FRAME_BYTES = 4 * 2 ** 20
-/** One is filled, one waits for the sink, the rest are compressed. */
-const SLOTS = 5
+const DEFAULT_LEVEL = 3
+/** One is filled while the others are compressed or stored; each costs 9 MiB. */
+const SLOTS = 1 + Math.min(3, availableParallelism())
 const INDEX_FRAME_BYTES = 2 ** 18
+/** The last line may reach beyond; what is longer still is compressed with memory of its own. */
+const INDEX_MAX_BYTES = INDEX_FRAME_BYTES + 2 ** 20
+/** Enough for the names of a directory of two million; a lower bound makes the collector run earlier. */
+const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 128 }
 const PROGRESS_INTERVAL_MS = 100
 
 export interface ArchiveWatch {
@@ -83,6 +90,8 @@ class ArchiveWriting {
   readonly #counters = new Counters()
   readonly #memory
   readonly #slots: FrameSlots
+  readonly #compressors = new Map<number, ZstdCompressor>()
+  #indexCompressor: ZstdCompressor | undefined
   /** Everything is stored in the order it came. */
   #stored: Promise<void> = Promise.resolve()
   #failed: { readonly error: unknown } | undefined
@@ -114,6 +123,10 @@ class ArchiveWriting {
     } finally {
       clearInterval(timer)
       signal.removeEventListener('abort', stop)
+      // Whatever failed, nothing compresses any more once all that was taken in has had its turn.
+      await this.#stored
+      for (const compressor of this.#compressors.values()) compressor[Symbol.dispose]()
+      this.#indexCompressor?.[Symbol.dispose]()
     }
   }
 
@@ -133,6 +146,7 @@ class ArchiveWriting {
     }
     const worker = new Worker(new URL('./write/write-worker.ts', import.meta.url), {
       workerData: task,
+      resourceLimits: WORKER_MEMORY,
       transferList: channel === undefined ? [] : [channel.port2],
     })
     let end: WriteEnd | undefined
@@ -173,30 +187,46 @@ class ArchiveWriting {
   #take(message: FilledFrame | IndexChunk | { readonly type: 'gone'; readonly bytes: Uint8Array }): void {
     if (message.type === 'frame') this.#inOrder(this.#storeFrame(message))
     else if (message.type === 'index') this.#inOrder(this.#storeIndex(message))
-    else this.#inOrder(async () => this.#files.addGone(message.bytes))
+    else
+      this.#inOrder(async () => {
+        if (this.#failed === undefined) await this.#files.addGone(message.bytes)
+      })
   }
 
   /** Compression begins at once, on another thread; what it yields waits for its turn. */
   #storeFrame({ slot, bytes }: FilledFrame): () => Promise<void> {
     const raw = this.#slots.bytes(slot).subarray(0, bytes)
-    const { compression, level } = this.#request
-    const stored = compression === 'zstd' ? compressFrame(raw, level) : Promise.resolve(raw)
+    const { compression } = this.#request
+    const stored = compression === 'zstd' ? this.#compressor(slot).compress(raw) : Promise.resolve(raw)
     stored.catch(() => undefined) // told by whoever awaits it below
     return async () => {
-      await this.#files.addFrame(await stored, bytes)
+      const frame = await stored
+      if (this.#failed === undefined) await this.#files.addFrame(frame, bytes)
       this.#slots.free(slot)
     }
   }
 
+  /** One a slot: what it yields lies in its memory until the slot is free again. */
+  #compressor(slot: number): ZstdCompressor {
+    const { level = DEFAULT_LEVEL } = this.#request
+    const compressor = this.#compressors.get(slot) ?? new ZstdCompressor({ level, maxBytes: this.#memory.frameBytes })
+    this.#compressors.set(slot, compressor)
+    return compressor
+  }
+
+  /** Compressed in its turn, by one compressor: an index is small beside its data. */
   #storeIndex({ text, firstPath, lines }: IndexChunk): () => Promise<void> {
-    const stored = compressFrame(text)
-    stored.catch(() => undefined)
-    return async () => this.#files.addIndex(await stored, { rawBytes: text.length, firstPath, lines })
+    return async () => {
+      if (this.#failed !== undefined) return
+      this.#indexCompressor ??= new ZstdCompressor({ level: DEFAULT_LEVEL, maxBytes: INDEX_MAX_BYTES })
+      const raw = Buffer.from(text.buffer, text.byteOffset, text.length)
+      const frame = raw.length > INDEX_MAX_BYTES ? await compressFrame(raw) : await this.#indexCompressor.compress(raw)
+      await this.#files.addIndex(frame, { rawBytes: text.length, firstPath, lines })
+    }
   }
 
   #inOrder(store: () => Promise<void>): void {
     this.#stored = this.#stored.then(async () => {
-      if (this.#failed !== undefined) return
       try {
         await store()
       } catch (error) {

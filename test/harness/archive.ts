@@ -64,12 +64,19 @@ export function describeTree(directory: string): string {
 
 /** The lines in which two descriptions differ: for messages that can be read. */
 export function differences(found: string, expected: string): readonly string[] {
-  const [ours, theirs] = [new Set(found.split('\n')), new Set(expected.split('\n'))]
-  const extra = [...ours].filter((line) => !theirs.has(line)).map((line) => `found ${line.slice(0, 200)}`)
-  const missing = [...theirs].filter((line) => !ours.has(line)).map((line) => `expected ${line.slice(0, 200)}`)
-  const inOrder = (text: string) => text.split('\n').sort().join('\n')
-  const repeated = extra.length + missing.length === 0 && inOrder(found) !== inOrder(expected)
-  return [...extra, ...missing, ...(repeated ? ['a line is there more often'] : [])]
+  const numbered = (text: string) => {
+    const seen = new Map<string, number>()
+    return text.split('\n').map((line) => {
+      const times = (seen.get(line) ?? 0) + 1
+      seen.set(line, times)
+      return times === 1 ? line : `${line} (${times})`
+    })
+  }
+  const [ours, theirs] = [numbered(found), numbered(expected)]
+  const [known, wanted] = [new Set(ours), new Set(theirs)]
+  const extra = ours.filter((line) => !wanted.has(line)).map((line) => `found ${line.slice(0, 200)}`)
+  const missing = theirs.filter((line) => !known.has(line)).map((line) => `expected ${line.slice(0, 200)}`)
+  return [...extra, ...missing]
 }
 
 /** Writes a point of the tree into `<points>/<name>`. */
