@@ -69,7 +69,7 @@ export function differences(found: string, expected: string): readonly string[] 
     return text.split('\n').map((line) => {
       const times = (seen.get(line) ?? 0) + 1
       seen.set(line, times)
-      return times === 1 ? line : `${line} (${times})`
+      return times === 1 || line === '' ? line : `${line} (${times})`
     })
   }
   const [ours, theirs] = [numbered(found), numbered(expected)]

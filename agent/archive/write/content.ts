@@ -33,9 +33,8 @@ export function copyContent(
   const [only] = content.extents
   const { frames } = to
   if (content.map === undefined && only !== undefined && only.size > 0) {
-    const room = frames.room()
-    if (only.size <= READ_BYTES && only.size <= room.length)
-      return copySmall(content.fd, room.subarray(0, only.size), to)
+    const room = only.size <= READ_BYTES ? frames.room(only.size) : undefined
+    if (room?.length === only.size) return copySmall(content.fd, room, to)
   }
   return new ContentCopy(content, to).run()
 }
@@ -79,8 +78,7 @@ class ContentCopy {
   #copyExtent(start: number, end: number): void {
     for (let at = start; at < end; ) {
       this.#counters.throwIfStopped()
-      const free = this.#frames.room()
-      const room = free.subarray(0, Math.min(free.length, end - at, READ_BYTES))
+      const room = this.#frames.room(Math.min(end - at, READ_BYTES))
       const { read, problem } =
         this.#problem === undefined ? readFully(this.#content.fd, room, at) : { read: 0, problem: undefined }
       this.#problem ??= problem

@@ -39,31 +39,35 @@ export class FrameFiller {
 
   put(bytes: Buffer): void {
     for (let done = 0; done < bytes.length; ) {
-      const room = this.room()
-      const copied = bytes.copy(room, 0, done)
-      this.advance(copied)
+      this.settle()
+      const copied = bytes.copy(this.#bytes, this.#used, done)
+      this.#used += copied
       done += copied
     }
   }
 
   zeros(count: number): void {
     for (let left = count; left > 0; ) {
-      const room = this.room()
-      const bytes = Math.min(left, room.length)
-      room.fill(0, 0, bytes)
-      this.advance(bytes)
+      this.settle()
+      const bytes = Math.min(left, this.#bytes.length - this.#used)
+      this.#bytes.fill(0, this.#used, this.#used + bytes)
+      this.#used += bytes
       left -= bytes
     }
   }
 
-  /** What is free of the frame, at least one byte; valid until `advance`. */
-  room(): Buffer {
+  /** Makes the next byte's frame the current one: a full frame ends here. */
+  settle(): void {
     if (this.#slot >= 0 && this.#used === this.#bytes.length) this.#end()
-    if (this.#slot < 0) {
-      this.#slot = this.#slots.take(this.#throwIfStopped)
-      this.#bytes = this.#slots.bytes(this.#slot)
-    }
-    return this.#used === 0 ? this.#bytes : this.#bytes.subarray(this.#used)
+    if (this.#slot >= 0) return
+    this.#slot = this.#slots.take(this.#throwIfStopped)
+    this.#bytes = this.#slots.bytes(this.#slot)
+  }
+
+  /** What is free of the frame, at least one byte and at most `limit`; valid until `advance`. */
+  room(limit: number): Buffer {
+    this.settle()
+    return this.#bytes.subarray(this.#used, this.#used + limit)
   }
 
   advance(bytes: number): void {

@@ -117,7 +117,7 @@ export class MemberWriter {
     })
     const { frames } = this.#parts
     frames.keepWhole(bytes.length)
-    frames.room() // a full frame ends here, so that the header is in the one that is named
+    frames.settle()
     const offset = frames.offset
     const { frame } = frames
     frames.put(bytes)

@@ -8,11 +8,15 @@ import { type BytePath, joinPath } from '../byte-path.ts'
 const MAX_DEPTH = 2_048
 const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY)
 
+/** Behind a name, as neither can be in one. */
+export const DIRECTORY = '/'
+export const FILE = '\0'
+
 /** One directory on the way down. */
 export interface Level {
   readonly path: BytePath
   readonly fd: number
-  /** Sorted by bytes; what is before `next` has been visited. Directories end in a slash. */
+  /** Sorted by bytes; what is before `next` has been visited. Marked by `DIRECTORY` or `FILE` where the type is known. */
   names: readonly BytePath[]
   next: number
   /** Its own member is in the archive. */
@@ -56,7 +60,7 @@ export class TreeLevels {
     this.#reader.forEach(level.fd, (entry) => {
       const name = entry.copyName()
       const text = name.toString('latin1', 0, name.length - 1)
-      names.push(entry.type === 'directory' ? `${text}/` : text)
+      names.push(entry.type === 'directory' ? text + DIRECTORY : entry.type === 'file' ? text + FILE : text)
     })
     return names.sort(compareNames)
   }
@@ -66,9 +70,11 @@ export class TreeLevels {
   }
 }
 
-/** As comparePaths: the slash that marks a directory does not count. A slash sorts before all but the control characters. */
+/** As comparePaths; the mark does not count. */
 function compareNames(a: BytePath, b: BytePath): number {
-  const nameA = a.endsWith('/') ? a.slice(0, -1) : a
-  const nameB = b.endsWith('/') ? b.slice(0, -1) : b
-  return nameA < nameB ? -1 : 1
+  return unmarked(a) < unmarked(b) ? -1 : 1
+}
+
+export function unmarked(name: BytePath): BytePath {
+  return name.endsWith(DIRECTORY) || name.endsWith(FILE) ? name.slice(0, -1) : name
 }

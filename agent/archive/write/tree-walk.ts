@@ -8,11 +8,13 @@ import { type BytePath, comparePaths, isWithin, joinPath } from '../byte-path.ts
 import { goneLine, type ProblemReason } from '../member.ts'
 import type { MemberWriter } from './member-writer.ts'
 import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
-import { type Level, TreeLevels } from './tree-levels.ts'
+import { DIRECTORY, FILE, type Level, TreeLevels, unmarked } from './tree-levels.ts'
 
 const READ_FILE = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
 /** An entry that changes its kind each time it is looked at. */
 const ENTRY_ATTEMPTS = 3
+/** NAME_MAX and its NUL, and room for what file systems of others may yet allow. */
+const NAME_BYTES = 4_096
 
 export interface WalkParts {
   readonly rootFd: number
@@ -31,6 +33,7 @@ export class TreeWalk {
   readonly #parts: WalkParts
   readonly #levels = new TreeLevels()
   readonly #status = new Status()
+  readonly #name = Buffer.alloc(NAME_BYTES)
 
   constructor(parts: WalkParts) {
     this.#parts = parts
@@ -56,20 +59,37 @@ export class TreeWalk {
   }
 
   #visit(level: Level, marked: BytePath): void {
-    const isDirectory = marked.endsWith('/')
-    const name = isDirectory ? marked.slice(0, -1) : marked
+    const isDirectory = marked.endsWith(DIRECTORY)
+    const name = unmarked(marked)
     const path = joinPath(level.path, name)
     this.#passGone(path)
     if (isDirectory && this.#enter(level, name, path)) return
+    if (this.#parts.previous === undefined && marked.endsWith(FILE) && this.#visitFile(level, name, path)) return
     for (let attempt = 0; attempt < ENTRY_ATTEMPTS; attempt += 1) {
       if (this.#visitNamed(level, name, path)) return
     }
     this.#parts.problem(path, 'changed')
   }
 
+  /** A full archive reads every file, so there is nothing to look at before it is open. */
+  #visitFile(level: Level, name: BytePath, path: BytePath): boolean {
+    try {
+      return this.#writeFile(level, this.#terminated(name), path)
+    } catch (error) {
+      if (errorCodeOf(error) === undefined) throw error
+      return this.#refuse(path, 'unreadable')
+    }
+  }
+
+  /** @returns valid until the next call */
+  #terminated(name: BytePath): Buffer {
+    this.#name[this.#name.write(name, 'latin1')] = 0
+    return this.#name
+  }
+
   /** @returns false when the name came to stand for something else while it was looked at */
   #visitNamed(level: Level, name: BytePath, path: BytePath): boolean {
-    const terminated = cString(Buffer.from(name, 'latin1'))
+    const terminated = this.#terminated(name)
     try {
       const status = this.#status.readName(level.fd, terminated)
       if (status === undefined) return this.#refuse(path, 'vanished')
@@ -79,7 +99,11 @@ export class TreeWalk {
       if (status.kind === 'file') return this.#writeFile(level, terminated, path)
       this.#writeParents()
       this.#status.readName(level.fd, terminated)
-      return this.#parts.writer.special(path, { directoryFd: level.fd, name: terminated }, this.#status)
+      return this.#parts.writer.special(
+        path,
+        { directoryFd: level.fd, name: cString(Buffer.from(name, 'latin1')) },
+        this.#status,
+      )
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
