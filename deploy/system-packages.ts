@@ -43,6 +43,21 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   },
   { name: 'xfsprogs', programs: ['mkfs.xfs'], purposes: ['test'], rootOnly: true, without: 'reflink pools on XFS' },
   {
+    name: 'libarchive-tools',
+    programs: ['bsdtar'],
+    purposes: ['test'],
+    rootOnly: true,
+    without: 'archives read and written by bsdtar',
+  },
+  { name: 'acl', programs: ['setfacl', 'getfacl'], purposes: ['test'], rootOnly: true, without: 'archives with ACLs' },
+  {
+    name: 'attr',
+    programs: ['getfattr', 'setfattr'],
+    purposes: ['test'],
+    rootOnly: true,
+    without: 'archives with extended attributes',
+  },
+  {
     name: 'kmod',
     programs: ['modprobe'],
     purposes: ['test'],

@@ -11,6 +11,7 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
   ['agent/', /^(control-plane|deploy|test|bench)\/|^(koa|@koa\/router|typeorm|pg|ws)$/],
   ['agent/drivers/', /^agent\/(work|host|instances|archive|transfer|export)\/|^(nats|@nats-io\/.*)$/],
   ['agent/pipelines/', /^agent\/(work|host)\/|^(nats|@nats-io\/.*)$/],
+  ['agent/archive/', /^agent\/(?!archive\/|native\/|exec\/|tree\/counters\.ts)|^(nats|@nats-io\/.*)$/],
   ['agent/native/', /^agent\/(?!native\/)/],
   ['agent/exec/', /^agent\/(?!exec\/)/],
   ['control-plane/', /^(agent|test|bench|deploy)\//],

@@ -5,6 +5,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import {
   calm,
+  canArchive,
   closeChain,
   describeTree,
   differences,
@@ -14,7 +15,7 @@ import {
   runRestoreScript,
   writePoint,
 } from '../../test/harness/archive.ts'
-import { canMount, temporaryDirectory } from '../../test/harness/loop-mount.ts'
+import { temporaryDirectory } from '../../test/harness/loop-mount.ts'
 import { diff, listDirectory, search } from './browse.ts'
 import { consolidate } from './consolidate.ts'
 import { LocalSink } from './local-sink.ts'
@@ -38,7 +39,7 @@ const withoutLinks = (text: string) =>
   text.replaceAll(/^\d+ \.\/.*\n/gm, '').replaceAll(/^(\w \d+ \d+ \d+) \d+/gm, '$1')
 
 test('every point of a chain comes back, by us and by its script, and a chain becomes one archive', async (t) => {
-  if (!canMount(t)) return t.pass()
+  if (!canArchive(t)) return t.pass()
   const home = temporaryDirectory(t)
   const tree = join(home, 'tree')
   makeNastyTree(tree)

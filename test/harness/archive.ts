@@ -1,12 +1,23 @@
 import { execFileSync } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import { bytePath } from '../../agent/archive/byte-path.ts'
 import { Chain } from '../../agent/archive/chain.ts'
 import { extract } from '../../agent/archive/extract.ts'
 import { LocalSink } from '../../agent/archive/local-sink.ts'
 import { Point } from '../../agent/archive/point.ts'
 import { LocalPointFiles } from '../../agent/archive/range-source.ts'
 import { type WriteRequest, type WrittenArchive, writeArchive } from '../../agent/archive/write-archive.ts'
+import { canMount } from './loop-mount.ts'
+import { lacksTool } from './system-packages.ts'
+
+/** Whether trees with owners, devices and ACLs can be made and looked at here; logs why not, so that a skip is seen. */
+export function canArchive(t: Pick<ExecutionContext, 'log'>): boolean {
+  const lack = lacksTool('bsdtar', 'setfacl', 'getfattr', 'python3')
+  if (lack !== undefined) t.log(`SKIPPED: ${lack}`)
+  return lack === undefined && canMount(t)
+}
 
 export const calm = { signal: new AbortController().signal, progress: () => undefined }
 
@@ -117,7 +128,7 @@ export async function extractTo(
   const rootFd = openSync(directory, 'r')
   const chain = await openChain(from.points, from.names)
   try {
-    const request = { subject: 'restore', chain, path: from.path ?? '', rootFd, policy, scratch: from.points }
+    const request = { subject: 'restore', chain, path: bytePath(from.path ?? ''), rootFd, policy, scratch: from.points }
     return await extract(request, calm)
   } finally {
     await closeChain(chain)

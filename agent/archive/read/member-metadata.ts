@@ -55,7 +55,7 @@ export class MemberMetadata {
 }
 
 /** The other way of `timeText`; what is finer than a nanosecond is dropped. */
-export function parseTime(text: string): readonly [seconds: bigint, nanoseconds: bigint] {
+function parseTime(text: string): readonly [seconds: bigint, nanoseconds: bigint] {
   const match = /^(-?)(\d{1,15})(?:\.(\d*))?$/.exec(text)
   if (match === null) return [0n, 0n]
   const nanoseconds = BigInt((match[3] ?? '').slice(0, 9).padEnd(9, '0'))
