@@ -73,6 +73,21 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
     without: 'S3 targets in tests',
   },
   {
+    name: 'libarchive-tools',
+    programs: ['bsdtar'],
+    purposes: ['test'],
+    rootOnly: true,
+    without: 'archives read and written by bsdtar',
+  },
+  { name: 'acl', programs: ['setfacl', 'getfacl'], purposes: ['test'], rootOnly: true, without: 'archives with ACLs' },
+  {
+    name: 'attr',
+    programs: ['getfattr', 'setfattr'],
+    purposes: ['test'],
+    rootOnly: true,
+    without: 'archives with extended attributes',
+  },
+  {
     name: 'kmod',
     programs: ['modprobe'],
     purposes: ['test'],

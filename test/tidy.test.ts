@@ -12,6 +12,7 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
   ['agent/drivers/', /^agent\/(work|host|instances|archive|transfer|export)\/|^(nats|@nats-io\/.*)$/],
   ['agent/pipelines/', /^agent\/(work|host)\/|^(nats|@nats-io\/.*)$/],
   ['agent/transfer/', /^agent\/(?!transfer\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
+  ['agent/archive/', /^agent\/(?!archive\/|native\/|exec\/|tree\/counters\.ts)|^(nats|@nats-io\/.*)$/],
   ['agent/native/', /^agent\/(?!native\/)/],
   ['agent/exec/', /^agent\/(?!exec\/)/],
   ['control-plane/', /^(agent|test|bench|deploy)\//],

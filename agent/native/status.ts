@@ -23,6 +23,12 @@ const KINDS: Readonly<Record<number, FileKind>> = {
   [constants.S_IFSOCK]: 'socket',
 }
 
+/** Decimal seconds since the epoch with nine places, as pax writes a time; the kernel counts nanoseconds upwards before 1970 too. */
+export function timeText(seconds: number, nanoseconds: number): string {
+  if (seconds >= 0 || nanoseconds === 0) return `${seconds}.${String(nanoseconds).padStart(9, '0')}`
+  return `-${-(seconds + 1)}.${String(1e9 - nanoseconds).padStart(9, '0')}`
+}
+
 /**
  * `struct statx` (linux/stat.h; the same on every architecture), filled again and again by whoever owns it, because a walk
  * over a million files should allocate none.
@@ -82,6 +88,20 @@ export class Status {
     const minor = this.#bytes.readUInt32LE(132)
     return (major >>> 12) * 2 ** 44 + (minor >>> 8) * 2 ** 20 + (major & 0xfff) * 2 ** 8 + (minor & 0xff)
   }
+  get specialMajor(): number {
+    return this.#bytes.readUInt32LE(128)
+  }
+  get specialMinor(): number {
+    return this.#bytes.readUInt32LE(132)
+  }
+  /** mtime, as `timeText` writes it. */
+  get modified(): string {
+    return this.#time(112)
+  }
+  /** ctime: moves with every change of content or metadata, and no tool can set it. */
+  get changed(): string {
+    return this.#time(96)
+  }
   /** Birth, `seconds.nanoseconds`; empty where the file system does not keep it. */
   get born(): string {
     if ((this.#bytes.readUInt32LE(0) & STATX_BTIME) === 0) return ''
@@ -92,6 +112,11 @@ export class Status {
   copyTimes(times: Buffer): void {
     this.#bytes.copy(times, 0, 64, 80)
     this.#bytes.copy(times, 16, 112, 128)
+  }
+
+  #time(offset: number): string {
+    const seconds = this.#bytes.readInt32LE(offset + 4) * HIGH + this.#bytes.readUInt32LE(offset)
+    return timeText(seconds, this.#bytes.readUInt32LE(offset + 8))
   }
 
   #unsigned(offset: number): number {

@@ -1,0 +1,229 @@
+import { closeSync } from 'node:fs'
+import { FleetError } from '../../shared/errors.ts'
+import { type BytePath, displayPath } from './byte-path.ts'
+import type { Chain, ChainMember } from './chain.ts'
+import { compressFrame } from './compression.ts'
+import { type Member, memberLine } from './member.ts'
+import { StreamReader } from './read/stream-reader.ts'
+import { TarBytes } from './read/tar-bytes.ts'
+import { readEntry } from './read/tar-parser.ts'
+import type { ArchiveSink } from './sink.ts'
+import { BLOCK, FLAGS, HeaderEncoder, paddingOf, paxRecord } from './tar-header.ts'
+import { ArchiveFiles } from './write/archive-files.ts'
+import { LinkTable } from './write/link-table.ts'
+import { openUnlinked } from './write/spool.ts'
+import type { ArchiveWatch, WrittenArchive } from './write-archive.ts'
+
+const FRAME_BYTES = 4 * 2 ** 20
+const INDEX_FRAME_BYTES = 2 ** 18
+const TOLD_BYTES = 2 ** 24
+
+export interface ConsolidateRequest {
+  readonly chain: Chain
+  readonly sink: ArchiveSink
+  readonly scratch: string
+}
+
+/**
+ * Makes one full archive out of a chain, from its archives alone: members are copied with their headers, and what is hidden
+ * by later ones is left. Content is not hashed again: the hash of the index stays with it, so damage cannot hide.
+ * @throws corrupt, cancelled, what the sink tells
+ */
+export async function consolidate(request: ConsolidateRequest, watch: ArchiveWatch): Promise<WrittenArchive> {
+  const { chain, sink, scratch } = request
+  const { signal } = watch
+  if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+  const compression = chain.points.at(-1)?.table.totals.compression ?? 'zstd'
+  const files = new ArchiveFiles({ sink, scratch, compression, signal })
+  const linkSpillFd = openUnlinked(scratch)
+  try {
+    const copying = new MemberCopy(chain, files, watch, { compression, linkSpillFd })
+    for await (const found of chain.members('', signal)) await copying.add(found)
+    const { contentBytes, problems } = await copying.finish()
+    const stored = await files.finish({ contentBytes, problems, bases: [] })
+    if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+    await sink.commit()
+    return { ...stored, problems: [] }
+  } catch (error) {
+    await sink.abort()
+    throw error
+  } finally {
+    closeSync(linkSpillFd)
+    files.close()
+  }
+}
+
+class MemberCopy {
+  readonly #chain: Chain
+  readonly #files: ArchiveFiles
+  readonly #watch: ArchiveWatch
+  readonly #compression: 'zstd' | 'none'
+  readonly #sources: readonly TarBytes[]
+  readonly #links: LinkTable
+  readonly #encoder = new HeaderEncoder()
+  #frame = Buffer.allocUnsafeSlow(FRAME_BYTES)
+  #used = 0
+  #number = 0
+  #start = 0
+  #lines = ''
+  #lineCount = 0
+  #firstPath: BytePath = ''
+  #contentBytes = 0
+  #toldBytes = 0
+  #problems = 0
+  #copied = 0
+
+  constructor(
+    chain: Chain,
+    files: ArchiveFiles,
+    watch: ArchiveWatch,
+    options: { readonly compression: 'zstd' | 'none'; readonly linkSpillFd: number },
+  ) {
+    this.#chain = chain
+    this.#files = files
+    this.#watch = watch
+    this.#compression = options.compression
+    this.#sources = chain.points.map((point) => new TarBytes(point, watch.signal))
+    this.#links = new LinkTable(options.linkSpillFd)
+  }
+
+  async add({ member, layer }: ChainMember): Promise<void> {
+    const { signal } = this.#watch
+    if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+    const first = this.#firstName(member)
+    if (first !== undefined) return this.#addLink(member, first)
+    const source = await this.#sourceOf({ member, layer })
+    const reader = this.#sources[layer]
+    if (reader === undefined) throw new FleetError('internal', 'no such point in the chain')
+    const header = await reader.read(source.offset, source.dataOffset - source.offset)
+    const named = source.path === member.path ? header : this.#renamed(header, member)
+    await this.#keepWhole(named.length)
+    const place = { offset: this.#start + this.#used, frame: this.#number }
+    await this.#put(named)
+    const dataOffset = this.#start + this.#used
+    const stored = source.storedSize + paddingOf(source.storedSize)
+    for await (const piece of reader.pieces(source.dataOffset, stored)) await this.#put(piece)
+    this.#contentBytes += source.storedSize
+    if (member.links > 1) this.#remember(member, place.offset)
+    await this.#line({ ...source, path: member.path, links: member.links, ...place, dataOffset })
+  }
+
+  async finish(): Promise<{ readonly contentBytes: number; readonly problems: number }> {
+    await this.#put(Buffer.alloc(2 * BLOCK))
+    await this.#endFrame()
+    await this.#flushLines()
+    return { contentBytes: this.#contentBytes, problems: this.#problems }
+  }
+
+  async #addLink(member: Member, first: { readonly path: BytePath; readonly offset: number }): Promise<void> {
+    const { mode, uid, gid, mtime } = member
+    const device = { major: 0, minor: 0 }
+    const link = `./${first.path}`
+    const fields = {
+      name: `./${member.path}`,
+      flag: FLAGS.hardlink,
+      mode,
+      uid,
+      gid,
+      mtime,
+      size: 0,
+      link,
+      ...device,
+      records: [],
+    }
+    const header = this.#encoder.encode(fields)
+    await this.#keepWhole(header.length)
+    const place = { offset: this.#start + this.#used, frame: this.#number }
+    await this.#put(header)
+    const dataOffset = this.#start + this.#used
+    const repeated = { type: 'hardlink', storedSize: 0, hash: undefined, holes: false } as const
+    await this.#line({ ...member, ...repeated, link: first.path, linkOffset: first.offset, ...place, dataOffset })
+  }
+
+  /** Names of one file share inode and ctime, whichever archives of the chain hold them. */
+  #firstName(member: Member): { readonly path: BytePath; readonly offset: number } | undefined {
+    if (member.links < 2 || member.type === 'directory') return undefined
+    const known = this.#links.find(member.inode)
+    const stamp = `${member.ctime} `
+    return known?.path.startsWith(stamp) ? { path: known.path.slice(stamp.length), offset: known.offset } : undefined
+  }
+
+  #remember(member: Member, offset: number): void {
+    if (this.#links.find(member.inode) === undefined)
+      this.#links.remember(member.inode, { path: `${member.ctime} ${member.path}`, offset })
+  }
+
+  async #sourceOf({ member, layer }: ChainMember): Promise<Member> {
+    if (member.type !== 'hardlink') return member
+    const source = await this.#chain.points[layer]?.find(member.link ?? '', this.#watch.signal)
+    if (source !== undefined && source.offset === member.linkOffset) return source
+    throw new FleetError(
+      'corrupt',
+      `member '${displayPath(member.path)}': the file that it repeats is not in the archive`,
+    )
+  }
+
+  /** The header of a file that another of its names brought into the archive. */
+  #renamed(header: Buffer, member: Member): Buffer {
+    const pieces = [header]
+    const entry = readEntry(new StreamReader(() => pieces.pop()))
+    if (entry === undefined)
+      throw new FleetError('corrupt', `member '${displayPath(member.path)}': its header is damaged`)
+    const kept = [...entry.attributes].filter(([key]) =>
+      /^(SCHILY\.(xattr|acl)|GNU\.sparse\.(major|minor|realsize)$)/.test(key),
+    )
+    return Buffer.from(
+      this.#encoder.encode({
+        ...entry,
+        name: `./${member.path}`,
+        flag: FLAGS[entry.type],
+        size: entry.storedSize,
+        mtime: member.mtime,
+        records: kept.map(([key, value]) => paxRecord(key, value)),
+      }),
+    )
+  }
+
+  async #line(member: Member): Promise<void> {
+    if (this.#lines === '') this.#firstPath = member.path
+    this.#lines += memberLine(member)
+    this.#lineCount += 1
+    this.#copied += 1
+    if (member.problem !== undefined) this.#problems += 1
+    if (this.#lines.length >= INDEX_FRAME_BYTES) await this.#flushLines()
+    if (this.#contentBytes - this.#toldBytes < TOLD_BYTES) return
+    this.#toldBytes = this.#contentBytes
+    this.#watch.progress({ phase: 'consolidate', files: this.#copied, bytes: this.#contentBytes })
+  }
+
+  async #flushLines(): Promise<void> {
+    if (this.#lines === '') return
+    const text = Buffer.from(this.#lines)
+    const chunk = { rawBytes: text.length, firstPath: this.#firstPath, lines: this.#lineCount }
+    this.#lines = ''
+    this.#lineCount = 0
+    await this.#files.addIndex(await compressFrame(text), chunk)
+  }
+
+  async #keepWhole(bytes: number): Promise<void> {
+    if (this.#used + bytes > FRAME_BYTES && bytes <= FRAME_BYTES) await this.#endFrame()
+  }
+
+  async #put(bytes: Buffer): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      if (this.#used === FRAME_BYTES) await this.#endFrame()
+      const copied = bytes.copy(this.#frame, this.#used, done)
+      this.#used += copied
+      done += copied
+    }
+  }
+
+  async #endFrame(): Promise<void> {
+    if (this.#used === 0) return
+    const raw = this.#frame.subarray(0, this.#used)
+    await this.#files.addFrame(this.#compression === 'zstd' ? await compressFrame(raw) : raw, raw.length)
+    this.#start += this.#used
+    this.#number += 1
+    this.#used = 0
+  }
+}

@@ -1,0 +1,162 @@
+import { z } from 'zod'
+import { FleetError } from '../../shared/errors.ts'
+import { type BytePath, fromJson, jsonField } from './byte-path.ts'
+
+/** `gone` stands in an increment for a name, and all below it, that earlier archives of the chain still hold. */
+export const ENTRY_TYPES = {
+  file: 'f',
+  directory: 'd',
+  symlink: 'l',
+  hardlink: 'h',
+  character: 'c',
+  block: 'b',
+  fifo: 'p',
+  gone: '-',
+} as const
+export type EntryType = keyof typeof ENTRY_TYPES
+export type MemberType = Exclude<EntryType, 'gone'>
+
+/** Why something of the tree is not, or not as it should be, in the archive. */
+export const PROBLEMS = ['unreadable', 'vanished', 'changed', 'mount-point', 'socket', 'too-deep'] as const
+export type ProblemReason = (typeof PROBLEMS)[number]
+
+export interface Problem {
+  readonly path: BytePath
+  readonly reason: ProblemReason
+}
+
+/** One line of an index. Numbers are bytes, offsets count in the uncompressed tar. */
+export interface Member {
+  readonly path: BytePath
+  readonly type: MemberType
+  /** Where its first header begins, and the frame that holds it. */
+  readonly offset: number
+  readonly frame: number
+  /** Where its content begins, and how long it is as stored: shorter than `size` for a file with holes. */
+  readonly dataOffset: number
+  readonly storedSize: number
+  readonly size: number
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  /** Decimal seconds with nine places. */
+  readonly mtime: string
+  readonly ctime: string
+  readonly inode: number
+  readonly links: number
+  /** SHA-256 of the content as stored (with holes: of the hole map and the data), for files. */
+  readonly hash: string | undefined
+  /** A symbolic link's text, or the earlier member that a hard link repeats. */
+  readonly link: BytePath | undefined
+  /** Of a hard link: where the member that it repeats begins. */
+  readonly linkOffset: number | undefined
+  readonly holes: boolean
+  /** It was read badly or while it changed; its content is padded with zeros where bytes were missing. */
+  readonly problem: ProblemReason | undefined
+}
+
+export interface Gone {
+  readonly path: BytePath
+  readonly type: 'gone'
+}
+export type IndexEntry = Member | Gone
+
+/** Everything has a short key: an index of a million members is read whole by every incremental backup. */
+export function memberLine(member: Member): string {
+  const { type, link, linkOffset, hash, problem, links } = member
+  let line = `{${jsonField('p', member.path)},"t":"${ENTRY_TYPES[type]}","o":${member.offset},"n":${member.frame},"d":${member.dataOffset},"s":${member.size},"mode":${member.mode},"u":${member.uid},"g":${member.gid},"m":"${member.mtime}","c":"${member.ctime}","i":${member.inode}`
+  if (links > 1 && type !== 'directory') line += `,"k":${links}`
+  if (member.holes) line += `,"holes":${member.storedSize}`
+  if (hash !== undefined) line += `,"h":"${hash}"`
+  if (link !== undefined) line += `,${jsonField('l', link)}`
+  if (linkOffset !== undefined) line += `,"lo":${linkOffset}`
+  if (problem !== undefined) line += `,"x":"${problem}"`
+  return `${line}}\n`
+}
+
+export function goneLine(path: BytePath): string {
+  return `{${jsonField('p', path)},"t":"-"}\n`
+}
+
+const count = z.number().int().nonnegative()
+const TYPES = new Map<string, EntryType>(Object.entries(ENTRY_TYPES).map(([type, key]) => [key, type as EntryType]))
+
+const Line = z.object({
+  p: z.string().optional(),
+  pB64: z.string().optional(),
+  t: z.string(),
+  o: count,
+  n: count,
+  d: count,
+  s: count,
+  mode: count,
+  u: count,
+  g: count,
+  m: z.string(),
+  c: z.string(),
+  i: count,
+  k: count.optional(),
+  holes: count.optional(),
+  h: z.string().optional(),
+  l: z.string().optional(),
+  lB64: z.string().optional(),
+  lo: count.optional(),
+  x: z.enum(PROBLEMS).optional(),
+})
+
+/** What a line says of where it is and whether it changed; the rest is left unread. Cheap: for scans. @throws corrupt */
+export function pathOfLine(line: unknown): BytePath {
+  // as: each field is looked at before it is used
+  const { p, pB64 } = line as { readonly p?: unknown; readonly pB64?: unknown }
+  const path = fromJson(
+    typeof p === 'string' ? p : undefined, //
+    typeof pB64 === 'string' ? pB64 : undefined,
+  )
+  if (path === undefined) throw new FleetError('corrupt', 'a line of the index has no path')
+  return path
+}
+
+/** @throws corrupt */
+export function parseEntry(text: string): IndexEntry {
+  const raw = parseJson(text)
+  const path = pathOfLine(raw)
+  // as: an object, or pathOfLine had thrown
+  if ((raw as { readonly t?: unknown }).t === '-') return { path, type: 'gone' }
+  const parsed = Line.safeParse(raw)
+  const type = parsed.success ? TYPES.get(parsed.data.t) : undefined
+  if (!parsed.success || type === undefined || type === 'gone')
+    throw new FleetError('corrupt', 'a line of the index cannot be read', { detail: text.slice(0, 200) })
+  return memberOf(path, type, parsed.data)
+}
+
+function memberOf(path: BytePath, type: MemberType, line: z.infer<typeof Line>): Member {
+  return {
+    path,
+    type,
+    offset: line.o,
+    frame: line.n,
+    dataOffset: line.d,
+    storedSize: line.holes ?? (type === 'file' ? line.s : 0),
+    size: line.s,
+    mode: line.mode,
+    uid: line.u,
+    gid: line.g,
+    mtime: line.m,
+    ctime: line.c,
+    inode: line.i,
+    links: line.k ?? 1,
+    hash: line.h,
+    link: fromJson(line.l, line.lB64),
+    linkOffset: line.lo,
+    holes: line.holes !== undefined,
+    problem: line.x,
+  }
+}
+
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new FleetError('corrupt', 'a line of the index cannot be read', { cause, detail: text.slice(0, 200) })
+  }
+}

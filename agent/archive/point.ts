@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { createZstdDecompress } from 'node:zlib'
+import { FleetError } from '../../shared/errors.ts'
+import { type BytePath, comparePaths } from './byte-path.ts'
+import { decompressFrame } from './compression.ts'
+import {
+  DATA,
+  FRAMES,
+  type Frame,
+  type FrameTable,
+  frameAt,
+  INDEX,
+  type IndexFrame,
+  parseFrameTable,
+} from './frame-table.ts'
+import { type IndexEntry, type Member, parseEntry } from './member.ts'
+import type { PointFiles, RangeSource } from './range-source.ts'
+
+/** The table of an archive of 4 TiB; more cannot be ours. */
+const MAX_TABLE_BYTES = 2 ** 27
+
+/** One archive, open for reading: its table of frames is in memory, everything else is read where it is needed. */
+export class Point implements AsyncDisposable {
+  readonly table: FrameTable
+  readonly #index: RangeSource
+  readonly #data: RangeSource
+  #kept: { readonly frame: IndexFrame; readonly text: Buffer } | undefined
+
+  private constructor(table: FrameTable, index: RangeSource, data: RangeSource) {
+    this.table = table
+    this.#index = index
+    this.#data = data
+  }
+
+  /** @throws not_found, corrupt, unavailable */
+  static async open(files: PointFiles, signal: AbortSignal): Promise<Point> {
+    const table = parseFrameTable(await readTable(files, signal))
+    const index = await files.open(INDEX, signal)
+    try {
+      return new Point(table, index, await files.open(DATA[table.totals.compression], signal))
+    } catch (error) {
+      await index[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#index[Symbol.asyncDispose]()
+    await this.#data[Symbol.asyncDispose]()
+  }
+
+  /** The lines of the index as they are stored, a frame at a time. */
+  async *lines(signal: AbortSignal): AsyncGenerator<Buffer> {
+    for (const frame of this.table.index) yield await this.#indexText(frame, signal)
+  }
+
+  /** In order, beginning with the first that is not before `from`. */
+  async *entries(from: BytePath, signal: AbortSignal): AsyncGenerator<IndexEntry> {
+    const frames = this.table.index
+    for (let at = lastNotAfter(frames, from); at < frames.length; at += 1) {
+      const frame = frames[at]
+      if (frame === undefined) return
+      const text = await this.#indexText(frame, signal)
+      for (const line of text.toString('utf8').split('\n')) {
+        if (line === '') continue
+        const entry = parseEntry(line)
+        if (from === '' || comparePaths(entry.path, from) >= 0) yield entry
+      }
+    }
+  }
+
+  async find(path: BytePath, signal: AbortSignal): Promise<Member | undefined> {
+    for await (const entry of this.entries(path, signal)) {
+      return entry.path === path && entry.type !== 'gone' ? entry : undefined
+    }
+    return undefined
+  }
+
+  /** The number of the frame that holds this place of the tar. @throws corrupt */
+  frameAt(rawOffset: number): number {
+    return frameAt(this.table.data, rawOffset)
+  }
+
+  /** One frame of the tar, checked. @throws corrupt */
+  async frame(number: number, signal: AbortSignal): Promise<Buffer> {
+    const frame = this.table.data[number]
+    if (frame === undefined) throw new FleetError('corrupt', 'the index names a frame that is not there')
+    const stored = await this.#data.read(frame.offset, frame.bytes, signal)
+    checkHash(stored, frame)
+    return this.table.totals.compression === 'none' ? stored : decompressFrame(stored, frame.rawBytes)
+  }
+
+  async #indexText(frame: IndexFrame, signal: AbortSignal): Promise<Buffer> {
+    if (this.#kept?.frame === frame) return this.#kept.text
+    const stored = await this.#index.read(frame.offset, frame.bytes, signal)
+    checkHash(stored, frame)
+    const text = await decompressFrame(stored, frame.rawBytes)
+    this.#kept = { frame, text }
+    return text
+  }
+}
+
+function checkHash(stored: Buffer, { hash }: Frame): void {
+  if (createHash('sha256').update(stored).digest('hex') !== hash)
+    throw new FleetError('corrupt', 'a frame does not match its recorded hash')
+}
+
+/** The frame in which `from` would be. */
+function lastNotAfter(frames: readonly IndexFrame[], from: BytePath): number {
+  let low = 0
+  let high = frames.length - 1
+  while (low < high) {
+    const middle = (low + high + 1) >> 1
+    if (comparePaths(frames[middle]?.firstPath ?? '', from) <= 0) low = middle
+    else high = middle - 1
+  }
+  return low
+}
+
+/** Several frames one behind the other, in bounded memory whatever they claim. */
+async function readTable(files: PointFiles, signal: AbortSignal): Promise<string> {
+  await using source = await files.open(FRAMES, signal)
+  if (source.size > MAX_TABLE_BYTES) throw new FleetError('corrupt', 'the table of frames is larger than any may be')
+  const stored = await source.read(0, source.size, signal)
+  const pieces: Buffer[] = []
+  let bytes = 0
+  try {
+    // as: a stream of zlib yields Buffers
+    for await (const piece of Readable.from([stored]).pipe(createZstdDecompress()) as AsyncIterable<Buffer>) {
+      bytes += piece.length
+      if (bytes > MAX_TABLE_BYTES) throw new FleetError('corrupt', 'the table of frames is larger than any may be')
+      pieces.push(piece)
+    }
+  } catch (cause) {
+    throw cause instanceof FleetError
+      ? cause
+      : new FleetError('corrupt', 'the table of frames cannot be read', { cause })
+  }
+  return Buffer.concat(pieces).toString('utf8')
+}

@@ -1,0 +1,81 @@
+import { cString, libc } from '../../native/libc.ts'
+import { checked, lastErrorCode } from '../../native/system-error.ts'
+import { dropInheritedAcls } from '../../native/xattrs.ts'
+import { aclValue } from '../posix-acl.ts'
+import type { TarEntry } from './tar-parser.ts'
+
+/** `struct timespec[2]`. */
+const TIMES_BYTES = 32
+const AT_FDCWD = -100
+const AT_SYMLINK_NOFOLLOW = 0x100
+const XATTR = 'SCHILY.xattr.'
+const ACLS: Readonly<Record<string, string>> = {
+  'SCHILY.acl.access': 'system.posix_acl_access',
+  'SCHILY.acl.default': 'system.posix_acl_default',
+}
+
+interface Attribute {
+  readonly name: Buffer
+  readonly value: Buffer
+}
+
+/** Gives what was extracted its owner, attributes, ACLs, mode and time, in the order in which none undoes another. */
+export class MemberMetadata {
+  readonly #times = Buffer.alloc(TIMES_BYTES)
+
+  /** @throws SystemError; an attribute that the file system does not know is left out, as tar does */
+  toDescriptor(entry: TarEntry, fd: number): void {
+    const { fchown, fchmod, futimens, fsetxattr } = libc()
+    checked('fchown', fchown(fd, entry.uid, entry.gid))
+    dropInheritedAcls(fd)
+    // Before the ACL: a later chmod would set its mask, and bsdtar's modes are not the mask.
+    checked('fchmod', fchmod(fd, entry.mode))
+    for (const { name, value } of attributesOf(entry)) setOrSkip(fsetxattr(fd, name, value, value.length, 0))
+    checked('futimens', futimens(fd, this.#timesOf(entry)))
+  }
+
+  /** Of what cannot be opened. @param path `/proc/self/fd/N/name`, NUL-terminated; its last component is not followed */
+  toName(entry: TarEntry, path: Buffer): void {
+    const { fchownat, fchmodat, utimensat, lsetxattr } = libc()
+    checked('fchownat', fchownat(AT_FDCWD, path, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW))
+    if (entry.type !== 'symlink') checked('fchmodat', fchmodat(AT_FDCWD, path, entry.mode, 0))
+    for (const { name, value } of attributesOf(entry)) setOrSkip(lsetxattr(path, name, value, value.length, 0))
+    checked('utimensat', utimensat(AT_FDCWD, path, this.#timesOf(entry), AT_SYMLINK_NOFOLLOW))
+  }
+
+  /** The time of access is set too, to the same: the archive holds none. */
+  #timesOf({ mtime }: TarEntry): Buffer {
+    const [seconds, nanoseconds] = parseTime(mtime)
+    for (const at of [0, 16]) {
+      this.#times.writeBigInt64LE(seconds, at)
+      this.#times.writeBigInt64LE(nanoseconds, at + 8)
+    }
+    return this.#times
+  }
+}
+
+/** The other way of `timeText`; what is finer than a nanosecond is dropped. */
+function parseTime(text: string): readonly [seconds: bigint, nanoseconds: bigint] {
+  const match = /^(-?)(\d{1,15})(?:\.(\d*))?$/.exec(text)
+  if (match === null) return [0n, 0n]
+  const nanoseconds = BigInt((match[3] ?? '').slice(0, 9).padEnd(9, '0'))
+  const seconds = BigInt(match[2] ?? 0)
+  if (match[1] === '') return [seconds, nanoseconds]
+  return nanoseconds === 0n ? [-seconds, 0n] : [-seconds - 1n, 1_000_000_000n - nanoseconds]
+}
+
+function setOrSkip(result: number): void {
+  // EPERM: user attributes on links and devices, which no tool can set.
+  if (result < 0 && !['EOPNOTSUPP', 'EPERM'].includes(lastErrorCode())) checked('setxattr', result)
+}
+
+function* attributesOf({ attributes }: TarEntry): Generator<Attribute> {
+  for (const [key, value] of attributes) {
+    const acl = ACLS[key]
+    const binary = acl === undefined ? undefined : aclValue(value.toString('latin1'))
+    if (acl !== undefined && binary !== undefined) yield { name: cString(acl), value: binary }
+    if (!key.startsWith(XATTR)) continue
+    const name = key.slice(XATTR.length).replaceAll('%3D', '=').replaceAll('%25', '%')
+    yield { name: cString(name), value }
+  }
+}

@@ -1,0 +1,30 @@
+import { FleetError } from '../../../shared/errors.ts'
+import { type BytePath, displayPath } from '../byte-path.ts'
+
+const MAX_NAME_BYTES = 255
+
+/**
+ * Where in the tree a member's name means. Only names that stay below the root pass.
+ * @throws refused, naming the member
+ */
+export function placeOf(name: BytePath): BytePath {
+  const refuse = (why: string) => new FleetError('refused', `member '${displayPath(name)}': ${why}`)
+  if (name.startsWith('/')) throw refuse('its path is absolute')
+  if (name.includes('\0')) throw refuse('its path holds a NUL')
+  const parts = name.split('/').filter((part) => part !== '' && part !== '.')
+  if (parts.includes('..')) throw refuse("its path leads up by '..'")
+  if (parts.some((part) => part.length > MAX_NAME_BYTES)) throw refuse('a part of its path is too long')
+  return parts.join('/')
+}
+
+/** Whether a symbolic link at `path` points to somewhere below the root. */
+export function staysInside(path: BytePath, text: BytePath): boolean {
+  if (text.startsWith('/')) return false
+  const parts = path.split('/').slice(0, -1)
+  for (const part of text.split('/')) {
+    if (part === '' || part === '.') continue
+    if (part !== '..') parts.push(part)
+    else if (parts.pop() === undefined) return false
+  }
+  return true
+}

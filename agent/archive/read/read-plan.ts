@@ -1,0 +1,140 @@
+import { FleetError } from '../../../shared/errors.ts'
+import { type BytePath, displayPath } from '../byte-path.ts'
+import type { Chain, ChainMember } from '../chain.ts'
+import type { Member } from '../member.ts'
+import type { Point } from '../point.ts'
+import type { Send } from '../run-reader.ts'
+import { LinkTable } from '../write/link-table.ts'
+import type { ReadItem } from './read-worker.ts'
+
+const ITEMS_AT_ONCE = 256
+
+export interface PlanOptions {
+  /** Read ahead beyond a member, as its neighbours are wanted too. */
+  readonly sequential: boolean
+  /** A damaged frame is told to the reader instead of ending the reading. */
+  readonly tolerant: boolean
+  /** Every member as it is stored: a hard link is only its header. */
+  readonly asStored: boolean
+  /** Of an empty unlinked file, for the names of files that have several. */
+  readonly linkSpillFd: number
+}
+
+/**
+ * Feeds members to a reading thread: each frame before the first member that begins in it, the frames of a long member
+ * behind it. Members of one archive come in the archive's order, so each frame is read once.
+ */
+export class ReadPlan {
+  readonly #chain: Chain
+  readonly #send: Send
+  readonly #signal: AbortSignal
+  readonly #options: PlanOptions
+  readonly #links: LinkTable
+  readonly #sent = new Map<number, number>()
+  readonly #ahead = new Map<number, { readonly number: number; readonly bytes: Promise<Buffer> }>()
+  #items: ReadItem[] = []
+
+  constructor(chain: Chain, send: Send, signal: AbortSignal, options: PlanOptions) {
+    this.#chain = chain
+    this.#send = send
+    this.#signal = signal
+    this.#options = options
+    this.#links = new LinkTable(options.linkSpillFd)
+  }
+
+  async add(found: ChainMember, path: BytePath): Promise<void> {
+    const { member, layer } = found
+    const linkTo = this.#options.asStored ? undefined : this.#firstName(member, path)
+    if (linkTo !== undefined) return this.#push({ ...itemOf(member, layer, path), linkTo })
+    const source = await this.#sourceOf(found)
+    const point = this.#point(layer)
+    const first = point.frameAt(source.offset)
+    const last = point.frameAt(Math.max(source.offset, source.dataOffset + source.storedSize - 1))
+    if (this.#sent.get(layer) !== first) await this.#sendFrame(layer, first, last)
+    await this.#push(itemOf(source, layer, path))
+    if (last === first) return
+    await this.flush()
+    for (let number = first + 1; number <= last; number += 1) await this.#sendFrame(layer, number, last)
+  }
+
+  async flush(): Promise<void> {
+    if (this.#items.length === 0) return
+    const items = this.#items
+    this.#items = []
+    await this.#send({ kind: 'items', items })
+  }
+
+  /** Names of one file share inode and ctime, whichever archives of the chain hold them. */
+  #firstName(member: Member, path: BytePath): BytePath | undefined {
+    if (member.links < 2 || member.type === 'directory') return undefined
+    const known = this.#links.find(member.inode)?.path
+    const stamp = `${member.ctime} `
+    if (known?.startsWith(stamp)) return known.slice(stamp.length)
+    if (known === undefined) this.#links.remember(member.inode, { path: `${stamp}${path}`, offset: 0 })
+    return undefined
+  }
+
+  /** A hard link's content is with the member that it repeats, which need not be in the tree any more. */
+  async #sourceOf({ member, layer }: ChainMember): Promise<Member> {
+    if (member.type !== 'hardlink' || this.#options.asStored) return member
+    const source = await this.#point(layer).find(member.link ?? '', this.#signal)
+    if (source !== undefined && source.offset === member.linkOffset) return source
+    throw new FleetError(
+      'corrupt',
+      `member '${displayPath(member.path)}': the file that it repeats is not in the archive`,
+    )
+  }
+
+  async #push(item: ReadItem): Promise<void> {
+    this.#items.push(item)
+    if (this.#items.length === ITEMS_AT_ONCE) await this.flush()
+  }
+
+  async #sendFrame(layer: number, number: number, last: number): Promise<void> {
+    await this.flush()
+    const point = this.#point(layer)
+    const bytes = await this.#frameBytes(layer, number, last)
+    this.#sent.set(layer, number)
+    const rawOffset = point.table.data[number]?.rawOffset ?? 0
+    const owned = bytes === undefined ? undefined : ownMemory(bytes)
+    await this.#send({ kind: 'frame', layer, rawOffset, bytes: owned }, owned === undefined ? [] : [owned.buffer])
+  }
+
+  async #frameBytes(layer: number, number: number, last: number): Promise<Buffer | undefined> {
+    const ahead = this.#ahead.get(layer)
+    this.#ahead.delete(layer)
+    const point = this.#point(layer)
+    const bytes = ahead?.number === number ? ahead.bytes : point.frame(number, this.#signal)
+    const next = number + 1
+    if (next <= last || (this.#options.sequential && next < point.table.data.length)) {
+      const nextBytes = point.frame(next, this.#signal)
+      nextBytes.catch(() => undefined) // told by whoever awaits it
+      this.#ahead.set(layer, { number: next, bytes: nextBytes })
+    }
+    try {
+      return await bytes
+    } catch (error) {
+      if (this.#options.tolerant && error instanceof FleetError && error.code === 'corrupt') return undefined
+      throw error
+    }
+  }
+
+  #point(layer: number): Point {
+    const point = this.#chain.points[layer]
+    if (point === undefined) throw new FleetError('internal', 'no such point in the chain')
+    return point
+  }
+}
+
+function itemOf(source: Member, layer: number, path: BytePath): ReadItem {
+  const { offset, hash } = source
+  return { path, layer, offset, storedName: source.path, storedType: source.type, hash, linkTo: undefined }
+}
+
+/** Small Buffers share memory that cannot be given away. */
+function ownMemory(bytes: Buffer): Uint8Array<ArrayBuffer> {
+  const { buffer, byteOffset, byteLength } = bytes
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength)
+    return new Uint8Array(buffer, byteOffset, byteLength)
+  return new Uint8Array(bytes)
+}

@@ -1,0 +1,216 @@
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { type ErrorCode, FleetError } from '../../../shared/errors.ts'
+import { close } from '../../native/paths.ts'
+import { asFleetError } from '../../native/system-error.ts'
+import { Counters } from '../../tree/counters.ts'
+import { type BytePath, displayPath } from '../byte-path.ts'
+import type { MemberType } from '../member.ts'
+import { type QueueEnds, QueueTaker } from '../thread/chunk-queue.ts'
+import { type ContentTarget, readContent } from './content-reader.ts'
+import { FrameWindow, type TarFrame } from './frame-window.ts'
+import { placeOf } from './member-name.ts'
+import { StreamReader } from './stream-reader.ts'
+import { readEntry, type TarEntry } from './tar-parser.ts'
+import { type BuildPolicy, setLength, TreeBuilder, writeAt } from './tree-builder.ts'
+
+/** One member to read, in the order of the tree. */
+export interface ReadItem {
+  readonly path: BytePath
+  readonly layer: number
+  /** Of the member whose bytes are read: its own, or of the one that a hard link repeats. */
+  readonly offset: number
+  readonly storedName: BytePath
+  readonly storedType: MemberType
+  readonly hash: string | undefined
+  /** Already extracted under this path: nothing is read. */
+  readonly linkTo: BytePath | undefined
+}
+
+export type ReadMessage =
+  | { readonly kind: 'items'; readonly items: readonly ReadItem[] }
+  | {
+      readonly kind: 'frame'
+      readonly layer: number
+      readonly rawOffset: number
+      readonly bytes: Uint8Array | undefined
+    }
+  | { readonly kind: 'stream'; readonly bytes: Uint8Array }
+  | { readonly kind: 'end' }
+
+export interface ReadTask {
+  readonly subject: string
+  readonly queue: QueueEnds
+  readonly counters: SharedArrayBuffer
+  /** `check` reads and compares hashes, `extract` makes the tree, `extract-stream` one out of an archive without an index. */
+  readonly mode: 'check' | 'extract' | 'extract-stream'
+  readonly rootFd: number
+  readonly policy: BuildPolicy
+}
+
+export type ReadEnd =
+  | { readonly type: 'done'; readonly damaged: readonly BytePath[]; readonly damagedCount: number }
+  | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string; readonly detail: string | undefined }
+
+const MAX_DAMAGED = 1_000
+const NOWHERE: ContentTarget = { write: () => undefined, setLength: () => undefined }
+
+class Reading {
+  readonly #task: ReadTask
+  readonly #queue: QueueTaker<ReadMessage>
+  readonly #counters: Counters
+  readonly #windows = new Map<number, FrameWindow>()
+  readonly #damaged: BytePath[] = []
+  #damagedCount = 0
+
+  constructor(task: ReadTask) {
+    this.#task = task
+    this.#counters = new Counters(task.counters)
+    this.#queue = new QueueTaker(task.queue, () => this.#counters.throwIfStopped())
+  }
+
+  run(): ReadEnd {
+    const builder = this.#task.mode === 'check' ? undefined : new TreeBuilder(this.#task.rootFd, this.#task.policy)
+    try {
+      if (this.#task.mode === 'extract-stream' && builder !== undefined) this.#runStream(builder)
+      else this.#runItems(builder)
+      builder?.finish()
+    } finally {
+      builder?.close()
+    }
+    return { type: 'done', damaged: this.#damaged, damagedCount: this.#damagedCount }
+  }
+
+  #runItems(builder: TreeBuilder | undefined): void {
+    for (let message = this.#queue.take(); message.kind !== 'end'; message = this.#queue.take()) {
+      if (message.kind === 'frame') this.#window(message.layer).replace(frameOf(message))
+      if (message.kind !== 'items') continue
+      for (const item of message.items) {
+        this.#counters.throwIfStopped()
+        this.#read(item, builder)
+        this.#counters.addFiles(1)
+      }
+    }
+  }
+
+  #read(item: ReadItem, builder: TreeBuilder | undefined): void {
+    try {
+      if (item.linkTo !== undefined) {
+        builder?.hardLink(linkEntry(item), `./${item.linkTo}`)
+        return
+      }
+      const window = this.#window(item.layer)
+      window.seek(item.offset)
+      const stored = readEntry(window)
+      if (stored === undefined || placeOf(stored.name) !== item.storedName || stored.type !== item.storedType)
+        throw new FleetError('corrupt', 'the archive holds something else than its index says')
+      const entry = { ...stored, name: `./${item.path}` }
+      const hash = place(entry, window, builder, this.#counters)
+      if (item.hash !== undefined && hash !== item.hash)
+        throw new FleetError('corrupt', 'its content does not match its recorded hash')
+    } catch (error) {
+      this.#isDamaged(item, error, builder)
+    }
+  }
+
+  /** Checking goes on behind a damaged member; extracting ends there. */
+  #isDamaged(item: ReadItem, error: unknown, builder: TreeBuilder | undefined): void {
+    if (!(error instanceof FleetError) || error.code !== 'corrupt') throw error
+    if (builder !== undefined)
+      throw new FleetError('corrupt', `member '${displayPath(item.path)}': ${error.message}`, { cause: error })
+    this.#damagedCount += 1
+    if (this.#damaged.length < MAX_DAMAGED) this.#damaged.push(item.path)
+  }
+
+  #runStream(builder: TreeBuilder): void {
+    const reader = new StreamReader(() => {
+      const message = this.#queue.take()
+      return message.kind === 'stream'
+        ? Buffer.from(message.bytes.buffer, message.bytes.byteOffset, message.bytes.length)
+        : undefined
+    })
+    for (let entry = readEntry(reader); entry !== undefined; entry = readEntry(reader)) {
+      this.#counters.throwIfStopped()
+      if (entry.type === 'hardlink') builder.hardLink(entry, entry.link)
+      else place(entry, reader, builder, this.#counters)
+      this.#counters.addFiles(1)
+    }
+    reader.drain()
+  }
+
+  #window(layer: number): FrameWindow {
+    const known = this.#windows.get(layer)
+    if (known !== undefined) return known
+    const window = new FrameWindow(() => {
+      const message = this.#queue.take()
+      if (message.kind !== 'frame' || message.layer !== layer)
+        throw new FleetError('corrupt', 'the archive ends within a member')
+      return frameOf(message)
+    })
+    this.#windows.set(layer, window)
+    return window
+  }
+}
+
+/** @returns the hash of a file's content */
+function place(
+  entry: TarEntry,
+  reader: FrameWindow | StreamReader,
+  builder: TreeBuilder | undefined,
+  counters: Counters,
+): string | undefined {
+  if (entry.type === 'file') return placeFile(entry, reader, builder, counters)
+  if (entry.type === 'directory') builder?.directory(entry)
+  else builder?.special(entry)
+  return undefined
+}
+
+function placeFile(
+  entry: TarEntry,
+  reader: FrameWindow | StreamReader,
+  builder: TreeBuilder | undefined,
+  counters: Counters,
+): string {
+  if (builder === undefined) return readContent(entry, reader, NOWHERE, counters)
+  const fd = builder.file(entry)
+  try {
+    const target = {
+      write: (bytes: Buffer, position: number) => writeAt(fd, bytes, position),
+      setLength: (size: number) => setLength(fd, size),
+    }
+    const hash = readContent(entry, reader, target, counters)
+    builder.finishFile(entry, fd)
+    return hash
+  } finally {
+    close(fd)
+  }
+}
+
+function frameOf({ layer, rawOffset, bytes }: Extract<ReadMessage, { kind: 'frame' }>): TarFrame {
+  return {
+    layer,
+    rawOffset,
+    bytes: bytes === undefined ? undefined : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+  }
+}
+
+function linkEntry({ path, linkTo }: ReadItem): TarEntry {
+  const nothing = { mode: 0, uid: 0, gid: 0, storedSize: 0, mtime: '0', major: 0, minor: 0, sparse: undefined }
+  return { ...nothing, name: `./${path}`, type: 'hardlink', link: linkTo ?? '', attributes: new Map() }
+}
+
+function outcomeOf(task: ReadTask): ReadEnd {
+  try {
+    return new Reading(task).run()
+  } catch (thrown) {
+    const error = asFleetError(thrown, task.subject)
+    if (!(error instanceof FleetError)) throw error
+    const { code, message, detail } = error
+    return { type: 'failed', code, message, detail }
+  }
+}
+
+// run-reader.ts alone starts this file, so what it sends is of its type.
+const task = workerData as ReadTask
+const port: MessagePort | null = parentPort
+port?.postMessage(outcomeOf(task))
+task.queue.port.close()

@@ -1,0 +1,211 @@
+import { constants, ftruncateSync, writeSync } from 'node:fs'
+import { FleetError } from '../../../shared/errors.ts'
+import { cString, libc } from '../../native/libc.ts'
+import { close, createFile, howBeneath, makeDirectory, removeFile, tryOpenBeneath } from '../../native/paths.ts'
+import { checked, errorCodeOf, lastErrorCode } from '../../native/system-error.ts'
+import { type BytePath, displayPath, isWithin, joinPath, nameOf, parentOf } from '../byte-path.ts'
+import { MemberMetadata } from './member-metadata.ts'
+import { placeOf, staysInside } from './member-name.ts'
+import type { TarEntry } from './tar-parser.ts'
+
+const MAX_DEPTH = 2_048
+const STAGED_MODE = 0o700
+const FILE_MODE = 0o600
+const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY)
+/** Directories of a foreign archive whose metadata is set again at the end, as members may follow in any order. */
+const MAX_DEFERRED = 2 ** 20
+
+export interface BuildPolicy {
+  /** `refuse`: a device node ends the extraction. */
+  readonly devices: 'make' | 'refuse'
+  /** `inside`: a symbolic link whose text leads out of the tree ends the extraction. None is ever followed either way. */
+  readonly symlinks: 'keep' | 'inside'
+  /** Each directory comes before all it holds, and once, as in our own archives. */
+  readonly ordered: boolean
+}
+
+interface Level {
+  readonly path: BytePath
+  readonly fd: number
+  entry: TarEntry | undefined
+}
+
+/**
+ * Makes a tree below an open directory by descriptors alone: every component is opened below its parent, no symbolic link
+ * is followed and no mount entered, so no member reaches outside. Directories get their metadata when they are left.
+ */
+export class TreeBuilder {
+  readonly #policy: BuildPolicy
+  readonly #levels: Level[]
+  readonly #metadata = new MemberMetadata()
+  readonly #deferred = new Map<BytePath, TarEntry>()
+
+  /** @param rootFd stays open */
+  constructor(rootFd: number, policy: BuildPolicy) {
+    this.#policy = policy
+    const fd = checked('openat2', tryOpenBeneath(rootFd, cString('.'), READ_DIRECTORY))
+    this.#levels = [{ path: '', fd, entry: undefined }]
+  }
+
+  /** @throws refused, SystemError */
+  directory(entry: TarEntry): void {
+    const level = this.#descend(placeOf(entry.name), entry.name)
+    level.entry = entry
+  }
+
+  /** @returns a descriptor to be filled and given to `finishFile` */
+  file(entry: TarEntry): number {
+    const { fd, name } = this.#parent(entry.name)
+    return this.#replacing(fd, name, () => createFile(fd, name, FILE_MODE))
+  }
+
+  finishFile(entry: TarEntry, fd: number): void {
+    this.#metadata.toDescriptor(entry, fd)
+  }
+
+  special(entry: TarEntry): void {
+    const { fd, name, path } = this.#parent(entry.name)
+    if ((entry.type === 'character' || entry.type === 'block') && this.#policy.devices === 'refuse')
+      throw refused(entry.name, 'device nodes are not permitted here')
+    if (entry.type === 'symlink') {
+      if (this.#policy.symlinks === 'inside' && !staysInside(path, entry.link))
+        throw refused(entry.name, 'its link leads out of the tree')
+      this.#replacing(fd, name, () => checked('symlink', libc().symlinkat(cBytes(entry.link), fd, name)))
+    } else {
+      const kind = { character: constants.S_IFCHR, block: constants.S_IFBLK, fifo: constants.S_IFIFO }[
+        entry.type as 'fifo'
+      ]
+      const device = makeDevice(entry.major, entry.minor)
+      this.#replacing(fd, name, () => checked('mknod', libc().mknodat(fd, name, kind | entry.mode, device)))
+    }
+    this.#metadata.toName(entry, Buffer.concat([Buffer.from(`/proc/self/fd/${fd}/`), name]))
+  }
+
+  /** @param target a path of the tree, resolved as a member's name is: no link on the way */
+  hardLink(entry: TarEntry, target: BytePath): void {
+    const from = placeOf(target)
+    const { fd, name } = this.#parent(entry.name)
+    const [root] = this.#levels
+    const parent = parentOf(from)
+    const parentFd = parent === '' ? (root?.fd ?? -1) : tryOpenBeneath(root?.fd ?? -1, cBytes(parent), READ_DIRECTORY)
+    if (parentFd < 0) throw refused(entry.name, 'its hard link leads to nothing in the tree')
+    try {
+      this.#replacing(fd, name, () => checked('link', libc().linkat(parentFd, cBytes(nameOf(from)), fd, name, 0)))
+    } catch (error) {
+      if (errorCodeOf(error) !== 'ENOENT') throw error
+      throw refused(entry.name, 'its hard link leads to nothing in the tree')
+    } finally {
+      if (parent !== '') close(parentFd)
+    }
+  }
+
+  /** Gives the directories that are still open their metadata. */
+  finish(): void {
+    while (this.#levels.length > 1) this.#leave()
+    const [root] = this.#levels
+    if (!this.#policy.ordered) this.#applyDeferred(root?.fd ?? -1)
+    if (root?.entry !== undefined) this.#metadata.toDescriptor(root.entry, root.fd)
+  }
+
+  close(): void {
+    for (const { fd } of this.#levels) close(fd)
+    this.#levels.length = 0
+  }
+
+  #applyDeferred(rootFd: number): void {
+    for (const [path, entry] of [...this.#deferred].reverse()) {
+      const fd = checked('openat2', tryOpenBeneath(rootFd, cBytes(path), READ_DIRECTORY))
+      try {
+        this.#metadata.toDescriptor(entry, fd)
+      } finally {
+        close(fd)
+      }
+    }
+  }
+
+  #parent(memberName: BytePath): { readonly fd: number; readonly name: Buffer; readonly path: BytePath } {
+    const path = placeOf(memberName)
+    if (path === '') throw refused(memberName, 'the root of the tree is a directory')
+    return { fd: this.#descend(parentOf(path), memberName).fd, name: cBytes(nameOf(path)), path }
+  }
+
+  /** Goes to a directory, making what is missing on the way. */
+  #descend(path: BytePath, memberName: BytePath): Level {
+    let top = this.#top
+    while (!isWithin(path, top.path)) {
+      this.#leave()
+      top = this.#top
+    }
+    if (path === top.path) return top
+    const rest = top.path === '' ? path : path.slice(top.path.length + 1)
+    for (const name of rest.split('/')) {
+      if (this.#levels.length > MAX_DEPTH) throw refused(memberName, 'it is too deep in the tree')
+      const fd = openOrMake(top.fd, cBytes(name), memberName)
+      const ownPath = joinPath(top.path, name)
+      top = { path: ownPath, fd, entry: this.#deferred.get(ownPath) }
+      this.#levels.push(top)
+    }
+    return top
+  }
+
+  get #top(): Level {
+    const top = this.#levels.at(-1)
+    if (top === undefined) throw new FleetError('internal', 'the tree is closed')
+    return top
+  }
+
+  #leave(): void {
+    const level = this.#levels.pop()
+    if (level === undefined) return
+    try {
+      if (level.entry === undefined) return
+      this.#metadata.toDescriptor(level.entry, level.fd)
+      if (!this.#policy.ordered && this.#deferred.size < MAX_DEFERRED) this.#deferred.set(level.path, level.entry)
+    } finally {
+      close(level.fd)
+    }
+  }
+
+  /** A later member of a name replaces an earlier one, as tar does; a directory it does not. */
+  #replacing(fd: number, name: Buffer, make: () => number): number {
+    try {
+      return make()
+    } catch (error) {
+      if (errorCodeOf(error) !== 'EEXIST') throw error
+      removeFile(fd, name)
+      return make()
+    }
+  }
+}
+
+function openOrMake(parentFd: number, name: Buffer, memberName: BytePath): number {
+  const fd = tryOpenBeneath(parentFd, name, READ_DIRECTORY)
+  if (fd >= 0) return fd
+  const code = lastErrorCode()
+  if (code === 'ELOOP' || code === 'ENOTDIR') throw refused(memberName, 'a parent of it is not a directory')
+  if (code !== 'ENOENT') throw refused(memberName, `a parent of it cannot be opened (${code})`)
+  makeDirectory(parentFd, name, STAGED_MODE)
+  return checked('openat2', tryOpenBeneath(parentFd, name, READ_DIRECTORY))
+}
+
+function refused(name: BytePath, why: string): FleetError {
+  return new FleetError('refused', `member '${displayPath(name)}': ${why}`)
+}
+
+function cBytes(path: BytePath): Buffer {
+  return cString(Buffer.from(path, 'latin1'))
+}
+
+/** The huge encoding of glibc's makedev. */
+function makeDevice(major: number, minor: number): number {
+  return (major >>> 12) * 2 ** 44 + (minor >>> 8) * 2 ** 20 + (major & 0xfff) * 2 ** 8 + (minor & 0xff)
+}
+
+/** Writes all of it at a place. */
+export function writeAt(fd: number, bytes: Buffer, position: number): void {
+  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, position + done)
+}
+
+export function setLength(fd: number, size: number): void {
+  ftruncateSync(fd, size)
+}

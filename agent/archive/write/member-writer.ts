@@ -1,0 +1,202 @@
+import { hash } from 'node:crypto'
+import { libc } from '../../native/libc.ts'
+import { Status } from '../../native/status.ts'
+import type { Counters } from '../../tree/counters.ts'
+import { type BytePath, isUtf8, nameOf, parentOf } from '../byte-path.ts'
+import { type Member, type MemberType, memberLine, type ProblemReason } from '../member.ts'
+import { FLAGS, HeaderEncoder, type HeaderFields, paddingOf, paxRecord } from '../tar-header.ts'
+import type { AttributeRecords } from './attribute-records.ts'
+import { type CopiedContent, copyContent } from './content.ts'
+import type { FrameFiller } from './frame-filler.ts'
+import { encodeMap, findExtents } from './hole-map.ts'
+import type { LinkTable } from './link-table.ts'
+
+const LINK_BYTES = 4_096
+const NO_HASH = undefined
+const EMPTY_HASH = hash('sha256', '')
+
+export interface WriterParts {
+  readonly frames: FrameFiller
+  readonly links: LinkTable
+  readonly attributes: AttributeRecords
+  readonly counters: Counters
+  /** Takes one line of the index, newline included. */
+  readonly line: (path: BytePath, line: string) => void
+  readonly problem: (path: BytePath, reason: ProblemReason) => void
+}
+
+/** Puts one entry of the tree after the other into the tar, and its line into the index. One a thread. */
+export class MemberWriter {
+  readonly #parts: WriterParts
+  readonly #encoder = new HeaderEncoder()
+  readonly #after = new Status()
+
+  constructor(parts: WriterParts) {
+    this.#parts = parts
+  }
+
+  directory(path: BytePath, fd: number, status: Status): void {
+    const place = this.#header(status, {
+      name: path === '' ? './' : `./${path}/`,
+      flag: FLAGS.directory,
+      records: this.#parts.attributes.ofDescriptor(fd),
+    })
+    this.#line(path, 'directory', status, { ...place, size: 0 })
+  }
+
+  /** @param status of the descriptor itself */
+  file(path: BytePath, fd: number, status: Status): void {
+    if (this.#repeatsLink(path, status)) return
+    const size = status.sizeBytes
+    const extents = status.allocatedBytes < size ? findExtents(fd, size) : undefined
+    const records = this.#parts.attributes.ofDescriptor(fd)
+    const offset = this.#parts.frames.offset
+    if (extents === undefined) {
+      const place = this.#header(status, { name: `./${path}`, flag: FLAGS.file, size, records })
+      const copied = this.#copy(fd, [{ offset: 0, size }], undefined)
+      this.#fileLine(path, fd, status, { place, size, storedSize: size, holes: false, copied })
+    } else {
+      const map = encodeMap(extents, size)
+      const storedSize = extents.reduce((sum, extent) => sum + extent.size, map.length)
+      const place = this.#header(status, { ...sparse(path, size, records), flag: FLAGS.file, size: storedSize })
+      const copied = this.#copy(fd, extents, map)
+      this.#fileLine(path, fd, status, { place, size, storedSize, holes: true, copied })
+    }
+    if (status.links > 1) this.#parts.links.remember(status.inode, { path, offset })
+  }
+
+  /** A symbolic link, fifo or device node. @returns false when it is no longer what `status` says */
+  special(path: BytePath, at: { readonly directoryFd: number; readonly name: Buffer }, status: Status): boolean {
+    const { kind } = status
+    if (kind !== 'symlink' && kind !== 'fifo' && kind !== 'character' && kind !== 'block') return false
+    if (this.#repeatsLink(path, status)) return true
+    const link = kind === 'symlink' ? readLink(at.directoryFd, at.name) : ''
+    if (link === undefined) return false
+    const procPath = Buffer.concat([Buffer.from(`/proc/self/fd/${at.directoryFd}/`), at.name])
+    const offset = this.#parts.frames.offset
+    const device = kind === 'character' || kind === 'block'
+    const place = this.#header(status, {
+      name: `./${path}`,
+      flag: FLAGS[kind],
+      link,
+      major: device ? status.specialMajor : 0,
+      minor: device ? status.specialMinor : 0,
+      records: this.#parts.attributes.ofPath(procPath),
+    })
+    this.#line(path, kind, status, { ...place, size: 0, ...(kind === 'symlink' ? { link } : {}) })
+    if (status.links > 1) this.#parts.links.remember(status.inode, { path, offset })
+    return true
+  }
+
+  #repeatsLink(path: BytePath, status: Status): boolean {
+    if (status.links === 1) return false
+    const first = this.#parts.links.find(status.inode)
+    if (first === undefined) return false
+    const place = this.#header(status, { name: `./${path}`, flag: FLAGS.hardlink, link: `./${first.path}` })
+    this.#line(path, 'hardlink', status, {
+      ...place,
+      size: status.kind === 'file' ? status.sizeBytes : 0,
+      link: first.path,
+      linkOffset: first.offset,
+    })
+    return true
+  }
+
+  #header(status: Status, fields: Pick<HeaderFields, 'name' | 'flag'> & Partial<HeaderFields>) {
+    const bytes = this.#encoder.encode({
+      mode: status.permissions,
+      uid: status.uid,
+      gid: status.gid,
+      mtime: status.modified,
+      size: 0,
+      link: '',
+      major: 0,
+      minor: 0,
+      records: [],
+      ...fields,
+    })
+    const { frames } = this.#parts
+    frames.keepWhole(bytes.length)
+    frames.settle()
+    const offset = frames.offset
+    const { frame } = frames
+    frames.put(bytes)
+    return { offset, frame, dataOffset: frames.offset }
+  }
+
+  #copy(fd: number, extents: readonly { readonly offset: number; readonly size: number }[], map: Buffer | undefined) {
+    return copyContent({ fd, extents, map }, this.#parts)
+  }
+
+  #fileLine(path: BytePath, fd: number, status: Status, written: WrittenFile): void {
+    const { place, size, storedSize, holes, copied } = written
+    this.#parts.frames.zeros(paddingOf(storedSize))
+    const problem = copied.problem ?? (this.#changedSince(fd, status) ? 'changed' : undefined)
+    if (problem !== undefined) this.#parts.problem(path, problem)
+    this.#line(path, 'file', status, { ...place, size, storedSize, holes, hash: copied.hash ?? EMPTY_HASH, problem })
+  }
+
+  /** Whether somebody wrote to the file while it was read: then what was read is of no one moment. */
+  #changedSince(fd: number, { changed, sizeBytes }: Status): boolean {
+    if (sizeBytes === 0) return false
+    const after = this.#after.readDescriptor(fd)
+    return after.changed !== changed || after.sizeBytes !== sizeBytes
+  }
+
+  #line(
+    path: BytePath,
+    type: MemberType,
+    status: Status,
+    rest: Pick<Member, 'offset' | 'frame' | 'dataOffset' | 'size'> & Partial<Member>,
+  ): void {
+    const line = memberLine({
+      path,
+      type,
+      mode: status.permissions,
+      uid: status.uid,
+      gid: status.gid,
+      mtime: status.modified,
+      ctime: status.changed,
+      inode: status.inode,
+      links: status.links,
+      storedSize: 0,
+      hash: NO_HASH,
+      link: undefined,
+      linkOffset: undefined,
+      holes: false,
+      problem: undefined,
+      ...rest,
+    })
+    this.#parts.line(path, line)
+    this.#parts.counters.addFiles(1)
+  }
+}
+
+interface WrittenFile {
+  readonly place: { readonly offset: number; readonly frame: number; readonly dataOffset: number }
+  readonly size: number
+  readonly storedSize: number
+  readonly holes: boolean
+  readonly copied: CopiedContent
+}
+
+/** GNU's records of a file with holes; tools that do not know them extract the map and the data under the name here. */
+function sparse(path: BytePath, size: number, records: readonly Buffer[]) {
+  const known = [
+    paxRecord('GNU.sparse.major', '1'),
+    paxRecord('GNU.sparse.minor', '0'),
+    paxRecord('GNU.sparse.realsize', String(size)),
+    ...records,
+  ]
+  // bsdtar takes that record for UTF-8 and gives up on anything else; the header's own name is bytes.
+  if (!isUtf8(path)) return { name: `./${path}`, records: known }
+  const parent = parentOf(path)
+  const name = `./${parent === '' ? '' : `${parent}/`}GNUSparseFile.0/${nameOf(path)}`
+  return { name, records: [...known, paxRecord('GNU.sparse.name', `./${path}`)] }
+}
+
+function readLink(directoryFd: number, name: Buffer): BytePath | undefined {
+  const text = Buffer.alloc(LINK_BYTES)
+  const length = libc().readlinkat(directoryFd, name, text, LINK_BYTES)
+  return length < 0 ? undefined : text.toString('latin1', 0, length)
+}

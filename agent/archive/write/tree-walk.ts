@@ -1,0 +1,228 @@
+import { constants } from 'node:fs'
+import { type CString, cString } from '../../native/libc.ts'
+import { close, howBeneath, tryOpenBeneath } from '../../native/paths.ts'
+import { Status } from '../../native/status.ts'
+import { checked, errorCodeOf, lastErrorCode } from '../../native/system-error.ts'
+import type { Counters } from '../../tree/counters.ts'
+import { type BytePath, comparePaths, isWithin, joinPath } from '../byte-path.ts'
+import { goneLine, type ProblemReason } from '../member.ts'
+import type { MemberWriter } from './member-writer.ts'
+import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
+import { DIRECTORY, FILE, type Level, TreeLevels, unmarked } from './tree-levels.ts'
+
+const READ_FILE = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+/** An entry that changes its kind each time it is looked at. */
+const ENTRY_ATTEMPTS = 3
+/** NAME_MAX and its NUL, and room for what file systems of others may yet allow. */
+const NAME_BYTES = 4_096
+
+export interface WalkParts {
+  readonly rootFd: number
+  readonly writer: MemberWriter
+  readonly counters: Counters
+  readonly line: (path: BytePath, line: string) => void
+  readonly problem: (path: BytePath, reason: ProblemReason) => void
+  /** Called when a directory is left in which something is gone. */
+  readonly lost: (level: Level) => void
+  /** What the chain holds: then only what differs from it is written. */
+  readonly previous: PreviousEntries | undefined
+}
+
+/** Walks a tree in the order of the index, by descriptors alone, and writes what is to be written. Synchronous. */
+export class TreeWalk {
+  readonly #parts: WalkParts
+  readonly #levels = new TreeLevels()
+  readonly #status = new Status()
+  readonly #name = Buffer.alloc(NAME_BYTES)
+
+  constructor(parts: WalkParts) {
+    this.#parts = parts
+  }
+
+  /** @throws SystemError when the root itself cannot be read; cancelled */
+  run(): void {
+    try {
+      const entered = this.#levels.enter(this.#parts.rootFd, '')
+      if (typeof entered === 'object') checked('openat2', entered.failed)
+      this.#visitDirectory()
+      for (let level = this.#levels.top; level !== undefined; level = this.#levels.top) {
+        this.#parts.counters.throwIfStopped()
+        const name = level.names[level.next]
+        level.next += 1
+        if (name === undefined) this.#leave(level)
+        else this.#visit(level, name)
+      }
+      this.#passGone(undefined)
+    } finally {
+      this.#levels.close()
+    }
+  }
+
+  #visit(level: Level, marked: BytePath): void {
+    const isDirectory = marked.endsWith(DIRECTORY)
+    const name = unmarked(marked)
+    const path = joinPath(level.path, name)
+    this.#passGone(path)
+    if (isDirectory && this.#enter(level, name, path)) return
+    if (this.#parts.previous === undefined && marked.endsWith(FILE) && this.#visitFile(level, name, path)) return
+    for (let attempt = 0; attempt < ENTRY_ATTEMPTS; attempt += 1) {
+      if (this.#visitNamed(level, name, path)) return
+    }
+    this.#parts.problem(path, 'changed')
+  }
+
+  /** A full archive reads every file, so there is nothing to look at before it is open. */
+  #visitFile(level: Level, name: BytePath, path: BytePath): boolean {
+    try {
+      return this.#writeFile(level, this.#terminated(name), path)
+    } catch (error) {
+      if (errorCodeOf(error) === undefined) throw error
+      return this.#refuse(path, 'unreadable')
+    }
+  }
+
+  /** @returns valid until the next call */
+  #terminated(name: BytePath): Buffer {
+    this.#name[this.#name.write(name, 'latin1')] = 0
+    return this.#name
+  }
+
+  /** @returns false when the name came to stand for something else while it was looked at */
+  #visitNamed(level: Level, name: BytePath, path: BytePath): boolean {
+    const terminated = this.#terminated(name)
+    try {
+      const status = this.#status.readName(level.fd, terminated)
+      if (status === undefined) return this.#refuse(path, 'vanished')
+      if (status.kind === 'directory') return this.#enter(level, name, path)
+      if (status.kind === 'socket') return this.#refuse(path, 'socket')
+      if (this.#isUnchanged(path)) return true
+      if (status.kind === 'file') return this.#writeFile(level, terminated, path)
+      this.#writeParents()
+      this.#status.readName(level.fd, terminated)
+      return this.#parts.writer.special(
+        path,
+        { directoryFd: level.fd, name: cString(Buffer.from(name, 'latin1')) },
+        this.#status,
+      )
+    } catch (error) {
+      if (errorCodeOf(error) === undefined) throw error
+      return this.#refuse(path, 'unreadable')
+    }
+  }
+
+  #writeFile(level: Level, name: CString, path: BytePath): boolean {
+    const fd = tryOpenBeneath(level.fd, name, READ_FILE)
+    if (fd < 0) return this.#cannotOpen(path)
+    try {
+      this.#writeParents()
+      const status = this.#status.readDescriptor(fd)
+      if (status.kind !== 'file') return false
+      this.#parts.writer.file(path, fd, status)
+      return true
+    } finally {
+      close(fd)
+    }
+  }
+
+  /** @returns false when it is no directory any more */
+  #enter(level: Level, name: BytePath, path: BytePath): boolean {
+    const entered = this.#levels.enter(level.fd, name)
+    if (entered === 'too-deep') return this.#refuse(path, 'too-deep')
+    if (entered !== 'entered') return this.#cannotOpen(path)
+    this.#visitDirectory()
+    return true
+  }
+
+  #visitDirectory(): void {
+    const level = this.#levels.top
+    if (level === undefined) return
+    try {
+      this.#status.readDescriptor(level.fd)
+      if (!this.#isUnchanged(level.path)) this.#writeParents()
+      level.names = this.#levels.list(level)
+    } catch (error) {
+      if (errorCodeOf(error) === undefined) throw error
+      this.#refuse(level.path, 'unreadable')
+    }
+  }
+
+  #leave(level: Level): void {
+    // What the chain holds beyond the last entry here is found gone only when the walk moves on, or never.
+    this.#passGone(undefined, level.path)
+    if (level.lost) this.#parts.lost(level)
+    this.#levels.leave()
+  }
+
+  /** A member's directories go before it, so that every archive of a chain can be extracted by itself. */
+  #writeParents(): void {
+    for (const level of this.#levels.all) {
+      if (level.written) continue
+      level.written = true
+      this.#parts.writer.directory(level.path, level.fd, new Status().readDescriptor(level.fd))
+    }
+  }
+
+  /** Compares with what the chain holds of this path, and moves on behind it. */
+  #isUnchanged(path: BytePath): boolean {
+    const { previous } = this.#parts
+    if (previous?.current?.path !== path) return false
+    const entry = previous.current
+    previous.advance()
+    const unchanged = isSame(entry, this.#status)
+    const isDirectory = this.#status.kind === 'directory'
+    // What a directory held is below a name that is a file now: nothing of its own to tell.
+    if (!isDirectory) previous.skipBelow(path)
+    // Plain tar replaces a directory by a file only when it is told to delete it.
+    if (isDirectory !== entry.isDirectory) this.#markLost(path)
+    return unchanged
+  }
+
+  /** What the chain holds before `path` (or, without one, below `directory`) is not in the tree any more. */
+  #passGone(path: BytePath | undefined, directory: BytePath = ''): void {
+    const { previous } = this.#parts
+    if (previous === undefined) return
+    for (let entry = previous.current; entry !== undefined; entry = previous.current) {
+      if (path === undefined ? !isWithin(entry.path, directory) : comparePaths(entry.path, path) >= 0) return
+      this.#gone(entry)
+      previous.skipBelow(entry.path)
+    }
+  }
+
+  #gone({ path }: PreviousEntry): void {
+    this.#parts.line(path, goneLine(path))
+    this.#markLost(path)
+  }
+
+  #markLost(path: BytePath): void {
+    const parent = this.#levels.all.findLast((level) => level.path !== path && isWithin(path, level.path))
+    if (parent !== undefined) parent.lost = true
+  }
+
+  #cannotOpen(path: BytePath): boolean {
+    const code = lastErrorCode()
+    if (code === 'ELOOP' || code === 'ENOTDIR' || code === 'ENXIO' || code === 'EAGAIN') return false
+    if (code === 'ENOENT') return this.#refuse(path, 'vanished')
+    return this.#refuse(path, code === 'EXDEV' ? 'mount-point' : 'unreadable')
+  }
+
+  /** Leaves an entry out; what the chain holds of it stays, as nobody knows better. */
+  #refuse(path: BytePath, reason: ProblemReason): true {
+    this.#parts.problem(path, reason)
+    const { previous } = this.#parts
+    if (reason === 'vanished' || reason === 'socket' || previous === undefined) return true
+    if (previous.current?.path === path) previous.advance()
+    previous.skipBelow(path)
+    return true
+  }
+}
+
+function isSame(entry: PreviousEntry, status: Status): boolean {
+  return (
+    !entry.flawed &&
+    entry.inode === status.inode &&
+    entry.ctime === status.changed &&
+    entry.mtime === status.modified &&
+    (status.kind === 'directory' || entry.size === (status.kind === 'file' ? status.sizeBytes : 0)) &&
+    entry.isDirectory === (status.kind === 'directory')
+  )
+}

@@ -1,0 +1,102 @@
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { type ErrorCode, FleetError } from '../../../shared/errors.ts'
+import { asFleetError } from '../../native/system-error.ts'
+import { Counters } from '../../tree/counters.ts'
+import type { BytePath } from '../byte-path.ts'
+import type { Problem, ProblemReason } from '../member.ts'
+import { BLOCK } from '../tar-header.ts'
+import { type QueueEnds, QueueTaker } from '../thread/chunk-queue.ts'
+import { AttributeRecords } from './attribute-records.ts'
+import { type FilledFrame, FrameFiller } from './frame-filler.ts'
+import { FrameSlots, type SlotMemory } from './frame-slots.ts'
+import { GoneTar } from './gone-tar.ts'
+import { type IndexChunk, IndexText } from './index-text.ts'
+import { LinkTable } from './link-table.ts'
+import { MemberWriter } from './member-writer.ts'
+import { PreviousEntries } from './previous-entries.ts'
+import { TreeWalk } from './tree-walk.ts'
+
+export interface WriteTask {
+  readonly subject: string
+  readonly rootFd: number
+  readonly slots: SlotMemory
+  readonly counters: SharedArrayBuffer
+  /** Of an unlinked file. */
+  readonly linkSpillFd: number
+  readonly indexChunkBytes: number
+  readonly previous: QueueEnds | undefined
+}
+
+export type WriteMessage =
+  | FilledFrame
+  | IndexChunk
+  | { readonly type: 'gone'; readonly bytes: Uint8Array<ArrayBuffer> }
+  | WriteEnd
+
+export type WriteEnd =
+  | { readonly type: 'done'; readonly problems: readonly Problem[]; readonly problemCount: number }
+  | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string; readonly detail: string | undefined }
+
+/** Of problems, this many are told with their path; all are counted. */
+const MAX_PROBLEMS = 1_000
+const END_OF_TAR = 2 * BLOCK
+
+class ProblemList {
+  readonly kept: Problem[] = []
+  count = 0
+
+  add(path: BytePath, reason: ProblemReason): void {
+    this.count += 1
+    if (this.kept.length < MAX_PROBLEMS) this.kept.push({ path, reason })
+  }
+}
+
+function write(task: WriteTask, post: (message: WriteMessage, transfer?: readonly ArrayBuffer[]) => void): WriteEnd {
+  const counters = new Counters(task.counters)
+  const stop = () => counters.throwIfStopped()
+  const frames = new FrameFiller(new FrameSlots(task.slots), post, stop)
+  const index = new IndexText(task.indexChunkBytes, (chunk) => post(chunk, [chunk.text.buffer]))
+  const problems = new ProblemList()
+  const gone = new GoneTar()
+  const line = (path: BytePath, text: string) => index.add(path, text)
+  const problem = (path: BytePath, reason: ProblemReason) => problems.add(path, reason)
+  const links = new LinkTable(task.linkSpillFd)
+  const writer = new MemberWriter({ frames, links, attributes: new AttributeRecords(), counters, line, problem })
+  const { rootFd, previous } = task
+  const taker = previous === undefined ? undefined : new QueueTaker<Uint8Array | undefined>(previous, stop)
+  const take = () => {
+    const piece = taker?.take()
+    return piece === undefined ? undefined : Buffer.from(piece.buffer, piece.byteOffset, piece.length)
+  }
+  new TreeWalk({
+    rootFd,
+    writer,
+    counters,
+    line,
+    problem,
+    lost: (level) => post({ type: 'gone', bytes: gone.member(level) }),
+    previous: taker === undefined ? undefined : new PreviousEntries(take),
+  }).run()
+  frames.zeros(END_OF_TAR)
+  frames.finish()
+  index.flush()
+  return { type: 'done', problems: problems.kept, problemCount: problems.count }
+}
+
+function outcomeOf(task: WriteTask, port: MessagePort): WriteEnd {
+  try {
+    return write(task, (message, transfer) => port.postMessage(message, [...(transfer ?? [])]))
+  } catch (thrown) {
+    const error = asFleetError(thrown, task.subject)
+    if (!(error instanceof FleetError)) throw error
+    const { code, message, detail } = error
+    return { type: 'failed', code, message, detail }
+  }
+}
+
+// write-archive.ts alone starts this file, so what it sends is of its type.
+const task = workerData as WriteTask
+if (parentPort !== null) {
+  parentPort.postMessage(outcomeOf(task, parentPort))
+  task.previous?.port.close()
+}

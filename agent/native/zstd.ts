@@ -1,0 +1,88 @@
+import koffi from 'koffi'
+import { FleetError } from '../../shared/errors.ts'
+
+/** ZSTD_cParameter, zstd.h (stable since 1.4). */
+const COMPRESSION_LEVEL = 100
+const CHECKSUM_FLAG = 201
+/** Debian's name of the library that the `zstd` tool itself uses. */
+const SYSTEM_LIBRARY = 'libzstd.so.1'
+
+type Context = object
+
+/** The few calls of libzstd that compress one buffer into another with a context that is used again and again. */
+function load() {
+  const library = openLibrary()
+  // The declaration beside each name is the type: koffi itself offers only `any`.
+  return {
+    create: library.func('ZSTD_createCCtx', 'void *', []) as () => Context,
+    free: library.func('ZSTD_freeCCtx', 'size_t', ['void *']) as (context: Context) => number,
+    set: library.func('ZSTD_CCtx_setParameter', 'size_t', ['void *', 'int', 'int']) as (
+      context: Context,
+      parameter: number,
+      value: number,
+    ) => number,
+    bound: library.func('ZSTD_compressBound', 'size_t', ['size_t']) as (bytes: number) => number,
+    isError: library.func('ZSTD_isError', 'uint', ['size_t']) as (code: number) => number,
+    compress: library.func('ZSTD_compress2', 'size_t', ['void *', 'void *', 'size_t', 'void *', 'size_t']) as {
+      async(
+        context: Context,
+        target: Buffer,
+        capacity: number,
+        source: Buffer,
+        bytes: number,
+        done: (error: Error | null, result: number) => void,
+      ): void
+    },
+  }
+}
+
+/** Node carries zstd and exports it, as addons link against it; a build that does not leaves the system's. */
+function openLibrary() {
+  const own = koffi.load(null)
+  try {
+    own.func('ZSTD_createCCtx', 'void *', [])
+    return own
+  } catch {
+    return koffi.load(SYSTEM_LIBRARY)
+  }
+}
+
+let loaded: ReturnType<typeof load> | undefined
+
+/**
+ * One zstd context with the buffer it compresses into: memory that is taken once and does not wait for a collector.
+ * One frame at a time.
+ */
+export class ZstdCompressor implements Disposable {
+  readonly #zstd: ReturnType<typeof load>
+  readonly #context: Context
+  readonly #target: Buffer
+
+  constructor(settings: { readonly level: number; readonly maxBytes: number }) {
+    loaded ??= load()
+    this.#zstd = loaded
+    this.#context = this.#zstd.create()
+    this.#zstd.set(this.#context, COMPRESSION_LEVEL, settings.level)
+    this.#zstd.set(this.#context, CHECKSUM_FLAG, 1)
+    this.#target = Buffer.allocUnsafeSlow(Number(this.#zstd.bound(settings.maxBytes)))
+  }
+
+  /** One frame that stands by itself and says its size, made on a thread of libuv's pool. @returns valid until the next */
+  compress(source: Buffer): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const { compress, isError } = this.#zstd
+      compress.async(this.#context, this.#target, this.#target.length, source, source.length, (error, result) => {
+        void source // the library is reading it; it must live until now
+        const bytes = Number(result)
+        if (error !== null) reject(error)
+        else if (isError(result) !== 0) reject(new FleetError('internal', 'a frame cannot be compressed'))
+        else resolve(this.#target.subarray(0, bytes))
+      })
+    })
+  }
+
+  /** Not while it compresses. */
+  [Symbol.dispose](): void {
+    this.#zstd.free(this.#context)
+  }
+}
