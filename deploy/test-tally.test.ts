@@ -14,6 +14,16 @@ test('counts are those of ava’s closing lines, colours or not', (t) => {
   )
 })
 
+test('a test that finds it cannot run here is skipped, not passed', (t) => {
+  t.is(
+    summaryOf(
+      '  ✔ one\n    ℹ SKIPPED: mounting a loop image needs root\n  ✔ two\n\n  2 tests passed\n  1 test skipped\n',
+      0,
+    ),
+    '1 passed, 0 failed, 2 skipped',
+  )
+})
+
 test('tests and hooks that failed count alike', (t) => {
   t.is(summaryOf('  3 tests passed\n  1 hook failed\n  2 tests failed\n', 1), '3 passed, 3 failed, 0 skipped')
 })

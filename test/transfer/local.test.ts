@@ -11,7 +11,7 @@ const openIn = (backupRoot: string) =>
   openTarget(TargetConfig.parse({ protocol: 'local', name: 'disk', base: '/group' }), {}, { ...context, backupRoot })
 const open = (t: ExecutionContext) => openIn(temporaryDirectory(t))
 
-targetContract(test, { open, verified: 'size', lacks: undefined })
+targetContract({ open, verified: 'size', lacks: undefined })
 
 test('links do not lead out of the backup root', async (t) => {
   const root = temporaryDirectory(t)

@@ -53,7 +53,7 @@ async function behindProxy(t: ExecutionContext) {
   return { proxy, target: await open({ port: proxy.port }) }
 }
 
-targetContract(test, { open: () => open(), verified: 'checksum', lacks })
+targetContract({ open: () => open(), verified: 'checksum', lacks })
 
 serially('a wrong key and a missing bucket are told', async (t) => {
   await t.throwsAsync((await open({}, 'not the key')).ping(watch), { code: 'refused', message: /access key/ })

@@ -1,11 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { ExecutionContext, TestFn } from 'ava'
+import type { ExecutionContext } from 'ava'
 import type { Sink, Target } from '../../agent/transfer/transfer.ts'
+import { testUnless } from '../harness/system-packages.ts'
 import { load, namesIn, noise, store, watch, writeAll } from './target-setup.ts'
 
 export interface TargetContract {
-  /** Undefined, with the reason in the log, where this machine cannot. */
-  readonly open: (t: ExecutionContext) => Promise<Target | undefined>
+  readonly open: (t: ExecutionContext) => Promise<Target>
   readonly verified: 'reread' | 'checksum' | 'size'
   /** Why every test is skipped. */
   readonly lacks: string | undefined
@@ -14,12 +14,10 @@ export interface TargetContract {
 const NASTY = ['a b', 'ünï+cödé', "it's %41 &<x>", 'semi;colon', '#hash?query', 'UPPER.tar.zst', '~tilde', '[bracket]']
 
 /** What every protocol must do alike. */
-export function targetContract(test: TestFn, contract: TargetContract): void {
+export function targetContract(contract: TargetContract): void {
   const declare = (title: string, run: (t: ExecutionContext, target: Target, folder: string) => Promise<void>) => {
-    if (contract.lacks !== undefined) return void test.skip(`${title} (${contract.lacks})`, (t) => t.pass())
-    test(title, async (t) => {
+    testUnless(contract.lacks)(title, async (t) => {
       const target = await contract.open(t)
-      if (target === undefined) return t.pass()
       const folder = randomUUID()
       await target.mkdir(folder, watch)
       await run(t, target, folder)

@@ -50,7 +50,7 @@ async function behindProxy(t: ExecutionContext, serverPort = server.port) {
 
 const hidden = (folder: string) => readdirSync(join(server.root, folder))
 
-targetContract(test, { open: () => open(), verified: 'reread', lacks })
+targetContract({ open: () => open(), verified: 'reread', lacks })
 
 serially('a wrong password is refused at once, and is told nowhere', async (t) => {
   const target = await open({ password: 'not the password' })

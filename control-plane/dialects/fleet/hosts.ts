@@ -68,38 +68,37 @@ export const getPool = route({
   },
 })
 
+/** What putting a drain on a host and taking it off share. */
+const drain = { path: '/api/v1/hosts/:id/drain', access: 'operator', status: 200 } as const
+
 export const drainHost = route({
+  ...drain,
   operation: 'drainHost',
   method: 'POST',
-  path: '/api/v1/hosts/:id/drain',
   summary: 'Give a host no new datasets',
   description:
     'It goes on serving those it has: snapshots, restores and deletions go on. Clones count as new. Needs the role operator over the fleet.',
-  access: 'operator',
-  status: 200,
   params: IdOrName,
   result: HostView,
   errors: [404],
-
-  async handle({ params, caller }, core) {
-    return { status: 200, body: presentHost(await core.hosts.drain(caller, params.id, true)) }
-  },
+  handle: async ({ params, caller }, core) => ({
+    status: 200,
+    body: presentHost(await core.hosts.drain(caller, params.id, true)),
+  }),
 })
 
 export const undrainHost = route({
+  ...drain,
   operation: 'undrainHost',
   method: 'DELETE',
-  path: '/api/v1/hosts/:id/drain',
   summary: 'Give a host new datasets again',
-  access: 'operator',
-  status: 200,
   params: IdOrName,
   result: HostView,
   errors: [404],
-
-  async handle({ params, caller }, core) {
-    return { status: 200, body: presentHost(await core.hosts.drain(caller, params.id, false)) }
-  },
+  handle: async ({ params, caller }, core) => ({
+    status: 200,
+    body: presentHost(await core.hosts.drain(caller, params.id, false)),
+  }),
 })
 
 export const removeHost = route({
