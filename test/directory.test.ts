@@ -311,6 +311,7 @@ test.serial('a key that expires makes and mends none that lasts longer', async (
     })
   const own = { user: alice.documentId, role: 'operator' }
   const lasting = (await make({ ...own, name: 'lasting' })).json
+  t.is((await make({ ...own, name: 'over', expires_at: inSeconds(-60) })).status, 422)
   const passing = (await make({ ...own, name: 'passing', expires_at: inSeconds(60) })).json
   t.is((await make({ name: 'a' }, passing.token)).status, 403)
   t.is((await make({ name: 'b', expires_at: inSeconds(3_600) }, passing.token)).status, 403)

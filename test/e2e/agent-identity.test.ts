@@ -218,7 +218,9 @@ test.serial('a token is good once, for one name, and not for long', async (t) =>
     status: 400,
     body: { error: { field: 'nats_public_key' } },
   })
+  const unused = { token: await newToken(fleet, 'new'), ...newKeys() }
   await fleet.call('POST', '/api/v1/hosts/new/revoke')
+  t.is((await enrol(fleet, unused)).status, 401, 'a token that nobody had used ends with the host')
   t.is((await enrol(fleet, { token, ...keys })).status, 401, 'what it gave was revoked')
   const again = { token: await newToken(fleet, 'new'), ...keys }
   t.is((await enrol(fleet, again)).status, 400, 'a key that was revoked stays so')
