@@ -47,6 +47,8 @@ export interface FleetErrorExtras {
   readonly issues?: Readonly<Record<string, string>>
   /** What stands in the way, by name, for `conflict`. */
   readonly blockers?: readonly string[]
+  /** Paths of damaged files, for `corrupt`. */
+  readonly members?: readonly string[]
   /** For operators' logs only: a tool's output, a path. Never sent to a client. */
   readonly detail?: string
   readonly cause?: unknown
@@ -59,6 +61,7 @@ export class FleetError extends Error {
   readonly field: string | undefined
   readonly issues: Readonly<Record<string, string>> | undefined
   readonly blockers: readonly string[] | undefined
+  readonly members: readonly string[] | undefined
   readonly detail: string | undefined
 
   constructor(code: ErrorCode, message: string, extras: FleetErrorExtras = {}) {
@@ -67,6 +70,7 @@ export class FleetError extends Error {
     this.field = extras.field
     this.issues = extras.issues
     this.blockers = extras.blockers
+    this.members = extras.members
     this.detail = extras.detail
   }
 }

@@ -14,6 +14,9 @@ export const Progress = z.object({
   totalFiles: z.number().int().nonnegative().optional(),
   bytes: z.number().int().nonnegative().optional(),
   totalBytes: z.number().int().nonnegative().optional(),
+  bytesPerSecond: z.number().nonnegative().optional(),
+  /** Estimated until the end; absent where nobody can tell. */
+  secondsLeft: z.number().nonnegative().optional(),
 })
 export type Progress = z.infer<typeof Progress>
 
@@ -22,6 +25,8 @@ export const JobFailure = z.object({
   message: z.string(),
   field: z.string().optional(),
   blockers: z.array(z.string()).optional(),
+  /** Paths of files that were found damaged: the first hundred. */
+  members: z.array(z.string()).optional(),
 })
 export type JobFailure = z.infer<typeof JobFailure>
 
@@ -31,6 +36,8 @@ const place = { seq: z.number().int().nonnegative(), at: z.number() }
 export const JobEvent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('start'), ...place }),
   z.object({ type: z.literal('progress'), ...place, progress: Progress }),
+  /** The job needs its source dataset no longer: others may have it. */
+  z.object({ type: z.literal('release'), ...place }),
   z.object({ type: z.literal('succeed'), ...place, result: z.unknown(), phases: z.array(Phase) }),
   z.object({ type: z.literal('fail'), ...place, error: JobFailure, phases: z.array(Phase) }),
   z.object({ type: z.literal('stop'), ...place, phases: z.array(Phase) }),

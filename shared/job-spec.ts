@@ -1,5 +1,17 @@
 import { z } from 'zod'
 import { HostName, Id } from './ids.ts'
+import {
+  CreatePointSpec,
+  DeletePointSpec,
+  PointDeleted,
+  PointMade,
+  PointRehearsed,
+  PointRestored,
+  PointVerified,
+  RehearsePointSpec,
+  RestorePointSpec,
+  VerifyPointSpec,
+} from './point-spec.ts'
 
 /** Where a dataset lives on its host: the agent's own name of the pool, and the directory name (its uuid) in it. */
 const DatasetPlace = z.object({ pool: HostName, dataset: Id })
@@ -45,6 +57,11 @@ export const JobSpec = z.discriminatedUnion('kind', [
   CreateSnapshotSpec,
   CloneDatasetSpec,
   RestoreSnapshotSpec,
+  CreatePointSpec,
+  VerifyPointSpec,
+  RehearsePointSpec,
+  RestorePointSpec,
+  DeletePointSpec,
 ])
 export type JobSpec = z.infer<typeof JobSpec>
 export type JobKind = JobSpec['kind']
@@ -84,6 +101,11 @@ export const RESULT_SCHEMAS = {
   'snapshot.create': DatasetMade,
   'dataset.delete': DatasetDeleted,
   'snapshot.restore': SnapshotRestored,
+  'point.create': PointMade,
+  'point.verify': PointVerified,
+  'point.rehearse': PointRehearsed,
+  'point.restore': PointRestored,
+  'point.delete': PointDeleted,
 } as const satisfies Record<JobKind, z.ZodType>
 
 export type ResultOf<Kind extends JobKind> = z.infer<(typeof RESULT_SCHEMAS)[Kind]>

@@ -128,5 +128,7 @@ export const TargetSecret = z.object({
   /** OpenSSH or PEM text. */
   privateKey: z.string().max(65_536).optional(),
   passphrase: z.string().max(4096).optional(),
+  /** age identity that opens what the target's recipients can: only where its owner gave it to the fleet. */
+  identity: z.string().max(4096).optional(),
 })
 export type TargetSecret = z.infer<typeof TargetSecret>

@@ -30,7 +30,7 @@ async function open(t: ExecutionContext) {
   const hostId = await hosts.welcome({
     name: 'a',
     hash: 'hash',
-    inventory: { version: '1', slots: 4, pools: [pool], restorePaths: [] },
+    inventory: { version: '1', slots: 4, pools: [pool], restorePaths: [], sourcePaths: [], backupRoot: null },
     isOpen: true,
   })
   const kept = await hosts.find('a')

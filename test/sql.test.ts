@@ -42,7 +42,7 @@ for (const how of ['terminated', 'cut'] as const) {
 test('pages of hosts and pools take only cursors that they gave', async (t) => {
   const { sql } = await startDatabase(t)
   const hosts = createHostStore(sql)
-  const inventory = { version: '1', slots: 1, restorePaths: [], pools: [] }
+  const inventory = { version: '1', slots: 1, restorePaths: [], sourcePaths: [], backupRoot: null, pools: [] }
   for (const name of ['a', 'b', 'c']) await hosts.welcome({ name, hash: 'hash', inventory, isOpen: true })
   const first = await hosts.page({ limit: 2 })
   t.deepEqual(

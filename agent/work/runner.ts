@@ -248,5 +248,6 @@ function failureOf(error: FleetError): JobFailure {
     message: error.message,
     ...(error.field ? { field: error.field } : {}),
     ...(error.blockers ? { blockers: [...error.blockers] } : {}),
+    ...(error.members ? { members: [...error.members] } : {}),
   }
 }

@@ -36,7 +36,7 @@ const pool = {
 const hello: Hello = {
   v: WIRE_VERSION,
   hash: host,
-  inventory: { version: '0', slots: SLOTS, pools: [pool], restorePaths: [] },
+  inventory: { version: '0', slots: SLOTS, pools: [pool], restorePaths: [], sourcePaths: [], backupRoot: null },
 }
 const beat: Beat = { v: WIRE_VERSION, hash: host, free: [pool.freeBytes], running: 0 }
 

@@ -16,7 +16,11 @@ const nats = await connect({ servers: natsUrl })
 function hello(host: string): Hello {
   const capabilities = { cow: true, atomic: true, enforcesReadonly: true }
   const pool = { name: 'main', driver: 'sim' as const, capabilities, sizeBytes: SIZE_BYTES, freeBytes: SIZE_BYTES / 2 }
-  return { v: WIRE_VERSION, hash: host, inventory: { version: '0', slots: 1, pools: [pool], restorePaths: ['/tmp/'] } }
+  return {
+    v: WIRE_VERSION,
+    hash: host,
+    inventory: { version: '0', slots: 1, pools: [pool], restorePaths: ['/tmp/'], sourcePaths: [], backupRoot: null },
+  }
 }
 
 nats.subscribe(subjects.hostReads('*'), {

@@ -18,7 +18,7 @@ export function auditOf(change: JobChange): AuditEntry[] {
     {
       by: by ?? (change.heard === undefined ? ourselves(job) : agentOf(job)),
       operation: job.kind,
-      object: { kind: 'dataset', id: job.datasetId, name: job.datasetName },
+      object: objectOf(job),
       result: isGood ? 'done' : 'failed',
       code: state === 'cancelled' ? 'cancelled' : code,
       jobId: job.id,
@@ -56,4 +56,11 @@ function ourselves(job: LockedJob): AuditActor {
 
 function agentOf(job: LockedJob): AuditActor {
   return { subject: `host:${job.host}`, userId: null, groupId: job.groupId, via: 'agent', request: null }
+}
+
+/** What a job is about: a point where there is one, else a dataset. */
+export function objectOf({ spec, datasetId, datasetName }: Pick<LockedJob, 'spec' | 'datasetId' | 'datasetName'>) {
+  return 'pointId' in spec
+    ? { kind: 'point', id: spec.pointId, name: datasetName }
+    : { kind: 'dataset', id: datasetId, name: datasetName }
 }

@@ -5,8 +5,10 @@ import type { Feed } from './feed.ts'
 import type { Groups } from './groups.ts'
 import type { Hosts } from './hosts.ts'
 import type { Jobs } from './jobs.ts'
+import type { Points } from './points.ts'
 import type { Sessions } from './sessions.ts'
 import type { Snapshots } from './snapshots.ts'
+import type { Targets } from './targets.ts'
 import type { Tokens } from './tokens.ts'
 import type { Users } from './users.ts'
 
@@ -15,6 +17,8 @@ export interface Core {
   readonly audit: Audit
   readonly datasets: Datasets
   readonly snapshots: Snapshots
+  readonly points: Points
+  readonly targets: Targets
   readonly jobs: Jobs
   readonly hosts: Hosts
   readonly enrolments: Enrolments

@@ -8,6 +8,7 @@ import {
 } from '../../shared/job-event.ts'
 import { isTerminal, type JobState, nextJobState } from '../../shared/job-machine.ts'
 import { type JobKind, type JobSpec, RESULT_SCHEMAS } from '../../shared/job-spec.ts'
+import type { PointMade } from '../../shared/point-spec.ts'
 import type { AuditActor } from './audit.ts'
 
 /** A job's row as a change is decided on it: locked, and read in the transaction that writes the change. */
@@ -40,6 +41,8 @@ export interface JobChange {
   readonly error?: JobFailure
   /** Set when the client was told that nothing happened, and the agent has yet to confirm it. */
   readonly withdrawn?: true
+  /** It needs its source dataset no longer. */
+  readonly released?: true
   /** Whoever asked for it; absent: its agent, or ourselves. */
   readonly by?: AuditActor
   /** The states passed through, in order, when more than the last. */
@@ -72,6 +75,8 @@ function applyEvent(change: JobChange, delivery: number, event: JobEvent): JobCh
   if (isHeard && !isTerminalEvent(event)) return change
   // A result that is not of its kind's shape is a bug of the agent: the job did not provably succeed.
   const checked = event.type === 'succeed' ? checkResult(change.job.kind, event) : event
+  if (checked.type === 'release')
+    return isTerminal(change.state) ? change : { ...change, released: true, heard: { delivery, seq: event.seq } }
   const state = nextJobState(change.state, checked.type)
   if (state === undefined) return change
   const passed = state === change.state ? change.passed : [...change.passed, state]
@@ -152,12 +157,21 @@ export type Settlement =
 
 /** What the end of a job means for its dataset; undefined when it has not ended, or none is concerned. */
 export function settlementOf(change: JobChange): Settlement | undefined {
-  const { kind, datasetId } = change.job
+  const { kind, datasetId, spec } = change.job
   if (!isTerminal(change.state) || datasetId === null) return undefined
   const good = change.state === 'succeeded'
   switch (kind) {
     case 'snapshot.restore':
+    case 'point.create':
+    case 'point.verify':
+    case 'point.rehearse':
+    case 'point.delete':
       return undefined
+    case 'point.restore': {
+      if (spec.kind !== kind || spec.destination.kind !== 'new') return undefined
+      const made = good ? RESULT_SCHEMAS[kind].parse(change.result).made : undefined
+      return made ? { act: 'made', id: datasetId, ...made, fuzzy: false } : { act: 'drop', id: datasetId }
+    }
     case 'dataset.delete':
       return { act: good ? 'drop' : 'keep', id: datasetId }
     case 'dataset.create':
@@ -167,5 +181,44 @@ export function settlementOf(change: JobChange): Settlement | undefined {
       const made = RESULT_SCHEMAS[kind].parse(change.result)
       return { act: 'made', id: datasetId, rootInode: made.rootInode, mountpoint: made.mountpoint, fuzzy: !made.atomic }
     }
+  }
+}
+
+/** How the point that a job makes, checks or deletes ends up. Absent members stay as they are. */
+export interface PointSettlement {
+  readonly id: string
+  readonly drop?: true
+  /** A deletion that did not succeed. */
+  readonly kept?: true
+  readonly status?: 'good' | 'partial' | 'failed'
+  readonly made?: PointMade
+  readonly error?: JobFailure
+  readonly verified?: true
+  readonly rehearsedSeconds?: number
+  /** Paths of damaged members: the first hundred. */
+  readonly damage?: readonly string[]
+}
+
+/** What the end of a job means for its point; undefined when it has not ended, or none is concerned. */
+export function pointSettlementOf(change: JobChange): PointSettlement | undefined {
+  const { spec } = change.job
+  if (!isTerminal(change.state) || !('pointId' in spec)) return undefined
+  const id = spec.pointId
+  const good = change.state === 'succeeded'
+  const damage = change.error?.code === 'corrupt' ? { id, damage: change.error.members ?? [] } : undefined
+  switch (spec.kind) {
+    case 'point.create': {
+      if (!good) return { id, status: 'failed', error: change.error ?? { code: 'cancelled', message: 'cancelled' } }
+      const made = RESULT_SCHEMAS[spec.kind].parse(change.result)
+      return { id, status: made.problemCount > 0 ? 'partial' : 'good', made }
+    }
+    case 'point.verify':
+      return good ? { id, verified: true } : damage
+    case 'point.rehearse':
+      return good ? { id, rehearsedSeconds: RESULT_SCHEMAS[spec.kind].parse(change.result).seconds } : damage
+    case 'point.delete':
+      return good ? { id, drop: true } : { id, kept: true }
+    case 'point.restore':
+      return undefined
   }
 }

@@ -3,12 +3,13 @@ import type { AuditActor } from './audit.ts'
 import type { Caller } from './caller.ts'
 import type { Accepted, AcceptedDataset, Dataset, Origin } from './datasets.ts'
 import type { KeyedPlace } from './idempotency.ts'
+import type { PointInfo, PointSource } from './points.ts'
 
 /** A dataset row as the decision sees it, locked until the order is placed. */
 export type LockedDataset = Dataset & { readonly hostId: string; readonly poolId: string; readonly localPool: string }
 
 /** What an order may decide on: the datasets it named and, for those that have one, their origins. */
-export interface Findings {
+export interface Findings extends PointFindings {
   named(name: string): LockedDataset | undefined
   withId(id: string): LockedDataset | undefined
 }
@@ -25,7 +26,53 @@ export interface NewDataset {
   readonly ordinal?: number
 }
 
-/** A job's claim on one dataset: many may share, one may have it alone. */
+/** A point's row as a decision sees it, locked until the order is placed. */
+export interface LockedPoint {
+  readonly id: string
+  readonly groupId: string
+  readonly seriesId: string
+  readonly series: string
+  readonly name: string
+  readonly hostId: string
+  readonly host: string
+  readonly targetId: string | null
+  readonly status: PointInfo['status']
+  readonly isDeleting: boolean
+  readonly isDamaged: boolean
+  readonly pinned: boolean
+  readonly encrypted: boolean
+  /** Ids of its bases, oldest first; the last is the one it completes. */
+  readonly chain: readonly string[]
+  readonly version: number
+}
+
+/** Points that an order reads: those named with their bases and direct dependants, and the newest of a series. */
+export interface PointFindings {
+  withPointId(id: string): LockedPoint | undefined
+  /** Those that complete it: it cannot go before them. */
+  dependants(id: string): readonly LockedPoint[]
+  /** Of the order's series, by name: the newest of all, and the newest that an increment may complete. */
+  newest(): LockedPoint | undefined
+  newestGood(): LockedPoint | undefined
+}
+
+/** A directory of a target that one source's points share. */
+export interface PointSeries {
+  readonly id: string
+  readonly targetId: string | null
+  readonly hostId: string
+  readonly directory: string
+}
+
+export interface NewPoint {
+  readonly id: string
+  readonly name: string
+  readonly source: PointSource
+  readonly chain: readonly string[]
+  readonly fullReason: string | null
+}
+
+/** A job's claim on one dataset, point or series: many may share, one may have it alone. */
 export interface Hold {
   readonly lane: string
   readonly exclusive: boolean
@@ -35,11 +82,14 @@ export interface Hold {
 export interface Decision {
   readonly create?: NewDataset
   readonly remove?: { readonly id: string }
+  /** A point made in the order's series, or one marked for deletion. */
+  readonly point?: { readonly create: NewPoint } | { readonly remove: string }
   /** What the client asked, in core's words; a retry asks it again. */
   readonly request: unknown
   readonly spec: JobSpec
   readonly host: { readonly id: string; readonly name: string }
-  readonly subject: { readonly id: string; readonly name: string }
+  /** The dataset it makes, changes, deletes or reads; null for a job about none. */
+  readonly subject: { readonly id: string; readonly name: string } | null
   readonly holds: readonly Hold[]
   /** The client waits for it: start soon or not at all. */
   readonly interactive: boolean
@@ -56,6 +106,8 @@ export interface Order {
   readonly by: AuditActor
   /** Names of datasets to read and lock. */
   readonly names: readonly string[]
+  /** Points to read and lock, and the series of a new one. Such orders are decided one at a time. */
+  readonly points?: { readonly ids: readonly string[]; readonly series?: PointSeries }
   /** What an earlier request under this key has placed is the answer; else this is kept beside it. */
   readonly key?: KeyedPlace
   /** `decide` looks at more than a version stands for: only rows that are locked will do. */

@@ -11,6 +11,7 @@ import { Idempotency0005 } from './migrations/0005-idempotency.ts'
 import { Enrolment0006 } from './migrations/0006-enrolment.ts'
 import { Trust0007 } from './migrations/0007-trust.ts'
 import { Revocation0008 } from './migrations/0008-revocation.ts'
+import { Points0009 } from './migrations/0009-points.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -25,6 +26,7 @@ const MIGRATIONS = [
   Enrolment0006,
   Trust0007,
   Revocation0008,
+  Points0009,
 ]
 
 /**

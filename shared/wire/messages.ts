@@ -18,6 +18,8 @@ export const WorkOrder = z.object({
    * does, because the client may have been told that nothing happened. Null: start whenever.
    */
   notAfter: z.number().nullable(),
+  /** A TargetSecret as JSON, sealed for this agent (base64, context `order/<jobId>`), where the spec's target has one. */
+  secret: z.string().optional(),
 })
 export type WorkOrder = z.infer<typeof WorkOrder>
 
@@ -79,6 +81,10 @@ export const Inventory = z.object({
   pools: z.array(PoolInventory),
   /** Host prefixes below which restores to outside a dataset are allowed. */
   restorePaths: z.array(z.string()),
+  /** Host prefixes below which directories may be backed up. */
+  sourcePaths: z.array(z.string()).default([]),
+  /** Absolute; points without a target lie below it. Null: this agent keeps none. */
+  backupRoot: z.string().nullable().default(null),
 })
 export type Inventory = z.infer<typeof Inventory>
 
@@ -93,7 +99,14 @@ export type Beat = z.infer<typeof Beat>
 
 export const Hello = z.object({ v, hash: z.string(), inventory: Inventory })
 export type Hello = z.infer<typeof Hello>
-export const Welcome = z.object({ v, hostId: Id, slots: z.number().int().positive(), now: z.number() })
+export const Welcome = z.object({
+  v,
+  hostId: Id,
+  slots: z.number().int().positive(),
+  now: z.number(),
+  /** `host:port` of what no target may be: the fleet's database, NATS and HTTP listeners. */
+  ownListeners: z.array(z.string()).default([]),
+})
 export type Welcome = z.infer<typeof Welcome>
 
 export const CancelHint = z.object({ v, jobId: Id, attempt: z.number().int().positive() })

@@ -3,7 +3,15 @@
  */
 const ROOT = 'fleet.v1'
 
-export const READ_OPERATIONS = ['ping', 'inventory'] as const
+export const READ_OPERATIONS = [
+  'ping',
+  'inventory',
+  'point-files',
+  'point-diff',
+  'target-ping',
+  'target-list',
+  'target-host-key',
+] as const
 export type ReadOperation = (typeof READ_OPERATIONS)[number]
 
 export const subjects = {

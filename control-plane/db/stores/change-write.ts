@@ -4,7 +4,7 @@ import { isTerminal } from '../../../shared/job-machine.ts'
 import { auditOf } from '../../core/change-audit.ts'
 import { numberEvent, type UnnumberedEvent } from '../../core/event-body.ts'
 import type { FeedEvent } from '../../core/feed.ts'
-import { type JobChange, settlementOf } from '../../core/job-change.ts'
+import { type JobChange, pointSettlementOf, settlementOf } from '../../core/job-change.ts'
 import { statement } from '../sql.ts'
 import { auditValues, insertAudit } from './audit-write.ts'
 
@@ -34,11 +34,11 @@ export const writeChanges = statement(
        finished_at = case when c.finished then now() end
      from jsonb_to_recordset($1::jsonb) as c(id uuid, state text, attempt integer, heard_delivery integer, heard_seq integer,
        progress jsonb, phases jsonb, result jsonb, error jsonb, withdrawn boolean, started boolean, finished boolean,
-       began_ago_ms double precision, from_state text, from_attempt integer, from_delivery integer, from_seq integer,
+       released boolean, began_ago_ms double precision, from_state text, from_attempt integer, from_delivery integer, from_seq integer,
        from_announced boolean)
      where job.id = c.id and job.state = c.from_state and job.attempt = c.from_attempt and job.announced = c.from_announced
        and job.heard_delivery = c.from_delivery and job.heard_seq = c.from_seq
-     returning job.id, c.finished
+     returning job.id, c.finished, c.released, job.dataset_id
    ), numbered as (
      -- After the jobs, like every other writer: two that lock both must lock them in one order.
      update event_head
@@ -46,8 +46,9 @@ export const writeChanges = statement(
      from (select count(*) from changed) as locked
      returning seq - $4 as base
    ), freed as (
-     delete from lane_hold
-     where job_id in (select id from changed where finished)
+     delete from lane_hold h
+     using changed c
+     where h.job_id = c.id and (c.finished or (c.released and h.lane = c.dataset_id))
    ), settled as (
      update dataset
      set state = 'available', version = version + 1,
@@ -55,6 +56,32 @@ export const writeChanges = statement(
        consistency = coalesce(s.consistency, dataset.consistency)
      from jsonb_to_recordset($2::jsonb) as s(act text, job_id uuid, id uuid, root_inode bigint, mountpoint text, consistency text)
      where dataset.id = s.id and s.act <> 'drop' and s.job_id in (select id from changed)
+     returning dataset.id
+   ), pointed as (
+     -- After the datasets, like every other writer.
+     update point
+     set version = version + 1, deleting = point.deleting and not coalesce(s.kept, false),
+       status = coalesce(s.status, point.status), made = coalesce(s.made, point.made), error = coalesce(s.error, point.error),
+       chain = case when s.detach then '{}' else point.chain end, base_id = case when s.detach then null else point.base_id end,
+       full_reason = coalesce(s.made ->> 'fullReason', point.full_reason),
+       stored_bytes = coalesce((s.made ->> 'storedBytes')::bigint, point.stored_bytes),
+       source_bytes = coalesce((s.made ->> 'sourceBytes')::bigint, point.source_bytes),
+       finished_at = case when s.status is null then point.finished_at else now() end,
+       verified_at = case when s.verified then now() else point.verified_at end,
+       rehearsed_at = case when s.rehearsed_seconds is null then point.rehearsed_at else now() end,
+       recovery_seconds = coalesce(s.rehearsed_seconds, point.recovery_seconds),
+       damaged_at = case when s.verified then null when s.damage is null then point.damaged_at else now() end,
+       damage = case when s.verified then null else coalesce(s.damage, point.damage) end
+     from jsonb_to_recordset($9::jsonb) as s(job_id uuid, id uuid, status text, made jsonb, error jsonb, detach boolean, verified boolean,
+       rehearsed_seconds double precision, damage jsonb, kept boolean, act text), (select count(*) from settled) as locked
+     where point.id = s.id and s.act is null and s.job_id in (select id from changed)
+   ), unpointed as (
+     delete from point
+     where id in (
+       select s.id
+       from jsonb_to_recordset($9::jsonb) as s(act text, job_id uuid, id uuid)
+       where s.act = 'drop' and s.job_id in (select id from changed)
+     )
    ), dropped as (
      delete from dataset
      where id in (
@@ -113,6 +140,7 @@ export function writeValues({ changes, events, origin }: ChangeGroup, at: string
     at,
     origin,
     auditValues(changes.flatMap(auditOf)),
+    JSON.stringify(changes.flatMap((change) => pointValues(change) ?? [])),
   ]
 }
 
@@ -146,6 +174,7 @@ function changeValues(change: JobChange) {
     withdrawn: change.withdrawn ?? false,
     started: change.heard !== undefined,
     finished: isTerminal(change.state),
+    released: change.released ?? false,
     began_ago_ms: change.began?.agoMs ?? null,
     from_state: change.job.state,
     from_attempt: change.job.attempt,
@@ -162,4 +191,24 @@ function settlementValues(change: JobChange) {
   if (settlement.act !== 'made') return { act, job_id: change.job.id, id }
   const { rootInode, mountpoint, fuzzy } = settlement
   return { act, job_id: change.job.id, id, root_inode: rootInode, mountpoint, consistency: fuzzy ? 'fuzzy' : 'crash' }
+}
+
+function pointValues(change: JobChange) {
+  const settlement = pointSettlementOf(change)
+  if (settlement === undefined) return undefined
+  const { id, drop, kept, status, made, error, verified, rehearsedSeconds, damage } = settlement
+  return {
+    job_id: change.job.id,
+    id,
+    act: drop ? 'drop' : null,
+    status: status ?? null,
+    made: made ?? null,
+    error: error ?? null,
+    // What failed holds nothing, and a full one stands alone: neither keeps others from going.
+    detach: status === 'failed' || made?.full === true,
+    verified: verified ?? false,
+    rehearsed_seconds: rehearsedSeconds ?? null,
+    damage: damage ?? null,
+    kept: kept ?? false,
+  }
 }

@@ -2,13 +2,15 @@ import assert from 'node:assert/strict'
 import { z } from 'zod'
 import { FleetError, toFleetError } from '../../../shared/errors.ts'
 import { newId, ResourceName } from '../../../shared/ids.ts'
+import { objectOf } from '../../core/change-audit.ts'
 import type { Dataset } from '../../core/datasets.ts'
 import type { LockedJob } from '../../core/job-change.ts'
-import type { Decision, Findings, LockedDataset, NewDataset, Order } from '../../core/orders.ts'
+import type { Decision, Findings, LockedDataset, NewDataset, Order, PointFindings } from '../../core/orders.ts'
 import { type Sql, sqlState, statement, type Transaction } from '../sql.ts'
 import { ACTOR_COLUMNS, actorValues } from './audit-write.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
 import { createKnownDatasets } from './known-datasets.ts'
+import { lockPointsOf, lockSeriesOf, NO_POINTS, POINT_RECORD, pointValues } from './order-points.ts'
 import { keepPlaced, type PlacedBefore, placedBefore } from './placed-before.ts'
 
 /** An accepted order; a `dispatched` one holds its lanes and is to be published at once. */
@@ -61,7 +63,7 @@ const insertOrders = statement(
      select *
      from jsonb_to_recordset($1::jsonb) as a(n integer, job_id uuid, group_id uuid, host_id uuid, kind text, request jsonb,
        spec jsonb, dataset_id uuid, dataset_name text, not_after_ms double precision, retry_of uuid, creates boolean, removes boolean,
-       behind boolean, subject text, user_id uuid, via text, address text, request_id text, method text, path text)
+       behind boolean, object_kind text, object_id text, object_name text, removes_point uuid, subject text, user_id uuid, via text, address text, request_id text, method text, path text)
      where job_id not in (select job_id from outdated)
    ), made as (
      insert into dataset (id, ordinal, group_id, pool_id, kind, name, is_snapshot, readonly, origin_id, origin_ordinal,
@@ -100,9 +102,18 @@ const insertOrders = statement(
      select w.lane, w.job_id, placed.ordinal, w.exclusive, placed.state = 'dispatched'
      from wanted w
      join placed on placed.id = w.job_id
+   ), pointed as (
+     insert into point (id, group_id, series_id, host_id, name, source, dataset_id, status, base_id, chain, full_reason, job_id)
+     select id, group_id, series_id, host_id, name, source, dataset_id, 'running', base_id, chain, full_reason, job_id
+     from jsonb_to_recordset($5::jsonb) as p(${POINT_RECORD})
+     where job_id in (select id from placed)
+   ), unpointed as (
+     update point
+     set deleting = true, version = version + 1
+     where id in (select removes_point from asked)
    ), audited as (
      insert into audit (${ACTOR_COLUMNS}, operation, object_kind, object_id, object_name, result, job_id, detail)
-     select ${ACTOR_COLUMNS}, kind, 'dataset', asked.dataset_id::text, dataset_name, 'accepted', job_id,
+     select ${ACTOR_COLUMNS}, kind, object_kind, object_id, object_name, 'accepted', job_id,
        case when retry_of is not null then jsonb_build_object('retry_of', retry_of) end
      from asked
      join placed on placed.id = asked.job_id
@@ -135,9 +146,9 @@ export function createOrderStore(sql: Sql): OrderStore {
   ): Promise<readonly (Placed | FleetError | undefined)[]> {
     const removed = new Set<string>()
     const decided = orders.map((order) => {
-      const recalled = order.key || order.isExact ? undefined : known.recall(order)
+      const recalled = order.key || order.isExact || order.points ? undefined : known.recall(order)
       const datasets = recalled?.some(({ id }) => removed.has(id)) ? undefined : recalled
-      const decision = datasets === undefined ? undefined : decide(order, datasets)
+      const decision = datasets === undefined ? undefined : decide(order, datasets, NO_POINTS)
       const removal = removalOf(decision)
       if (removal !== undefined) removed.add(removal)
       // A refusal may rest on what is no longer so.
@@ -157,15 +168,20 @@ export function createOrderStore(sql: Sql): OrderStore {
     })
   }
 
+  /** Orders without points, in their sequence, or one with them. */
   function placeLocked(orders: readonly Order[], notAfterMs: number) {
     return sql.transaction(async (tx) => {
       const before = await placedBefore(tx, orders)
+      const [only] = orders
+      const withPoints = only?.points === undefined ? undefined : only
+      if (withPoints) await lockSeriesOf(tx, withPoints)
       const datasets = await lock(tx, orders)
+      const points = withPoints ? await lockPointsOf(tx, withPoints) : NO_POINTS
       known.remember(datasets)
       let standing = datasets
       const decided = orders.map((order, n) => {
         if (before[n] !== undefined) return undefined
-        const decision = decide(order, standing)
+        const decision = decide(order, standing, points)
         standing = after(decision, standing)
         return decision
       })
@@ -193,9 +209,18 @@ export function createOrderStore(sql: Sql): OrderStore {
   async function placeAll(orders: readonly Order[], notAfterMs: number) {
     const quick = await placeKnown(orders, notAfterMs)
     const rest = orders.filter((_, n) => quick[n] === undefined)
-    const answers = (rest.length === 0 ? [] : await placeRest(rest, notAfterMs, rest.length < orders.length)).values()
-    return orders.map((_, n) => {
-      const answer = quick[n] ?? answers.next().value
+    const plain = rest.filter((order) => order.points === undefined)
+    const answered = new Map<Order, Placed | PlacedBefore | FleetError>()
+    for (const group of [plain, ...rest.filter((order) => order.points).map((order) => [order])]) {
+      if (group.length === 0) continue
+      const othersArePlaced = rest.length < orders.length || answered.size > 0
+      for (const [n, answer] of (await placeRest(group, notAfterMs, othersArePlaced)).entries()) {
+        // as: as many answers as orders
+        answered.set(group[n] as Order, answer)
+      }
+    }
+    return orders.map((order, n) => {
+      const answer = quick[n] ?? answered.get(order)
       assert(answer, 'an order was left unanswered')
       return answer
     })
@@ -236,9 +261,10 @@ type Decided =
   | { readonly jobId: string; readonly decision: Decision; readonly basis?: readonly LockedDataset[] }
   | FleetError
 
-function decide(order: Order, datasets: readonly LockedDataset[]): Decided {
+function decide(order: Order, datasets: readonly LockedDataset[], points: PointFindings): Decided {
   const own = datasets.filter((dataset) => dataset.groupId === order.groupId)
   const findings: Findings = {
+    ...points,
     named: (name) => own.find((dataset) => dataset.name === name),
     withId: (id) => own.find((dataset) => dataset.id === id),
   }
@@ -287,8 +313,10 @@ async function write(tx: Pick<Sql, 'rows'>, batch: Batch): Promise<readonly (Pla
     kind: decision.spec.kind,
     request: decision.request,
     spec: decision.spec,
-    dataset_id: decision.subject.id,
-    dataset_name: decision.subject.name,
+    dataset_id: decision.subject?.id ?? null,
+    dataset_name: decision.subject?.name ?? null,
+    ...objectValues(decision),
+    removes_point: decision.point && 'remove' in decision.point ? decision.point.remove : null,
     not_after_ms: decision.interactive ? batch.notAfterMs : null,
     retry_of: decision.retryOf ?? null,
     creates: decision.create !== undefined,
@@ -304,9 +332,10 @@ async function write(tx: Pick<Sql, 'rows'>, batch: Batch): Promise<readonly (Pla
   const basis = accepted.flatMap(({ jobId, basis = [] }) =>
     basis.map(({ id, version }) => ({ job_id: jobId, id, version })),
   )
+  const points = accepted.flatMap(({ order, jobId, decision }) => pointValues(order, jobId, decision))
   const written = await tx.rows(
     insertOrders,
-    [jobs, made, wanted, basis].map((records) => JSON.stringify(records)),
+    [jobs, made, wanted, basis, points].map((records) => JSON.stringify(records)),
   )
   const rows = new Map(written.map((row) => [row.job_id, row]))
 
@@ -316,7 +345,7 @@ async function write(tx: Pick<Sql, 'rows'>, batch: Batch): Promise<readonly (Pla
     const row = rows.get(jobId)
     if (row?.granted === null) return undefined
     if (row === undefined) {
-      return new FleetError('exists', `'${decision.subject.name}' exists already`, { field: 'name' })
+      return new FleetError('exists', `'${decision.subject?.name}' exists already`, { field: 'name' })
     }
     const groupId = batch.orders[n]?.groupId ?? ''
     return {
@@ -346,9 +375,15 @@ function newJob(placed: {
     heardDelivery: 0,
     heardSeq: 0,
     announced: false,
-    datasetId: subject.id,
-    datasetName: subject.name,
+    datasetId: subject?.id ?? null,
+    datasetName: subject?.name ?? null,
   }
+}
+
+/** What the audit tells it was about. */
+function objectValues({ spec, subject }: Decision) {
+  const { kind, id, name } = objectOf({ spec, datasetId: subject?.id ?? null, datasetName: subject?.name ?? null })
+  return { object_kind: kind, object_id: id, object_name: name }
 }
 
 /** What a read of the dataset's row would give. */

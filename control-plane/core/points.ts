@@ -1,0 +1,116 @@
+import type { PointProblem } from '../../shared/point-spec.ts'
+import type { PointFile, ReadAnswerOf } from '../../shared/wire/reads.ts'
+import type { Caller } from './caller.ts'
+import type { Condition } from './condition.ts'
+import type { Accepted } from './datasets.ts'
+import type { Page, PageRequest } from './page.ts'
+
+export type PointSource =
+  | { readonly kind: 'dataset'; readonly id: string; readonly name: string }
+  | { readonly kind: 'path'; readonly path: string }
+
+/** One archive, as Postgres knows it. */
+export interface PointInfo {
+  readonly id: string
+  readonly groupId: string
+  readonly source: PointSource
+  /** The host that made it; without a target it lies there. */
+  readonly host: string
+  readonly target: { readonly id: string; readonly name: string } | null
+  /** Directory of its series below the target's base, and its own name in it. */
+  readonly series: string
+  readonly name: string
+  /** `damaged` and being deleted are told beside it. */
+  readonly status: 'running' | 'good' | 'partial' | 'failed'
+  readonly isDeleting: boolean
+  readonly pinned: boolean
+  /** Ids of the points that it completes, oldest first; empty for a full one. */
+  readonly chain: readonly string[]
+  readonly fullReason: string | null
+  readonly synthetic: boolean
+  readonly storedBytes: number
+  readonly sourceBytes: number
+  readonly members: number
+  readonly problemCount: number
+  readonly problems: readonly PointProblem[]
+  readonly consistency: 'crash' | 'fuzzy'
+  readonly encrypted: boolean
+  /** Why it failed. */
+  readonly error: { readonly code: string; readonly message: string } | null
+  readonly damage: { readonly at: Date; readonly members: readonly string[] } | null
+  readonly verifiedAt: Date | null
+  readonly rehearsedAt: Date | null
+  readonly recoverySeconds: number | null
+  /** Absolute path on the host; null for points on a target. For admins of the fleet. */
+  readonly location: string | null
+  /** The job that made it. */
+  readonly jobId: string
+  readonly createdAt: Date
+  readonly finishedAt: Date | null
+  /** Grows with every change. */
+  readonly version: number
+}
+
+export interface CreatePoint {
+  /** `path`: an absolute directory of the host, below its allow-list; for operators of the fleet. */
+  readonly source: { readonly dataset: string } | { readonly host: string; readonly path: string }
+  /** A target's id; absent: the host's own backup root. */
+  readonly target?: string | undefined
+  /** Below the target's base (locally: the group's directory); absent: at its top. */
+  readonly path?: string | undefined
+  /** Completes the newest good point of the series, where there is one. */
+  readonly incremental?: boolean | undefined
+  /** Default true. */
+  readonly compress?: boolean | undefined
+}
+
+export interface PointFilter {
+  /** A dataset's name, or `host:/path`. */
+  readonly source?: string | undefined
+  /** A target's id, or `local`. */
+  readonly target?: string | undefined
+  readonly status?: PointInfo['status'] | undefined
+}
+
+export interface RestorePoint {
+  /** Files and directories of the point; absent or empty: the whole of it. */
+  readonly paths?: readonly string[] | undefined
+  readonly destination:
+    | { readonly dataset: string; readonly path: string }
+    /** A new dataset for the whole point; `host` and `pool` as for any new dataset. */
+    | { readonly newDataset: string; readonly host?: string | undefined; readonly pool?: string | undefined }
+    | { readonly host: string; readonly path: string }
+  readonly overwrite?: boolean | undefined
+}
+
+export interface BrowsePoint extends PageRequest {
+  readonly path: string
+  /** Part of a name, whatever the case: searches below `path`. */
+  readonly search?: string | undefined
+}
+
+export type PointDifference = ReadAnswerOf<'point-diff'>['items'][number]
+export type PointCondition = Condition<PointInfo>
+
+/** Archives of the caller's group. Work answers as soon as its job is durable. All throw not_found for another group's points. */
+export interface Points {
+  /** @throws invalid, not_found (dataset, target, host), conflict (dataset being made or deleted), refused (a path without the role), unavailable (host offline). */
+  create(caller: Caller, request: CreatePoint): Promise<Accepted & { readonly point: PointInfo }>
+  get(caller: Caller, id: string): Promise<PointInfo>
+  /** Newest first. @throws invalid for a cursor that is not ours. */
+  list(caller: Caller, filter: PointFilter, page: PageRequest): Promise<Page<PointInfo>>
+  /** A pinned point is never deleted. @throws stale */
+  pin(caller: Caller, id: string, pinned: boolean, ifMatch?: PointCondition): Promise<PointInfo>
+  /** Read by an agent that can reach it. @throws unavailable, invalid (path, cursor), conflict (not finished) */
+  files(caller: Caller, id: string, request: BrowsePoint): Promise<Page<PointFile>>
+  /** What it takes to come from `id` to `other`. */
+  diff(caller: Caller, id: string, other: string, page: PageRequest): Promise<Page<PointDifference>>
+  /** Re-reads the point and its bases and compares hashes. @throws conflict (not good or partial), unavailable */
+  verify(caller: Caller, id: string): Promise<Accepted>
+  /** Restores it for a moment, compares it with its index, and measures how long that took. */
+  rehearse(caller: Caller, id: string): Promise<Accepted>
+  /** @throws invalid, not_found, conflict, refused, exists (new dataset), unavailable */
+  restore(caller: Caller, id: string, request: RestorePoint): Promise<Accepted>
+  /** @throws conflict: pinned, running, or others depend on it (`blockers`: their ids); stale */
+  delete(caller: Caller, id: string, ifMatch?: PointCondition): Promise<Accepted>
+}

@@ -1,0 +1,144 @@
+import { z } from 'zod'
+import type { Decision, LockedPoint, Order, PointFindings } from '../../core/orders.ts'
+import { statement, type Transaction } from '../sql.ts'
+
+const POINT_STATUS = z.enum(['running', 'good', 'partial', 'failed'])
+
+const LockedPointRow = z
+  .object({
+    id: z.string(),
+    group_id: z.string(),
+    series_id: z.string(),
+    series: z.string(),
+    name: z.string(),
+    host_id: z.string(),
+    host: z.string(),
+    target_id: z.string().nullable(),
+    status: POINT_STATUS,
+    deleting: z.boolean(),
+    is_damaged: z.boolean(),
+    pinned: z.boolean(),
+    encrypted: z.boolean(),
+    chain: z.array(z.string()),
+    version: z.coerce.number(),
+  })
+  .transform(
+    (row): LockedPoint => ({
+      id: row.id,
+      groupId: row.group_id,
+      seriesId: row.series_id,
+      series: row.series,
+      name: row.name,
+      hostId: row.host_id,
+      host: row.host,
+      targetId: row.target_id,
+      status: row.status,
+      isDeleting: row.deleting,
+      isDamaged: row.is_damaged,
+      pinned: row.pinned,
+      encrypted: row.encrypted,
+      chain: row.chain,
+      version: row.version,
+    }),
+  )
+
+/** Two orders of one series take turns from here on. */
+const lockSeries = statement(
+  'order_lock_series',
+  z.unknown(),
+  `insert into point_series (id, group_id, target_id, host_id, directory)
+   values ($1, $2, $3, $4, $5)
+   on conflict (id) do update set directory = excluded.directory`,
+)
+
+/** Those named, what they complete, what completes them, and the newest of the series: of all, and of those that are good. */
+const lockPoints = statement(
+  'order_lock_points',
+  LockedPointRow,
+  `with named as (
+     select id, chain from point where group_id = $1 and id = any($2::uuid[])
+   ), newest as (
+     (select id, chain from point where series_id = $3 order by name desc limit 1)
+     union
+     (select id, chain from point
+      where series_id = $3 and status = 'good' and not deleting and damaged_at is null
+      order by name desc
+      limit 1)
+   ), wanted as (
+     select id from named
+     union select unnest(chain) from named
+     union select p.id from named join point p on p.base_id = named.id
+     union select id from newest
+     union select unnest(chain) from newest
+   )
+   select p.id, p.group_id, p.series_id, s.directory as series, p.name, p.host_id, h.name as host, s.target_id, p.status, p.deleting,
+     p.damaged_at is not null as is_damaged, p.pinned, coalesce((p.made ->> 'encrypted')::boolean, false) as encrypted, p.chain, p.version
+   from point p
+   join point_series s on s.id = p.series_id
+   join host h on h.id = p.host_id
+   where p.id in (select id from wanted)
+   order by p.id
+   for update of p`,
+)
+
+/** Locks the series of the order, where it has one. Comes before datasets are locked. */
+export async function lockSeriesOf(tx: Transaction, { groupId, points }: Order): Promise<void> {
+  const series = points?.series
+  if (series === undefined) return
+  const hostId = series.targetId === null ? series.hostId : null
+  await tx.rows(lockSeries, [series.id, groupId, series.targetId, hostId, series.directory])
+}
+
+/** Locks what the order reads of points. Comes after datasets, as in every transaction that locks both. */
+export async function lockPointsOf(tx: Transaction, { groupId, points }: Order): Promise<PointFindings> {
+  if (points === undefined) return NO_POINTS
+  const ids = points.ids.filter((id) => z.uuid().safeParse(id).success)
+  const found = await tx.rows(lockPoints, [groupId, ids, points.series?.id ?? null])
+  const named = (id: string) => found.find((point) => point.id === id)
+  const inSeries = found
+    .filter((point) => point.seriesId === points.series?.id)
+    .toSorted((a, b) => (a.name < b.name ? 1 : -1))
+  return {
+    withPointId: named,
+    dependants: (id) => found.filter((point) => point.chain.at(-1) === id && point.status !== 'failed'),
+    newest: () => inSeries[0],
+    newestGood: () => inSeries.find(isGood),
+  }
+}
+
+export const NO_POINTS: PointFindings = {
+  withPointId: () => undefined,
+  dependants: () => [],
+  newest: () => undefined,
+  newestGood: () => undefined,
+}
+
+function isGood(point: LockedPoint): boolean {
+  return point.status === 'good' && !point.isDeleting && !point.isDamaged
+}
+
+/** A point to insert, as the statement's record. */
+export function pointValues(order: Order, jobId: string, decision: Decision) {
+  const { point, host, subject } = decision
+  if (point === undefined || !('create' in point)) return []
+  const { id, name, source, chain, fullReason } = point.create
+  return [
+    {
+      job_id: jobId,
+      id,
+      group_id: order.groupId,
+      series_id: order.points?.series?.id,
+      host_id: host.id,
+      name,
+      source,
+      dataset_id: source.kind === 'dataset' ? subject?.id : null,
+      base_id: chain.at(-1) ?? null,
+      chain,
+      full_reason: fullReason,
+    },
+  ]
+}
+
+/** The columns of `pointValues`. */
+export const POINT_RECORD =
+  'job_id uuid, id uuid, group_id uuid, series_id uuid, host_id uuid, name text, source jsonb, dataset_id uuid, base_id uuid, chain uuid[], full_reason text'

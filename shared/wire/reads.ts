@@ -1,0 +1,102 @@
+import { z } from 'zod'
+import { Id } from '../ids.ts'
+import { JobFailure } from '../job-event.ts'
+import { MemberPath, OrderTarget, ReadablePoint, TargetPath } from '../point-spec.ts'
+import { SftpTargetConfig } from '../target-config.ts'
+import { WIRE_VERSION } from './messages.ts'
+
+/** Agents answer within this long, or not at all. */
+export const READ_TIMEOUT_MS = 5_000
+
+const page = { cursor: z.string().max(32_768).optional(), limit: z.number().int().min(1).max(1000) }
+
+/** A member of a point as its index tells of it. */
+export const PointFile = z.object({
+  /** Without a leading slash; bytes that are not UTF-8 are shown as U+FFFD, and `pathBase64` has them. */
+  path: z.string(),
+  pathBase64: z.string().optional(),
+  type: z.enum(['file', 'directory', 'symlink', 'hardlink', 'fifo', 'character', 'block']),
+  size: z.number().int().nonnegative(),
+  mode: z.number().int().nonnegative(),
+  uid: z.number().int().nonnegative(),
+  gid: z.number().int().nonnegative(),
+  /** Seconds since the epoch with nine decimals. */
+  mtime: z.string(),
+  link: z.string().optional(),
+  sha256: z.string().optional(),
+  /** What was wrong while it was read. */
+  problem: z.string().optional(),
+})
+export type PointFile = z.infer<typeof PointFile>
+
+export const TargetEntry = z.object({
+  name: z.string(),
+  kind: z.enum(['file', 'directory', 'other']),
+  sizeBytes: z.number().nonnegative(),
+  modifiedAt: z.string().nullable(),
+  /** A directory of points: their names, newest first. */
+  points: z.array(z.string()).optional(),
+})
+export type TargetEntry = z.infer<typeof TargetEntry>
+
+/** What agents are asked: side-effect free. One entry an operation. */
+export const READS = {
+  'point-files': {
+    request: z.object({
+      point: ReadablePoint,
+      /** A directory whose children are listed; with `search`, where it begins. */
+      path: MemberPath,
+      search: z.string().min(1).max(1000).optional(),
+      ...page,
+    }),
+    answer: z.object({ items: z.array(PointFile), next: z.string().nullable() }),
+  },
+  'point-diff': {
+    request: z.object({ before: ReadablePoint, after: ReadablePoint, ...page }),
+    answer: z.object({
+      items: z.array(
+        z.object({
+          kind: z.enum(['added', 'removed', 'content', 'metadata']),
+          before: PointFile.nullable(),
+          after: PointFile.nullable(),
+        }),
+      ),
+      next: z.string().nullable(),
+    }),
+  },
+  'target-ping': {
+    request: z.object({ target: OrderTarget }),
+    answer: z.object({
+      alive: z.boolean(),
+      /** Why not, for people. */
+      reason: z.string().nullable(),
+      freeBytes: z.number().nonnegative().nullable(),
+    }),
+  },
+  'target-list': {
+    request: z.object({ target: OrderTarget, path: TargetPath, ...page }),
+    answer: z.object({ items: z.array(TargetEntry), next: z.string().nullable() }),
+  },
+  'target-host-key': {
+    request: z.object({ config: SftpTargetConfig }),
+    answer: z.object({ hostKey: z.string() }),
+  },
+} as const
+export type HostRead = keyof typeof READS
+export type ReadRequestOf<Op extends HostRead> = z.input<(typeof READS)[Op]['request']>
+export type ReadAnswerOf<Op extends HostRead> = z.infer<(typeof READS)[Op]['answer']>
+
+/** `secret`: a TargetSecret as JSON, sealed for this agent (base64, context `read/<id>`). */
+export const ReadQuestion = z.object({
+  v: z.literal(WIRE_VERSION),
+  id: Id,
+  body: z.unknown(),
+  secret: z.string().optional(),
+})
+export type ReadQuestion = z.infer<typeof ReadQuestion>
+
+export const ReadAnswer = z.discriminatedUnion('ok', [
+  z.object({ v: z.literal(WIRE_VERSION), ok: z.literal(true), body: z.unknown() }),
+  z.object({ v: z.literal(WIRE_VERSION), ok: z.literal(false), error: JobFailure }),
+])
+export type ReadAnswer = z.infer<typeof ReadAnswer>
