@@ -88,6 +88,13 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
     without: 'archives with extended attributes',
   },
   {
+    name: 'age',
+    programs: ['age', 'age-keygen'],
+    purposes: ['test'],
+    rootOnly: false,
+    without: 'encrypted archives beside the age tool',
+  },
+  {
     name: 'kmod',
     programs: ['modprobe'],
     purposes: ['test'],

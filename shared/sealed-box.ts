@@ -39,6 +39,21 @@ export function publicKeyOf(privateKey: Buffer): Buffer {
   return createPublicKey(privateObject(privateKey)).export({ format: 'der', type: 'spki' }).subarray(-KEY_LENGTH)
 }
 
+/** What both ends of an exchange come to: 32 bytes, to be hashed before use. @throws Error when a key is none, or of low order */
+export function agreedSecret(privateKey: Buffer, publicKey: Buffer): Buffer {
+  return diffieHellman({ privateKey: privateObject(privateKey), publicKey: publicObject(publicKey) })
+}
+
+/** Whether a public key is one with which a secret can be agreed: those of low order yield the same for everybody. */
+export function isExchangeKey(publicKey: Buffer): boolean {
+  try {
+    agreedSecret(newBoxKeys().privateKey, publicKey)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /**
  * Seals `bytes` so that only the holder of the private key reads them, and only as what they were sealed for: X25519 with a
  * key made for this message, HKDF-SHA256, AES-256-GCM. It does not prove who sealed.
@@ -76,7 +91,7 @@ function agree(what: {
   readonly salt: Buffer
   readonly context: string
 }) {
-  const shared = diffieHellman({ privateKey: privateObject(what.ours), publicKey: publicObject(what.theirs) })
+  const shared = agreedSecret(what.ours, what.theirs)
   return Buffer.from(hkdfSync('sha256', shared, what.salt, `holdfast/box/v1/${what.context}`, KEY_LENGTH))
 }
 
