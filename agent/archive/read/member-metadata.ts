@@ -9,6 +9,8 @@ const TIMES_BYTES = 32
 const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const XATTR = 'SCHILY.xattr.'
+/** What Holdfast notes on its own directories: no archive of ours has it, and none may forge it. */
+const OWN_PREFIX = 'trusted.holdfast.'
 const ACLS: Readonly<Record<string, string>> = {
   'SCHILY.acl.access': 'system.posix_acl_access',
   'SCHILY.acl.default': 'system.posix_acl_default',
@@ -31,7 +33,12 @@ export class MemberMetadata {
     // Before the ACL: a later chmod would set its mask, and bsdtar's modes are not the mask.
     checked('fchmod', fchmod(fd, entry.mode))
     for (const { name, value } of attributesOf(entry)) setOrSkip(fsetxattr(fd, name, value, value.length, 0))
-    checked('futimens', futimens(fd, this.#timesOf(entry)))
+    checked('futimens', futimens(fd, this.#timesOf(entry.mtime)))
+  }
+
+  /** @param modified decimal seconds */
+  timeToDescriptor(modified: string, fd: number): void {
+    checked('futimens', libc().futimens(fd, this.#timesOf(modified)))
   }
 
   /** Of what cannot be opened. @param path `/proc/self/fd/N/name`, NUL-terminated; its last component is not followed */
@@ -40,11 +47,11 @@ export class MemberMetadata {
     checked('fchownat', fchownat(AT_FDCWD, path, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW))
     if (entry.type !== 'symlink') checked('fchmodat', fchmodat(AT_FDCWD, path, entry.mode, 0))
     for (const { name, value } of attributesOf(entry)) setOrSkip(lsetxattr(path, name, value, value.length, 0))
-    checked('utimensat', utimensat(AT_FDCWD, path, this.#timesOf(entry), AT_SYMLINK_NOFOLLOW))
+    checked('utimensat', utimensat(AT_FDCWD, path, this.#timesOf(entry.mtime), AT_SYMLINK_NOFOLLOW))
   }
 
   /** The time of access is set too, to the same: the archive holds none. */
-  #timesOf({ mtime }: TarEntry): Buffer {
+  #timesOf(mtime: string): Buffer {
     const [seconds, nanoseconds] = parseTime(mtime)
     for (const at of [0, 16]) {
       this.#times.writeBigInt64LE(seconds, at)
@@ -76,6 +83,7 @@ function* attributesOf({ attributes }: TarEntry): Generator<Attribute> {
     if (acl !== undefined && binary !== undefined) yield { name: cString(acl), value: binary }
     if (!key.startsWith(XATTR)) continue
     const name = key.slice(XATTR.length).replaceAll('%3D', '=').replaceAll('%25', '%')
+    if (name.startsWith(OWN_PREFIX) || name.includes('\0')) continue
     yield { name: cString(name), value }
   }
 }

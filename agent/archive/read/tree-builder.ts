@@ -2,6 +2,7 @@ import { constants, ftruncateSync, writeSync } from 'node:fs'
 import { FleetError } from '../../../shared/errors.ts'
 import { cString, libc } from '../../native/libc.ts'
 import { close, createFile, howBeneath, makeDirectory, removeFile, tryOpenBeneath } from '../../native/paths.ts'
+import { Status } from '../../native/status.ts'
 import { checked, errorCodeOf, lastErrorCode } from '../../native/system-error.ts'
 import { type BytePath, displayPath, isWithin, joinPath, nameOf, parentOf } from '../byte-path.ts'
 import { MemberMetadata } from './member-metadata.ts'
@@ -12,8 +13,8 @@ const MAX_DEPTH = 2_048
 const STAGED_MODE = 0o700
 const FILE_MODE = 0o600
 const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY)
-/** Directories of a foreign archive whose metadata is set again at the end, as members may follow in any order. */
-const MAX_DEFERRED = 2 ** 20
+/** What one system call takes of a path is 4,096 bytes; deeper ones are opened in pieces of whole names. */
+const MAX_PIECE_BYTES = 4_000
 
 export interface BuildPolicy {
   /** `refuse`: a device node ends the extraction. */
@@ -28,6 +29,8 @@ interface Level {
   readonly path: BytePath
   readonly fd: number
   entry: TarEntry | undefined
+  /** Its time when it was entered again: members of a foreign archive come in any order, and none changes it. */
+  readonly modified: string | undefined
 }
 
 /**
@@ -38,13 +41,13 @@ export class TreeBuilder {
   readonly #policy: BuildPolicy
   readonly #levels: Level[]
   readonly #metadata = new MemberMetadata()
-  readonly #deferred = new Map<BytePath, TarEntry>()
+  readonly #status = new Status()
 
   /** @param rootFd stays open */
   constructor(rootFd: number, policy: BuildPolicy) {
     this.#policy = policy
     const fd = checked('openat2', tryOpenBeneath(rootFd, cString('.'), READ_DIRECTORY))
-    this.#levels = [{ path: '', fd, entry: undefined }]
+    this.#levels = [{ path: '', fd, entry: undefined, modified: undefined }]
   }
 
   /** @throws refused, SystemError */
@@ -87,7 +90,7 @@ export class TreeBuilder {
     const { fd, name } = this.#parent(entry.name)
     const [root] = this.#levels
     const parent = parentOf(from)
-    const parentFd = parent === '' ? (root?.fd ?? -1) : tryOpenBeneath(root?.fd ?? -1, cBytes(parent), READ_DIRECTORY)
+    const parentFd = parent === '' ? (root?.fd ?? -1) : tryOpenDeep(root?.fd ?? -1, parent)
     if (parentFd < 0) throw refused(entry.name, 'its hard link leads to nothing in the tree')
     try {
       this.#replacing(fd, name, () => checked('link', libc().linkat(parentFd, cBytes(nameOf(from)), fd, name, 0)))
@@ -103,24 +106,12 @@ export class TreeBuilder {
   finish(): void {
     while (this.#levels.length > 1) this.#leave()
     const [root] = this.#levels
-    if (!this.#policy.ordered) this.#applyDeferred(root?.fd ?? -1)
     if (root?.entry !== undefined) this.#metadata.toDescriptor(root.entry, root.fd)
   }
 
   close(): void {
     for (const { fd } of this.#levels) close(fd)
     this.#levels.length = 0
-  }
-
-  #applyDeferred(rootFd: number): void {
-    for (const [path, entry] of [...this.#deferred].reverse()) {
-      const fd = checked('openat2', tryOpenBeneath(rootFd, cBytes(path), READ_DIRECTORY))
-      try {
-        this.#metadata.toDescriptor(entry, fd)
-      } finally {
-        close(fd)
-      }
-    }
   }
 
   #parent(memberName: BytePath): { readonly fd: number; readonly name: Buffer; readonly path: BytePath } {
@@ -140,9 +131,9 @@ export class TreeBuilder {
     const rest = top.path === '' ? path : path.slice(top.path.length + 1)
     for (const name of rest.split('/')) {
       if (this.#levels.length > MAX_DEPTH) throw refused(memberName, 'it is too deep in the tree')
-      const fd = openOrMake(top.fd, cBytes(name), memberName)
-      const ownPath = joinPath(top.path, name)
-      top = { path: ownPath, fd, entry: this.#deferred.get(ownPath) }
+      const { fd, isNew } = openOrMake(top.fd, cBytes(name), memberName)
+      const modified = isNew ? undefined : this.#status.readDescriptor(fd).modified
+      top = { path: joinPath(top.path, name), fd, entry: undefined, modified }
       this.#levels.push(top)
     }
     return top
@@ -158,9 +149,8 @@ export class TreeBuilder {
     const level = this.#levels.pop()
     if (level === undefined) return
     try {
-      if (level.entry === undefined) return
-      this.#metadata.toDescriptor(level.entry, level.fd)
-      if (!this.#policy.ordered && this.#deferred.size < MAX_DEFERRED) this.#deferred.set(level.path, level.entry)
+      if (level.entry !== undefined) this.#metadata.toDescriptor(level.entry, level.fd)
+      else if (level.modified !== undefined) this.#metadata.timeToDescriptor(level.modified, level.fd)
     } finally {
       close(level.fd)
     }
@@ -178,14 +168,32 @@ export class TreeBuilder {
   }
 }
 
-function openOrMake(parentFd: number, name: Buffer, memberName: BytePath): number {
+function openOrMake(
+  parentFd: number,
+  name: Buffer,
+  memberName: BytePath,
+): { readonly fd: number; readonly isNew: boolean } {
   const fd = tryOpenBeneath(parentFd, name, READ_DIRECTORY)
-  if (fd >= 0) return fd
+  if (fd >= 0) return { fd, isNew: false }
   const code = lastErrorCode()
   if (code === 'ELOOP' || code === 'ENOTDIR') throw refused(memberName, 'a parent of it is not a directory')
   if (code !== 'ENOENT') throw refused(memberName, `a parent of it cannot be opened (${code})`)
   makeDirectory(parentFd, name, STAGED_MODE)
-  return checked('openat2', tryOpenBeneath(parentFd, name, READ_DIRECTORY))
+  return { fd: checked('openat2', tryOpenBeneath(parentFd, name, READ_DIRECTORY)), isNew: true }
+}
+
+/** @returns a descriptor, or a negative number with errno set */
+function tryOpenDeep(rootFd: number, path: BytePath): number {
+  let fd = rootFd
+  for (let rest = path; rest !== ''; ) {
+    const end = rest.length <= MAX_PIECE_BYTES ? rest.length : rest.lastIndexOf('/', MAX_PIECE_BYTES)
+    const next = tryOpenBeneath(fd, cBytes(rest.slice(0, end)), READ_DIRECTORY)
+    if (fd !== rootFd) close(fd)
+    if (next < 0) return next
+    fd = next
+    rest = rest.slice(end + 1)
+  }
+  return fd
 }
 
 function refused(name: BytePath, why: string): FleetError {
