@@ -13,7 +13,7 @@ import {
   SUMS,
   totalsLine,
 } from '../frame-table.ts'
-import type { ArchiveSink, SinkFile } from '../sink.ts'
+import type { ArchiveSink, SinkFile, StoredFile } from '../sink.ts'
 import { BLOCK } from '../tar-header.ts'
 import { restoreScript } from './restore-script.ts'
 import { Spool } from './spool.ts'
@@ -21,12 +21,6 @@ import { Spool } from './spool.ts'
 /** Of the table of frames and of gone.tar: read whole, or streamed. */
 const TEXT_FRAME_BYTES = 2 ** 20
 const END_OF_TAR = Buffer.alloc(2 * BLOCK)
-
-export interface StoredFile {
-  readonly name: string
-  readonly bytes: number
-  readonly sha256: string
-}
 
 /** The files of a point as they are stored: data at once, the rest from spools behind it. */
 export class ArchiveFiles {
@@ -66,7 +60,7 @@ export class ArchiveFiles {
   async addFrame(stored: Uint8Array, rawBytes: number): Promise<void> {
     this.#dataFile ??= await this.#sink.open(DATA[this.#compression], this.#signal)
     const written = this.#dataFile.write(stored)
-    this.#dataHash.update(stored)
+    if (this.#dataFile.stored === undefined) this.#dataHash.update(stored)
     const hash = createHash('sha256').update(stored).digest('hex')
     const frame = { offset: this.#dataBytes, bytes: stored.length, rawOffset: this.#rawBytes, rawBytes, hash }
     this.#dataBytes += stored.length
@@ -105,7 +99,8 @@ export class ArchiveFiles {
   ): Promise<{ readonly files: readonly StoredFile[]; readonly totals: PointTotals }> {
     const files: StoredFile[] = []
     await this.#dataFile?.close()
-    files.push({ name: DATA[this.#compression], bytes: this.#dataBytes, sha256: this.#dataHash.digest('hex') })
+    const data = { name: DATA[this.#compression], bytes: this.#dataBytes, sha256: this.#dataHash.digest('hex') }
+    files.push(this.#dataFile?.stored?.() ?? data)
     if (this.#gone.bytes > 0) {
       await this.#gone.append(await compressFrame(END_OF_TAR))
       files.push(await this.#storeSpool(GONE, this.#gone))
@@ -143,8 +138,9 @@ export class ArchiveFiles {
   }
 
   async #storeSpool(name: string, spool: Spool): Promise<StoredFile> {
-    const sha256 = await spool.copyTo(await this.#sink.open(name, this.#signal))
-    return { name, bytes: spool.bytes, sha256 }
+    const file = await this.#sink.open(name, this.#signal)
+    const sha256 = await spool.copyTo(file)
+    return file.stored?.() ?? { name, bytes: spool.bytes, sha256 }
   }
 
   async #storeText(name: string, text: string): Promise<StoredFile> {
@@ -152,6 +148,6 @@ export class ArchiveFiles {
     const file = await this.#sink.open(name, this.#signal)
     await file.write(bytes)
     await file.close()
-    return { name, bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
+    return file.stored?.() ?? { name, bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
   }
 }
