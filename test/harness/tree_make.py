@@ -166,7 +166,7 @@ def change(directory, seed):
     """Makes or changes a small tree at random, the same for the same seed and the same tree."""
     chance = random.Random(seed)
     os.makedirs(directory, exist_ok=True)
-    for _ in range(chance.randint(6, 16)):
+    for _ in range(chance.randint(12, 28)):
         try:
             chance.choice(_CHANGES)(directory, chance)
         except OSError:
