@@ -3,31 +3,94 @@ import { FleetError } from '../../../shared/errors.ts'
 const POINT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/
 
 /**
- * Restores a point where there is no Holdfast: a POSIX shell, GNU tar, zstd and sha256sum are enough. The points of its
- * chain lie beside it.
+ * Restores a point where there is no Holdfast: a POSIX shell, GNU tar, zstd and sha256sum are enough, and age or rage where the
+ * point or one below it is encrypted. The points of its chain lie beside it. Nothing is written before every point was found
+ * whole and opens with the identity.
  */
 export function restoreScript(bases: readonly string[]): string {
   for (const name of bases) {
     if (!POINT_NAME.test(name)) throw new FleetError('invalid', 'the name of a point in the chain is not one')
   }
-  const chain = [...bases.map((name) => `../${name}`), '.'].join(' ')
-  return `#!/bin/sh
-# sh restore.sh <directory>: puts this point into an existing, empty directory.
-set -eu
-[ $# = 1 ] && [ -d "$1" ] || { echo "usage: sh restore.sh <empty directory>" >&2; exit 2; }
-into=$(CDPATH= cd -- "$1" && pwd)
-case $0 in */*) here=\${0%/*} ;; *) here=. ;; esac
-cd -- "$here"
-unpack() { tar -x -p -C "$into" --numeric-owner --same-owner --acls --xattrs '--xattrs-include=*' "$@" -f -; }
-fail() { echo "restore.sh: $1" >&2; exit 1; }
-for point in ${chain}; do
-  [ -d "$point" ] || fail "$point is missing, and this point needs it"
-  (cd "$point" && sha256sum --quiet -c sums) || fail "$point is damaged"
-done
-for point in ${chain}; do
-  echo "$point"
-  if [ -f "$point/gone.tar.zst" ]; then zstd -dcq "$point/gone.tar.zst" | unpack --incremental; fi
-  if [ -f "$point/data.tar.zst" ]; then zstd -dcq "$point/data.tar.zst" | unpack; else unpack < "$point/data.tar"; fi
-done
-`
+  return SCRIPT.replace('@CHAIN@', [...bases.map((name) => `../${name}`), '.'].join(' '))
 }
+
+/**
+ * `sums` is written last and names `restore.sh` last, so a torn one shows. A shell tells of the last command of a pipe alone:
+ * the others say on descriptor 3 that they failed. What tar alone could not make (a device without being root) ends in an exit
+ * status, once the rest is there. `-O /` asks for root without another tool.
+ */
+const SCRIPT = `#!/bin/sh
+# sh restore.sh <directory>: puts this point into an existing, empty directory. Needs GNU tar, zstd and sha256sum.
+# For files that end in .age: AGE_IDENTITY=<file with the private key> sh restore.sh <directory>, and age or rage.
+set -eu
+chain='@CHAIN@'
+fail() { echo "restore.sh: $1" >&2; exit 1; }
+[ $# = 1 ] && [ -d "$1" ] || { echo "usage: [AGE_IDENTITY=<file>] sh restore.sh <empty directory>" >&2; exit 2; }
+into=$(CDPATH= cd -- "$1" && pwd -P)
+for entry in "$into"/* "$into"/.[!.]* "$into"/..?*; do
+  if [ -e "$entry" ] || [ -L "$entry" ]; then fail "$1 is not empty"; fi
+done
+identity=\${AGE_IDENTITY:-}
+case $identity in ''|/*) ;; *) identity=$PWD/$identity ;; esac
+case $0 in */*) here=\${0%/*} ;; *) here=. ;; esac
+CDPATH= cd -- "$here"
+case $(tar --version 2>/dev/null) in *GNU*) ;; *) fail "this needs GNU tar" ;; esac
+
+# What a point holds, by its sums: data, and gone where entries were deleted.
+look() {
+  data= gone= last=
+  while read -r _ name; do
+    last=$name
+    case $name in data.tar*) data=$name ;; gone.tar*) gone=$name ;; esac
+  done < "$1/sums" || fail "$1 is damaged"
+  [ "$last" = restore.sh ] && [ -n "$data" ] || fail "$1 is damaged"
+}
+age=
+find_age() {
+  [ -n "$identity" ] || fail "$1 is encrypted: AGE_IDENTITY must name the file with its private key"
+  [ -f "$identity" ] && [ -r "$identity" ] || fail "AGE_IDENTITY is no file that can be read"
+  if command -v age >/dev/null; then age=age; elif command -v rage >/dev/null; then age=rage
+  else fail "$1 is encrypted: this needs age or rage"; fi
+}
+decrypt() { "$age" -d -i "$identity" "$1"; }
+for point in $chain; do
+  [ -d "$point" ] || fail "$point is missing, and this point needs it"
+  look "$point"
+  case $data in *.age)
+    find_age "$point"
+    decrypt "$point/frames.ndjson.zst.age" >/dev/null || fail "$point does not open with this identity" ;;
+  esac
+done
+for point in $chain; do
+  (cd -- "$point" && sha256sum -c sums >/dev/null) || fail "$point is damaged"
+done
+
+if [ -O / ]; then
+  unpack() { tar -x -p -C "$into" --numeric-owner --same-owner --acls --xattrs '--xattrs-include=*' "$@" -f -; }
+else
+  unpack() { tar -x -p -C "$into" --no-same-owner --acls --xattrs '--xattrs-include=user.*' "$@" -f -; }
+fi
+stage() { "$@" || echo "$1" >&3; }
+extract() {
+  file=$1; shift
+  case $file in
+    *.zst.age) bad=$({ stage decrypt "$file" | stage zstd -dcq | stage unpack "$@" >&2; } 3>&1) ;;
+    *.age) bad=$({ stage decrypt "$file" | stage unpack "$@" >&2; } 3>&1) ;;
+    *.zst) bad=$({ stage zstd -dcq "$file" | stage unpack "$@" >&2; } 3>&1) ;;
+    *) bad=$(stage unpack "$@" 3>&1 >&2 < "$file") ;;
+  esac
+  case $bad in
+    '') ;;
+    unpack) echo "restore.sh: not all of $file could be restored" >&2; whole=false ;;
+    *) fail "$file is damaged" ;;
+  esac
+}
+whole=true
+for point in $chain; do
+  echo "$point"
+  look "$point"
+  if [ -n "$gone" ]; then extract "$point/$gone" --incremental; fi
+  extract "$point/$data"
+done
+$whole
+`
