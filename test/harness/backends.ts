@@ -42,7 +42,7 @@ export interface TlsFiles {
 
 /** A Postgres and a nats-server of this test's own, real and empty, gone when it ends. */
 export async function startBackends(
-  t: ExecutionContext,
+  t: Pick<ExecutionContext, 'teardown'>,
   options: {
     /** Makes NATS speak TLS only: its certificate is for 127.0.0.1, and clients must show one too. */
     readonly natsTls?: boolean | undefined

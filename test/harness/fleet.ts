@@ -60,7 +60,7 @@ export interface TestFleet {
 
 /** A whole fleet of this test's own: real Postgres, real nats-server, control planes and agents as processes. */
 export async function startFleet(
-  t: ExecutionContext,
+  t: Pick<ExecutionContext, 'teardown' | 'passed' | 'log'>,
   wish: {
     readonly agents: readonly AgentWish[]
     readonly planes?: number
