@@ -22,6 +22,20 @@ export interface ImageInfo extends DatasetInfo {
   readonly cow: boolean
 }
 
+/** A place of a tree that may differ from what it was. */
+export interface Change {
+  /** Below the tree's root, one character a byte (latin1), as names need not be UTF-8; '' is the root. */
+  readonly path: string
+  /** It, and everything below it, before or now: what it stands for came, went or moved. */
+  readonly subtree: boolean
+}
+
+/**
+ * In no order; a path may come twice. Everything that differs is named or below a named subtree, every name of a file that has
+ * several included; what is named need not differ.
+ */
+export type ChangeList = readonly Change[]
+
 /**
  * One pool on one host under one technology. Datasets are named by their uuid. Orders are redelivered, so every method is
  * idempotent: a second `create` or `snapshot` of the same name finds the first, `destroy` of an absent name succeeds. What
@@ -39,6 +53,12 @@ export interface Driver {
     watch: Watch,
   ): Promise<ImageInfo>
   destroy(dataset: string, watch: Watch): Promise<void>
+  /**
+   * What it takes to come from one image to a later one, from the file system's own metadata: never by reading the trees.
+   * Undefined when that cannot be told (the base is gone or was writable, or so much changed that a walk is as good).
+   * @throws not_found when the image is absent
+   */
+  changes?(request: { readonly base: string; readonly image: string }, watch: Watch): Promise<ChangeList | undefined>
   find(dataset: string): Promise<DatasetInfo | undefined>
   usage(): Promise<{ readonly sizeBytes: number; readonly freeBytes: number }>
   /** Removes what an interrupted call left staged. Only called while no call runs. */

@@ -72,3 +72,22 @@ test('a program that is not there is an exit code of its launcher', async (t) =>
   const result = await run('/nowhere/tool', [], { signal: never, timeoutMs: 5_000 })
   t.is(result.exitCode, 127)
 })
+
+test('output is handed on as it comes, and a taker that throws ends the child', async (t) => {
+  let bytes = 0
+  const onOutput = (chunk: Buffer) => {
+    bytes += chunk.length
+  }
+  const { stdout } = await run('/usr/bin/head', ['-c', '3000000', '/dev/zero'], {
+    signal: never,
+    timeoutMs: 5_000,
+    onOutput,
+  })
+  t.is(bytes, 3_000_000)
+  t.is(stdout, '')
+  const refuse = () => {
+    throw new Error('enough')
+  }
+  const endless = run('/usr/bin/yes', [], { signal: never, timeoutMs: 60_000, onOutput: refuse })
+  await t.throwsAsync(endless, { message: 'enough' })
+})

@@ -17,6 +17,8 @@ export interface RunOptions {
   readonly maxOutputBytes?: number
   /** Written to the child's stdin, for secrets that must not be an argument. */
   readonly input?: string | Buffer
+  /** Takes stdout as it comes, and none of it is kept. What it throws ends the child and is thrown. */
+  readonly onOutput?: (chunk: Buffer) => void
 }
 
 export interface RunResult {
@@ -43,16 +45,19 @@ export const run: Run = (file, args, options) => {
       env: { LC_ALL: 'C', TZ: 'UTC', PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
       stdio: 'pipe',
     })
-    const stdout = capture(child.stdout, options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES)
+    const stdout =
+      options.onOutput === undefined
+        ? capture(child.stdout, options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES)
+        : hand(child.stdout, options.onOutput, (thrown) => end(thrown))
     const stderr = capture(child.stderr, options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES)
     child.stdin.on('error', () => undefined) // EPIPE of a child that does not read; its exit code tells
     child.stdin.end(options.input)
 
-    let ended: FleetError | undefined
+    let ended: { readonly reason: unknown } | undefined
     let killTimer: NodeJS.Timeout | undefined
-    const end = (reason: FleetError) => {
+    const end = (reason: unknown) => {
       if (ended !== undefined) return
-      ended = reason
+      ended = { reason }
       signalGroup(child.pid, 'SIGTERM')
       killTimer = setTimeout(() => signalGroup(child.pid, 'SIGKILL'), options.graceMs ?? DEFAULT_GRACE_MS)
     }
@@ -76,7 +81,7 @@ export const run: Run = (file, args, options) => {
       settle(() => {
         if (ended === undefined) return resolve({ exitCode, signal, stdout: stdout(), stderr: stderr() })
         signalGroup(child.pid, 'SIGKILL') // a grandchild that gave its pipes away
-        reject(ended)
+        reject(ended.reason)
       }),
     )
   })
@@ -92,6 +97,21 @@ function capture(stream: NodeJS.ReadableStream, maxBytes: number): () => string 
     if (kept.length > 0) chunks.push(kept)
   })
   return () => Buffer.concat(chunks).toString()
+}
+
+/** Hands on what comes until that throws; what is left is read and dropped. */
+function hand(stream: NodeJS.ReadableStream, take: (chunk: Buffer) => void, fail: (thrown: unknown) => void) {
+  let failed = false
+  stream.on('data', (chunk: Buffer) => {
+    if (failed) return
+    try {
+      take(chunk)
+    } catch (thrown) {
+      failed = true
+      fail(thrown)
+    }
+  })
+  return () => ''
 }
 
 function signalGroup(groupId: number | undefined, signal: NodeJS.Signals): void {

@@ -10,6 +10,7 @@ const SNAP_DESTROY = 0x5000940f
 const SNAP_CREATE_V2 = 0x50009417
 const SUBVOL_CREATE_V2 = 0x50009418
 const GET_SUBVOL_INFO = 0x81f8943c
+const SUBVOL_GETFLAGS = 0x80089419
 /** _IOWR, since Linux 4.18; its answer's number of children stands behind 255 of (tree, directory). */
 const GET_SUBVOL_ROOTREF = 0xd000943d
 const ROOTREF_COUNT_OFFSET = 8 + 255 * 16
@@ -55,6 +56,13 @@ export function hasNestedSubvolumes(fd: number): boolean {
   if (done < 0 && lastErrorCode() === 'EOVERFLOW') return true
   checked('GET_SUBVOL_ROOTREF', done)
   return answer.readUInt8(ROOTREF_COUNT_OFFSET) > 0
+}
+
+/** @param fd of its root directory, not O_PATH */
+export function isReadonlySubvolume(fd: number): boolean {
+  const flags = Buffer.alloc(8)
+  checked('SUBVOL_GETFLAGS', libc().ioctlBuffer(fd, SUBVOL_GETFLAGS, flags))
+  return (flags.readBigUInt64LE(0) & SUBVOL_RDONLY) !== 0n
 }
 
 /** 32 hex digits. @param fd of any file in the subvolume, not O_PATH */

@@ -106,6 +106,21 @@ function fileContract(it: (title: string, body: Body) => void): void {
     t.is(readFileSync(join(mountpoint, 'a'), 'utf8'), 'source')
   })
 
+  it('what changed between two images is told, where the driver can, and no base means no list', async (t, {
+    driver,
+  }) => {
+    if (driver.changes === undefined) return t.pass()
+    const [source, base, image] = [randomUUID(), randomUUID(), randomUUID()]
+    const { mountpoint } = await driver.create(source, watch)
+    writeFileSync(join(mountpoint, 'a'), 'before')
+    await driver.snapshot({ source, target: base, readonly: true }, watch)
+    writeFileSync(join(mountpoint, 'a'), 'behind')
+    await driver.snapshot({ source, target: image, readonly: true }, watch)
+    t.true((await driver.changes({ base, image }, watch))?.some(({ path }) => path === 'a'))
+    await driver.destroy(base, watch)
+    t.is(await driver.changes({ base, image }, watch), undefined)
+  })
+
   it('a read-only snapshot refuses writes where the driver says so, and can be destroyed', async (t, { driver }) => {
     const [source, target] = [randomUUID(), randomUUID()]
     await driver.create(source, watch)

@@ -1,6 +1,7 @@
 import { constants, fsync, readdir } from 'node:fs'
 import { promisify } from 'node:util'
 import { FleetError } from '../../../shared/errors.ts'
+import { type Run, run } from '../../exec/run.ts'
 import {
   createSnapshot,
   createSubvolume,
@@ -15,6 +16,7 @@ import { checked, errorCodeOf } from '../../native/system-error.ts'
 import { runTreeTask } from '../../tree/tree-task.ts'
 import type { DatasetInfo, Driver, ImageInfo } from '../driver.ts'
 import { DATASET_MODE, datasetNotFound, isStagedName, type PoolLayout, throwIfCancelled } from '../pool-layout.ts'
+import { changesBetween } from './changes.ts'
 
 const flush = promisify(fsync)
 const listNames = promisify(readdir)
@@ -24,7 +26,7 @@ const unwatched = { signal: new AbortController().signal, progress: () => undefi
  * Datasets are subvolumes, made straight under their final names: each of create, snapshot and destroy is one ioctl, so there
  * is nothing to stage. A snapshot pays for the source's dirty data, which it writes out first.
  */
-export function createBtrfsDriver(layout: PoolLayout): Driver {
+export function createBtrfsDriver(layout: PoolLayout, exec: Run = run): Driver {
   async function madeOnce(datasetsFd: number, dataset: string, make: () => Promise<void>): Promise<DatasetInfo> {
     const existing = layout.find(datasetsFd, dataset)
     if (existing) return existing
@@ -69,6 +71,15 @@ export function createBtrfsDriver(layout: PoolLayout): Driver {
     destroy(dataset, { signal }) {
       throwIfCancelled(signal)
       return layout.within((datasetsFd) => destroy(datasetsFd, dataset))
+    },
+
+    changes({ base, image }, { signal }) {
+      throwIfCancelled(signal)
+      return layout.within(async (datasetsFd) => {
+        if (!layout.find(datasetsFd, image)) throw datasetNotFound(image)
+        if (!layout.find(datasetsFd, base)) return undefined
+        return changesBetween({ datasetsFd, datasetsPath: layout.datasetsPath, base, image }, exec, signal)
+      })
     },
 
     find: (dataset) => layout.within(async (datasetsFd) => layout.find(datasetsFd, dataset)),
