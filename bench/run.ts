@@ -7,15 +7,28 @@ import { type Finding, table } from './harness/report.ts'
 
 /**
  * `npm run bench [-- name…]`: the named benches or all, one after the other, each in a process of its own with servers of
- * its own. `--rounds=9` for a noisy machine; `--profile=<directory>` keeps processor profiles of our processes there.
+ * its own. `--rounds=9` for a noisy machine; `--scale=0.05` for a short look at the archives' benches; `--profile=<directory>` keeps processor profiles of our processes there.
  * Nothing is written into the repository. Exits 1 when a target is missed, 2 when a bench broke.
  */
 
-const BENCHES = ['floor', 'roundtrip', 'throughput', 'auth', 'flat', 'beats', 'feed', 'idle', 'tree-restore']
+const BENCHES = [
+  'floor',
+  'roundtrip',
+  'throughput',
+  'auth',
+  'flat',
+  'beats',
+  'feed',
+  'idle',
+  'tree-restore',
+  'archive',
+  'archive-peers',
+  'archive-million',
+]
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { profile: { type: 'string' }, rounds: { type: 'string' } },
+  options: { profile: { type: 'string' }, rounds: { type: 'string' }, scale: { type: 'string' } },
 })
 const flags = Object.entries(values).map(([name, value]) => `--${name}=${value}`)
 const unknown = positionals.filter((name) => !BENCHES.includes(name))

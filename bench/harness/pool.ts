@@ -12,12 +12,12 @@ const IMAGE_BYTES = 8 * 1024 ** 3
  */
 const MOUNT_OPTIONS = 'loop,noatime,discard=async,ssd'
 
-/** A btrfs of our own on a loop image in the scratch directory. @returns where it is mounted. */
-export function mountPool(workbench: Workbench): string {
+/** A btrfs of our own on a sparse loop image in the scratch directory. @returns where it is mounted. */
+export function mountPool(workbench: Workbench, imageBytes = IMAGE_BYTES): string {
   const image = join(workbench.folder, 'pool.img')
   const path = join(workbench.folder, 'pool')
   const file = openSync(image, 'wx', 0o600)
-  ftruncateSync(file, IMAGE_BYTES)
+  ftruncateSync(file, imageBytes)
   closeSync(file)
   mkdirSync(path)
   execFileSync(requireTool('mkfs.btrfs'), ['--quiet', image])

@@ -19,6 +19,8 @@ export interface Workbench {
   readonly profileFolder: string | undefined
   /** Rounds of ours and of the peer, in turn. */
   readonly rounds: number
+  /** Of the full size, where a bench has one that can be less: for a short run. Promises hold for 1. */
+  readonly scale: number
   start(spec: Omit<ProcessSpec, 'folder'>): BenchProcess
   /** One of our own programs: a path below the repository. With `--profile` a processor profile of it is kept. */
   startNode(spec: NodeSpec): BenchProcess
@@ -41,7 +43,13 @@ const ROOT = join(import.meta.dirname, '../..')
 
 /** Runs one bench from scratch directory to report. Its findings go to `run.ts` or, run by itself, to the terminal. */
 export async function runBench(bench: (workbench: Workbench) => Promise<readonly Finding[]>): Promise<void> {
-  const { values } = parseArgs({ options: { profile: { type: 'string' }, rounds: { type: 'string', default: '5' } } })
+  const { values } = parseArgs({
+    options: {
+      profile: { type: 'string' },
+      rounds: { type: 'string', default: '5' },
+      scale: { type: 'string', default: '1' },
+    },
+  })
   removeLeftovers()
   const stopping = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopping.abort())
@@ -53,7 +61,13 @@ export async function runBench(bench: (workbench: Workbench) => Promise<readonly
   mkdirSync(folder, { mode: 0o755 })
   writeFileSync(join(folder, MARKER), '')
   stack.defer(() => rmSync(folder, { recursive: true, force: true }))
-  const workbench = open({ folder, stack, rounds: Number(values.rounds), profileFolder: values.profile })
+  const workbench = open({
+    folder,
+    stack,
+    rounds: Number(values.rounds),
+    scale: Number(values.scale),
+    profileFolder: values.profile,
+  })
   const findings = await Promise.race([bench(workbench), stopped])
   if (process.send) process.send(findings)
   else console.log(table(findings))
@@ -64,14 +78,16 @@ function open(made: {
   readonly folder: string
   readonly stack: AsyncDisposableStack
   readonly rounds: number
+  readonly scale: number
   readonly profileFolder: string | undefined
 }): Workbench {
-  const { folder, stack, rounds, profileFolder } = made
+  const { folder, stack, rounds, scale, profileFolder } = made
   const start = (spec: Omit<ProcessSpec, 'folder'>) => stack.use(new BenchProcess({ ...spec, folder }))
   return {
     folder,
     profileFolder,
     rounds,
+    scale,
     start,
     startNode({ name, entry, flags = [], args = [], environment }) {
       const profile = profileFolder

@@ -1,0 +1,70 @@
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { Chain } from '../../agent/archive/chain.ts'
+import { extract } from '../../agent/archive/extract.ts'
+import { LocalSink } from '../../agent/archive/local-sink.ts'
+import { Point } from '../../agent/archive/point.ts'
+import { LocalPointFiles } from '../../agent/archive/range-source.ts'
+import { verify } from '../../agent/archive/verify.ts'
+import { writeArchive } from '../../agent/archive/write-archive.ts'
+
+/**
+ * One backup, restore or verification by the agent's archive library in a process that does nothing else. Prints as JSON what
+ * it cost, from when the modules are loaded, as they are in an agent that runs; memory is of the whole process.
+ * `archive-run.ts backup|restore|verify --tree=… --points=… --name=… --base=a,b`
+ */
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    tree: { type: 'string', default: '' },
+    points: { type: 'string', default: '' },
+    name: { type: 'string', default: '' },
+    base: { type: 'string' },
+  },
+})
+const { tree, points, name } = values
+const bases = values.base?.split(',') ?? []
+const watch = { signal: new AbortController().signal, progress: () => undefined }
+
+async function openChain(names: readonly string[]): Promise<Chain> {
+  const opened: Point[] = []
+  for (const each of names) opened.push(await Point.open(new LocalPointFiles(join(points, each)), watch.signal))
+  return Chain.of(opened)
+}
+
+async function backup(): Promise<number> {
+  const rootFd = openSync(tree, 'r')
+  const chain = bases.length === 0 ? undefined : await openChain(bases)
+  const base = chain === undefined ? {} : { base: { points: bases, lines: chain.lines(watch.signal) } }
+  const request = { subject: 'bench', compression: 'zstd', scratch: points, rootFd, ...base } as const
+  const { problems, totals } = await writeArchive({ ...request, sink: new LocalSink(points, name) }, watch)
+  if (problems.length > 0) throw new Error(`problems: ${JSON.stringify(problems.slice(0, 3))}`)
+  closeSync(rootFd)
+  return totals.members
+}
+
+async function restore(): Promise<number> {
+  mkdirSync(tree)
+  const rootFd = openSync(tree, 'r')
+  const chain = await openChain([...bases, name])
+  const policy = { devices: 'make', symlinks: 'keep' } as const
+  const { files } = await extract({ subject: 'bench', chain, path: '', rootFd, policy, scratch: points }, watch)
+  return files
+}
+
+async function check(): Promise<number> {
+  const point = await Point.open(new LocalPointFiles(join(points, name)), watch.signal)
+  const { files, damagedCount } = await verify({ subject: 'bench', point, scratch: points }, watch)
+  if (damagedCount > 0) throw new Error(`${damagedCount} members are damaged`)
+  return files
+}
+
+const act = { backup, restore, verify: check }[positionals[0] ?? '']
+if (act === undefined) throw new Error('backup, restore or verify')
+const [startedMs, before] = [performance.now(), process.cpuUsage()]
+const members = await act()
+const wallMs = performance.now() - startedMs
+const { user, system } = process.cpuUsage(before)
+const peakKib = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
+console.log(JSON.stringify({ wallMs, cpuMs: (user + system) / 1_000, peakMib: peakKib / 1_024, members }))
