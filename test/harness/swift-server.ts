@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import aws4 from 'aws4'
 import { findTool, runTool } from '../../deploy/tools.ts'
 import { freePort } from './free-port.ts'
 import { TestProcess } from './process.ts'
@@ -65,6 +66,36 @@ export class SwiftServer {
 
   async resume(): Promise<void> {
     for (const process of this.#processes) process.start()
+  }
+
+  async makeBucket(name: string): Promise<void> {
+    await this.#ask('PUT', `/${name}`)
+  }
+
+  /** Every key of a bucket. */
+  async keys(bucket: string): Promise<readonly string[]> {
+    const found: string[] = []
+    for (let more = true; more; ) {
+      const after = found.at(-1)
+      const page = await this.#ask(
+        'GET',
+        `/${bucket}${after === undefined ? '' : `?marker=${encodeURIComponent(after)}`}`,
+      )
+      found.push(...[...page.matchAll(/<Key>([^<]*)<\/Key>/g)].map(([, key = '']) => key))
+      more = page.includes('<IsTruncated>true')
+    }
+    return found
+  }
+
+  async #ask(method: string, path: string): Promise<string> {
+    const host = `127.0.0.1:${this.port}`
+    const asked = { service: 's3', region: S3_ACCOUNT.region, method, host, path }
+    const { headers = {} } = aws4.sign({ ...asked, headers: { 'X-Amz-Date': undefined } }, S3_ACCOUNT)
+    const sent = Object.entries(headers).map(([key, value]) => [key, String(value)] as [string, string])
+    const answer = await fetch(`http://${host}${path}`, { method, headers: sent })
+    const text = await answer.text()
+    if (answer.status !== 200) throw new Error(`${method} ${path}: ${answer.status} ${text.slice(0, 500)}`)
+    return text
   }
 
   async stop(): Promise<void> {

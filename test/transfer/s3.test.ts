@@ -1,5 +1,4 @@
 import test, { type ExecutionContext } from 'ava'
-import aws4 from 'aws4'
 import { openTarget } from '../../agent/transfer/open-target.ts'
 import { S3TargetConfig } from '../../shared/target-config.ts'
 import { FaultProxy } from '../harness/fault-proxy.ts'
@@ -18,25 +17,12 @@ let server: SwiftServer
 test.before(async () => {
   if (lacks !== undefined) return
   server = await SwiftServer.start(temporaryDirectory({ teardown: (act) => cleanUps.push(act) }))
-  await makeBucket('bucket')
+  await server.makeBucket('bucket')
 })
 test.after.always(async () => {
   await server?.stop()
   for (const cleanUp of cleanUps.toReversed()) cleanUp()
 })
-
-async function makeBucket(name: string): Promise<void> {
-  const asked = {
-    service: 's3',
-    region: S3_ACCOUNT.region,
-    method: 'PUT',
-    host: `127.0.0.1:${server.port}`,
-    path: `/${name}`,
-  }
-  const { headers = {} } = aws4.sign({ ...asked, headers: { 'X-Amz-Date': undefined } }, S3_ACCOUNT)
-  const sent = Object.entries(headers).map(([key, value]) => [key, String(value)] as [string, string])
-  await fetch(`http://127.0.0.1:${server.port}/${name}`, { method: 'PUT', headers: sent })
-}
 
 function configOf(changed: Readonly<Record<string, unknown>> = {}): S3TargetConfig {
   const place = { protocol: 's3', name: 'cloud', host: '127.0.0.1', port: server.port, encrypt: false, pathStyle: true }
