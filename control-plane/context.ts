@@ -9,6 +9,7 @@ import { forgeryOf } from './core/change-audit.ts'
 import type { Core } from './core/core.ts'
 import { createDatasets } from './core/datasets.ts'
 import { createGroups } from './core/groups.ts'
+import { failUnsent } from './core/job-change.ts'
 import { createJobs } from './core/jobs.ts'
 import { createRoots } from './core/roots.ts'
 import { createSnapshots } from './core/snapshots.ts'
@@ -30,7 +31,7 @@ import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
 import { createIdempotencyStore } from './db/stores/idempotency-store.ts'
 import { createJobStore } from './db/stores/job-store.ts'
 import { createOrderStore } from './db/stores/order-store.ts'
-import { createSecretStore } from './db/stores/secret-store.ts'
+import { createSecretStore, secretRows } from './db/stores/secret-store.ts'
 import { createUserStore } from './db/stores/user-store.ts'
 import { createDialects } from './dialects.ts'
 import { createJobFeed } from './feed/job-feed.ts'
@@ -50,10 +51,14 @@ import { createSweep } from './jobs/sweep.ts'
 import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
 import { closedByServer, connectNats, ensureStreams } from './nats.ts'
+import { openPoints } from './open-points.ts'
+import { ownListeners } from './own-listeners.ts'
 import { readCredentials } from './read-credentials.ts'
 import { startSchedule } from './schedule/bree.ts'
 import { checkKeys } from './secrets/check-keys.ts'
+import { createHostSeal } from './secrets/host-seal.ts'
 import { readKeys } from './secrets/read-keys.ts'
+import { createSecrets } from './secrets/secrets.ts'
 import { createVault } from './secrets/vault.ts'
 
 /** How often each sweep runs, and how much of the feed is kept. */
@@ -119,18 +124,31 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     logger,
     onEvents: createEndWatcher({ ends, jobs: jobReader, logger }),
   })
-  const dispatch = createDispatch({ store: dispatchStore, nats, logger })
+  const seal = createHostSeal(hostStore.sealKey)
+  const secrets = createSecrets({ rows: secretRows(sql), vault })
+  const dispatch = createDispatch({
+    store: dispatchStore,
+    nats,
+    secrets: {
+      seal: async (host, secretId, context) => seal.seal(host, await secrets.open(secretId), context),
+      onUnsealable: async ({ jobId, attempt }, error) =>
+        afterCommit(await changes.change([jobId], (job) => failUnsent(job, attempt, error))),
+    },
+    logger,
+  })
   const afterCommit = createAfterCommit({ ends, feed, dispatch, logger })
   const orders = createOrderBook({ store: createOrderStore(sql), changes, dispatch })
   const reader = createDatasetStore(sql)
   const roots = createRoots({ orders, reader, fleet: registry })
   const datasets = createDatasets({ orders, reader, fleet: registry, roots })
   const snapshots = createSnapshots({ orders, fleet: registry, roots })
+  const { points, targets } = openPoints({ sql, vault, nats, seal, orders, fleet: registry })
   const jobs = createJobs({
     reader: jobReader,
     ends,
     datasets,
     snapshots,
+    points,
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
     change: async (id, decide) => afterCommit(await changes.change([id], decide)),
   })
@@ -155,8 +173,22 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   starting.defer(() => fleet.stop())
   const { hosts, enrolments } = fleet
-  const core: Core = { datasets, snapshots, jobs, hosts, enrolments, feed, sessions, audit, ...directory }
+  const core: Core = {
+    datasets,
+    snapshots,
+    points,
+    targets,
+    jobs,
+    hosts,
+    enrolments,
+    feed,
+    sessions,
+    audit,
+    ...directory,
+  }
 
+  /** Ports of our listeners: those configured, until they are open. */
+  let listening: readonly number[] = [config.HOLDFAST_PORT, config.HOLDFAST_TLS_PORT ?? 0].filter((port) => port !== 0)
   const reception = await openReception({
     nats,
     registry,
@@ -165,6 +197,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     dispatch: dispatchStore,
     roots,
     isOpen: authority === undefined,
+    ownListeners: () => ownListeners(config, listening),
     afterCommit,
     logger,
   })
@@ -251,8 +284,10 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   starting.defer(() => http.close(CLOSE_GRACE_MS))
   const { port } = await http.listen({ port: config.HOLDFAST_PORT, bind: config.HOLDFAST_BIND })
+  listening = [port]
   if (config.HOLDFAST_TLS_PORT !== undefined) {
-    await http.listenTls({ port: config.HOLDFAST_TLS_PORT, bind: config.HOLDFAST_BIND })
+    const secure = await http.listenTls({ port: config.HOLDFAST_TLS_PORT, bind: config.HOLDFAST_BIND })
+    listening = [port, secure.port]
   }
   logger.info({ event: 'control-plane.started', port })
 

@@ -9,3 +9,14 @@ export function checkRequest<Schema extends z.ZodType>(schema: Schema, request: 
   const field = issue?.path.join('.') ?? ''
   throw new FleetError('invalid', `${field}: ${issue?.message ?? 'is not usable'}`, field === '' ? {} : { field })
 }
+
+/** The same for what is kept as it is: Postgres takes neither NUL nor half of a surrogate pair. */
+export function checkKept<Schema extends z.ZodType>(schema: Schema, request: unknown): z.infer<Schema> {
+  const checked = checkRequest(schema, request)
+  JSON.stringify(checked, (key, value: unknown) => {
+    if (typeof value === 'string' && (value.includes('\0') || !value.isWellFormed()))
+      throw new FleetError('invalid', `${key}: holds characters that are none`, { field: key })
+    return value
+  })
+  return checked
+}

@@ -15,11 +15,25 @@ export interface LivePool {
   readonly accepts: boolean
 }
 
+/** A host as placement sees it this second. */
+export interface LiveHost {
+  readonly id: string
+  readonly name: string
+  readonly isOnline: boolean
+  /** Prefixes that end with a slash: below them restores may write, and directories may be backed up. */
+  readonly restorePaths: readonly string[]
+  readonly sourcePaths: readonly string[]
+  /** Absolute; points without a target lie below it. Null: it keeps none. */
+  readonly backupRoot: string | null
+}
+
 /** Who is there, by the beats this replica hears. */
 export interface FleetView {
   isOnline(host: string): boolean
   isDraining(host: string): boolean
   knows(host: string): boolean
+  host(name: string): LiveHost | undefined
+  hosts(): Iterable<LiveHost>
   pool(name: string): LivePool | undefined
   pools(): Iterable<LivePool>
 }
@@ -27,6 +41,12 @@ export interface FleetView {
 /** @throws unavailable when orders for `host` would only wait. */
 export function requireOnline(fleet: FleetView, host: string): void {
   if (!fleet.isOnline(host)) throw new FleetError('unavailable', `host '${host}' is offline`)
+}
+
+/** One that is heard, whichever. @throws unavailable when none is. */
+export function anyOnline(fleet: FleetView): LiveHost {
+  for (const host of fleet.hosts()) if (host.isOnline) return host
+  throw new FleetError('unavailable', 'no host is online')
 }
 
 /** @throws unavailable when `host` gets no new datasets now, also none that are made of those it has. */

@@ -27,6 +27,10 @@ export interface Host {
   readonly slots: number
   /** Where restores may write outside every dataset; empty for those without a role over the fleet. */
   readonly restorePaths: readonly string[]
+  /** Below which directories may be backed up; empty for those without a role over the fleet. */
+  readonly sourcePaths: readonly string[]
+  /** Where points without a target lie, absolute. Null: it keeps none, or the caller has no role over the fleet. */
+  readonly backupRoot: string | null
   readonly lastSeenAt: Date | null
   readonly pools: readonly Pool[]
 }
@@ -43,8 +47,8 @@ export interface Hosts {
   drain(caller: Caller, idOrName: string, draining: boolean): Promise<Host>
   /**
    * Takes a host out of the fleet; it comes back by enrolment only. `force` gives up what it holds: unfinished jobs fail, and
-   * its datasets are forgotten. What is on its disks stays as it is.
-   * @throws forbidden, not_found, stale; conflict with `blockers` while it has datasets or unfinished jobs, unless forced.
+   * its datasets, and the points that lie on it, are forgotten. What is on its disks stays as it is.
+   * @throws forbidden, not_found, stale; conflict with `blockers` while it has any of them, unless forced.
    */
   remove(caller: Caller, idOrName: string, options: RemovalOptions): Promise<Removal>
 }
@@ -54,11 +58,16 @@ export interface RemovalOptions {
   readonly ifMatch?: Condition<Host> | undefined
 }
 
-export interface Removal {
-  readonly host: Pick<Host, 'id' | 'name'>
-  /** What was given up. */
+/** What was given up with a host. */
+export interface Cleared {
   readonly failedJobs: number
   readonly forgottenDatasets: number
+  /** Those that lie on it; points on targets stay. */
+  readonly forgottenPoints: number
+}
+
+export interface Removal extends Cleared {
+  readonly host: Pick<Host, 'id' | 'name'>
 }
 
 /** What Postgres must answer for hosts. Changes are written with their audit. */
@@ -83,7 +92,7 @@ export interface HostRemoval {
     options: RemovalOptions,
   ): Promise<{ readonly blockers: readonly string[] }>
   /** Gives up what removed hosts still hold. Repeated by the sweep until nothing is left. */
-  clear(): Promise<{ readonly failedJobs: number; readonly forgottenDatasets: number }>
+  clear(): Promise<Cleared>
   /** Makes NATS turn it away. */
   enforce(): Promise<void>
 }
@@ -136,7 +145,7 @@ export function createHosts(deps: {
       const host = await find(idOrName)
       const { blockers } = await removal.mark(caller, host, options)
       if (blockers.length > 0) {
-        const message = `host '${host.name}' still has datasets or unfinished jobs; 'force' gives them up`
+        const message = `host '${host.name}' still has datasets, points or unfinished jobs; 'force' gives them up`
         throw new FleetError('conflict', message, { blockers })
       }
       await removal.enforce()
@@ -152,5 +161,5 @@ export function noHost(idOrName: string): FleetError {
 }
 
 function shownTo(caller: Caller, host: Host): Host {
-  return visibleGroup(caller) === null ? host : { ...host, restorePaths: [] }
+  return visibleGroup(caller) === null ? host : { ...host, restorePaths: [], sourcePaths: [], backupRoot: null }
 }

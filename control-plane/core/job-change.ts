@@ -113,6 +113,14 @@ export function expireJob(job: LockedJob): JobChange | undefined {
   return { job, state: 'failed', attempt: job.attempt, error: { code: 'unavailable', message }, passed: ['failed'] }
 }
 
+/** It cannot be sent as it is, however often that is tried. Undefined: it has begun, ended, or become another attempt meanwhile. */
+export function failUnsent(job: LockedJob, attempt: number, error: JobFailure): JobChange | undefined {
+  if (job.attempt !== attempt || job.state === 'running') return undefined
+  const state = nextJobState(job.state, 'fail')
+  if (state === undefined) return undefined
+  return { job, state, attempt, error, passed: [state] }
+}
+
 /** Somebody asks it to stop. Undefined: it has ended, or was asked before. */
 export function cancelJob(job: LockedJob, error: JobFailure, withdrawn: boolean): JobChange | undefined {
   // Back in the queue after a lost lease: its agent may still work on it, and must confirm.

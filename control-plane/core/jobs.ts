@@ -7,6 +7,8 @@ import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted, DatasetOrders } from './datasets.ts'
 import { cancelJob, type JobChange, type LockedJob } from './job-change.ts'
 import type { Page, PageRequest } from './page.ts'
+import type { PointOrders } from './point-orders.ts'
+import { CreatePointRequest, PointRequest, RestorePointRequest } from './point-requests.ts'
 import {
   CloneDatasetRequest,
   CreateDatasetRequest,
@@ -93,6 +95,15 @@ export interface JobEnds {
   wait(jobId: string, options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<JobEnd>
 }
 
+/** What an agent's failure is to whoever asked for the work. */
+export function failureOf({ code, message, field, blockers, members }: JobFailure): FleetError {
+  return new FleetError(code, message, {
+    ...(field ? { field } : {}),
+    ...(blockers ? { blockers } : {}),
+    ...(members ? { members } : {}),
+  })
+}
+
 const CANCELLED: JobFailure = { code: 'cancelled', message: 'the job was cancelled' }
 const RETRYABLE: readonly JobState[] = ['failed', 'cancelled']
 
@@ -101,11 +112,12 @@ export function createJobs(deps: {
   readonly ends: JobEnds
   readonly datasets: DatasetOrders
   readonly snapshots: SnapshotOrders
+  readonly points: PointOrders
   readonly knowsHost: (name: string) => Promise<boolean>
   /** Writes the change; resolves after commit. */
   readonly change: (id: string, decide: (job: LockedJob) => JobChange | undefined) => Promise<void>
 }): Jobs {
-  const { reader, ends, datasets, snapshots } = deps
+  const { reader, ends, datasets, snapshots, points } = deps
 
   async function find(caller: Caller, id: string): Promise<KeptJob> {
     const job = await reader.find(visibleGroup(caller), id)
@@ -120,6 +132,14 @@ export function createJobs(deps: {
     'dataset.delete': (caller, job) => datasets.delete(caller, DeleteDatasetRequest.parse(job.request), job.id),
     'snapshot.create': (caller, job) => snapshots.create(caller, CreateSnapshotRequest.parse(job.request), job.id),
     'snapshot.restore': (caller, job) => snapshots.restore(caller, RestoreSnapshotRequest.parse(job.request), job.id),
+    'point.create': (caller, job) => points.create(caller, CreatePointRequest.parse(job.request), job.id),
+    'point.verify': (caller, job) => points.verify(caller, PointRequest.parse(job.request).id, job.id),
+    'point.rehearse': (caller, job) => points.rehearse(caller, PointRequest.parse(job.request).id, job.id),
+    'point.restore': (caller, job) => {
+      const { id, ...request } = RestorePointRequest.parse(job.request)
+      return points.restore(caller, id, request, job.id)
+    },
+    'point.delete': (caller, job) => points.delete(caller, PointRequest.parse(job.request).id, undefined, job.id),
   }
 
   return {
@@ -169,8 +189,7 @@ export function createJobs(deps: {
     async settled(id, options) {
       const end = await settle(id, options)
       if (end.ok) return end.result
-      const { code, message, field, blockers } = end.error
-      throw new FleetError(code, message, { ...(field ? { field } : {}), ...(blockers ? { blockers } : {}) })
+      throw failureOf(end.error)
     },
   }
 

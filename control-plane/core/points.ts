@@ -1,9 +1,31 @@
+import { FleetError } from '../../shared/errors.ts'
 import type { PointProblem } from '../../shared/point-spec.ts'
 import type { PointFile, ReadAnswerOf } from '../../shared/wire/reads.ts'
-import type { Caller } from './caller.ts'
-import type { Condition } from './condition.ts'
+import { atLeast, type Caller, requireRole } from './caller.ts'
+import { checkKept } from './check-request.ts'
+import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted } from './datasets.ts'
+import type { FleetView } from './fleet-view.ts'
+import type { HostReads } from './host-reads.ts'
+import { type Decision, type Findings, type LockedPoint, type OrderBook, orderOf } from './orders.ts'
 import type { Page, PageRequest } from './page.ts'
+import { decideCreate, locateSource } from './point-create.ts'
+import {
+  hostThatReads,
+  type KeptPoint,
+  localTarget,
+  noPoint,
+  orderTarget,
+  type PointOrders,
+  type PointReader,
+  readableOf,
+} from './point-orders.ts'
+import { createPointReads } from './point-reads.ts'
+import { CreatePointRequest, RestorePointRequest } from './point-requests.ts'
+import { decideRestore } from './point-restore.ts'
+import { seriesOf } from './point-series.ts'
+import { noTarget, type TargetReader } from './targets.ts'
+import { changeVersion } from './version-change.ts'
 
 export type PointSource =
   | { readonly kind: 'dataset'; readonly id: string; readonly name: string }
@@ -32,6 +54,7 @@ export interface PointInfo {
   readonly sourceBytes: number
   readonly members: number
   readonly problemCount: number
+  /** The first thousand; lists leave them out. */
   readonly problems: readonly PointProblem[]
   readonly consistency: 'crash' | 'fuzzy'
   readonly encrypted: boolean
@@ -113,4 +136,203 @@ export interface Points {
   restore(caller: Caller, id: string, request: RestorePoint): Promise<Accepted>
   /** @throws conflict: pinned, running, or others depend on it (`blockers`: their ids); stale */
   delete(caller: Caller, id: string, ifMatch?: PointCondition): Promise<Accepted>
+}
+
+export function createPoints(deps: {
+  readonly orders: OrderBook
+  readonly reader: PointReader
+  readonly targets: TargetReader
+  readonly fleet: FleetView
+  readonly reads: HostReads
+  readonly now?: () => number
+}): PointOrders {
+  const { orders, reader, targets, fleet, now = Date.now } = deps
+
+  async function find(caller: Caller, id: string): Promise<KeptPoint> {
+    const point = await reader.find(caller.groupId, id)
+    if (point === undefined) throw noPoint(id)
+    return point
+  }
+
+  /** @throws not_found. */
+  async function targetOf(caller: Caller, id: string | undefined, field?: string) {
+    if (id === undefined) return undefined
+    const target = await targets.find(caller.groupId, id)
+    if (target === undefined) throw noTarget(id, field)
+    return target
+  }
+
+  /** Work on one point that is there. */
+  async function orderAbout(
+    caller: Caller,
+    id: string,
+    work: {
+      readonly request: unknown
+      readonly names?: readonly string[]
+      readonly retryOf: string | undefined
+      decide(about: About): Omit<Decision, 'request' | 'interactive'>
+    },
+  ): Promise<Accepted> {
+    requireRole(caller, 'operator')
+    const info = await find(caller, id)
+    const kept = await targetOf(caller, info.target?.id)
+    const target = kept ? orderTarget(kept) : localTarget(caller.groupId)
+    const { request, names = [], retryOf } = work
+    const order = orderOf(caller, names, (findings) => {
+      const point = findings.withPointId(info.id)
+      if (point === undefined) throw noPoint(id)
+      const decision = work.decide({ info, point, target, findings })
+      return { ...decision, request, interactive: false, ...(retryOf === undefined ? {} : { retryOf }) }
+    })
+    return orders.place({ ...order, points: { ids: [info.id] } })
+  }
+
+  return {
+    async create(caller, request, retryOf) {
+      requireRole(caller, 'operator')
+      const asked = checkKept(CreatePointRequest, request)
+      const kept = await targetOf(caller, asked.target, 'target')
+      const located = await locateSource({ fleet, reader }, caller, asked)
+      const { host, source } = located
+      if (kept === undefined && host.backupRoot === null) {
+        throw new FleetError('refused', `host '${host.name}' keeps no backups itself; name a target`, {
+          field: 'target',
+        })
+      }
+      const { groupId } = caller
+      const named = source.kind === 'path' ? source : { ...source, id: '' }
+      const series = seriesOf({ groupId, targetId: kept?.id ?? null, host, source: named, path: asked.path ?? '' })
+      const target = kept ? orderTarget(kept) : localTarget(groupId)
+      const hasIdentity = kept?.hasIdentity ?? false
+      const order = orderOf(caller, source.kind === 'dataset' ? [source.name] : [], (findings) => {
+        const question = { asked, groupId, located, series, target, hasIdentity, fleet, findings, nowMs: now() }
+        const decision = { ...decideCreate(question), request: asked, interactive: false }
+        return retryOf === undefined ? decision : { ...decision, retryOf }
+      })
+      const { jobId } = await orders.place({ ...order, points: { ids: [], series } })
+      const point = await reader.madeBy(groupId, jobId)
+      if (point === undefined) throw new FleetError('not_found', 'the point that was ordered is gone already')
+      return { jobId, point: shownTo(caller, point) }
+    },
+
+    get: async (caller, id) => shownTo(caller, await find(caller, id)),
+
+    async list(caller, filter, page) {
+      const found = await reader.list(caller.groupId, filter, page)
+      return { ...found, items: found.items.map((point) => shownTo(caller, point)) }
+    },
+
+    async pin(caller, id, pinned, ifMatch) {
+      requireRole(caller, 'operator')
+      await changeVersion(
+        async () => {
+          const point = await find(caller, id)
+          requireCondition(ifMatch, shownTo(caller, point))
+          return point
+        },
+        async (point) => {
+          if (point.pinned === pinned) return true
+          if (pinned && point.isDeleting) throw new FleetError('conflict', 'the point is being deleted')
+          return (await reader.pin(caller, point, pinned)) || undefined
+        },
+      )
+      return shownTo(caller, await find(caller, id))
+    },
+
+    ...createPointReads({ ...deps, find, targetOf }),
+
+    verify: (caller, id, retryOf) =>
+      orderAbout(caller, id, {
+        request: { id },
+        retryOf,
+        decide({ point, target, findings }) {
+          const { readable, holds } = readableOf(findings, point, target)
+          const { id: hostId, name } = hostThatReads(fleet, point)
+          return { spec: { kind: 'point.verify', ...readable }, host: { id: hostId, name }, subject: null, holds }
+        },
+      }),
+
+    rehearse: (caller, id, retryOf) =>
+      orderAbout(caller, id, {
+        request: { id },
+        retryOf,
+        decide({ point, target, findings }) {
+          const { readable, holds } = readableOf(findings, point, target)
+          const { id: hostId, name } = hostThatReads(fleet, point)
+          const pool = roomiestPool(fleet, name)
+          const spec = { kind: 'point.rehearse', ...readable, pool } as const
+          return { spec, host: { id: hostId, name }, subject: null, holds }
+        },
+      }),
+
+    async restore(caller, id, request, retryOf) {
+      const asked = checkKept(RestorePointRequest, { ...request, id })
+      const { destination } = asked
+      const isInside = 'dataset' in destination
+      return orderAbout(caller, id, {
+        request: asked,
+        names: isInside ? [destination.dataset] : [],
+        retryOf,
+        decide({ point, target, findings }) {
+          return decideRestore({ caller, asked, fleet, findings, point, ...readableOf(findings, point, target) })
+        },
+      })
+    },
+
+    delete: (caller, id, ifMatch, retryOf) =>
+      orderAbout(caller, id, {
+        request: { id },
+        retryOf,
+        decide({ info, point, target, findings }) {
+          const { status, isDeleting, pinned, version } = point
+          requireCondition(ifMatch, { ...shownTo(caller, info), status, isDeleting, pinned, version })
+          requireDeletable(point, findings)
+          const { id: hostId, name } = hostThatReads(fleet, point)
+          const { series } = point
+          return {
+            point: { remove: point.id },
+            spec: { kind: 'point.delete', target, series, pointId: point.id, name: point.name },
+            host: { id: hostId, name },
+            subject: null,
+            holds: [
+              { lane: point.id, exclusive: true },
+              { lane: point.seriesId, exclusive: true },
+            ],
+          }
+        },
+      }),
+  }
+}
+
+/** What work on a point is decided on. */
+interface About {
+  readonly info: KeptPoint
+  readonly point: LockedPoint
+  readonly target: ReturnType<typeof orderTarget>
+  readonly findings: Findings
+}
+
+/** @throws conflict. */
+function requireDeletable(point: LockedPoint, findings: Findings): void {
+  if (point.isDeleting) throw new FleetError('conflict', 'the point is being deleted')
+  if (point.status === 'running')
+    throw new FleetError('conflict', 'the point is still being made; cancel its job first')
+  if (point.pinned) throw new FleetError('conflict', 'the point is pinned')
+  const blockers = findings.dependants(point.id).map(({ id }) => id)
+  if (blockers.length > 0) throw new FleetError('conflict', 'other points rest on this one', { blockers })
+}
+
+/** The agent's own name of the host's pool with most free bytes. @throws refused when it has none. */
+function roomiestPool(fleet: FleetView, host: string): string {
+  const [best] = [...fleet.pools()]
+    .filter((pool) => pool.host.name === host)
+    .toSorted((a, b) => b.freeBytes - a.freeBytes)
+  if (best === undefined) throw new FleetError('refused', `host '${host}' has no pool to restore into`)
+  return best.localName
+}
+
+/** Paths of hosts are for the fleet's admins. */
+function shownTo(caller: Caller, { ...point }: PointInfo & { readonly bases?: unknown }): PointInfo {
+  const { bases: _, ...info } = point
+  return atLeast(caller.fleetRole, 'admin') ? info : { ...info, location: null }
 }

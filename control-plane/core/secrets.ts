@@ -18,6 +18,15 @@ export interface Secrets {
   delete(id: string): Promise<void>
 }
 
+/** Seals secrets on their way to an agent, so that only that agent reads them. */
+export interface HostSeal {
+  /**
+   * @param context what it is for; opening needs the same: `order/<job id>`.
+   * @returns base64. @throws refused when the host has no key to seal with: it was not enrolled, or was removed.
+   */
+  seal(host: string, secret: Buffer, context: string): Promise<string>
+}
+
 /** A row as Postgres keeps it. */
 export interface SealedRow {
   readonly id: string

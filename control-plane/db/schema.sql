@@ -153,6 +153,8 @@ CREATE TABLE public.host (
     last_seen_at timestamp with time zone,
     seal_public_key bytea,
     removed_at timestamp with time zone,
+    source_paths jsonb DEFAULT '[]'::jsonb NOT NULL,
+    backup_root text,
     CONSTRAINT host_seal_public_key_check CHECK ((length(seal_public_key) = 32)),
     CONSTRAINT host_slots_check CHECK ((slots > 0)),
     CONSTRAINT host_state_check CHECK ((state = ANY (ARRAY['online'::text, 'offline'::text])))
@@ -271,6 +273,56 @@ CREATE TABLE public.nats_revocation (
     host_id uuid
 );
 
+CREATE TABLE public.point (
+    id uuid NOT NULL,
+    ordinal bigint NOT NULL,
+    group_id uuid NOT NULL,
+    series_id uuid NOT NULL,
+    host_id uuid NOT NULL,
+    name text NOT NULL,
+    source jsonb NOT NULL,
+    dataset_id uuid,
+    status text NOT NULL,
+    deleting boolean DEFAULT false NOT NULL,
+    pinned boolean DEFAULT false NOT NULL,
+    base_id uuid,
+    chain uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    full_reason text,
+    made jsonb,
+    error jsonb,
+    stored_bytes bigint DEFAULT 0 NOT NULL,
+    source_bytes bigint DEFAULT 0 NOT NULL,
+    damaged_at timestamp with time zone,
+    damage jsonb,
+    verified_at timestamp with time zone,
+    rehearsed_at timestamp with time zone,
+    recovery_seconds double precision,
+    job_id uuid NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT point_status_check CHECK ((status = ANY (ARRAY['running'::text, 'good'::text, 'partial'::text, 'failed'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE public.point ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.point_ordinal_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.point_series (
+    id uuid NOT NULL,
+    group_id uuid NOT NULL,
+    target_id uuid,
+    host_id uuid,
+    directory text NOT NULL,
+    CONSTRAINT point_series_check CHECK (((target_id IS NULL) <> (host_id IS NULL)))
+);
+
 CREATE TABLE public.pool (
     id uuid NOT NULL,
     host_id uuid NOT NULL,
@@ -318,6 +370,30 @@ CREATE TABLE public.session (
     used_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
     CONSTRAINT session_hash_check CHECK ((length(hash) = 32))
+);
+
+CREATE TABLE public.target (
+    id uuid NOT NULL,
+    number bigint NOT NULL,
+    group_id uuid NOT NULL,
+    name text NOT NULL,
+    description text NOT NULL,
+    config jsonb NOT NULL,
+    secret_id uuid,
+    recipients jsonb DEFAULT '[]'::jsonb NOT NULL,
+    has_identity boolean DEFAULT false NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE public.target ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.target_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE public.user_certificate (
@@ -421,6 +497,21 @@ ALTER TABLE ONLY public.membership
 ALTER TABLE ONLY public.nats_revocation
     ADD CONSTRAINT nats_revocation_pkey PRIMARY KEY (public_key);
 
+ALTER TABLE ONLY public.point
+    ADD CONSTRAINT point_job_id_key UNIQUE (job_id);
+
+ALTER TABLE ONLY public.point
+    ADD CONSTRAINT point_ordinal_key UNIQUE (ordinal);
+
+ALTER TABLE ONLY public.point
+    ADD CONSTRAINT point_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.point
+    ADD CONSTRAINT point_series_id_name_key UNIQUE (series_id, name);
+
+ALTER TABLE ONLY public.point_series
+    ADD CONSTRAINT point_series_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_host_id_local_name_key UNIQUE (host_id, local_name);
 
@@ -435,6 +526,15 @@ ALTER TABLE ONLY public.secret
 
 ALTER TABLE ONLY public.session
     ADD CONSTRAINT session_pkey PRIMARY KEY (hash);
+
+ALTER TABLE ONLY public.target
+    ADD CONSTRAINT target_group_id_name_key UNIQUE (group_id, name);
+
+ALTER TABLE ONLY public.target
+    ADD CONSTRAINT target_number_key UNIQUE (number);
+
+ALTER TABLE ONLY public.target
+    ADD CONSTRAINT target_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.user_certificate
     ADD CONSTRAINT user_certificate_pkey PRIMARY KEY (name);
@@ -495,6 +595,20 @@ CREATE INDEX membership_user ON public.membership USING btree (user_id);
 CREATE INDEX nats_revocation_expiry ON public.nats_revocation USING btree (expires_at);
 
 CREATE INDEX nats_revocation_host ON public.nats_revocation USING btree (host_id, expires_at);
+
+CREATE INDEX point_base ON public.point USING btree (base_id);
+
+CREATE INDEX point_dataset ON public.point USING btree (dataset_id);
+
+CREATE INDEX point_group ON public.point USING btree (group_id, ordinal);
+
+CREATE INDEX point_host ON public.point USING btree (host_id);
+
+CREATE INDEX point_series_group ON public.point_series USING btree (group_id);
+
+CREATE INDEX point_series_host ON public.point_series USING btree (host_id);
+
+CREATE INDEX point_series_target ON public.point_series USING btree (target_id);
 
 CREATE INDEX secret_group ON public.secret USING btree (group_id);
 
@@ -557,6 +671,27 @@ ALTER TABLE ONLY public.membership
 ALTER TABLE ONLY public.nats_revocation
     ADD CONSTRAINT nats_revocation_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
 
+ALTER TABLE ONLY public.point
+    ADD CONSTRAINT point_base_id_fkey FOREIGN KEY (base_id) REFERENCES public.point(id);
+
+ALTER TABLE ONLY public.point
+    ADD CONSTRAINT point_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.point
+    ADD CONSTRAINT point_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
+
+ALTER TABLE ONLY public.point_series
+    ADD CONSTRAINT point_series_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.point_series
+    ADD CONSTRAINT point_series_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
+
+ALTER TABLE ONLY public.point
+    ADD CONSTRAINT point_series_id_fkey FOREIGN KEY (series_id) REFERENCES public.point_series(id);
+
+ALTER TABLE ONLY public.point_series
+    ADD CONSTRAINT point_series_target_id_fkey FOREIGN KEY (target_id) REFERENCES public.target(id);
+
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id) ON DELETE CASCADE;
 
@@ -565,6 +700,12 @@ ALTER TABLE ONLY public.secret
 
 ALTER TABLE ONLY public.session
     ADD CONSTRAINT session_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.target
+    ADD CONSTRAINT target_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.target
+    ADD CONSTRAINT target_secret_id_fkey FOREIGN KEY (secret_id) REFERENCES public.secret(id);
 
 ALTER TABLE ONLY public.user_certificate
     ADD CONSTRAINT user_certificate_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;

@@ -68,8 +68,8 @@ export function openHosts(deps: {
     enrolments,
     async tick() {
       await authority?.claims.check()
-      const { failedJobs, forgottenDatasets } = await removal.clear()
-      if (failedJobs + forgottenDatasets > 0) logger.info({ event: 'host.cleared', failedJobs, forgottenDatasets })
+      const cleared = await removal.clear()
+      if (Object.values(cleared).some((count) => count > 0)) logger.info({ event: 'host.cleared', ...cleared })
     },
     stop: () => desk?.stop(),
   }

@@ -50,6 +50,8 @@ export async function openReception(deps: {
   readonly roots: Pick<Roots, 'ensure' | 'forget'>
   /** Who NATS lets in is a host; otherwise only who was enrolled and still has credentials. */
   readonly isOpen: boolean
+  /** `host:port` of what no target may be, as agents are told of it. */
+  readonly ownListeners: () => readonly string[]
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
 }): Promise<Reception> {
@@ -107,7 +109,8 @@ export async function openReception(deps: {
     const hostId = await take(name, hash, inventory)
     await ensureStreams(nats)
     await ensureWorkConsumer(nats, name, inventory.slots)
-    const welcome: Welcome = { v: WIRE_VERSION, hostId, slots: inventory.slots, now: Date.now() }
+    const ownListeners = [...deps.ownListeners()]
+    const welcome: Welcome = { v: WIRE_VERSION, hostId, slots: inventory.slots, now: Date.now(), ownListeners }
     answerAgent(message, name, welcome)
     logger.info({ event: 'host.welcomed', host: name, version: inventory.version, pools: inventory.pools.length })
     if (!rooted) await ensureRoot()

@@ -1,5 +1,5 @@
 import { type Beat, OFFLINE_AFTER_MS } from '../../shared/wire/messages.ts'
-import type { FleetView, LivePool } from '../core/fleet-view.ts'
+import type { FleetView, LiveHost, LivePool } from '../core/fleet-view.ts'
 import type { KeptHost, KeptPool, Sightings } from '../db/stores/host-store.ts'
 
 interface Entry {
@@ -60,10 +60,24 @@ export function createHostRegistry(now: () => number = Date.now): HostRegistry {
     }
   }
 
+  function liveHost(entry: Entry): LiveHost {
+    const { id, name, restorePaths, sourcePaths, backupRoot } = entry.host
+    return { id, name, isOnline: isHeard(entry), restorePaths, sourcePaths, backupRoot }
+  }
+
   return {
     isOnline: (host) => isHeard(hosts.get(host)),
     isDraining: (host) => hosts.get(host)?.host.draining ?? false,
     knows: (host) => hosts.has(host),
+
+    host(name) {
+      const entry = hosts.get(name)
+      return entry && liveHost(entry)
+    },
+
+    *hosts() {
+      for (const entry of hosts.values()) yield liveHost(entry)
+    },
 
     pool(name) {
       const entry = hosts.get(poolOwners.get(name) ?? '')

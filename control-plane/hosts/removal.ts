@@ -34,7 +34,8 @@ export function createRemoval(deps: {
         // Whatever else changed them meanwhile is looked at by the next sweep.
         if (committed.changes.length === 0) break
       }
-      return { failedJobs, forgottenDatasets: await store.forget() }
+      const { datasets, points } = await store.forget()
+      return { failedJobs, forgottenDatasets: datasets, forgottenPoints: points }
     },
   }
 }

@@ -1,4 +1,7 @@
 import { headers, type NatsConnection } from 'nats'
+import { FleetError } from '../../shared/errors.ts'
+import type { JobFailure } from '../../shared/job-event.ts'
+import type { JobSpec } from '../../shared/job-spec.ts'
 import type { Logger } from '../../shared/logger.ts'
 import {
   type CancelHint,
@@ -30,18 +33,54 @@ export interface Dispatch {
   hintCancel(job: { readonly id: string; readonly host: string; readonly attempt: number }): void
 }
 
+/** The secrets that some orders need at their hosts. They are kept nowhere on the way. */
+export interface OrderSecrets {
+  /** @returns a kept secret, sealed for the host, in base64. @throws not_found, refused, internal: it cannot be, however often that is tried. */
+  seal(host: string, secretId: string, context: string): Promise<string>
+  /** Fails a job that cannot be sent for want of its secret. */
+  onUnsealable(order: Pick<OwedOrder, 'jobId' | 'attempt'>, error: JobFailure): Promise<void>
+}
+
 export function createDispatch(deps: {
   readonly store: DispatchStore
   readonly nats: NatsConnection
+  readonly secrets: OrderSecrets
   readonly logger: Logger
 }): Dispatch {
-  const { store, nats, logger } = deps
+  const { store, nats, secrets, logger } = deps
   let claiming: Promise<void> | undefined
   let again = false
 
   function send(orders: readonly OwedOrder[]): void {
-    for (const [host, together] of Map.groupBy(orders, (order) => order.host)) {
+    const sealed = orders.filter(({ spec }) => secretOf(spec) !== null)
+    const plain = sealed.length === 0 ? orders : orders.filter(({ spec }) => secretOf(spec) === null)
+    for (const [host, together] of Map.groupBy(plain, (order) => order.host)) {
       for (const group of inMessages(together.map(toWorkOrder))) sendTogether(host, group)
+    }
+    if (sealed.length > 0) void sendSealed(sealed)
+  }
+
+  /** One after the other, each in a message of its own. Never throws: what Postgres could not tell now the sweep asks again. */
+  async function sendSealed(orders: readonly OwedOrder[]): Promise<void> {
+    for (const order of orders) {
+      const { jobId, host, attempt } = order
+      try {
+        const secret = await secrets.seal(host, secretOf(order.spec) ?? '', `order/${jobId}`)
+        sendTogether(host, [{ ...toWorkOrder(order), secret }])
+      } catch (error) {
+        const detail = error instanceof FleetError ? error.detail : undefined
+        logger.warn({ event: 'job.unsealed', jobId, host, attempt, error: String(error), detail })
+        if (isForGood(error)) await giveUp(order)
+      }
+    }
+  }
+
+  async function giveUp({ jobId, host, attempt }: OwedOrder): Promise<void> {
+    const message = `the secret of its target could not be opened, or not be sealed for the host '${host}'`
+    try {
+      await secrets.onUnsealable({ jobId, attempt }, { code: 'refused', message })
+    } catch (error) {
+      logger.warn({ event: 'job.unsealed', jobId, host, attempt, error: String(error) })
     }
   }
 
@@ -94,6 +133,14 @@ export function createDispatch(deps: {
       for (const job of await store.cancelling(CANCEL_LIMIT)) hintCancel(job)
     },
   }
+}
+
+function secretOf(spec: JobSpec): string | null {
+  return 'pointId' in spec ? spec.target.secretId : null
+}
+
+function isForGood(error: unknown): boolean {
+  return error instanceof FleetError && ['not_found', 'refused', 'internal'].includes(error.code)
 }
 
 function toWorkOrder({ jobId, attempt, spec, notAfterMs }: OwedOrder): WorkOrder {

@@ -8,7 +8,10 @@ export function placeOf({ id, groupId, kind }: Omit<SealedRow, 'sealed' | 'keyId
   return { table: 'secret', id, field: `${kind} of ${groupId ?? 'the fleet'}` }
 }
 
-export function createSecrets(deps: { readonly rows: SealedRows; readonly vault: Vault }): Secrets {
+export function createSecrets(deps: {
+  readonly rows: Pick<SealedRows, 'insert' | 'find' | 'reseal' | 'remove'>
+  readonly vault: Vault
+}): Secrets {
   const { rows, vault } = deps
 
   async function find(id: string): Promise<SealedRow> {

@@ -8,6 +8,8 @@ export interface HostRow {
   version: string
   slots: number
   restorePaths: string[]
+  sourcePaths: string[]
+  backupRoot: string | null
   inventoryHash: string
   enrolledAt: Date
   lastSeenAt: Date | null
@@ -26,6 +28,8 @@ export const HostEntity = new EntitySchema<HostRow>({
     version: { type: 'text' },
     slots: { type: 'integer' },
     restorePaths: { type: 'jsonb', name: 'restore_paths' },
+    sourcePaths: { type: 'jsonb', name: 'source_paths' },
+    backupRoot: { type: 'text', name: 'backup_root', nullable: true },
     inventoryHash: { type: 'text', name: 'inventory_hash' },
     enrolledAt: { type: 'timestamptz', name: 'enrolled_at' },
     lastSeenAt: { type: 'timestamptz', name: 'last_seen_at', nullable: true },

@@ -29,15 +29,15 @@ const STATEMENTS = [
      updated_at timestamptz not null default now(),
      unique (group_id, name)
    )`,
-  // A directory of a target; without one, of a host's backup root.
+  // A directory of a target; without one, of a host's backup root. The id is made of the other columns, so that those who make it
+  // at the same time make the same.
   `create table point_series (
      id uuid primary key,
      group_id uuid not null references user_group,
      target_id uuid references target,
      host_id uuid references host,
      directory text not null,
-     check ((target_id is null) <> (host_id is null)),
-     unique nulls not distinct (group_id, target_id, host_id, directory)
+     check ((target_id is null) <> (host_id is null))
    )`,
   `create table point (
      id uuid primary key,
@@ -65,7 +65,7 @@ const STATEMENTS = [
      verified_at timestamptz,
      rehearsed_at timestamptz,
      recovery_seconds double precision,
-     job_id uuid not null,
+     job_id uuid not null unique,
      version bigint not null default 1,
      created_at timestamptz not null default now(),
      finished_at timestamptz,
@@ -75,6 +75,7 @@ const STATEMENTS = [
   'create index point_base on point (base_id)',
   'create index point_host on point (host_id)',
   'create index point_dataset on point (dataset_id)',
+  'create index point_series_group on point_series (group_id)',
   'create index point_series_target on point_series (target_id)',
   'create index point_series_host on point_series (host_id)',
   `alter table host

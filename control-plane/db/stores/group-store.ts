@@ -122,6 +122,10 @@ const blockers = statement(
   z.object({ blocker: z.string() }),
   `(select 'dataset ' || name as blocker from dataset where group_id = $1 and ordinal <> 0 order by name limit $2)
    union all
+   (select 'target ' || name from target where group_id = $1 order by name limit $2)
+   union all
+   (select 'point ' || id from point where group_id = $1 order by ordinal limit $2)
+   union all
    (select 'job ' || id from job where group_id = $1 and finished_at is null order by ordinal limit $2)`,
 )
 
@@ -136,6 +140,8 @@ const handOverRoot = statement(
 )
 
 const removeJobs = statement('group_delete_jobs', z.unknown(), 'delete from job where group_id = $1')
+/** Directories without points. */
+const removeSeries = statement('group_delete_series', z.unknown(), 'delete from point_series where group_id = $1')
 const removeTokens = statement('group_delete_tokens', z.unknown(), 'delete from access_token where group_id = $1')
 const remove = statement('group_delete', z.unknown(), 'delete from user_group where id = $1')
 
@@ -199,6 +205,7 @@ export function createGroupStore(sql: Sql, { externalIdentity }: GroupStoreOptio
           if (found.length > 0) throw inUse(found.map(({ blocker }) => blocker))
           const handedOver = await tx.rows(handOverRoot, [id, DEFAULT_GROUP_ID, documentId])
           await tx.rows(removeJobs, [id])
+          await tx.rows(removeSeries, [id])
           await tx.rows(removeTokens, [id])
           await tx.rows(remove, [id])
           await writeAudit(tx, [

@@ -41,6 +41,8 @@ const HostRow = z
     version: z.string(),
     slots: z.number(),
     restore_paths: z.array(z.string()),
+    source_paths: z.array(z.string()),
+    backup_root: z.string().nullable(),
     inventory_hash: z.string(),
     last_seen_at: z.date().nullable(),
     credential_expires_at: z.date().nullable(),
@@ -54,6 +56,8 @@ const HostRow = z
     version: row.version,
     slots: row.slots,
     restorePaths: row.restore_paths,
+    sourcePaths: row.source_paths,
+    backupRoot: row.backup_root,
     inventoryHash: row.inventory_hash,
     lastSeenAt: row.last_seen_at,
     credentialExpiresAt: row.credential_expires_at,
@@ -64,7 +68,8 @@ const HostRow = z
 export type KeptHost = z.infer<typeof HostRow>
 export type KeptPool = KeptHost['pools'][number]
 
-const HOST_COLUMNS = `h.id, h.name, h.state, h.draining, h.version, h.slots, h.restore_paths, h.inventory_hash, h.last_seen_at,
+const HOST_COLUMNS = `h.id, h.name, h.state, h.draining, h.version, h.slots, h.restore_paths, h.source_paths, h.backup_root, h.inventory_hash,
+  h.last_seen_at,
   (select max(c.expires_at) from host_credential c where c.host_id = h.id) as credential_expires_at,
   coalesce((
     select jsonb_agg(jsonb_build_object('id', p.id, 'name', p.name, 'local_name', p.local_name, 'driver', p.driver,
@@ -145,13 +150,14 @@ const welcome = statement(
   'host_welcome',
   z.object({ id: z.string() }),
   `with me as (
-     insert into host (id, name, state, version, slots, restore_paths, inventory_hash, last_seen_at)
-     select $1, $2, 'online', $3, $4, $5, $6, now()
+     insert into host (id, name, state, version, slots, restore_paths, inventory_hash, source_paths, backup_root, last_seen_at)
+     select $1, $2, 'online', $3, $4, $5, $6, $9, $10, now()
      where $8 or exists (
        select 1 from host h join host_credential c on c.host_id = h.id where h.name = $2 and h.removed_at is null
      )
      on conflict (name) do update
      set version = excluded.version, slots = excluded.slots, restore_paths = excluded.restore_paths,
+       source_paths = excluded.source_paths, backup_root = excluded.backup_root,
        inventory_hash = excluded.inventory_hash, last_seen_at = now(), removed_at = null
      returning id, name
    ), reported as (
@@ -172,6 +178,12 @@ const welcome = statement(
      where pool.host_id = me.id and pool.local_name not in (select name from reported)
    )
    select me.id, pg_notify('${HOST_CHANNEL}', me.name) from me`,
+)
+
+const sealKey = statement(
+  'host_seal_key',
+  z.object({ seal_public_key: z.instanceof(Buffer).nullable() }),
+  'select seal_public_key from host where name = $1 and removed_at is null',
 )
 
 const setState = statement(
@@ -220,6 +232,8 @@ export interface HostStore {
   page(request: PageRequest): Promise<Page<KeptHost>>
   poolPage(request: PageRequest): Promise<Page<Pool>>
   findPool(idOrName: string): Promise<Pool | undefined>
+  /** What secrets are sealed to on their way to it; undefined for a host that was not enrolled. */
+  sealKey(name: string): Promise<Buffer | undefined>
   setDraining(caller: Caller, host: Pick<Host, 'id' | 'name'>, draining: boolean): Promise<boolean>
   /** @returns the host's id. @throws refused when it was not enrolled, or has no credentials any more. */
   welcome(hello: {
@@ -241,6 +255,8 @@ export function createHostStore(sql: Sql): HostStore {
     page: async ({ limit, cursor }) => cut(await sql.rows(page, [nameAfter(cursor), limit + 1]), limit),
     poolPage: async ({ limit, cursor }) => cut(await sql.rows(poolPage, [nameAfter(cursor), limit + 1]), limit),
 
+    sealKey: async (name) => (await sql.rows(sealKey, [name]))[0]?.seal_public_key ?? undefined,
+
     setDraining: (caller, { id, name }, draining) =>
       sql.transaction(async (tx) => {
         const [changed] = await tx.rows(setDraining, [id, draining])
@@ -261,9 +277,9 @@ export function createHostStore(sql: Sql): HostStore {
         size_bytes: pool.sizeBytes,
         free_bytes: pool.freeBytes,
       }))
-      const { version, slots, restorePaths } = inventory
+      const { version, slots, restorePaths, sourcePaths, backupRoot } = inventory
       const values = [newId(), name, version, slots, JSON.stringify(restorePaths), hash, JSON.stringify(pools)]
-      const [row] = await sql.rows(welcome, [...values, isOpen])
+      const [row] = await sql.rows(welcome, [...values, isOpen, JSON.stringify(sourcePaths), backupRoot])
       if (row === undefined) throw new FleetError('refused', `host '${name}' is not enrolled`)
       return row.id
     },

@@ -22,6 +22,13 @@ const blockers = statement(
     order by d.ordinal
     limit $2)
    union all
+   (select 'point ' || p.id
+    from point_series s
+    join point p on p.series_id = s.id
+    where s.host_id = $1
+    order by p.ordinal
+    limit $2)
+   union all
    (select 'job ' || j.id
     from job j
     where j.host_id = $1 and j.state in ('queued', 'dispatched', 'running', 'cancelling')
@@ -65,6 +72,27 @@ const forget = statement(
    select count(*)::int as datasets from forgotten`,
 )
 
+/** Points that lie on such a host, and with a series its only place. Those on targets stay: others can read them. */
+const forgetPoints = statement(
+  'removal_forget_points',
+  z.object({ points: z.number() }),
+  `with forgotten as (
+     delete from point p
+     using point_series s, host h
+     where s.id = p.series_id and h.id = s.host_id and h.removed_at is not null
+     returning p.id
+   )
+   select count(*)::int as points from forgotten`,
+)
+
+const forgetSeries = statement(
+  'removal_forget_series',
+  z.unknown(),
+  `delete from point_series s
+   using host h
+   where h.id = s.host_id and h.removed_at is not null and not exists (select 1 from point p where p.series_id = s.id)`,
+)
+
 const forgetPools = statement(
   'removal_forget_pools',
   z.unknown(),
@@ -77,8 +105,8 @@ export interface RemovalStore {
   readonly mark: HostRemoval['mark']
   /** Unfinished jobs of hosts that were removed. */
   unfinishedJobs(): Promise<readonly string[]>
-  /** @returns how many datasets were forgotten. */
-  forget(): Promise<number>
+  /** @returns how many datasets and points were forgotten. */
+  forget(): Promise<{ readonly datasets: number; readonly points: number }>
 }
 
 export function createRemovalStore(sql: Sql): RemovalStore {
@@ -112,7 +140,9 @@ export function createRemovalStore(sql: Sql): RemovalStore {
       sql.transaction(async (tx) => {
         const [row] = await tx.rows(forget, [])
         await tx.rows(forgetPools, [])
-        return row?.datasets ?? 0
+        const [gone] = await tx.rows(forgetPoints, [])
+        await tx.rows(forgetSeries, [])
+        return { datasets: row?.datasets ?? 0, points: gone?.points ?? 0 }
       }),
   }
 }

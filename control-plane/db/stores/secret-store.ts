@@ -51,7 +51,8 @@ const byKey = statement(
   'select key_id, count(*) as rows from secret group by key_id',
 )
 
-export function createSecretStore(sql: Sql): SealedRows {
+/** Rows as a transaction, or any connection, sees them. */
+export function secretRows(sql: Pick<Sql, 'rows'>): Omit<SealedRows, 'resealOthers'> {
   return {
     async insert({ id, groupId, kind, sealed, keyId }) {
       return (await sql.rows(insert, [id, groupId, kind, sealed, keyId])).length > 0
@@ -70,6 +71,17 @@ export function createSecretStore(sql: Sql): SealedRows {
       await sql.rows(remove, [id])
     },
 
+    async byKey() {
+      const rows = await sql.rows(byKey, [])
+      return new Map(rows.map((row) => [row.key_id, row.rows]))
+    },
+  }
+}
+
+export function createSecretStore(sql: Sql): SealedRows {
+  return {
+    ...secretRows(sql),
+
     resealOthers: ({ keyId, after, limit }, sealAgain) =>
       sql.transaction(async (tx) => {
         const rows = await tx.rows(lockOthers, [keyId, after, limit])
@@ -82,10 +94,5 @@ export function createSecretStore(sql: Sql): SealedRows {
         }
         return { last: rows.at(-1)?.id, done, left: rows.length - done }
       }),
-
-    async byKey() {
-      const rows = await sql.rows(byKey, [])
-      return new Map(rows.map((row) => [row.key_id, row.rows]))
-    },
   }
 }

@@ -1,0 +1,125 @@
+import { FleetError } from '../../shared/errors.ts'
+import { newId } from '../../shared/ids.ts'
+import type { OrderTarget } from '../../shared/point-spec.ts'
+import type { Caller } from './caller.ts'
+import { type FleetView, type LiveHost, requireOnline } from './fleet-view.ts'
+import { notFound, placeOf, usable } from './images.ts'
+import type { Decision, Findings, Hold, PointSeries } from './orders.ts'
+import { chainOf } from './point-chain.ts'
+import { isBelow, type PointReader } from './point-orders.ts'
+import type { CreatePointRequest } from './point-requests.ts'
+import { requireHostPaths } from './point-restore.ts'
+import { nextPointName } from './point-series.ts'
+import type { PointSource } from './points.ts'
+
+/** Where a source is: a dataset by its name, its id to come from the locked row. */
+export interface LocatedSource {
+  readonly host: LiveHost
+  readonly source: { readonly kind: 'dataset'; readonly name: string } | Extract<PointSource, { kind: 'path' }>
+}
+
+/** @throws not_found, refused (a path without the role, or that the host does not allow), unavailable. */
+export async function locateSource(
+  deps: { readonly fleet: FleetView; readonly reader: Pick<PointReader, 'hostOf'> },
+  caller: Caller,
+  { source }: CreatePointRequest,
+): Promise<LocatedSource> {
+  const { fleet, reader } = deps
+  if ('dataset' in source) {
+    const name = await reader.hostOf(caller.groupId, source.dataset)
+    if (name === undefined) throw notFound(source.dataset, 'source.dataset')
+    return { host: live(fleet, name), source: { kind: 'dataset', name: source.dataset } }
+  }
+  requireHostPaths(caller, 'source')
+  if (!fleet.knows(source.host)) {
+    throw new FleetError('not_found', `there is no host '${source.host}'`, { field: 'source.host' })
+  }
+  const host = live(fleet, source.host)
+  const path = source.path.replaceAll(/\/+/g, '/').replace(/(.)\/$/, '$1')
+  if (!isBelow(path, host.sourcePaths)) {
+    throw new FleetError('refused', `host '${host.name}' allows no backups from there`, { field: 'source.path' })
+  }
+  return { host, source: { kind: 'path', path } }
+}
+
+function live(fleet: FleetView, name: string): LiveHost {
+  const host = fleet.host(name)
+  if (!host?.isOnline) throw new FleetError('unavailable', `host '${name}' is offline`)
+  return host
+}
+
+/** Everything that a new point is decided on. */
+export interface CreateQuestion {
+  readonly asked: CreatePointRequest
+  readonly groupId: string
+  readonly located: LocatedSource
+  readonly series: PointSeries
+  readonly target: OrderTarget
+  /** The fleet can open what lies encrypted there. */
+  readonly hasIdentity: boolean
+  readonly fleet: FleetView
+  readonly findings: Findings
+  readonly nowMs: number
+}
+
+/** What is written when a new point is accepted. @throws not_found, conflict, unavailable. */
+export function decideCreate(question: CreateQuestion): Omit<Decision, 'request' | 'interactive'> {
+  const { asked, groupId, located, series, target, fleet, findings, nowMs } = question
+  const { host } = located
+  requireOnline(fleet, host.name)
+  const { source, from, subject, holds } = sourceOf(question)
+  const name = nextPointName(nowMs, findings.newest()?.name)
+  const { hasIdentity } = question
+  const chain = chainOf(findings, { incremental: asked.incremental ?? false, hostId: host.id, hasIdentity })
+  const id = newId()
+  const { bases, fullReason, consolidate } = chain
+  return {
+    point: { create: { id, name, source, chain: bases.map((base) => base.id), fullReason } },
+    spec: {
+      kind: 'point.create',
+      target,
+      series: series.directory,
+      pointId: id,
+      name,
+      source: from,
+      bases: [...bases],
+      fullReason,
+      consolidate,
+      compression: asked.compress === false ? 'none' : 'zstd',
+      about: {
+        source: source.kind === 'dataset' ? source.name : `${host.name}:${source.path}`,
+        group: groupId,
+        host: host.name,
+      },
+    },
+    host: { id: host.id, name: host.name },
+    subject,
+    holds: [
+      ...holds,
+      { lane: series.id, exclusive: true },
+      ...bases.map((base) => ({ lane: base.id, exclusive: false })),
+    ],
+  }
+}
+
+interface DecidedSource {
+  readonly source: PointSource
+  readonly from: Extract<Decision['spec'], { kind: 'point.create' }>['source']
+  readonly subject: Decision['subject']
+  readonly holds: readonly Hold[]
+}
+
+function sourceOf({ located, findings }: CreateQuestion): DecidedSource {
+  const { source, host } = located
+  if (source.kind === 'path') return { source, from: source, subject: null, holds: [] }
+  const { name } = source
+  const dataset = usable(findings.named(name), name, 'source.dataset')
+  // Deleted and made anew in this very moment.
+  if (dataset.host !== host.name) throw new FleetError('conflict', `'${name}' is on another host now; try again`)
+  return {
+    source: { kind: 'dataset', id: dataset.id, name },
+    from: { kind: 'dataset', place: placeOf(dataset) },
+    subject: { id: dataset.id, name },
+    holds: [{ lane: dataset.id, exclusive: false }],
+  }
+}

@@ -1,0 +1,93 @@
+import { FleetError } from '../../shared/errors.ts'
+import type { OrderTarget, PointRef, ReadablePoint } from '../../shared/point-spec.ts'
+import type { Caller } from './caller.ts'
+import type { Accepted } from './datasets.ts'
+import { anyOnline, type FleetView, type LiveHost } from './fleet-view.ts'
+import type { Hold, LockedPoint, PointFindings } from './orders.ts'
+import type { Page, PageRequest } from './page.ts'
+import { chainThrough } from './point-chain.ts'
+import type { CreatePoint, PointCondition, PointFilter, PointInfo, Points, RestorePoint } from './points.ts'
+import type { KeptTarget } from './targets.ts'
+
+/** What dialects do not need: retries. */
+export interface PointOrders extends Points {
+  create(caller: Caller, request: CreatePoint, retryOf?: string): Promise<Accepted & { readonly point: PointInfo }>
+  verify(caller: Caller, id: string, retryOf?: string): Promise<Accepted>
+  rehearse(caller: Caller, id: string, retryOf?: string): Promise<Accepted>
+  restore(caller: Caller, id: string, request: RestorePoint, retryOf?: string): Promise<Accepted>
+  delete(caller: Caller, id: string, ifMatch?: PointCondition, retryOf?: string): Promise<Accepted>
+}
+
+/** A point with the names of its bases, oldest first. */
+export type KeptPoint = PointInfo & { readonly bases: readonly PointRef[] }
+
+/** What Postgres must answer for points. */
+export interface PointReader {
+  find(groupId: string, id: string): Promise<KeptPoint | undefined>
+  /** The one that a job makes or has made. */
+  madeBy(groupId: string, jobId: string): Promise<KeptPoint | undefined>
+  list(groupId: string, filter: PointFilter, page: PageRequest): Promise<Page<PointInfo>>
+  /** Written only to the version it was decided on, with its audit. @returns false when it has another one by now. */
+  pin(caller: Caller, point: PointInfo, pinned: boolean): Promise<boolean>
+  /** The host of a dataset, whatever its state; undefined when there is none. */
+  hostOf(groupId: string, dataset: string): Promise<string | undefined>
+}
+
+export function noPoint(id: string): FleetError {
+  return new FleetError('not_found', `there is no point '${id}'`)
+}
+
+/** @throws conflict for one that holds nothing, yet or any more. */
+export function requireReadable(point: Pick<PointInfo, 'status' | 'isDeleting'>): void {
+  if (point.isDeleting) throw new FleetError('conflict', 'the point is being deleted')
+  if (point.status === 'running') throw new FleetError('conflict', 'the point is still being made')
+  if (point.status === 'failed') throw new FleetError('conflict', 'the point failed: it holds nothing')
+}
+
+/** Each group's points without a target lie in a directory of its own below the host's backup root. */
+export function localTarget(groupId: string): OrderTarget {
+  const limits = { slots: 4, windows: [], timezone: 'UTC' }
+  const config = { name: 'local', protocol: 'local', base: `/${groupId}`, verify: 'server', limits } as const
+  return { id: null, config, secretId: null, recipients: [] }
+}
+
+export function orderTarget(target: KeptTarget): OrderTarget {
+  const { id, config, secretId, recipients } = target
+  return { id, config, secretId, recipients: [...recipients] }
+}
+
+/** The host that works on a point: the one that made it, or any other that is online when it lies on a target. @throws unavailable. */
+export function hostThatReads(
+  fleet: FleetView,
+  point: { readonly host: string; readonly targetId: string | null },
+): LiveHost {
+  const own = fleet.host(point.host)
+  if (own?.isOnline) return own
+  if (point.targetId === null) throw new FleetError('unavailable', `host '${point.host}' is offline`)
+  return anyOnline(fleet)
+}
+
+/** What an agent must know to read a point, and the claims that keep it there meanwhile. */
+export function readableOf(
+  findings: PointFindings,
+  point: LockedPoint,
+  target: OrderTarget,
+): { readonly readable: ReadablePoint; readonly holds: readonly Hold[] } {
+  requireReadable(point)
+  const chain = chainThrough(findings, point)
+  if (chain === undefined) throw new FleetError('corrupt', 'a point that it rests on is gone')
+  return {
+    readable: {
+      target,
+      series: point.series,
+      pointId: point.id,
+      chain: chain.map(({ id, name }) => ({ id, name })),
+    },
+    holds: chain.map(({ id }) => ({ lane: id, exclusive: false })),
+  }
+}
+
+/** Whether `path` is one of `prefixes`, which end with a slash, or below one. */
+export function isBelow(path: string, prefixes: readonly string[]): boolean {
+  return prefixes.some((prefix) => `${path}/`.startsWith(prefix))
+}

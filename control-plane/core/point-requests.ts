@@ -1,0 +1,41 @@
+import { z } from 'zod'
+import { HostName, ResourceName } from '../../shared/ids.ts'
+import { MemberPath, TargetPath } from '../../shared/point-spec.ts'
+import { InnerPath } from './requests.ts'
+
+/** Orders and questions travel in one message of at most 1 MiB, with much else. */
+const MAX_PATH_BYTES = 256 * 1024
+
+/** Segments of a target's path, without slashes at its ends or doubled ones. */
+const SeriesPath = TargetPath.transform((path) => path.split('/').filter(Boolean).join('/'))
+
+/** As indexes spell it: without a leading slash or `./`. */
+export const AskedMember = MemberPath.transform((path) => path.replace(/^(\.?\/)+/, '').replace(/\/+$/, ''))
+
+/** What each kind of job about a point was asked, as it is kept with the job so that a retry can ask it again. */
+export const CreatePointRequest = z.object({
+  source: z.union([z.object({ dataset: z.string() }), z.object({ host: HostName, path: InnerPath })]),
+  target: z.string().optional(),
+  path: SeriesPath.optional(),
+  incremental: z.boolean().optional(),
+  compress: z.boolean().optional(),
+})
+export type CreatePointRequest = z.infer<typeof CreatePointRequest>
+
+export const PointRequest = z.object({ id: z.string() })
+
+export const RestorePointRequest = z.object({
+  id: z.string(),
+  paths: z
+    .array(AskedMember)
+    .max(1000)
+    .refine((paths) => Buffer.byteLength(paths.join('')) <= MAX_PATH_BYTES, `at most ${MAX_PATH_BYTES} bytes in all`)
+    .optional(),
+  destination: z.union([
+    z.object({ dataset: z.string(), path: InnerPath }),
+    z.object({ newDataset: ResourceName, host: z.string().optional(), pool: z.string().optional() }),
+    z.object({ host: HostName, path: InnerPath }),
+  ]),
+  overwrite: z.boolean().optional(),
+})
+export type RestorePointRequest = z.infer<typeof RestorePointRequest>
