@@ -75,7 +75,9 @@ async function startWorld(t: ExecutionContext): Promise<World> {
 }
 
 function pathOf(route: AnyRoute, { params = {}, query = '' }: RouteInput): string {
-  const path = route.path.replaceAll(/:([^/]+)/g, (_, name: string) => encodeURIComponent(params[name] ?? `no-${name}`))
+  const path = route.path.replaceAll(/[:*]([^/]+)/g, (_, name: string) =>
+    encodeURIComponent(params[name] ?? `no-${name}`),
+  )
   return `${path}${query}`
 }
 

@@ -31,7 +31,7 @@ function failureStatuses({ statuses }: Dialect, route: AnyRoute): readonly numbe
   const own = 'errors' in route ? (route.errors ?? []) : []
   const isRead = !('method' in route) || route.method === 'GET'
   const takesBody = 'body' in route && route.body !== undefined
-  const takesInput = takesBody || !isRead || route.path.includes(':') || 'query' in route
+  const takesInput = takesBody || !isRead || /[:*]/.test(route.path) || 'query' in route
   const isPublic = route.access === 'public'
   const listener = [
     ...(takesInput ? [statuses.invalid] : []),

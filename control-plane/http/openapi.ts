@@ -24,7 +24,7 @@ function describePath(dialect: Dialect, path: string): Operations {
 
 function describePaths(dialect: Dialect): Record<string, Operations> {
   const paths = [...new Set(dialect.routes.map((route) => route.path))]
-  return Object.fromEntries(paths.map((path) => [path.replaceAll(/:([^/]+)/g, '{$1}'), describePath(dialect, path)]))
+  return Object.fromEntries(paths.map((path) => [path.replaceAll(/[:*]([^/]+)/g, '{$1}'), describePath(dialect, path)]))
 }
 
 interface Sources {

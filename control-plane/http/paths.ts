@@ -20,9 +20,9 @@ function entryOf(path: string, dialect: Dialect): PathEntry {
   return { path, dialect, byMethod, stream, socket }
 }
 
-/** Segments that are spelled out come before parameters, so `/backup/progress` wins over `/backup/:id`. */
+/** Segments that are spelled out come before parameters, so `/backup/progress` wins over `/backup/:id`; what takes the rest comes last. */
 function bySpecificity(left: PathEntry, right: PathEntry): number {
-  const key = (path: string) => path.replaceAll(/:[^/]+/g, '~')
+  const key = (path: string) => path.replaceAll(/:[^/]+/g, '~').replace(/\*[^/]+$/, '~~')
   return key(left.path) < key(right.path) ? -1 : 1
 }
 

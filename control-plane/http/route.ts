@@ -45,7 +45,10 @@ export interface Answer {
   readonly etag?: string
 }
 
-/** A `:name` in `path` is one segment; its schema is in `params`. `operation` is unique within a dialect. */
+/**
+ * A `:name` in `path` is one segment, a `*name` at its end is whatever follows, slashes included and at least one character;
+ * their schemas are in `params`. `operation` is unique within a dialect.
+ */
 interface Described {
   readonly operation: string
   readonly path: string

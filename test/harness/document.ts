@@ -46,13 +46,18 @@ export function servedDocument(): Described {
   return JSON.parse(JSON.stringify(document))
 }
 
-/** `{name}` is one segment; segments that are spelled out win. */
+/** `{name}` is one segment, `{path}` at the end whatever follows; segments that are spelled out win. */
 export function createFinder({ paths }: Described) {
   const templates = Object.keys(paths)
     .toSorted((left, right) => (left.replaceAll('{', '~') < right.replaceAll('{', '~') ? -1 : 1))
     .map((path) => ({
       path,
-      pattern: new RegExp(`^${path.replaceAll('.', '\\.').replaceAll(/\{[^}]+\}/g, '[^/]+')}/?$`),
+      pattern: new RegExp(
+        `^${path
+          .replaceAll('.', '\\.')
+          .replace(/\{path\}$/, '.+')
+          .replaceAll(/\{[^}]+\}/g, '[^/]+')}/?$`,
+      ),
     }))
   return (method: string, path: string) => {
     const verb = (method === 'HEAD' ? 'GET' : method).toLowerCase()

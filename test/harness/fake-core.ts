@@ -13,9 +13,10 @@ import type { RestoreSnapshot, Snapshots } from '../../control-plane/core/snapsh
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
 import { createFakeDirectory } from './fake-directory.ts'
+import { createFakePointControls, createFakePoints, createFakeTargets, type FakePointControls } from './fake-points.ts'
 
 /** What a test arranges and looks at. */
-export interface FakeControls {
+export interface FakeControls extends FakePointControls {
   /** The next settled job ends with this instead of success. */
   failNextJob: FleetError | undefined
   /** The next order is not accepted, for this reason. */
@@ -45,6 +46,8 @@ export const FAKE_HOST: Host = {
   version: '0.1.0',
   slots: 4,
   restorePaths: ['/tmp/'],
+  sourcePaths: ['/srv/'],
+  backupRoot: '/backups',
   credentialExpiresAt: null,
   lastSeenAt: AT,
   pools: [
@@ -74,6 +77,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     datasets: new Map(),
     jobs: new Map(),
     audited: [],
+    ...createFakePointControls(),
     ...feedControls,
   }
   const orders = createFakeOrders(fake)
@@ -82,6 +86,8 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
   const core: Core = {
     datasets,
     snapshots: createFakeSnapshots(fake, orders, datasets),
+    points: createFakePoints(fake, orders.accept),
+    targets: createFakeTargets(fake),
     jobs: createFakeJobs(fake),
     hosts: fakeHosts,
     enrolments: fakeEnrolments,
@@ -280,7 +286,7 @@ const fakeHosts: Hosts = {
   async remove(caller, idOrName, { force }) {
     const { id, name } = await fakeHosts.get(caller, idOrName)
     if (!force) throw new FleetError('conflict', 'it still has datasets', { blockers: ['dataset root'] })
-    return { host: { id, name }, failedJobs: 0, forgottenDatasets: 1 }
+    return { host: { id, name }, failedJobs: 0, forgottenDatasets: 1, forgottenPoints: 0 }
   },
 }
 

@@ -6,7 +6,20 @@ import { pollEvents, socketEvents, streamEvents } from './events.ts'
 import { drainHost, getHost, getPool, listHosts, listPools, removeHost, undrainHost } from './hosts.ts'
 import { cancelJob, getJob, listJobs, retryJob } from './jobs.ts'
 import { type OperationsDeps, operationsRoutes } from './operations.ts'
+import { PointView } from './point-schemas.ts'
+import { diffPoints, listFiles, rehearsePoint, restorePoint, verifyPoint } from './point-work.ts'
+import { createPoint, deletePoint, getPoint, listPoints, pinPoint, unpinPoint } from './points.ts'
 import { EventView, FleetErrorBody, HostView, JobView, PoolView } from './schemas.ts'
+import { TargetView } from './target-schemas.ts'
+import {
+  changeTarget,
+  createTarget,
+  deleteTarget,
+  getTarget,
+  listTargetFiles,
+  listTargets,
+  pingTarget,
+} from './targets.ts'
 
 /** To clients a path that is not there is as absent as a thing that is not there. */
 function errorBody({ code, message, field, blockers }: Failure) {
@@ -19,10 +32,12 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
     name: 'fleet',
     title: 'Holdfast fleet API',
     version: '1',
-    description: 'Hosts, pools, jobs, the event feed and the audit.',
+    description: 'Hosts, pools, points (archives), targets (where they go), jobs, the event feed and the audit.',
     owns: [
       '/api/v1/hosts',
       '/api/v1/pools',
+      '/api/v1/points',
+      '/api/v1/targets',
       '/api/v1/jobs',
       '/api/v1/events',
       '/api/v1/audit',
@@ -37,6 +52,8 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
     schemas: {
       Host: HostView,
       Pool: PoolView,
+      Point: PointView,
+      Target: TargetView,
       Job: JobView,
       Event: EventView,
       AuditRow: AuditView,
@@ -54,6 +71,24 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       removeHost,
       listPools,
       getPool,
+      createPoint,
+      listPoints,
+      getPoint,
+      deletePoint,
+      pinPoint,
+      unpinPoint,
+      listFiles,
+      diffPoints,
+      verifyPoint,
+      rehearsePoint,
+      restorePoint,
+      listTargets,
+      createTarget,
+      getTarget,
+      changeTarget,
+      deleteTarget,
+      pingTarget,
+      listTargetFiles,
       listJobs,
       getJob,
       cancelJob,

@@ -67,7 +67,7 @@ export const rotateHost = route({
   errors: [404, 409, 503],
 
   async handle({ params, caller }, core) {
-    return { status: 202, body: presentHost(await core.enrolments.rotate(caller, params.id)) }
+    return { status: 202, body: presentHost(await core.enrolments.rotate(caller, params.id), caller) }
   },
 })
 
@@ -85,6 +85,6 @@ export const revokeHost = route({
   errors: [404, 503],
 
   async handle({ params, caller }, core) {
-    return { status: 200, body: presentHost(await core.enrolments.revoke(caller, params.id)) }
+    return { status: 200, body: presentHost(await core.enrolments.revoke(caller, params.id), caller) }
   },
 })

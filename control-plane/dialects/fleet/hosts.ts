@@ -15,7 +15,7 @@ export const listHosts = route({
 
   async handle({ query, caller }, core) {
     const { items, nextCursor } = await core.hosts.list(caller, query)
-    return { status: 200, body: { items: items.map(presentHost), next_cursor: nextCursor } }
+    return { status: 200, body: { items: items.map((host) => presentHost(host, caller)), next_cursor: nextCursor } }
   },
 })
 
@@ -32,7 +32,7 @@ export const getHost = route({
 
   async handle({ params, caller }, core) {
     const host = await core.hosts.get(caller, params.id)
-    return { status: 200, body: presentHost(host), etag: etagOfHost(host) }
+    return { status: 200, body: presentHost(host, caller), etag: etagOfHost(host) }
   },
 })
 
@@ -83,7 +83,7 @@ export const drainHost = route({
   errors: [404],
   handle: async ({ params, caller }, core) => ({
     status: 200,
-    body: presentHost(await core.hosts.drain(caller, params.id, true)),
+    body: presentHost(await core.hosts.drain(caller, params.id, true), caller),
   }),
 })
 
@@ -97,7 +97,7 @@ export const undrainHost = route({
   errors: [404],
   handle: async ({ params, caller }, core) => ({
     status: 200,
-    body: presentHost(await core.hosts.drain(caller, params.id, false)),
+    body: presentHost(await core.hosts.drain(caller, params.id, false), caller),
   }),
 })
 

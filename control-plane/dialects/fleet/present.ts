@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto'
+import { atLeast, type Caller, SYSTEM_CALLER } from '../../core/caller.ts'
 import type { Host, Pool } from '../../core/hosts.ts'
 import type { Job, JobCondition } from '../../core/jobs.ts'
 import type { HostView, JobView, PoolView, ProgressView } from './schemas.ts'
 
-function time(at: Date | null): string | null {
+export function time(at: Date | null): string | null {
   return at === null ? null : at.toISOString()
 }
 
@@ -20,7 +21,8 @@ export function presentPool(pool: Pool): PoolView {
   }
 }
 
-export function presentHost(host: Host): HostView {
+/** Where a host keeps archives is for admins of the fleet. */
+export function presentHost(host: Host, caller: Caller): HostView {
   return {
     id: host.id,
     name: host.name,
@@ -29,19 +31,30 @@ export function presentHost(host: Host): HostView {
     version: host.version,
     slots: host.slots,
     restore_paths: [...host.restorePaths],
+    source_paths: [...host.sourcePaths],
+    backup_root: atLeast(caller.fleetRole, 'admin') ? host.backupRoot : null,
     last_seen_at: time(host.lastSeenAt),
     credential_expires_at: time(host.credentialExpiresAt),
     pools: host.pools.map(presentPool),
   }
 }
 
-function presentProgress({ phase, files, totalFiles, bytes, totalBytes }: NonNullable<Job['progress']>): ProgressView {
-  return { phase, files, total_files: totalFiles, bytes, total_bytes: totalBytes }
+function presentProgress(progress: NonNullable<Job['progress']>): ProgressView {
+  const { phase, files, totalFiles, bytes, totalBytes, bytesPerSecond, secondsLeft } = progress
+  return {
+    phase,
+    files,
+    total_files: totalFiles,
+    bytes,
+    total_bytes: totalBytes,
+    bytes_per_second: bytesPerSecond,
+    seconds_left: secondsLeft,
+  }
 }
 
 /** Changes with every beat that is kept: whoever removes a host under a condition has looked at it just now. */
 export function etagOfHost(host: Host): string {
-  return `"${hash('sha256', JSON.stringify(presentHost(host)), 'base64url')}"`
+  return `"${hash('sha256', JSON.stringify(presentHost(host, SYSTEM_CALLER)), 'base64url')}"`
 }
 
 export function etagOf({ id, version }: Pick<Job, 'id' | 'version'>): string {

@@ -72,7 +72,7 @@ export const PollQuery = FeedQuery.extend({
 export const IdOrName = z.object({ id: z.string().min(1).meta({ description: 'A uuid or a name' }) })
 export const JobId = z.object({ id: z.uuid() })
 
-const Timestamp = z.iso.datetime()
+export const Timestamp = z.iso.datetime()
 
 export const PoolView = z.object({
   id: z.uuid(),
@@ -92,7 +92,16 @@ export const HostView = z.object({
   draining: z.boolean(),
   version: z.string(),
   slots: z.number().int(),
-  restore_paths: z.array(z.string()),
+  restore_paths: z
+    .array(z.string())
+    .meta({ description: 'Where restores may write outside of datasets; for those with a role over the fleet' }),
+  source_paths: z
+    .array(z.string())
+    .meta({ description: 'Directories that may be backed up; for those with a role over the fleet' }),
+  backup_root: z
+    .string()
+    .nullable()
+    .meta({ description: 'Where points without a target lie; for admins of the fleet' }),
   last_seen_at: Timestamp.nullable(),
   credential_expires_at: Timestamp.nullable().meta({
     description:
@@ -134,6 +143,8 @@ export const RemovalView = z.object({
 const ProgressView = Progress.pick({ phase: true, files: true, bytes: true }).extend({
   total_files: z.number().int().optional(),
   total_bytes: z.number().int().optional(),
+  bytes_per_second: z.number().optional(),
+  seconds_left: z.number().optional().meta({ description: 'Estimated; absent where nobody can tell' }),
 })
 export type ProgressView = z.infer<typeof ProgressView>
 

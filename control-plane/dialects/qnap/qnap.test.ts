@@ -4,7 +4,17 @@ import { startListener } from '../../../test/harness/fake-listener.ts'
 import { readExchanges, replay } from '../../../test/harness/replay.ts'
 import { localTime } from './present.ts'
 
-const VARIABLES = { username: 'admin', password: 'secret' }
+/** `silent` is where the fake core's targets do not answer; the folders are the fake core's, too. */
+const VARIABLES = {
+  username: 'admin',
+  password: 'secret',
+  silent: '203.0.113.9',
+  localDirs: [
+    { is_dir: true, name: 'test', type: 'd', write: true },
+    { is_dir: true, name: 'dataset-backup@a', type: 'b', write: true, points: ['20260102T030405Z'] },
+    { is_dir: false, name: 'notes.txt', type: 'f', write: false },
+  ],
+}
 
 type Listener = Awaited<ReturnType<typeof startListener>>
 
@@ -17,7 +27,7 @@ async function logIn({ ask }: Listener, headers: Record<string, string> = {}) {
 test('the documented exchanges', async (t) => {
   const { url } = await startListener(t)
   const exchanges = await readExchanges(join(import.meta.dirname, 'exchanges'))
-  t.deepEqual(await replay(exchanges, { baseUrl: url, variables: VARIABLES }), [])
+  t.deepEqual(await replay(exchanges, { baseUrl: url, token: 'operator-token', variables: VARIABLES }), [])
 })
 
 test('a session is refreshed by GET and PUT and ends with the logout, which takes the cookie away', async (t) => {

@@ -22,5 +22,6 @@ export const QnapErrorBody = z.object({
   error: z.object({
     code: z.number().int().meta({ description: 'The HTTP status', example: 401 }),
     message: z.string().meta({ example: 'the username or the password is wrong' }),
+    blockers: z.array(z.string()).optional().meta({ description: 'What depends on it' }),
   }),
 })

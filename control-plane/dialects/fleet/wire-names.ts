@@ -1,0 +1,55 @@
+import { FleetError } from '../../../shared/errors.ts'
+
+/** Members that core and clients spell differently, wherever in a body they are. */
+const CLIENT_NAMES: Readonly<Record<string, string>> = {
+  hostKey: 'host_key',
+  pathStyle: 'path_style',
+  accessKeyId: 'access_key_id',
+  bytesPerSecond: 'bytes_per_second',
+  privateKey: 'private_key',
+  newDataset: 'new_dataset',
+}
+const CORE_NAMES = Object.fromEntries(Object.entries(CLIENT_NAMES).map(([core, client]) => [client, core]))
+
+function renamed(value: unknown, names: Readonly<Record<string, string>>): unknown {
+  if (Array.isArray(value)) return value.map((element) => renamed(element, names))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => [names[name] ?? name, renamed(member, names)]),
+  )
+}
+
+/** The same value with its members named as core names them. */
+export function inCoreNames(value: unknown): unknown {
+  return renamed(value, CORE_NAMES)
+}
+
+/** The same value with its members named as clients name them. */
+export function inClientNames(value: unknown): unknown {
+  return renamed(value, CLIENT_NAMES)
+}
+
+/** A field that core names, as the client spelled it. */
+function clientField(field: string): string {
+  const segments = field.split('.').map((segment) => CLIENT_NAMES[segment] ?? segment)
+  return segments[0] === 'config' || segments[0] === 'secret' ? segments.slice(1).join('.') : segments.join('.')
+}
+
+/** What `work` answers. @throws what it throws, fields at fault named as the client spelled them. */
+export async function inClientWords<Result>(work: Promise<Result>): Promise<Result> {
+  try {
+    return await work
+  } catch (error) {
+    if (!(error instanceof FleetError) || error.field === undefined) throw error
+    const field = clientField(error.field)
+    if (field === error.field || field === '') throw error
+    const { blockers, members, detail } = error
+    throw new FleetError(error.code, error.message.replace(`${error.field}:`, `${field}:`), {
+      field,
+      cause: error,
+      ...(blockers ? { blockers } : {}),
+      ...(members ? { members } : {}),
+      ...(detail === undefined ? {} : { detail }),
+    })
+  }
+}

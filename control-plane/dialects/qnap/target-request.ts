@@ -1,0 +1,98 @@
+import { FleetError } from '../../../shared/errors.ts'
+import type { TargetSecret } from '../../../shared/target-config.ts'
+import type { ChangeTarget, CreateTarget, TargetInfo } from '../../core/targets.ts'
+import { defaultPort, parseAddress } from './target-address.ts'
+import type { ChangeTargetBody, CreateTargetBody } from './target-schemas.ts'
+
+function given<Members extends object>(members: Members): Partial<Members> {
+  // as: the entries are some of the members
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as Partial<Members>
+}
+
+function secretOf({ password, private_key, passphrase, identity }: ChangeTargetBody): TargetSecret {
+  return given({ password, privateKey: private_key, passphrase, identity })
+}
+
+type Protocol = NonNullable<ChangeTargetBody['protocol']>
+
+/** Members of the configuration under core's names; what a protocol does not have core leaves out. */
+function configOf(body: ChangeTargetBody, protocol: Protocol) {
+  const { name, username, base, encrypt, bucket, region, path_style, host_key, ca, verify } = body
+  const who = protocol === 's3' ? { accessKeyId: username } : { username }
+  const host = body.ipaddr === undefined ? undefined : parseAddress(body.ipaddr)?.host
+  return given({
+    name,
+    protocol: body.protocol,
+    host,
+    base,
+    encrypt,
+    bucket,
+    region,
+    pathStyle: path_style,
+    hostKey: host_key,
+    ca,
+    verify,
+    ...who,
+  })
+}
+
+export function newTarget(body: CreateTargetBody): CreateTarget {
+  const protocol = body.protocol ?? 'webdav'
+  const encrypt = body.encrypt ?? protocol === 's3'
+  const port = parseAddress(body.ipaddr)?.port ?? defaultPort(protocol, encrypt)
+  return {
+    config: { ...configOf(body, protocol), protocol, encrypt, port },
+    description: body.desc,
+    secret: secretOf(body),
+    recipients: body.recipients,
+  }
+}
+
+/** An address without a port has the one of the protocol, which `encrypt` may change. */
+function changedPort(body: ChangeTargetBody, { config }: TargetInfo): { readonly port?: number } {
+  if (config.protocol === 'local') return {}
+  const { ipaddr } = body
+  const wasEncrypted = config.protocol === 'sftp' || config.encrypt
+  const protocol = body.protocol ?? config.protocol
+  const usual = defaultPort(protocol, body.encrypt ?? wasEncrypted)
+  if (ipaddr !== undefined) return { port: parseAddress(ipaddr)?.port ?? usual }
+  return config.port === defaultPort(config.protocol, wasEncrypted) ? { port: usual } : {}
+}
+
+/** @param current what it is asked to change: what is absent in `body` depends on that. */
+export function targetChange(body: ChangeTargetBody, current: TargetInfo): ChangeTarget {
+  const { protocol } = current.config
+  const changed = configOf(body, body.protocol ?? (protocol === 'local' ? 'webdav' : protocol))
+  return {
+    config: { ...changed, ...changedPort(body, current) },
+    description: body.desc,
+    secret: secretOf(body),
+    recipients: body.recipients,
+  }
+}
+
+/** Core's names of what a client calls otherwise. */
+const CLIENT_NAMES: Readonly<Record<string, string>> = {
+  host: 'ipaddr',
+  port: 'ipaddr',
+  accessKeyId: 'username',
+  pathStyle: 'path_style',
+  hostKey: 'host_key',
+  privateKey: 'private_key',
+  description: 'desc',
+}
+
+/** What `work` answers. @throws what it throws, a request at fault named as the client spelled it. */
+export async function inClientWords<Result>(work: Promise<Result>): Promise<Result> {
+  try {
+    return await work
+  } catch (error) {
+    if (!(error instanceof FleetError) || error.code !== 'invalid' || error.field === undefined) throw error
+    const core = error.field.replace(/^(config|secret)\./, '')
+    const field = CLIENT_NAMES[core] ?? core
+    const reason = error.message.startsWith(`${error.field}: `)
+      ? error.message.slice(error.field.length + 2)
+      : error.message
+    throw new FleetError('invalid', `${field}: ${reason}`, { field, cause: error })
+  }
+}
