@@ -27,35 +27,42 @@ export function nonceOf({ number, last }: ChunkPlace): Buffer {
   return nonce
 }
 
-export function sealBytes(key: Buffer, nonce: Buffer, bytes: Uint8Array): Buffer {
-  const sealed = Buffer.allocUnsafe(bytes.length + TAG_BYTES)
-  sealInto(sealed, { key, nonce, bytes })
-  return sealed
+export interface Keyed {
+  readonly key: Buffer
+  readonly nonce: Buffer
+  readonly bytes: Uint8Array
 }
 
-/** @returns how many bytes of `target` it took: the content and its tag */
-export function sealInto(
-  target: Buffer,
-  { key, nonce, bytes }: { readonly key: Buffer; readonly nonce: Buffer; readonly bytes: Uint8Array },
-): number {
+/** @param target has room for the content and its tag. @returns how many bytes it took */
+export function sealInto(target: Buffer, { key, nonce, bytes }: Keyed): number {
   const cipher = createCipheriv(CIPHER, key, nonce, OPTIONS)
-  target.set(cipher.update(bytes), 0)
+  move(cipher.update(bytes), target)
   cipher.final()
   target.set(cipher.getAuthTag(), bytes.length)
   return bytes.length + TAG_BYTES
 }
 
-/** @returns undefined when they were sealed otherwise, or changed */
-export function openBytes(key: Buffer, nonce: Buffer, sealed: Buffer): Buffer | undefined {
-  const end = sealed.length - TAG_BYTES
-  if (end < 0) return undefined
+/**
+ * @param target has room for the content; what stands in it means nothing unless this succeeds
+ * @returns false when the bytes were sealed otherwise, or changed
+ */
+export function openInto(target: Buffer, { key, nonce, bytes }: Keyed): boolean {
+  const end = bytes.length - TAG_BYTES
+  if (end < 0) return false
   const decipher = createDecipheriv(CIPHER, key, nonce, OPTIONS)
-  decipher.setAuthTag(sealed.subarray(end))
-  const bytes = decipher.update(sealed.subarray(0, end))
+  decipher.setAuthTag(bytes.subarray(end))
+  move(decipher.update(bytes.subarray(0, end)), target)
   try {
     decipher.final()
+    return true
   } catch {
-    return undefined
+    return false
   }
-  return bytes
+}
+
+/** Ciphers make a buffer a call; left to the collector, they come to 60 MiB before it looks. */
+function move(made: Buffer, target: Buffer): void {
+  target.set(made, 0)
+  const { buffer } = made
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === made.length) buffer.transfer(0)
 }

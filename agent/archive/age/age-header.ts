@@ -2,7 +2,7 @@ import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 import { base64nopad } from '@scure/base'
 import { FleetError } from '../../../shared/errors.ts'
 import { agreedSecret, newBoxKeys, publicKeyOf } from '../../../shared/sealed-box.ts'
-import { NEVER_REPEATED, openBytes, sealBytes, TAG_BYTES } from './age-chunks.ts'
+import { NEVER_REPEATED, openInto, sealInto, TAG_BYTES } from './age-chunks.ts'
 
 const VERSION = 'age-encryption.org/v1'
 const X25519 = 'X25519'
@@ -69,7 +69,8 @@ export function damaged(how: string, cause?: unknown): FleetError {
 function wrapped(fileKey: Buffer, recipient: Buffer): string {
   const { privateKey, publicKey: share } = newBoxKeys()
   const key = wrapKeyOf(agreedSecret(privateKey, recipient), share, recipient)
-  const body = sealBytes(key, NEVER_REPEATED, fileKey)
+  const body = Buffer.alloc(FILE_KEY_BYTES + TAG_BYTES)
+  sealInto(body, { key, nonce: NEVER_REPEATED, bytes: fileKey })
   return `-> ${X25519} ${base64nopad.encode(share)}\n${base64nopad.encode(body)}\n`
 }
 
@@ -83,8 +84,8 @@ function fileKeyOf(stanzas: readonly Stanza[], identities: readonly Identity[]):
       throw damaged('its header cannot be read')
     for (const identity of identities) {
       const key = wrapKeyOf(agreed(identity, share), share, identity.publicKey)
-      const fileKey = openBytes(key, NEVER_REPEATED, body)
-      if (fileKey !== undefined) return fileKey
+      const fileKey = Buffer.alloc(FILE_KEY_BYTES)
+      if (openInto(fileKey, { key, nonce: NEVER_REPEATED, bytes: body })) return fileKey
     }
   }
   const message =

@@ -62,7 +62,7 @@ for point in $chain; do
   esac
 done
 for point in $chain; do
-  (cd -- "$point" && sha256sum -c sums >/dev/null) || fail "$point is damaged"
+  (cd -- "$point" && sha256sum --strict --quiet -c sums) || fail "$point is damaged"
 done
 
 if [ -O / ]; then
