@@ -38,6 +38,17 @@ export function checkKeys(recipients: readonly string[], { identity }: TargetSec
   })
 }
 
+/**
+ * A whole config: `changes` over what there is; an undefined member goes. The host key of an SFTP server is none of another one's, so it
+ * goes with the host and the port.
+ */
+export function mergeConfig(current: TargetConfig, changes: Readonly<Record<string, unknown>>): unknown {
+  const merged: Record<string, unknown> = { ...current, ...changes }
+  if (current.protocol !== 'sftp' || 'hostKey' in changes) return merged
+  const server = { host: String(merged.host), port: Number(merged.port) }
+  return isSameServer(server, current) ? merged : { ...merged, hostKey: undefined }
+}
+
 /** What is absent stays, `''` goes. */
 export function mergeSecret(before: TargetSecret, change: TargetSecret): TargetSecret {
   const merged = { ...before, ...change }

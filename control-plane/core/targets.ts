@@ -61,8 +61,16 @@ export interface Targets {
   create(caller: Caller, request: CreateTarget): Promise<TargetInfo>
   get(caller: Caller, id: string): Promise<TargetInfo>
   list(caller: Caller, page: PageRequest): Promise<Page<TargetInfo>>
-  /** @throws as `create` does; stale */
-  update(caller: Caller, id: string, change: ChangeTarget, ifMatch?: TargetCondition): Promise<TargetInfo>
+  /**
+   * @param change what changes, or what tells it of the target as it is: `mergeConfig` there keeps what is not named.
+   * @throws as `create` does, and what `change` throws; stale
+   */
+  update(
+    caller: Caller,
+    id: string,
+    change: ChangeTarget | ((current: TargetInfo) => ChangeTarget),
+    ifMatch?: TargetCondition,
+  ): Promise<TargetInfo>
   /** @throws conflict (points lie there: `blockers`, the first twenty), stale */
   delete(caller: Caller, id: string, ifMatch?: TargetCondition): Promise<void>
   /** Asked of an agent; never throws for a target that cannot be reached. @throws unavailable when no agent is online */
@@ -165,7 +173,7 @@ export function createTargets(deps: {
       return { items: items.map(shown), nextCursor }
     },
 
-    async update(caller, id, change, ifMatch) {
+    async update(caller, id, changeOf, ifMatch) {
       requireRole(caller, 'operator')
       const changed = await changeVersion(
         async () => {
@@ -174,6 +182,7 @@ export function createTargets(deps: {
           return target
         },
         async (target) => {
+          const change = typeof changeOf === 'function' ? changeOf(shown(target)) : changeOf
           const { config, description, recipients } = { ...target, ...withoutAbsent(change) }
           const secret = change.secret ?? {}
           const checked = checkTarget({ config, description, recipients, secret })

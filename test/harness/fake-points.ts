@@ -3,6 +3,7 @@ import { type Caller, requireRole, visibleGroup } from '../../control-plane/core
 import { requireCondition } from '../../control-plane/core/condition.ts'
 import type { Page, PageRequest } from '../../control-plane/core/page.ts'
 import type { CreatePoint, PointInfo, Points, RestorePoint } from '../../control-plane/core/points.ts'
+import { mergeSecret } from '../../control-plane/core/target-rules.ts'
 import type { TargetInfo, Targets } from '../../control-plane/core/targets.ts'
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
@@ -236,12 +237,12 @@ export function createFakeTargets({ points, targets, secrets, silent, entries }:
     },
     get: async (_caller, id) => find(id),
     list: async (_caller, page) => pageOf([...targets.values()], page),
-    async update(caller, id, { config: given, description, secret, recipients }, ifMatch) {
+    async update(caller, id, change, ifMatch) {
       requireRole(caller, 'operator')
       const target = find(id)
       requireCondition(ifMatch, target)
-      // as: what a client leaves out stays
-      const config = checked({ ...target.config, ...(given as object) })
+      const { config: given, description, secret, recipients } = typeof change === 'function' ? change(target) : change
+      const config = checked(given ?? target.config)
       const changed = {
         ...target,
         config,
@@ -250,7 +251,7 @@ export function createFakeTargets({ points, targets, secrets, silent, entries }:
         recipients: recipients ?? target.recipients,
         version: target.version + 1,
       }
-      return keep(changed, { ...secrets.get(target.id), ...secret })
+      return keep(changed, mergeSecret(secrets.get(target.id) ?? {}, secret ?? {}))
     },
     async delete(caller, id, ifMatch) {
       requireRole(caller, 'operator')

@@ -23,7 +23,7 @@ export const listFiles = route({
   params: PointId,
   query: FilesQuery,
   result: FilePage,
-  errors: [404, 409, 503],
+  errors: [404, 409, 503, 504],
 
   async handle({ params, query, caller }, core) {
     const { path = '', ...rest } = query
@@ -42,7 +42,7 @@ export const diffPoints = route({
   params: PointPair,
   query: DiffQuery,
   result: DifferencePage,
-  errors: [404, 409, 503],
+  errors: [404, 409, 503, 504],
 
   async handle({ params, query, caller }, core) {
     const { items, nextCursor } = await core.points.diff(caller, params.id, params.other, query)

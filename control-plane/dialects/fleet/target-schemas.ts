@@ -9,8 +9,8 @@ import {
 } from '../../../shared/target-config.ts'
 import { pageOf, Timestamp } from './schemas.ts'
 
-const DESCRIPTION_MAX = 2_000
-const RECIPIENTS_MAX = 64
+const DESCRIPTION_MAX = 1_000
+const RECIPIENTS_MAX = 20
 
 const webdav = WebdavTargetConfig.shape
 const sftp = SftpTargetConfig.shape
@@ -116,7 +116,16 @@ export type CreateTargetBody = z.infer<typeof CreateTargetBody>
 
 const CREATED_PROTOCOLS = ['webdav', 'sftp', 's3'] as const
 
-/** Members that are absent stay as they are; null takes away what may be absent. */
+/** An identity, or `''` to take it away. */
+const ClearableIdentity = z
+  .string()
+  .max(4096)
+  .superRefine((text, context) => {
+    const fault = text === '' ? undefined : AgeIdentity.safeParse(text).error?.issues[0]?.message
+    if (fault !== undefined) context.addIssue({ code: 'custom', message: fault, input: undefined })
+  })
+
+/** What is absent stays as it is. */
 export const ChangeTargetBody = z.object({
   name: common.name.optional(),
   description: common.description,
@@ -138,7 +147,7 @@ export const ChangeTargetBody = z.object({
   password: password.optional(),
   private_key: privateKey.optional(),
   passphrase: passphrase.optional(),
-  identity: common.identity,
+  identity: writeOnly(ClearableIdentity, "`''` takes it off the fleet").optional(),
 })
 export type ChangeTargetBody = z.infer<typeof ChangeTargetBody>
 

@@ -100,6 +100,21 @@ test('a change leaves alone what it does not name', async (t) => {
   t.is((await change({ protocol: 'local' })).status, 400)
 })
 
+test('a host key is that of one server, and a secret that is empty goes', async (t) => {
+  const identity = `AGE-SECRET-KEY-1${'Q'.repeat(58)}`
+  const body = { ...WEBDAV, protocol: 'sftp', host_key: HOST_KEY, private_key: 'hidden', passphrase: 'hidden' }
+  const { ask, path, fake } = await startWithTarget(t, body)
+  const change = async (given: object) => (await ask('PUT', path, { body: given })).json
+  t.is((await change({ base: '/b', host: 'NAS.lan' })).host_key, HOST_KEY)
+  t.false('host_key' in (await change({ host: 'other.lan' })))
+  t.is((await change({ host: 'third.lan', host_key: HOST_KEY })).host_key, HOST_KEY)
+  t.false('host_key' in (await change({ port: 2222 })))
+  await change({ passphrase: '', private_key: '' })
+  t.deepEqual([...fake.secrets.values()], [{ password: 'hidden-password' }])
+  t.is((await change({ identity })).error.field, 'identity')
+  t.is((await change({ identity: '' })).has_identity, false)
+})
+
 test('core’s words for a member come back as the client’s', async (t) => {
   const { ask, path } = await startWithTarget(t)
   const { json } = await ask('PUT', path, { body: { protocol: 's3', bucket: 'backups' } })

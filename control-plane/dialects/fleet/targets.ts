@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { TargetPath } from '../../../shared/point-spec.ts'
 import type { TargetSecret } from '../../../shared/target-config.ts'
 import type { TargetEntry } from '../../../shared/wire/reads.ts'
-import type { TargetCondition, TargetInfo } from '../../core/targets.ts'
+import { mergeConfig } from '../../core/target-rules.ts'
+import type { ChangeTarget, TargetCondition, TargetInfo } from '../../core/targets.ts'
 import { route } from '../../http/route.ts'
 import { PageQuery } from './schemas.ts'
 import {
@@ -62,6 +63,18 @@ function partsOf(body: CreateTargetBody | ChangeTargetBody) {
   return { description, recipients, config, secret: given }
 }
 
+function changeOf(body: ChangeTargetBody, current: TargetInfo): ChangeTarget {
+  const { config, secret, description, recipients } = partsOf(body)
+  // as: names stay members, and values what they are
+  const named = inCoreNames({ ...config, ...(config.ca === null ? { ca: undefined } : {}) }) as Record<string, unknown>
+  return {
+    description,
+    recipients,
+    ...(Object.keys(named).length > 0 ? { config: mergeConfig(current.config, named) } : {}),
+    ...(Object.keys(secret).length > 0 ? { secret } : {}),
+  }
+}
+
 /** Core takes no guesses: what a client may leave out is said here. */
 function completed(body: CreateTargetBody): CreateTargetBody {
   if (body.protocol === 'sftp') return body
@@ -112,7 +125,7 @@ export const createTarget = route({
   status: 201,
   body: CreateTargetBody,
   result: TargetView,
-  errors: [409, 503],
+  errors: [409, 503, 504],
 
   async handle({ body, caller }, core) {
     const { config, ...rest } = partsOf(completed(body))
@@ -126,18 +139,17 @@ export const changeTarget = route({
   method: 'PUT',
   path: '/api/v1/targets/:id',
   summary: 'Change a target',
-  description: 'What is absent stays as it is.',
+  description: "What is absent stays as it is; a secret that is `''`, and a `ca` that is null, goes.",
   access: 'operator',
   status: 200,
   params: IdOrNumber,
   body: ChangeTargetBody,
   result: TargetView,
-  errors: [404, 409, 412, 503],
+  errors: [404, 409, 412, 503, 504],
   precondition: 'own',
 
   async handle({ params, body, caller, ifMatch }, core) {
-    const { config, ...rest } = partsOf(body)
-    const change = { ...rest, config: inCoreNames({ ...config, ...(config.ca === null ? { ca: undefined } : {}) }) }
+    const change = (current: TargetInfo) => changeOf(body, current)
     const target = await inClientWords(core.targets.update(caller, params.id, change, expectingTarget(ifMatch)))
     return { status: 200, body: presentTarget(target), etag: etagOfTarget(target) }
   },
@@ -198,7 +210,7 @@ export const listTargetFiles = route({
   params: IdOrNumber,
   query: EntriesQuery,
   result: EntryPage,
-  errors: [403, 404, 503, 504],
+  errors: [404, 413, 503, 504],
 
   async handle({ params, query, caller }, core) {
     const { path = '', ...page } = query

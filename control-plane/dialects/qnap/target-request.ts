@@ -1,5 +1,6 @@
 import { FleetError } from '../../../shared/errors.ts'
 import type { TargetSecret } from '../../../shared/target-config.ts'
+import { mergeConfig } from '../../core/target-rules.ts'
 import type { ChangeTarget, CreateTarget, TargetInfo } from '../../core/targets.ts'
 import { defaultPort, parseAddress } from './target-address.ts'
 import type { ChangeTargetBody, CreateTargetBody } from './target-schemas.ts'
@@ -62,12 +63,15 @@ function changedPort(body: ChangeTargetBody, { config }: TargetInfo): { readonly
 /** @param current what it is asked to change: what is absent in `body` depends on that. */
 export function targetChange(body: ChangeTargetBody, current: TargetInfo): ChangeTarget {
   const { protocol } = current.config
-  const changed = configOf(body, body.protocol ?? (protocol === 'local' ? 'webdav' : protocol))
+  const named = configOf(body, body.protocol ?? (protocol === 'local' ? 'webdav' : protocol))
+  const secret = secretOf(body)
   return {
-    config: { ...changed, ...changedPort(body, current) },
     description: body.desc,
-    secret: secretOf(body),
     recipients: body.recipients,
+    ...(Object.keys(named).length > 0
+      ? { config: mergeConfig(current.config, { ...named, ...changedPort(body, current) }) }
+      : {}),
+    ...(Object.keys(secret).length > 0 ? { secret } : {}),
   }
 }
 

@@ -5,8 +5,8 @@ import { S3TargetConfig, SftpTargetConfig, TargetSecret, WebdavTargetConfig } fr
 import { parseAddress } from './target-address.ts'
 
 const ADDRESS_MAX = 300
-const DESC_MAX = 2_000
-const RECIPIENTS_MAX = 64
+const DESC_MAX = 1_000
+const RECIPIENTS_MAX = 20
 const ID_DIGITS = 15
 
 const PROTOCOLS = ['webdav', 'sftp', 's3'] as const
@@ -26,6 +26,15 @@ function writeOnly<Schema extends z.ZodType>(schema: Schema, description: string
 }
 
 const Password = writeOnly(TargetSecret.shape.password.unwrap(), 'Of s3 the secret access key')
+
+/** An identity, or `''` to take it away. */
+const ClearableIdentity = z
+  .string()
+  .max(4096)
+  .superRefine((text, context) => {
+    const fault = text === '' ? undefined : AgeIdentity.safeParse(text).error?.issues[0]?.message
+    if (fault !== undefined) context.addIssue({ code: 'custom', message: fault, input: undefined })
+  })
 
 /** All that a target may be given; none of it is needed to change one. */
 const members = {
@@ -56,7 +65,7 @@ const members = {
     .meta({ description: 'age recipients: with any, new backups are encrypted' }),
   private_key: writeOnly(TargetSecret.shape.privateKey.unwrap(), 'Of sftp').optional(),
   passphrase: writeOnly(TargetSecret.shape.passphrase.unwrap(), 'Of the private key').optional(),
-  identity: writeOnly(AgeIdentity, 'Opens what the recipients may read').optional(),
+  identity: writeOnly(ClearableIdentity, "Opens what the recipients may read; `''` takes it off the fleet").optional(),
 }
 
 export const ChangeTargetBody = z.object(members)

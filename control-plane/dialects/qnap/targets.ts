@@ -17,7 +17,7 @@ export const createTarget = route({
   status: 200,
   body: CreateTargetBody,
   result: TargetView,
-  errors: [409, 503],
+  errors: [409, 503, 504],
 
   async handle({ body, caller }, core) {
     const target = await inClientWords(core.targets.create(caller, newTarget(body)))
@@ -76,12 +76,11 @@ export const changeTarget = route({
   params: TargetId,
   body: ChangeTargetBody,
   result: TargetView,
-  errors: [404, 409, 412, 503],
+  errors: [404, 409, 412, 503, 504],
   precondition: 'own',
 
   async handle({ params, body, caller, ifMatch }, core) {
-    const current = await core.targets.get(caller, params.id)
-    const change = targetChange(body, current)
+    const change = (current: TargetInfo) => targetChange(body, current)
     const target = await inClientWords(core.targets.update(caller, params.id, change, expectingTarget(ifMatch)))
     return { status: 200, body: presentTarget(target), etag: etagOfTarget(target) }
   },
