@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process'
 import test from 'ava'
+import { ageKeys } from '../test/harness/age.ts'
 import { lacksTool, testUnless } from '../test/harness/system-packages.ts'
 import { AgeIdentity, AgeRecipient, identityKey, recipientKey } from './age-keys.ts'
 import { publicKeyOf } from './sealed-box.ts'
@@ -42,16 +42,9 @@ testUnless(lacksTool('age-keygen'))(
   'keys of age-keygen are known, and a private one belongs to its public one',
   (t) => {
     for (let round = 0; round < 8; round += 1) {
-      const identity = execFileSync('age-keygen', { stdio: ['ignore', 'pipe', 'ignore'] })
-        .toString()
-        .trim()
-        .split('\n')
-        .at(-1)
-      const recipient = execFileSync('age-keygen', ['-y'], { input: `${identity}\n` })
-        .toString()
-        .trim()
-      t.is(AgeIdentity.parse(identity), identity ?? '')
-      t.deepEqual(recipientKey(AgeRecipient.parse(recipient)), publicKeyOf(identityKey(identity ?? '')))
+      const { identity, recipient } = ageKeys()
+      t.is(AgeIdentity.parse(identity), identity)
+      t.deepEqual(recipientKey(AgeRecipient.parse(recipient)), publicKeyOf(identityKey(identity)))
     }
   },
 )

@@ -1,9 +1,8 @@
-import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { type AgeKeys, ageKeys, MemoryPoint } from '../../../test/harness/age.ts'
+import { type AgeKeys, ageKeys, MemoryPoint, runAge } from '../../../test/harness/age.ts'
 import { temporaryDirectory } from '../../../test/harness/loop-mount.ts'
 import { lacksTool, testUnless } from '../../../test/harness/system-packages.ts'
 import { CHUNK_BYTES, SEALED_CHUNK_BYTES } from './age-chunks.ts'
@@ -14,7 +13,6 @@ const withAge = testUnless(lacksTool('age', 'age-keygen'))
 const { signal } = new AbortController()
 const NAME = 'data.tar'
 const BORDERS = [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 4 * 2 ** 20, 4 * 2 ** 20 + 1]
-const MAX_OUTPUT = 2 ** 26
 
 /** Encrypts in writes of the given sizes, again and again, until the content is over. */
 async function encrypted(content: Buffer, writes: readonly number[], recipients: readonly string[]) {
@@ -35,7 +33,7 @@ function byAge(directory: string, keys: AgeKeys, args: readonly string[], input:
   const identity = join(directory, 'identity')
   writeFileSync(identity, `${keys.identity}\n`)
   const all = args[0] === '-d' ? [...args, '-i', identity] : args
-  return execFileSync('age', all, { input, maxBuffer: MAX_OUTPUT, stdio: ['pipe', 'pipe', 'pipe'] })
+  return runAge('age', all, input)
 }
 
 async function readAll(point: MemoryPoint, identities: readonly string[]): Promise<Buffer> {

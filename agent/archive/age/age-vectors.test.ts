@@ -1,14 +1,12 @@
 import { createHash } from 'node:crypto'
-import { createRequire } from 'node:module'
 import { inflateSync } from 'node:zlib'
 import test from 'ava'
+import * as vectors from 'cctv-age'
 import { AgeIdentity } from '../../../shared/age-keys.ts'
 import { FleetError } from '../../../shared/errors.ts'
 import type { PointFiles } from '../range-source.ts'
 import { decryptedFiles } from './decrypted-files.ts'
 
-// as: the package exports its files by name, and is CommonJS to Node
-const vectors = createRequire(import.meta.url)('cctv-age') as Readonly<Record<string, Uint8Array>>
 const { signal } = new AbortController()
 
 interface Vector {
