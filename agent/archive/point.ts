@@ -52,16 +52,14 @@ export class Point implements AsyncDisposable {
 
   /** The lines of the index as they are stored, a frame at a time. */
   async *lines(signal: AbortSignal): AsyncGenerator<Buffer> {
-    for (const frame of this.table.index) yield await this.#indexText(frame, signal)
+    for (const number of this.table.index.keys()) yield await this.indexText(number, signal)
   }
 
   /** In order, beginning with the first that is not before `from`. */
   async *entries(from: BytePath, signal: AbortSignal): AsyncGenerator<IndexEntry> {
     const frames = this.table.index
     for (let at = lastNotAfter(frames, from); at < frames.length; at += 1) {
-      const frame = frames[at]
-      if (frame === undefined) return
-      const text = await this.#indexText(frame, signal)
+      const text = await this.indexText(at, signal)
       for (const line of text.toString('utf8').split('\n')) {
         if (line === '') continue
         const entry = parseEntry(line)
@@ -91,7 +89,10 @@ export class Point implements AsyncDisposable {
     return this.table.totals.compression === 'none' ? stored : decompressFrame(stored, frame.rawBytes)
   }
 
-  async #indexText(frame: IndexFrame, signal: AbortSignal): Promise<Buffer> {
+  /** The lines of one frame of the index, checked. @throws corrupt */
+  async indexText(number: number, signal: AbortSignal): Promise<Buffer> {
+    const frame = this.table.index[number]
+    if (frame === undefined) throw new FleetError('internal', 'the index has no such frame')
     if (this.#kept?.frame === frame) return this.#kept.text
     const stored = await this.#index.read(frame.offset, frame.bytes, signal)
     checkHash(stored, frame)
@@ -107,7 +108,7 @@ function checkHash(stored: Buffer, { hash }: Frame): void {
 }
 
 /** The frame in which `from` would be. */
-function lastNotAfter(frames: readonly IndexFrame[], from: BytePath): number {
+export function lastNotAfter(frames: readonly IndexFrame[], from: BytePath): number {
   let low = 0
   let high = frames.length - 1
   while (low < high) {

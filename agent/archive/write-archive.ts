@@ -1,16 +1,21 @@
 import { once } from 'node:events'
-import { closeSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { FleetError } from '../../shared/errors.ts'
 import type { Progress } from '../../shared/job-event.ts'
+import { asFleetError } from '../native/system-error.ts'
 import { ZstdCompressor } from '../native/zstd.ts'
 import { Counters } from '../tree/counters.ts'
+import type { Chain } from './chain.ts'
+import { changedLines } from './changed-lines.ts'
 import { type Compression, compressFrame } from './compression.ts'
 import type { PointTotals } from './frame-table.ts'
 import type { Problem } from './member.ts'
 import type { ArchiveSink, StoredFile } from './sink.ts'
+import { BLOCK } from './tar-header.ts'
 import { newCounts, QueueSender } from './thread/chunk-queue.ts'
+import { type Change, type Wanted, wantedOf } from './wanted.ts'
 import { ArchiveFiles } from './write/archive-files.ts'
 import type { FilledFrame } from './write/frame-filler.ts'
 import { FrameSlots, newSlots } from './write/frame-slots.ts'
@@ -28,6 +33,7 @@ const INDEX_MAX_BYTES = INDEX_FRAME_BYTES + 2 ** 20
 /** Enough for the names of a directory of two million; a lower bound makes the collector run earlier. */
 const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 128 }
 const PROGRESS_INTERVAL_MS = 100
+const END_OF_TAR = 2 * BLOCK
 
 export interface ArchiveWatch {
   readonly signal: AbortSignal
@@ -45,8 +51,22 @@ export interface WriteRequest {
   readonly compression: Compression
   readonly level?: number
   readonly frameBytes?: number
-  /** Makes it an increment: names of the points below, oldest first, and their merged index (`Chain.lines`). */
-  readonly base?: { readonly points: readonly string[]; readonly lines: AsyncIterable<Uint8Array> }
+  /** Makes it an increment. */
+  readonly base?: ArchiveBase
+  /** Of a tree that is a clone: the file that its driver wrote beside it. Pass it for full archives too. */
+  readonly stamps?: string
+}
+
+export interface ArchiveBase {
+  /** Names of the points below, oldest first. */
+  readonly points: readonly string[]
+  /** Their merged index (`Chain.lines`). */
+  readonly lines: AsyncIterable<Uint8Array>
+  /**
+   * What differs between the tree that the last of these points was made of and this one, if somebody knows: then only that is
+   * looked at, and of the index only what is needed. Not used while the last point has problems, as those are tried again.
+   */
+  readonly changes?: { readonly chain: Chain; readonly list: readonly Change[] }
 }
 
 export interface WrittenArchive {
@@ -131,9 +151,28 @@ class ArchiveWriting {
   }
 
   async #work(signal: AbortSignal): Promise<WriteEnd> {
-    const { base, subject, rootFd, scratch } = this.#request
-    const channel = base === undefined ? undefined : new MessageChannel()
+    const { base, stamps } = this.#request
+    const changes = base === undefined ? undefined : usableChanges(base)
+    if (base === undefined || changes === undefined)
+      return this.#walk({ lines: base?.lines, wanted: undefined, stamps }, signal)
+    const wanted = wantedOf(changes.list)
+    // A thread would have nothing to look at.
+    if (wanted.paths.length === 0) return this.#endTar()
+    return this.#walk({ lines: changedLines(changes.chain, wanted, signal), wanted, stamps }, signal)
+  }
+
+  async #endTar(): Promise<WriteEnd> {
+    const end = Buffer.alloc(END_OF_TAR)
+    const stored = this.#request.compression === 'zstd' ? await compressFrame(end) : end
+    await this.#files.addFrame(stored, end.length)
+    return { type: 'done', problems: [], problemCount: 0 }
+  }
+
+  async #walk({ lines, wanted, stamps }: Walk, signal: AbortSignal): Promise<WriteEnd> {
+    const { subject, rootFd, scratch } = this.#request
+    const channel = lines === undefined ? undefined : new MessageChannel()
     const counts = newCounts()
+    const stampsFd = stamps === undefined ? undefined : openStamps(stamps)
     const linkSpillFd = openUnlinked(scratch)
     const task: WriteTask = {
       subject,
@@ -143,6 +182,8 @@ class ArchiveWriting {
       linkSpillFd,
       indexChunkBytes: INDEX_FRAME_BYTES,
       previous: channel === undefined ? undefined : { port: channel.port2, counts },
+      wanted,
+      stampsFd,
     }
     const worker = new Worker(new URL('./write/write-worker.ts', import.meta.url), {
       workerData: task,
@@ -155,9 +196,9 @@ class ArchiveWriting {
       else this.#take(message)
     })
     const sending =
-      base === undefined || channel === undefined
+      lines === undefined || channel === undefined
         ? Promise.resolve()
-        : this.#sendLines(base.lines, new QueueSender<Uint8Array | undefined>({ port: channel.port1, counts }), signal)
+        : this.#sendLines(lines, new QueueSender<Uint8Array | undefined>({ port: channel.port1, counts }), signal)
     try {
       // `once` rejects on the worker's 'error' event: a bug there ends the job here.
       await once(worker, 'exit')
@@ -165,6 +206,7 @@ class ArchiveWriting {
     } finally {
       channel?.port1.close()
       closeSync(linkSpillFd)
+      if (stampsFd !== undefined) closeSync(stampsFd)
     }
     if (this.#failed !== undefined) throw this.#failed.error
     if (end === undefined) throw new FleetError('cancelled', 'cancelled')
@@ -242,5 +284,23 @@ class ArchiveWriting {
 
   #tell(): void {
     this.#watch.progress({ phase: 'archive', files: this.#counters.files, bytes: this.#counters.bytes })
+  }
+}
+
+interface Walk {
+  readonly lines: AsyncIterable<Uint8Array> | undefined
+  readonly wanted: Wanted | undefined
+  readonly stamps: string | undefined
+}
+
+function usableChanges({ changes }: ArchiveBase): ArchiveBase['changes'] {
+  return changes?.chain.points.at(-1)?.table.totals.problems === 0 ? changes : undefined
+}
+
+function openStamps(path: string): number {
+  try {
+    return openSync(path, 'r')
+  } catch (error) {
+    throw asFleetError(error, 'the stamps of the image')
   }
 }

@@ -22,6 +22,17 @@ export interface ImageInfo extends DatasetInfo {
   readonly cow: boolean
 }
 
+export interface SnapshotRequest {
+  readonly source: string
+  readonly target: string
+  readonly readonly: boolean
+  /**
+   * Absolute path of a file to write: the numbers and times that the source's files had, by which an archive of the image knows
+   * them again. It is there before the image is. Nothing is written where images keep both by themselves (btrfs).
+   */
+  readonly stamps?: string
+}
+
 /** A place of a tree that may differ from what it was. */
 export interface Change {
   /** Below the tree's root, one character a byte (latin1), as names need not be UTF-8; '' is the root. */
@@ -48,10 +59,7 @@ export interface Driver {
   /** An empty, writable dataset. */
   create(dataset: string, watch: Watch): Promise<DatasetInfo>
   /** A copy-on-write image of `source` (on `copy` pools: a copy), read-only or writable. */
-  snapshot(
-    request: { readonly source: string; readonly target: string; readonly readonly: boolean },
-    watch: Watch,
-  ): Promise<ImageInfo>
+  snapshot(request: SnapshotRequest, watch: Watch): Promise<ImageInfo>
   destroy(dataset: string, watch: Watch): Promise<void>
   /**
    * What it takes to come from one image to a later one, from the file system's own metadata: never by reading the trees.

@@ -102,6 +102,10 @@ export class Status {
   get changed(): string {
     return this.#time(96)
   }
+  /** The same in nanoseconds since the epoch. */
+  get changedNanoseconds(): bigint {
+    return this.#bytes.readBigInt64LE(96) * 1_000_000_000n + BigInt(this.#bytes.readUInt32LE(104))
+  }
   /** Birth, `seconds.nanoseconds`; empty where the file system does not keep it. */
   get born(): string {
     if ((this.#bytes.readUInt32LE(0) & STATX_BTIME) === 0) return ''

@@ -10,6 +10,7 @@ import { type ContentMode, transferContent } from './file-content.ts'
 import { HardLinks, type Place } from './hard-links.ts'
 import { disinherit, MetadataCopier } from './metadata.ts'
 import { copySpecialEntry } from './special-entry.ts'
+import type { StampWriter } from './stamps.ts'
 
 /** Two descriptors a level. Paths longer than PATH_MAX / 2 levels are beyond what any tool can name. */
 const MAX_DEPTH = 2_048
@@ -37,6 +38,8 @@ export interface TreeSource {
   /** NUL-terminated; free in `parentFd`. While the clone grows it is 0700 and root's, so nobody walks into it. */
   readonly name: Buffer
   readonly mode: ContentMode
+  /** Gets what each entry of the source was when it was cloned. */
+  readonly stamps?: StampWriter | undefined
 }
 
 /**
@@ -54,6 +57,8 @@ class TreeCloner {
   readonly #counters: Counters
   readonly #reader = new DirectoryReader()
   readonly #status = new Status()
+  readonly #made = new Status()
+  readonly #after = new Status()
   readonly #metadata = new MetadataCopier()
   readonly #links = new HardLinks()
   readonly #levels: Level[] = []
@@ -139,6 +144,7 @@ class TreeCloner {
     const { sourceFd, targetFd } = level
     const status = this.#status.readDescriptor(sourceFd)
     this.#metadata.toDescriptor(status, { sourceFd, targetFd, createdMode: STAGED_MODE })
+    this.#stampOpen(status, sourceFd, targetFd)
     this.#levels.pop()
     this.#close(level)
     this.#counters.addFiles(1)
@@ -170,6 +176,7 @@ class TreeCloner {
     if (!this.#links.repeat(status, level.targetFd, entry.name)) {
       const place = { sourceFd: level.sourceFd, targetFd: level.targetFd, name: entry.copyName() }
       if (!copySpecialEntry(place, status, this.#metadata)) return false
+      this.#stampNamed(status, place)
       if (status.links > 1) this.#links.remember(status, this.#placeOf(entry))
     }
     this.#counters.addFiles(1)
@@ -205,10 +212,26 @@ class TreeCloner {
       )
       if (!shared) this.#cow = false
       this.#metadata.toDescriptor(status, { sourceFd, targetFd, createdMode })
+      this.#stampOpen(status, sourceFd, targetFd)
     } finally {
       close(targetFd)
     }
     if (status.links > 1) this.#links.remember(status, this.#placeOf(entry))
+  }
+
+  #stampOpen(status: Status, sourceFd: number, targetFd: number): void {
+    if (this.#source.stamps === undefined) return
+    this.#source.stamps.add(this.#made.readDescriptor(targetFd), status, this.#after.readDescriptor(sourceFd))
+  }
+
+  #stampNamed(
+    status: Status,
+    place: { readonly sourceFd: number; readonly targetFd: number; readonly name: CString },
+  ): void {
+    if (this.#source.stamps === undefined) return
+    const made = this.#made.readName(place.targetFd, place.name)
+    const after = this.#after.readName(place.sourceFd, place.name)
+    if (made !== undefined && after !== undefined) this.#source.stamps.add(made, status, after)
   }
 
   #open(directoryFd: number, name: CString, how: Buffer): number | 'gone' | 'changed' {

@@ -13,6 +13,8 @@ export type TreeTask = { readonly subject: string } & (
       readonly parentFd: number
       readonly name: Uint8Array
       readonly mode: ContentMode
+      /** Where to write what the source's entries were (stamps.ts); the file is empty. */
+      readonly stamps?: { readonly fd: number; readonly settledBeforeMs: number }
     }
   | { readonly kind: 'remove'; readonly parentFd: number; readonly name: Uint8Array }
   | {

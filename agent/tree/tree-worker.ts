@@ -5,11 +5,17 @@ import { cloneTree } from './clone-tree.ts'
 import { Counters } from './counters.ts'
 import { copyContent } from './file-content.ts'
 import { removeTree } from './remove-tree.ts'
+import { StampWriter } from './stamps.ts'
 import type { TreeTask, TreeTaskOutcome } from './tree-task.ts'
 
 /** The thread that walks one tree, then ends. Descriptors belong to the process, so they arrive as numbers. */
 function perform(task: TreeTask, counters: Counters): boolean {
-  if (task.kind === 'clone') return cloneTree({ ...task, name: Buffer.from(task.name) }, counters).cow
+  if (task.kind === 'clone') {
+    const stamps = task.stamps && new StampWriter(task.stamps.fd, task.stamps.settledBeforeMs)
+    const { cow } = cloneTree({ ...task, name: Buffer.from(task.name), stamps }, counters)
+    stamps?.finish()
+    return cow
+  }
   if (task.kind === 'copy') copyContent(task, counters)
   else removeTree(task.parentFd, Buffer.from(task.name), counters)
   return false

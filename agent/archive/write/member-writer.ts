@@ -9,6 +9,7 @@ import type { AttributeRecords } from './attribute-records.ts'
 import { type CopiedContent, copyContent } from './content.ts'
 import type { FrameFiller } from './frame-filler.ts'
 import { encodeMap, findExtents } from './hole-map.ts'
+import type { Identify } from './identity.ts'
 import type { LinkTable } from './link-table.ts'
 
 const LINK_BYTES = 4_096
@@ -20,6 +21,7 @@ export interface WriterParts {
   readonly links: LinkTable
   readonly attributes: AttributeRecords
   readonly counters: Counters
+  readonly identify: Identify
   /** Takes one line of the index, newline included. */
   readonly line: (path: BytePath, line: string) => void
   readonly problem: (path: BytePath, reason: ProblemReason) => void
@@ -149,6 +151,7 @@ export class MemberWriter {
     status: Status,
     rest: Pick<Member, 'offset' | 'frame' | 'dataOffset' | 'size'> & Partial<Member>,
   ): void {
+    const { inode, changed } = this.#parts.identify(status)
     const line = memberLine({
       path,
       type,
@@ -156,8 +159,8 @@ export class MemberWriter {
       uid: status.uid,
       gid: status.gid,
       mtime: status.modified,
-      ctime: status.changed,
-      inode: status.inode,
+      ctime: changed,
+      inode,
       links: status.links,
       storedSize: 0,
       hash: NO_HASH,

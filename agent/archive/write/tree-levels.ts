@@ -3,6 +3,7 @@ import { DirectoryReader } from '../../native/directory-entries.ts'
 import { cString } from '../../native/libc.ts'
 import { close, howBeneath, tryOpenBeneath } from '../../native/paths.ts'
 import { type BytePath, joinPath } from '../byte-path.ts'
+import type { Selection } from '../wanted.ts'
 
 /** One descriptor a level. */
 const MAX_DEPTH = 2_048
@@ -19,6 +20,8 @@ export interface Level {
   /** Sorted by bytes; what is before `next` has been visited. Marked by `DIRECTORY` or `FILE` where the type is known. */
   names: readonly BytePath[]
   next: number
+  /** One a name, where the walk looks only at some; undefined where it looks at all. */
+  selections: readonly Selection[] | undefined
   /** Its own member is in the archive. */
   written: boolean
   /** Something that an earlier archive holds is not in it any more. */
@@ -45,7 +48,7 @@ export class TreeLevels {
     const fd = tryOpenBeneath(parentFd, cString(Buffer.from(name === '' ? '.' : name, 'latin1')), READ_DIRECTORY)
     if (fd < 0) return { failed: fd }
     const path = this.#levels.length === 0 ? '' : joinPath(this.top?.path ?? '', name)
-    this.#levels.push({ path, fd, names: [], next: 0, written: false, lost: false })
+    this.#levels.push({ path, fd, names: [], next: 0, selections: undefined, written: false, lost: false })
     return 'entered'
   }
 

@@ -6,6 +6,8 @@ import { checked, errorCodeOf, lastErrorCode } from '../../native/system-error.t
 import type { Counters } from '../../tree/counters.ts'
 import { type BytePath, comparePaths, isWithin, joinPath } from '../byte-path.ts'
 import { goneLine, type ProblemReason } from '../member.ts'
+import { rootSelection, type Selection, selectedNames, type Wanted } from '../wanted.ts'
+import type { Identify, Identity } from './identity.ts'
 import type { MemberWriter } from './member-writer.ts'
 import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
 import { DIRECTORY, FILE, type Level, TreeLevels, unmarked } from './tree-levels.ts'
@@ -26,6 +28,15 @@ export interface WalkParts {
   readonly lost: (level: Level) => void
   /** What the chain holds: then only what differs from it is written. */
   readonly previous: PreviousEntries | undefined
+  /** The walk looks here alone; `previous` then holds what the chain holds of these places, and no more. */
+  readonly wanted: Wanted | undefined
+  readonly identify: Identify
+}
+
+interface VisitedName {
+  readonly name: BytePath
+  readonly path: BytePath
+  readonly selection: Selection | undefined
 }
 
 /** Walks a tree in the order of the index, by descriptors alone, and writes what is to be written. Synchronous. */
@@ -44,13 +55,14 @@ export class TreeWalk {
     try {
       const entered = this.#levels.enter(this.#parts.rootFd, '')
       if (typeof entered === 'object') checked('openat2', entered.failed)
-      this.#visitDirectory()
+      const { wanted } = this.#parts
+      this.#visitDirectory(wanted === undefined ? undefined : rootSelection(wanted))
       for (let level = this.#levels.top; level !== undefined; level = this.#levels.top) {
         this.#parts.counters.throwIfStopped()
-        const name = level.names[level.next]
+        const [name, selection] = [level.names[level.next], level.selections?.[level.next]]
         level.next += 1
         if (name === undefined) this.#leave(level)
-        else this.#visit(level, name)
+        else this.#visit(level, name, selection)
       }
       this.#passGone(undefined)
     } finally {
@@ -58,15 +70,15 @@ export class TreeWalk {
     }
   }
 
-  #visit(level: Level, marked: BytePath): void {
+  #visit(level: Level, marked: BytePath, selection: Selection | undefined): void {
     const isDirectory = marked.endsWith(DIRECTORY)
     const name = unmarked(marked)
     const path = joinPath(level.path, name)
     this.#passGone(path)
-    if (isDirectory && this.#enter(level, name, path)) return
+    if (isDirectory && this.#enter(level, { name, path, selection })) return
     if (this.#parts.previous === undefined && marked.endsWith(FILE) && this.#visitFile(level, name, path)) return
     for (let attempt = 0; attempt < ENTRY_ATTEMPTS; attempt += 1) {
-      if (this.#visitNamed(level, name, path)) return
+      if (this.#visitNamed(level, { name, path, selection })) return
     }
     this.#parts.problem(path, 'changed')
   }
@@ -88,12 +100,14 @@ export class TreeWalk {
   }
 
   /** @returns false when the name came to stand for something else while it was looked at */
-  #visitNamed(level: Level, name: BytePath, path: BytePath): boolean {
+  #visitNamed(level: Level, place: VisitedName): boolean {
+    const { name, path, selection } = place
     const terminated = this.#terminated(name)
     try {
       const status = this.#status.readName(level.fd, terminated)
-      if (status === undefined) return this.#refuse(path, 'vanished')
-      if (status.kind === 'directory') return this.#enter(level, name, path)
+      // A list of changes names what is gone too; what the chain holds of it is found gone when the walk moves on.
+      if (status === undefined) return selection !== undefined || this.#refuse(path, 'vanished')
+      if (status.kind === 'directory') return this.#enter(level, place)
       if (status.kind === 'socket') return this.#refuse(path, 'socket')
       if (this.#isUnchanged(path)) return true
       if (status.kind === 'file') return this.#writeFile(level, terminated, path)
@@ -125,32 +139,58 @@ export class TreeWalk {
   }
 
   /** @returns false when it is no directory any more */
-  #enter(level: Level, name: BytePath, path: BytePath): boolean {
+  #enter(level: Level, { name, path, selection }: VisitedName): boolean {
     const entered = this.#levels.enter(level.fd, name)
     if (entered === 'too-deep') return this.#refuse(path, 'too-deep')
     if (entered !== 'entered') return this.#cannotOpen(path)
-    this.#visitDirectory()
+    this.#visitDirectory(selection)
     return true
   }
 
-  #visitDirectory(): void {
+  #visitDirectory(selection: Selection | undefined): void {
     const level = this.#levels.top
     if (level === undefined) return
     try {
-      this.#status.readDescriptor(level.fd)
-      if (!this.#isUnchanged(level.path)) this.#writeParents()
-      level.names = this.#levels.list(level)
+      const isWhole = selection?.own !== 'passing' && this.#compareDirectory(level, selection)
+      if (isWhole) level.names = this.#levels.list(level)
+      else Object.assign(level, this.#selected(level, selection))
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       this.#refuse(level.path, 'unreadable')
     }
   }
 
+  /** @returns whether everything in it is to be looked at: it was asked for, or the chain knows another directory here */
+  #compareDirectory(level: Level, selection: Selection | undefined): boolean {
+    this.#status.readDescriptor(level.fd)
+    const entry = this.#parts.previous?.current
+    const isKnown =
+      entry?.path === level.path && entry.isDirectory && entry.inode === this.#parts.identify(this.#status).inode
+    if (!this.#isUnchanged(level.path)) this.#writeParents()
+    return selection?.own !== 'entry' || !isKnown
+  }
+
+  #selected(level: Level, selection: Selection | undefined): Pick<Level, 'names' | 'selections'> {
+    const { wanted } = this.#parts
+    if (wanted === undefined || selection === undefined) return { names: [], selections: [] }
+    return selectedNames(wanted, level.path, selection)
+  }
+
   #leave(level: Level): void {
     // What the chain holds beyond the last entry here is found gone only when the walk moves on, or never.
     this.#passGone(undefined, level.path)
-    if (level.lost) this.#parts.lost(level)
+    if (level.lost) this.#tellLost(level)
     this.#levels.leave()
+  }
+
+  #tellLost(level: Level): void {
+    try {
+      if (level.selections !== undefined) level.names = this.#levels.list(level)
+      this.#parts.lost(level)
+    } catch (error) {
+      if (errorCodeOf(error) === undefined) throw error
+      this.#parts.problem(level.path, 'unreadable')
+    }
   }
 
   /** A member's directories go before it, so that every archive of a chain can be extracted by itself. */
@@ -168,7 +208,7 @@ export class TreeWalk {
     if (previous?.current?.path !== path) return false
     const entry = previous.current
     previous.advance()
-    const unchanged = isSame(entry, this.#status)
+    const unchanged = isSame(entry, this.#status, this.#parts.identify(this.#status))
     const isDirectory = this.#status.kind === 'directory'
     // What a directory held is below a name that is a file now: nothing of its own to tell.
     if (!isDirectory) previous.skipBelow(path)
@@ -216,11 +256,11 @@ export class TreeWalk {
   }
 }
 
-function isSame(entry: PreviousEntry, status: Status): boolean {
+function isSame(entry: PreviousEntry, status: Status, { inode, changed }: Identity): boolean {
   return (
     !entry.flawed &&
-    entry.inode === status.inode &&
-    entry.ctime === status.changed &&
+    entry.inode === inode &&
+    entry.ctime === changed &&
     entry.mtime === status.modified &&
     (status.kind === 'directory' || entry.size === (status.kind === 'file' ? status.sizeBytes : 0)) &&
     entry.isDirectory === (status.kind === 'directory')

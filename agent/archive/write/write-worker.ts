@@ -1,15 +1,18 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { type ErrorCode, FleetError } from '../../../shared/errors.ts'
+import { Status } from '../../native/status.ts'
 import { asFleetError } from '../../native/system-error.ts'
 import { Counters } from '../../tree/counters.ts'
 import type { BytePath } from '../byte-path.ts'
 import type { Problem, ProblemReason } from '../member.ts'
 import { BLOCK } from '../tar-header.ts'
 import { type QueueEnds, QueueTaker } from '../thread/chunk-queue.ts'
+import type { Wanted } from '../wanted.ts'
 import { AttributeRecords } from './attribute-records.ts'
 import { type FilledFrame, FrameFiller } from './frame-filler.ts'
 import { FrameSlots, type SlotMemory } from './frame-slots.ts'
 import { GoneTar } from './gone-tar.ts'
+import { ownIdentity, stampedIdentity } from './identity.ts'
 import { type IndexChunk, IndexText } from './index-text.ts'
 import { LinkTable } from './link-table.ts'
 import { MemberWriter } from './member-writer.ts'
@@ -25,6 +28,8 @@ export interface WriteTask {
   readonly linkSpillFd: number
   readonly indexChunkBytes: number
   readonly previous: QueueEnds | undefined
+  readonly wanted: Wanted | undefined
+  readonly stampsFd: number | undefined
 }
 
 export type WriteMessage =
@@ -61,8 +66,10 @@ function write(task: WriteTask, post: (message: WriteMessage, transfer?: readonl
   const line = (path: BytePath, text: string) => index.add(path, text)
   const problem = (path: BytePath, reason: ProblemReason) => problems.add(path, reason)
   const links = new LinkTable(task.linkSpillFd)
-  const writer = new MemberWriter({ frames, links, attributes: new AttributeRecords(), counters, line, problem })
-  const { rootFd, previous } = task
+  const { rootFd, previous, wanted, stampsFd } = task
+  const identify = stampsFd === undefined ? ownIdentity : stampedIdentity(stampsFd, new Status().readDescriptor(rootFd))
+  const attributes = new AttributeRecords()
+  const writer = new MemberWriter({ frames, links, attributes, counters, identify, line, problem })
   const taker = previous === undefined ? undefined : new QueueTaker<Uint8Array | undefined>(previous, stop)
   const take = () => {
     const piece = taker?.take()
@@ -76,6 +83,8 @@ function write(task: WriteTask, post: (message: WriteMessage, transfer?: readonl
     problem,
     lost: (level) => post({ type: 'gone', bytes: gone.member(level) }),
     previous: taker === undefined ? undefined : new PreviousEntries(take),
+    wanted,
+    identify,
   }).run()
   frames.zeros(END_OF_TAR)
   frames.finish()

@@ -46,7 +46,7 @@ test('whatever happens to a tree, everything that differs is in the list', async
       )
       if (missing.length > 0) throw new Error(`not in the list: ${JSON.stringify(missing)}`)
     }),
-    { numRuns: 30 },
+    { numRuns: 30, endOnFailure: true },
   )
   t.pass()
 })

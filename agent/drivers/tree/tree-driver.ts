@@ -18,6 +18,7 @@ import {
   stagedName,
   throwIfCancelled,
 } from '../pool-layout.ts'
+import { beginStamps, type StampFile } from './stamp-file.ts'
 
 const flush = promisify(fsync)
 const listNames = promisify(readdir)
@@ -61,13 +62,13 @@ export function createTreeDriver(layout: PoolLayout, { name, mode }: TreeImages)
       })
     },
 
-    snapshot({ source, target }, watch) {
+    snapshot({ source, target, stamps }, watch) {
       throwIfCancelled(watch.signal)
       return layout.within(async (datasetsFd) => {
         const existing = await imageFound(datasetsFd, target)
         if (existing) return existing
         if (!layout.find(datasetsFd, source)) throw datasetNotFound(source)
-        await makeImage({ datasetsFd, source, target, mode }, watch)
+        await makeImage({ datasetsFd, source, target, mode, stamps }, watch)
         return (await imageFound(datasetsFd, target)) ?? fail(target)
       })
     },
@@ -119,13 +120,17 @@ interface ImageRequest {
   readonly source: string
   readonly target: string
   readonly mode: ContentMode
+  readonly stamps: string | undefined
 }
 
-async function makeImage({ datasetsFd, source, target, mode }: ImageRequest, watch: TreeWatch): Promise<void> {
+async function makeImage(request: ImageRequest, watch: TreeWatch): Promise<void> {
+  const { datasetsFd, source, target, mode } = request
   const staged = stagedName(target)
   await removeStaged(datasetsFd, staged)
   const sourceFd = openBeneath(datasetsFd, source, READ_DIRECTORY)
+  let stamps: StampFile | undefined
   try {
+    if (request.stamps !== undefined) stamps = await beginStamps(request.stamps, sourceFd)
     const task = {
       subject: 'snapshot',
       kind: 'clone',
@@ -133,9 +138,11 @@ async function makeImage({ datasetsFd, source, target, mode }: ImageRequest, wat
       parentFd: datasetsFd,
       name: cString(staged),
       mode,
+      ...(stamps === undefined ? {} : { stamps: { fd: stamps.fd, settledBeforeMs: stamps.settledBeforeMs } }),
     } as const
     const { cow } = await runTreeTask(task, watch)
     note(datasetsFd, staged, cow && mode === 'share')
+    await stamps?.complete(datasetsFd, staged)
     await syncFileSystem(datasetsFd)
     throwIfCancelled(watch.signal)
     rename(datasetsFd, cString(staged), cString(target), RENAME_NOREPLACE)
@@ -144,6 +151,7 @@ async function makeImage({ datasetsFd, source, target, mode }: ImageRequest, wat
     await removeStaged(datasetsFd, staged)
     throw error
   } finally {
+    await stamps?.close()
     close(sourceFd)
   }
 }

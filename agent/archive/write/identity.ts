@@ -1,0 +1,30 @@
+import type { Status } from '../../native/status.ts'
+import { StampTable } from '../../tree/stamps.ts'
+
+/** By what a file is known again: its number and the time of its last change. */
+export interface Identity {
+  readonly inode: number
+  /** ctime, as `timeText` writes it. */
+  readonly changed: string
+}
+
+export type Identify = (status: Status) => Identity
+
+/** Of a tree that keeps its numbers and times in its images. */
+export const ownIdentity: Identify = (status) => status
+
+/**
+ * Of an image that is a clone: the number and time of the file that was cloned, where they are known.
+ * @param fd of the stamps @throws conflict when they are not of this tree; corrupt
+ */
+export function stampedIdentity(fd: number, root: Status): Identify {
+  const table = new StampTable(fd, root)
+  let last: { readonly inode: number; readonly found: Identity | undefined } | undefined
+  return (status) => {
+    // Changed after it was cloned: it does not hold what the live file held.
+    if (status.changedNanoseconds > table.finishedNanoseconds) return status
+    const { inode } = status
+    if (last?.inode !== inode) last = { inode, found: table.find(inode) }
+    return last.found ?? status
+  }
+}
