@@ -1,7 +1,18 @@
 import { execFileSync } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
+import { findTool } from '../../../deploy/tools.ts'
 import { type AgeKeys, ageKeys } from '../../../test/harness/age.ts'
 import { calm, closeChain, describeTree, differences, writePoint } from '../../../test/harness/archive.ts'
 import { temporaryDirectory } from '../../../test/harness/loop-mount.ts'
@@ -170,7 +181,14 @@ withAge('the script writes nothing without the right identity, or on damage in a
       writeFileSync(path, whole)
     }
   }
-  t.deepEqual(run({ identity: 'keys of mine/id' }).status, 1) // relative to where it is called from
+  t.is(run({ identity: 'keys of mine/id' }).status, 1) // a relative path is one from where it is called
+  // rage is another program of the same format and arguments.
+  const rage = join(home, 'with rage')
+  mkdirSync(rage)
+  symlinkSync(findTool('age') ?? '', join(rage, 'rage'))
+  mkdirSync(join(home, 'by rage'))
+  const byRage = runRestore({ point: join(home, 'p1'), into: join(home, 'by rage'), bin: rage, identity })
+  t.deepEqual(byRage, { status: 0, complaint: '' })
   const found = runRestore({
     point: 'p1',
     into: 'into',
