@@ -3,7 +3,8 @@ import { Registry } from 'prom-client'
 import { WebSocket } from 'ws'
 import { createDialects } from '../control-plane/dialects.ts'
 import type { AnyRoute, Dialect } from '../control-plane/http/route.ts'
-import { startFleet } from './harness/fleet.ts'
+import { type AgentWish, startFleet } from './harness/fleet.ts'
+import { temporaryDirectory } from './harness/loop-mount.ts'
 import { MARK, ROUTE_ENTRIES, type RouteEntry, type RouteInput, type World } from './harness/route-entries.ts'
 import { createTenant, createUser } from './harness/tenants.ts'
 
@@ -30,8 +31,14 @@ const STREAM_READ_MS = 150
 const NAMES = new RegExp(`${MARK}-\\d+-end`, 'g')
 const SHOWN_CHARACTERS = 500
 
+/** A host whose files are real: points are made of them, and lie there. */
+function aHost(t: ExecutionContext): AgentWish {
+  const path = temporaryDirectory(t)
+  return { name: 'alpha', driver: 'copy', path, environment: { HOLDFAST_AGENT_BACKUP_ROOT: temporaryDirectory(t) } }
+}
+
 async function startWorld(t: ExecutionContext): Promise<World> {
-  const fleet = await startFleet(t, { agents: [{ name: 'alpha', driver: 'sim' }] })
+  const fleet = await startFleet(t, { agents: [aHost(t)] })
   const red = await createTenant(fleet, `${MARK}-group`)
   const blue = await createTenant(fleet, 'blue')
   const tokens = {

@@ -1,6 +1,7 @@
 import { CLOUDCASA_ENTRIES } from './cloudcasa-entries.ts'
 import type { TestFleet } from './fleet.ts'
 import { HOST_ENTRIES } from './host-entries.ts'
+import { POINT_ENTRIES } from './point-entries.ts'
 import type { Tenant } from './tenants.ts'
 
 /** Everything of the first tenant is called so: whatever another tenant reads must not hold it. */
@@ -24,7 +25,7 @@ export interface World {
 }
 
 export interface RouteInput {
-  /** For each `:name` of the path. */
+  /** For each `:name` or `*name` of the path. */
   readonly params?: Readonly<Record<string, string>>
   readonly query?: string
   readonly body?: unknown
@@ -70,11 +71,9 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
     other: 500,
   },
   'zerofs.deleteSnapshot': { input: async (world) => ({ params: { name: await world.snapshot() } }), other: 500 },
-  // On `sim` there are no files: the right one gets as far as that.
   'zerofs.restoreSnapshot': {
     input: async (world) => ({ body: { snapshot: await world.snapshot(), source: '/', destination: '/a' } }),
     other: 500,
-    status: 500,
   },
 
   'qnap.login': { input: () => ({ body: { username: 'nobody', password: 'wrong' } }), status: 401 },
@@ -83,6 +82,7 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'qnap.logout': { status: 401 },
 
   ...CLOUDCASA_ENTRIES,
+  ...POINT_ENTRIES,
 
   'fleet.listHosts': shared(),
   'fleet.getHost': shared({ input: () => ({ params: { id: 'alpha' } }) }),
