@@ -80,7 +80,8 @@ function intoNewDataset(
     })
   }
   // A point without a target is read where it lies.
-  const host = point.targetId === null ? (wish.host ?? point.host) : wish.host
+  const isLeftOpen = wish.host === undefined && wish.pool === undefined
+  const host = isLeftOpen && point.targetId === null ? point.host : wish.host
   const pool = choosePool(fleet, { host, pool: wish.pool })
   requireReach(point, pool.host.name, 'destination.pool')
   const made = orderNewDataset({ request: asked, pool, name: wish.newDataset, tags: {} })
