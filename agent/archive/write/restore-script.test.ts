@@ -147,6 +147,13 @@ asRoot('it runs from anywhere, and only into a directory that is empty', async (
     t.is(readFileSync(join(home, `full${entry}`, entry), 'utf8'), 'mine')
   }
   t.is(run(home, 'p1', join(home, 'nowhere')), 2)
+  mkdirSync(join(home, 'last'))
+  for (const missing of ['tar', 'zstd', 'sha256sum']) {
+    const tools = ['tar', 'zstd', 'sha256sum'].filter((tool) => tool !== missing)
+    const found = runRestore({ cwd: home, point: 'p1', into: 'last', bin: join(home, `no ${missing}`), tools })
+    t.is(found.status, 1)
+    t.regex(found.complaint, new RegExp(`needs (GNU )?${missing}`))
+  }
 })
 
 asRoot('who is not root gets the content, and an exit status for what could not be made', async (t) => {

@@ -35,6 +35,7 @@ case $identity in ''|/*) ;; *) identity=$PWD/$identity ;; esac
 case $0 in */*) here=\${0%/*} ;; *) here=. ;; esac
 CDPATH= cd -- "$here"
 case $(tar --version 2>/dev/null) in *GNU*) ;; *) fail "this needs GNU tar" ;; esac
+for tool in zstd sha256sum; do command -v $tool >/dev/null || fail "this needs $tool"; done
 
 # What a point holds, by its sums: data, and gone where entries were deleted.
 look() {
