@@ -19,6 +19,12 @@ const jsonText = z.string().transform((text, context): unknown => {
   }
 })
 
+function splitList(text: string): readonly string[] {
+  return text.split(',').filter((path) => path !== '')
+}
+
+const Prefixes = z.array(z.string().regex(/^\/.*\/$/, 'must begin and end with a slash'))
+
 /** One agent's environment. Nothing else of the agent reads `process.env`. */
 export const AgentConfig = z.object({
   HOLDFAST_AGENT_NAME: HostName,
@@ -27,11 +33,16 @@ export const AgentConfig = z.object({
   /** `[{"name":"main","path":"/srv/pool","driver":"btrfs"}]`; without a driver the best that works there is taken. */
   HOLDFAST_AGENT_POOLS: jsonText.pipe(z.array(PoolConfig)),
   /** Comma-separated prefixes below which a restore may leave its dataset. */
-  HOLDFAST_AGENT_RESTORE_PATHS: z
-    .string()
-    .default('/tmp/')
-    .transform((text) => text.split(',').filter((path) => path !== ''))
-    .pipe(z.array(z.string().regex(/^\/.*\/$/, 'must begin and end with a slash'))),
+  HOLDFAST_AGENT_RESTORE_PATHS: z.string().default('/tmp/').transform(splitList).pipe(Prefixes),
+  /** Comma-separated prefixes below which directories of this host may be backed up. */
+  HOLDFAST_AGENT_SOURCE_PATHS: z.string().default('').transform(splitList).pipe(Prefixes),
+  /** Where backups without a target go, and local targets lie. Default: `backups` in the state directory; never in a pool. */
+  HOLDFAST_AGENT_BACKUP_ROOT: z.string().startsWith('/', 'must be an absolute path').optional(),
+  /** Whether a target may be on this very machine. */
+  HOLDFAST_AGENT_TARGET_LOOPBACK: z
+    .enum(['true', 'false'])
+    .default('false')
+    .transform((text) => text === 'true'),
   /** Orders worked on at one time. */
   HOLDFAST_AGENT_SLOTS: z.coerce.number().int().min(1).max(1024).default(64),
   /** Where the control plane is, and the file (a systemd credential) with the one-time token that makes this host one of the fleet. */

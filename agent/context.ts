@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { jetstream } from '@nats-io/jetstream'
 import type { NatsConnection } from 'nats'
 import { FleetError } from '../shared/errors.ts'
@@ -12,6 +13,8 @@ import { startPresence } from './host/presence.ts'
 import { openIdentity } from './identity/identity.ts'
 import { startRenewal } from './identity/renewal.ts'
 import { connectNats } from './nats.ts'
+import { openPoints } from './points/open-points.ts'
+import { listenerOf } from './transfer/listeners.ts'
 import { startConsuming } from './work/consume.ts'
 import { openJournal } from './work/journal.ts'
 import { createLanes } from './work/lanes.ts'
@@ -38,7 +41,11 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     pools.set(pool.name, driver)
   }
   const journal = openJournal(config.HOLDFAST_AGENT_STATE)
-  const { urls, tls, authenticator, key } = await openIdentity(config, logger)
+  const { urls, tls, authenticator, key, unseal } = await openIdentity(config, logger)
+  const points = openPoints(pointsConfig(config), unseal)
+  await points.sweep(pools, (jobId) => journal.unfinished().some((entry) => entry.jobId === jobId))
+  const ownNats = [urls].flat().flatMap(listenerOf)
+  points.setListeners(ownNats)
   const nats = await connectNats({ url: urls, host, tls, authenticator })
   const js = jetstream(nats, { timeout: STORE_TIMEOUT_MS })
   const stopping = new AbortController()
@@ -58,7 +65,12 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
         return driver
       },
       restorePaths: config.HOLDFAST_AGENT_RESTORE_PATHS,
-      forbiddenPaths: [config.HOLDFAST_AGENT_STATE, ...config.HOLDFAST_AGENT_POOLS.map((pool) => pool.path)],
+      forbiddenPaths: [
+        config.HOLDFAST_AGENT_STATE,
+        points.backupRoot,
+        ...config.HOLDFAST_AGENT_POOLS.map((pool) => pool.path),
+      ],
+      points: points.tools,
     },
     clock: () => Date.now() + clockAheadMs,
     logger,
@@ -74,6 +86,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     version: VERSION,
     slots: config.HOLDFAST_AGENT_SLOTS,
     restorePaths: config.HOLDFAST_AGENT_RESTORE_PATHS,
+    sourcePaths: config.HOLDFAST_AGENT_SOURCE_PATHS,
+    backupRoot: points.backupRoot,
     pools,
   }
   const presence = startPresence({ nats, host, facts, runner, journal, logger })
@@ -85,7 +99,9 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     runner,
     logger,
     welcome: async (signal) => {
-      clockAheadMs = await presence.hello(signal)
+      const welcome = await presence.hello(signal)
+      clockAheadMs = welcome.clockAheadMs
+      points.setListeners([...ownNats, ...welcome.ownListeners.flatMap(listenerOf)])
     },
   })
   const renewal = key && startRenewal({ nats, host, key, logger })
@@ -98,10 +114,21 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       renewal?.stop()
       presence.stop()
       await Promise.all([consumption.stop(), runner.stop()])
+      await points[Symbol.asyncDispose]()
       await nats.close()
       journal.close()
       logger.info({ event: 'agent.stopped', host })
     },
+  }
+}
+
+function pointsConfig(config: AgentConfig) {
+  return {
+    state: config.HOLDFAST_AGENT_STATE,
+    backupRoot: config.HOLDFAST_AGENT_BACKUP_ROOT ?? join(config.HOLDFAST_AGENT_STATE, 'backups'),
+    sourcePaths: config.HOLDFAST_AGENT_SOURCE_PATHS,
+    poolPaths: config.HOLDFAST_AGENT_POOLS.map((pool) => pool.path),
+    allowLoopback: config.HOLDFAST_AGENT_TARGET_LOOPBACK,
   }
 }
 

@@ -100,6 +100,8 @@ export function agentProcess(fleet: FleetEnvironment, agent: LocalAgent): Proces
       HOLDFAST_AGENT_STATE: join(agent.folder, 'state'),
       HOLDFAST_AGENT_POOLS: JSON.stringify([{ name: agent.poolName, path, driver }]),
       HOLDFAST_AGENT_RESTORE_PATHS: fleet.settings.HOLDFAST_AGENT_RESTORE_PATHS,
+      HOLDFAST_AGENT_SOURCE_PATHS: fleet.settings.HOLDFAST_AGENT_SOURCE_PATHS,
+      HOLDFAST_AGENT_TARGET_LOOPBACK: fleet.settings.HOLDFAST_AGENT_TARGET_LOOPBACK,
     },
   }
 }

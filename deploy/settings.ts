@@ -22,6 +22,10 @@ export const LocalSettings = z.object({
   HOLDFAST_TRUSTED_NETWORKS: z.string().default(''),
   /** Handed to the agents: below which host paths a restore may write. */
   HOLDFAST_AGENT_RESTORE_PATHS: z.string().default('/tmp/'),
+  /** Handed to the agents: below which host paths directories may be backed up. */
+  HOLDFAST_AGENT_SOURCE_PATHS: z.string().default('/tmp/'),
+  /** Handed to the agents: whether a target may be on this very machine. */
+  HOLDFAST_AGENT_TARGET_LOOPBACK: z.enum(['true', 'false']).default('true'),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   /** An existing PostgreSQL database instead of a private server. */
   DATABASE_URL: urlOf(/^postgres(ql)?:$/, 'postgres://user:password@host:5432/database').optional(),

@@ -37,7 +37,7 @@ const BandwidthWindow = z.object({
 })
 
 export const TargetLimits = z.object({
-  /** Uploads and open readers at one time, of one agent. */
+  /** Uploads at one time, and as many reads, of one agent. */
   slots: z.number().int().min(1).max(64).default(4),
   /** Outside of every window; undefined: no limit. Both directions together. */
   bytesPerSecond: BytesPerSecond.optional(),

@@ -6,6 +6,8 @@ export interface HostFacts {
   readonly version: string
   readonly slots: number
   readonly restorePaths: readonly string[]
+  readonly sourcePaths: readonly string[]
+  readonly backupRoot: string
   readonly pools: ReadonlyMap<string, Driver>
 }
 
@@ -19,7 +21,8 @@ export async function takeInventory(facts: HostFacts): Promise<Inventory> {
       ...(await driver.usage()),
     })),
   )
-  return { version: facts.version, slots: facts.slots, restorePaths: [...facts.restorePaths], pools }
+  const { version, slots, restorePaths, sourcePaths, backupRoot } = facts
+  return { version, slots, restorePaths: [...restorePaths], sourcePaths: [...sourcePaths], backupRoot, pools }
 }
 
 /** Equal for inventories that differ only in how full the pools are. */

@@ -18,10 +18,17 @@ import { type HostFacts, inventoryHash, takeInventory } from './inventory.ts'
 const HELLO_TIMEOUT_MS = 5_000
 const HELLO_RETRY_MS = 500
 
+export interface Welcomed {
+  /** How far the control plane's clock is ahead of ours. */
+  readonly clockAheadMs: number
+  /** `host:port` of what no target may be. */
+  readonly ownListeners: readonly string[]
+}
+
 /** How this host makes itself known: hello once, beats for ever, and answers to what it is asked. */
 export interface Presence {
-  /** Says hello until it is welcomed. @returns how far the control plane's clock is ahead of ours, in milliseconds. */
-  hello(signal: AbortSignal): Promise<number>
+  /** Says hello until it is welcomed. */
+  hello(signal: AbortSignal): Promise<Welcomed>
   stop(): void
 }
 
@@ -84,7 +91,8 @@ export function startPresence(deps: {
           const welcome = Welcome.parse(reply.json())
           await beat()
           logger.info({ event: 'host.welcomed', host })
-          return welcome.now - (askedAtMs + Date.now()) / 2
+          const clockAheadMs = welcome.now - (askedAtMs + Date.now()) / 2
+          return { clockAheadMs, ownListeners: welcome.ownListeners }
         } catch (error) {
           logger.debug({ event: 'host.hello_unanswered', error: String(error) })
           await delay(HELLO_RETRY_MS, undefined, { signal })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { type Authenticator, jwtAuthenticator, nkeyAuthenticator, nkeys } from 'nats'
 import { ConfigError } from '../../shared/config.ts'
 import type { Logger } from '../../shared/logger.ts'
-import { newBoxKeys, publicKeyOf } from '../../shared/sealed-box.ts'
+import { newBoxKeys, openSealed, publicKeyOf } from '../../shared/sealed-box.ts'
 import { type NatsTls, natsTls, readSeed } from '../../shared/wire/nats-credentials.ts'
 import type { AgentConfig } from '../config.ts'
 import { KeptCredentials, type KeptFile, keptFile, PendingKeys } from './kept-credentials.ts'
@@ -25,6 +25,8 @@ export interface Identity {
   readonly authenticator: Authenticator | undefined
   /** Undefined where NATS is told of us by its own configuration. */
   readonly key: RenewableKey | undefined
+  /** Opens what the control plane sealed for this host; undefined where it has no key to seal for. */
+  readonly unseal: ((sealed: Buffer, context: string) => Buffer) | undefined
 }
 
 /** Finds this host's credentials, or gets some with the enrolment token. @throws EnrolmentRefused, ConfigError. */
@@ -41,7 +43,7 @@ export async function openIdentity(config: AgentConfig, logger: Logger): Promise
     )
   }
   const authenticator = config.NATS_SEED_FILE ? nkeyAuthenticator(readSeed(config.NATS_SEED_FILE)) : undefined
-  return { urls: config.NATS_URL, tls: natsTls(config), authenticator, key: undefined }
+  return { urls: config.NATS_URL, tls: natsTls(config), authenticator, key: undefined, unseal: undefined }
 }
 
 /** The file may go once it has served. */
@@ -103,6 +105,7 @@ function enrolledIdentity(config: AgentConfig, file: KeptFile<KeptCredentials>, 
     tls: { ...natsTls(config), ...(NATS_CA_FILE === undefined ? { ca: kept.ca } : {}) },
     // Asked at every connection: the key may have changed since the last.
     authenticator: (nonce) => jwtAuthenticator(kept.jwt, bytesOf(kept.seed))(nonce),
+    unseal: (sealed, context) => openSealed(Buffer.from(kept.seal_private_key, 'base64'), sealed, context),
     key: {
       publicKey: () => nkeys.fromSeed(bytesOf(kept.seed)).getPublicKey(),
       life: () => lifeOf(kept.jwt),

@@ -3,8 +3,9 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { watch } from '../../test/contracts/driver-contract.ts'
-import { pipelineContract } from '../../test/contracts/pipeline-contract.ts'
+import { contextOf, pipelineContract } from '../../test/contracts/pipeline-contract.ts'
 import { temporaryDirectory } from '../../test/harness/loop-mount.ts'
+import { pointsOf } from '../../test/harness/points.ts'
 import { openDriver } from '../drivers/registry.ts'
 import type { PipelineTools } from './pipeline.ts'
 import { openWork } from './pipelines.ts'
@@ -12,7 +13,7 @@ import { openWork } from './pipelines.ts'
 async function prepare(t: ExecutionContext) {
   const path = temporaryDirectory(t)
   const driver = await openDriver({ name: 'a', path, driver: 'copy' })
-  const tools: PipelineTools = { driver: () => driver, restorePaths: [], forbiddenPaths: [] }
+  const tools: PipelineTools = { driver: () => driver, restorePaths: [], forbiddenPaths: [], points: pointsOf(t).tools }
   const source = { pool: 'a', dataset: randomUUID() }
   await driver.create(source.dataset, watch)
   const target = { pool: 'a', dataset: randomUUID() }
@@ -55,7 +56,7 @@ pipelineContract(test, {
 test('an image in another pool than its source is refused', async (t) => {
   const { tools, source, target } = await prepare(t)
   const spec = { kind: 'dataset.clone', source: { ...source, pool: 'b' }, target } as const
-  const step = openWork(spec, randomUUID(), tools).steps[0]
-  const context = { ...watch, jobId: '', memory: { staged: () => undefined, stage: async () => undefined } }
+  const step = (await openWork(spec, randomUUID(), tools)).steps[0]
+  const context = contextOf('')
   await t.throwsAsync(async () => step?.run(context), { code: 'invalid' })
 })

@@ -1,5 +1,6 @@
 import type { JobKind, ResultOf, SpecOf } from '../../shared/job-spec.ts'
 import type { Driver, Watch } from '../drivers/driver.ts'
+import type { PointTools } from '../points/point-tools.ts'
 
 /** What the journal remembers for one job across restarts of the agent. */
 export interface JobMemory {
@@ -12,7 +13,14 @@ export interface JobMemory {
 export interface StepContext extends Watch {
   readonly jobId: string
   readonly memory: JobMemory
+  /** The secret of the order's target, sealed for this agent. */
+  readonly secret?: string | undefined
+  /** Says that the job needs its source dataset no longer: others may have it. */
+  release(): void
 }
+
+/** What an undo is given. */
+export type UndoContext = Pick<StepContext, 'jobId' | 'memory' | 'secret'>
 
 /**
  * One idempotent act. `undo` removes what `run` made, and is called in reverse order for every step that was begun when a
@@ -21,7 +29,7 @@ export interface StepContext extends Watch {
 export interface Step {
   readonly name: string
   run(context: StepContext): Promise<void>
-  undo?(context: Pick<StepContext, 'jobId' | 'memory'>): Promise<void>
+  undo?(context: UndoContext): Promise<void>
   /** After this step's `run` returns the effect is visible; nothing is undone any more. At most one step of a pipeline. */
   readonly commits?: true
 }
@@ -47,6 +55,7 @@ export interface PipelineTools {
   readonly restorePaths: readonly string[]
   /** Paths no restore may touch whatever `restorePaths` says: pools, agent state. */
   readonly forbiddenPaths: readonly string[]
+  readonly points: PointTools
 }
 
 export type Pipeline<Kind extends JobKind> = (spec: SpecOf<Kind>, jobId: string, tools: PipelineTools) => Work<Kind>

@@ -1,23 +1,31 @@
 import type { JobKind, SpecOf } from '../../shared/job-spec.ts'
 import { createDataset } from './dataset-create.ts'
 import { deleteDataset } from './dataset-delete.ts'
-import type { Pipelines, PipelineTools, Work } from './pipeline.ts'
+import type { Pipeline, Pipelines, PipelineTools, Work } from './pipeline.ts'
 import { cloneDataset, createSnapshot } from './snapshot-create.ts'
 import { restoreSnapshot } from './snapshot-restore.ts'
 
-const PIPELINES: Pipelines = {
-  'dataset.create': createDataset,
-  'dataset.delete': deleteDataset,
-  'dataset.clone': cloneDataset,
-  'snapshot.create': createSnapshot,
-  'snapshot.restore': restoreSnapshot,
+/** Those of points are loaded when the first is ordered: an agent that makes none does not pay for archives and protocols. */
+const PIPELINES: { readonly [Kind in JobKind]: () => Pipelines[Kind] | Promise<Pipelines[Kind]> } = {
+  'dataset.create': () => createDataset,
+  'dataset.delete': () => deleteDataset,
+  'dataset.clone': () => cloneDataset,
+  'snapshot.create': () => createSnapshot,
+  'snapshot.restore': () => restoreSnapshot,
+  'point.create': async () => (await import('./point/create.ts')).createPoint,
+  'point.verify': async () => (await import('./point/verify.ts')).verifyPoint,
+  'point.rehearse': async () => (await import('./point/rehearse.ts')).rehearsePoint,
+  'point.restore': async () => (await import('./point/restore.ts')).restorePoint,
+  'point.delete': async () => (await import('./point/delete.ts')).deletePoint,
 }
 
 /** The steps of one order. */
-export function openWork<Kind extends JobKind>(
+export async function openWork<Kind extends JobKind>(
   spec: SpecOf<Kind> & { readonly kind: Kind },
   jobId: string,
   tools: PipelineTools,
-): Work<Kind> {
-  return PIPELINES[spec.kind](spec, jobId, tools)
+): Promise<Work<Kind>> {
+  // as: the table has each kind's own pipeline
+  const pipeline = (await PIPELINES[spec.kind]()) as Pipeline<Kind>
+  return pipeline(spec, jobId, tools)
 }

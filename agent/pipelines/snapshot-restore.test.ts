@@ -23,6 +23,7 @@ import type { DatasetPlace, RestoreSnapshotSpec } from '../../shared/job-spec.ts
 import { watch } from '../../test/contracts/driver-contract.ts'
 import { contextOf, memoryOf, pipelineContract } from '../../test/contracts/pipeline-contract.ts'
 import { canMount, mountLoop, temporaryDirectory } from '../../test/harness/loop-mount.ts'
+import { pointsOf } from '../../test/harness/points.ts'
 import { openDriver } from '../drivers/registry.ts'
 import { createSimDriver } from '../drivers/sim/sim-driver.ts'
 import type { JobMemory, PipelineTools } from './pipeline.ts'
@@ -45,7 +46,12 @@ async function fixture(t: ExecutionContext, driverName: 'copy' | 'btrfs' = 'copy
   const outside = temporaryDirectory(t)
   const path = driverName === 'btrfs' ? mountLoop(t, 'btrfs', 256 * 2 ** 20) : temporaryDirectory(t)
   const driver = await openDriver({ name: 'a', path, driver: driverName })
-  const tools = { driver: () => driver, restorePaths: [`${outside}/`], forbiddenPaths: [join(outside, 'kept')] }
+  const tools: PipelineTools = {
+    driver: () => driver,
+    restorePaths: [`${outside}/`],
+    forbiddenPaths: [join(outside, 'kept')],
+    points: pointsOf(t).tools,
+  }
   const place = async (): Promise<{ place: DatasetPlace; root: string }> => {
     const dataset = randomUUID()
     return { place: { pool: 'a', dataset }, root: (await driver.create(dataset, watch)).mountpoint }
@@ -68,7 +74,7 @@ async function fixture(t: ExecutionContext, driverName: 'copy' | 'btrfs' = 'copy
       destination: { kind: 'host', path: path.replace('OUT', outside) },
     }),
     run: async (spec, memory = memoryOf(), jobId = randomUUID()) =>
-      (await runPipeline(openWork(spec, jobId, tools), contextOf(jobId, memory))).result,
+      (await runPipeline(await openWork(spec, jobId, tools), contextOf(jobId, memory))).result,
   }
 }
 
@@ -248,7 +254,7 @@ test('a repeat after a crash between the rename and the clearing up only clears 
   mkdirSync(join(snapshot, 'tree'))
   mkdirSync(join(dataset, 'tree', 'old'), { recursive: true })
   const [memory, jobId] = [memoryOf(), randomUUID()]
-  const crashed = openWork(spec('/tree', '/tree', true), jobId, tools)
+  const crashed = await openWork(spec('/tree', '/tree', true), jobId, tools)
   for (const step of crashed.steps.slice(0, 3)) await step.run(contextOf(jobId, memory))
   t.deepEqual(readdirSync(dataset).toSorted(), [`.holdfast-${jobId}.partial`, 'tree'])
   writeFileSync(join(dataset, 'tree', 'user'), '')
@@ -261,7 +267,7 @@ test('a repeat after a crash before the rename goes on with what is staged', asy
   const { snapshot, dataset, spec, tools, run } = await fixture(t)
   writeFileSync(join(snapshot, 'a'), 'a')
   const [memory, jobId] = [memoryOf(), randomUUID()]
-  for (const step of openWork(spec('/a', '/b'), jobId, tools).steps.slice(0, 2))
+  for (const step of (await openWork(spec('/a', '/b'), jobId, tools)).steps.slice(0, 2))
     await step.run(contextOf(jobId, memory))
   const { inode } = await run(spec('/a', '/b'), memory, jobId)
   t.is(statSync(join(dataset, 'b')).ino, inode)
@@ -316,7 +322,7 @@ test('simulated pools hold no files', async (t) => {
   const { spec, tools } = await fixture(t)
   const driver = createSimDriver()
   const jobId = randomUUID()
-  const work = openWork(spec('/a', '/b'), jobId, { ...tools, driver: () => driver })
+  const work = await openWork(spec('/a', '/b'), jobId, { ...tools, driver: () => driver })
   const failure = await failureOf(t, runPipeline(work, contextOf(jobId)))
   t.deepEqual([failure.code, failure.message], ['refused', 'simulated pools hold no files'])
 })

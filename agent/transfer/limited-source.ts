@@ -1,6 +1,7 @@
 import { FleetError } from '../../shared/errors.ts'
 import type { Throttle } from './bandwidth.ts'
 import { mayRetry, pauseAfter, type RetryPolicy } from './retry.ts'
+import type { Slots } from './slots.ts'
 import { MAX_READ_BYTES, type RangeSource, type StoreFile } from './transfer.ts'
 import { asTransferError } from './transfer-error.ts'
 
@@ -9,7 +10,7 @@ export interface LimitedSourceParts {
   readonly throttle: Throttle
   readonly policy: RetryPolicy
   readonly name: string
-  readonly release: () => void
+  readonly slots: Slots
 }
 
 /** Limits what one open file reads, and goes on where it was when the connection was cut. */
@@ -36,6 +37,19 @@ export class LimitedSource implements RangeSource {
     if (!(Number.isSafeInteger(offset) && offset >= 0 && Number.isSafeInteger(length) && length >= 0))
       throw new FleetError('invalid', 'a range begins at 0 or later and is not negative')
     const end = Math.min(offset + length, this.sizeBytes)
+    const release = await this.#parts.slots.take(signal)
+    try {
+      yield* this.#range(offset, end, signal)
+    } finally {
+      release()
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#parts.file.close()
+  }
+
+  async *#range(offset: number, end: number, signal: AbortSignal): AsyncGenerator<Buffer, void> {
     let failures = 0
     for (let at = offset; at < end; ) {
       try {
@@ -51,14 +65,6 @@ export class LimitedSource implements RangeSource {
         failures += 1
         await this.#pause(error, failures, signal)
       }
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      await this.#parts.file.close()
-    } finally {
-      this.#parts.release()
     }
   }
 

@@ -27,13 +27,16 @@ export interface LimitedTargetParts {
 export class LimitedTarget implements Target {
   readonly name: string
   readonly #parts: LimitedTargetParts
-  readonly #slots: Slots
+  readonly #uploads: Slots
+  /** Of their own: an increment reads what it completes while it is written. */
+  readonly #reads: Slots
   readonly #throttle: Throttle
 
   constructor(parts: LimitedTargetParts) {
     this.#parts = parts
     this.name = parts.config.name
-    this.#slots = new Slots(parts.config.limits.slots)
+    this.#uploads = new Slots(parts.config.limits.slots)
+    this.#reads = new Slots(parts.config.limits.slots)
     this.#throttle = new Throttle(parts.config.limits, parts.clock)
   }
 
@@ -43,7 +46,7 @@ export class LimitedTarget implements Target {
 
   async put(path: string, options: PutOptions): Promise<Sink> {
     nameOf(path)
-    const release = await this.#slots.take(options.signal)
+    const release = await this.#uploads.take(options.signal)
     try {
       const { store, config } = this.#parts
       const replace = options.replace ?? false
@@ -66,14 +69,9 @@ export class LimitedTarget implements Target {
   }
 
   async get(path: string, watch: Watch): Promise<RangeSource> {
-    const release = await this.#slots.take(watch.signal)
-    try {
-      const file = await this.#try(watch.signal, () => this.#parts.store.open(path, watch))
-      return new LimitedSource({ file, release, throttle: this.#throttle, policy: this.#parts.policy, name: this.name })
-    } catch (error) {
-      release()
-      throw error
-    }
+    const file = await this.#try(watch.signal, () => this.#parts.store.open(path, watch))
+    const { policy } = this.#parts
+    return new LimitedSource({ file, slots: this.#reads, throttle: this.#throttle, policy, name: this.name })
   }
 
   async list(path: string, options: Watch & { readonly cursor?: string | undefined }): Promise<Page> {

@@ -61,7 +61,7 @@ export interface Sink {
   abort(): Promise<void>
 }
 
-/** A file of a target that is read piece by piece; holds a slot until it is closed. */
+/** A file of a target that is read piece by piece; holds a slot while it is read. */
 export interface RangeSource extends AsyncDisposable {
   readonly sizeBytes: number
   /** Exactly `length` bytes (at most MAX_READ_BYTES), or fewer where the file ends. */
@@ -103,6 +103,8 @@ export interface Target extends AsyncDisposable {
 export interface StoreFeatures {
   /** Whether a directory can be renamed, in one step. */
   readonly renameDirectory: boolean
+  /** Whether a chunk is still needed after the write that took it has settled. */
+  readonly keepsChunks: boolean
 }
 
 /**

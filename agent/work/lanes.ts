@@ -25,7 +25,7 @@ export function createLanes(): Lanes {
   }
 }
 
-/** The dataset that an order changes. */
+/** What an order changes: a dataset, a path of the host, the directory of a series of points. */
 export function laneOf(spec: JobSpec): string {
   switch (spec.kind) {
     case 'snapshot.restore':
@@ -35,5 +35,13 @@ export function laneOf(spec: JobSpec): string {
     case 'dataset.delete':
     case 'snapshot.create':
       return spec.target.dataset
+    case 'point.create':
+    case 'point.delete':
+      return `series:${spec.target.id ?? 'own'}/${spec.series}`
+    case 'point.verify':
+    case 'point.rehearse':
+      return `point:${spec.pointId}`
+    case 'point.restore':
+      return spec.destination.kind === 'host' ? `host:${spec.destination.path}` : spec.destination.place.dataset
   }
 }

@@ -11,6 +11,8 @@ const START_DELAY_MS = 20
 export interface Reporter {
   start(): void
   progress(progress: Progress): void
+  /** The job needs its source dataset no longer. Told at once, and again now and then: a report may be lost. */
+  release(): void
   /** @returns what is left to tell, the end last; nothing is told after it. */
   end(event: EndingEvent): JobReport
   /** Further reports carry this attempt. */
@@ -36,6 +38,7 @@ export function createReporter(options: {
   let heartbeat: NodeJS.Timeout | undefined
   let toldAtMs = 0
   let ended = false
+  let releaseToldAtMs: number | undefined
 
   function number(event: Unnumbered<JobEvent>): JobEvent {
     seq += 1
@@ -47,10 +50,17 @@ export function createReporter(options: {
     timer = undefined
     if (latest) pending.push(number({ type: 'progress', progress: latest }))
     latest = undefined
+    repeatRelease()
     if (pending.length === 0) return
     publish({ jobId, attempt, delivery, events: pending })
     pending = []
     toldAtMs = Date.now()
+  }
+
+  function repeatRelease(): void {
+    if (releaseToldAtMs === undefined || Date.now() - releaseToldAtMs < HEARTBEAT_MS) return
+    pending.push(number({ type: 'release' }))
+    releaseToldAtMs = Date.now()
   }
 
   function beat(last: Progress): void {
@@ -73,6 +83,15 @@ export function createReporter(options: {
     },
 
     progress,
+
+    release() {
+      if (ended || releaseToldAtMs !== undefined) return
+      pending.push(number({ type: 'release' }))
+      releaseToldAtMs = Date.now()
+      // Whoever waits for the dataset waits for this.
+      clearTimeout(timer)
+      flush()
+    },
 
     end(event) {
       ended = true

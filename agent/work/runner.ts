@@ -157,11 +157,13 @@ export function createRunner(deps: {
     try {
       run.controller.signal.throwIfAborted()
       run.reporter.start()
-      const pipeline = openWork(order.spec, jobId, deps.tools)
+      const pipeline = await openWork(order.spec, jobId, deps.tools)
       const { result, phases } = await runPipeline(pipeline, {
         jobId,
         signal: run.controller.signal,
+        secret: order.secret,
         progress: (progress) => run.reporter.progress(progress),
+        release: () => run.reporter.release(),
         memory: { staged: () => journal.get(jobId)?.staged, stage: (identity) => journal.stage(jobId, identity) },
       })
       logger.info({ event: 'job.done', jobId, kind: order.spec.kind, ms: Math.round(performance.now() - startedMs) })

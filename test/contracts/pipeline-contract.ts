@@ -7,7 +7,7 @@ import type { JobKind, ResultOf } from '../../shared/job-spec.ts'
 
 export interface PipelineSubject<Kind extends JobKind> {
   /** The order's work, anew for each run of it, as after a restart of the agent. */
-  open(jobId: string): Work<Kind>
+  open(jobId: string): Promise<Work<Kind>>
   /** What of the world the order may change, in a comparable form. */
   observe(): unknown
 }
@@ -30,7 +30,7 @@ export function memoryOf(): JobMemory {
 }
 
 export function contextOf(jobId: string, memory = memoryOf(), signal = new AbortController().signal): StepContext {
-  return { jobId, memory, signal, progress: () => undefined }
+  return { jobId, memory, signal, progress: () => undefined, release: () => undefined }
 }
 
 /** What every pipeline must survive; each calls this with its own subject. */
@@ -44,7 +44,7 @@ export function pipelineContract<Kind extends JobKind>(test: TestFn, { kind, pre
 
   it('each step run twice still succeeds', async (t, { open }) => {
     const jobId = randomUUID()
-    const doubled = { ...open(jobId) }
+    const doubled = await open(jobId)
     const twice = (step: Step): Step => ({
       ...step,
       async run(context) {
@@ -59,9 +59,9 @@ export function pipelineContract<Kind extends JobKind>(test: TestFn, { kind, pre
   it('a repeat after success answers the same', async (t, { open, observe }) => {
     const jobId = randomUUID()
     const context = contextOf(jobId)
-    const first: ResultOf<Kind> = (await runPipeline(open(jobId), context)).result
+    const first: ResultOf<Kind> = (await runPipeline(await open(jobId), context)).result
     const before = observe()
-    t.deepEqual((await runPipeline(open(jobId), context)).result, first)
+    t.deepEqual((await runPipeline(await open(jobId), context)).result, first)
     t.deepEqual(observe(), before)
   })
 
@@ -90,10 +90,10 @@ async function interruptEachStep<Kind extends JobKind>(
   const before = observe()
   const jobId = randomUUID()
   const memory = memoryOf()
-  const commitIndex = open(jobId).steps.findIndex((step) => step.commits)
+  const commitIndex = (await open(jobId)).steps.findIndex((step) => step.commits)
   for (let index = 0; index < commitIndex; index += 1) {
     const cancel = new AbortController()
-    const work = open(jobId)
+    const work = await open(jobId)
     const steps = work.steps.map((step, at): Step => {
       if (at !== index) return step
       return {
@@ -108,5 +108,5 @@ async function interruptEachStep<Kind extends JobKind>(
     t.true(failure instanceof PipelineFailure && failure.cause instanceof FleetError)
     t.deepEqual(observe(), before)
   }
-  await t.notThrowsAsync(runPipeline(open(jobId), contextOf(jobId, memory)))
+  await t.notThrowsAsync(runPipeline(await open(jobId), contextOf(jobId, memory)))
 }

@@ -1,5 +1,6 @@
 import { constants, readFileSync, readlinkSync } from 'node:fs'
 import { FleetError } from '../../../shared/errors.ts'
+import type { DatasetPlace, RestoreSnapshotSpec } from '../../../shared/job-spec.ts'
 import { cString } from '../../native/libc.ts'
 import { close, O_PATH, openBeneath, openDirectory, openWithoutLinks } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
@@ -16,6 +17,24 @@ export interface RestoreDestination {
 }
 
 const READ_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY
+
+/** Opens where an order's destination lies. @throws not_found, refused, invalid */
+export async function openDestination(
+  destination: RestoreSnapshotSpec['destination'],
+  tools: PipelineTools,
+): Promise<RestoreDestination> {
+  if (destination.kind === 'host') return openOnHost(destination.path, tools)
+  return openInDataset(await rootOf(destination.place, tools), destination.path)
+}
+
+/** The absolute path of a dataset's root directory. @throws not_found, refused */
+export async function rootOf(place: DatasetPlace, tools: PipelineTools): Promise<string> {
+  const driver = tools.driver(place.pool)
+  if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
+  const found = await driver.find(place.dataset)
+  if (!found) throw new FleetError('not_found', `dataset ${place.dataset} is not on this host`)
+  return found.mountpoint
+}
 
 /** @param root absolute path of the dataset's root directory */
 export function openInDataset(root: string, path: string): RestoreDestination {
@@ -55,7 +74,7 @@ export function openOnHost(path: string, tools: PipelineTools): RestoreDestinati
 }
 
 /** Below a forbidden directory, the directory itself, or a directory that holds it. */
-function isForbidden(realPath: string, forbiddenPaths: readonly string[]): boolean {
+export function isForbidden(realPath: string, forbiddenPaths: readonly string[]): boolean {
   const real = `${realPath.replace(/\/+/g, '/')}/`
   return forbiddenPaths.some((forbidden) => {
     const kept = `${forbidden.replace(/\/+$/, '')}/`

@@ -1,0 +1,30 @@
+import type { Pipeline } from '../pipeline.ts'
+import { NewDatasetRestore } from './restore-new.ts'
+import { PlacedRestore } from './restore-placed.ts'
+import { named } from './steps.ts'
+
+/**
+ * A point, or files of it: staged beside its destination and put there by one rename, or a dataset that is made for it. Files
+ * of a remote point are read in ranges: of one file only the frames that hold it.
+ */
+export const restorePoint: Pipeline<'point.restore'> = (spec, jobId, tools) => {
+  const { destination } = spec
+  const restore =
+    destination.kind === 'new'
+      ? new NewDatasetRestore(spec, destination.place, tools)
+      : new PlacedRestore(spec, { ...destination, jobId }, tools)
+  return {
+    steps: [
+      named('look', (context) => restore.look(context), 'restore'),
+      {
+        ...named('stage', (context) => restore.stage(context), 'restore'),
+        undo: (context) => restore.unstage(context),
+      },
+      { ...named('commit', () => restore.commit(), 'restore'), commits: true },
+      named('settle', () => restore.settle(), 'restore'),
+    ],
+    committed: () => restore.isCommitted,
+    result: () => restore.result(),
+    close: () => restore.close(),
+  }
+}

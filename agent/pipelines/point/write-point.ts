@@ -1,0 +1,144 @@
+import { FleetError } from '../../../shared/errors.ts'
+import type { PointProblem } from '../../../shared/point-spec.ts'
+import { decryptedFiles } from '../../archive/age/decrypted-files.ts'
+import { encryptedSink } from '../../archive/age/encrypted-sink.ts'
+import { keepingIndex } from '../../archive/age/kept-index.ts'
+import { displayPath } from '../../archive/byte-path.ts'
+import { Chain } from '../../archive/chain.ts'
+import type { Compression } from '../../archive/compression.ts'
+import { consolidate } from '../../archive/consolidate.ts'
+import type { Problem } from '../../archive/member.ts'
+import { Point } from '../../archive/point.ts'
+import type { ArchiveSink } from '../../archive/sink.ts'
+import { type ArchiveWatch, type WrittenArchive, writeArchive } from '../../archive/write-archive.ts'
+import type { TargetLease } from '../../points/point-tools.ts'
+import { discardTree, incrementDirectoryOf, type PointPlace, workingDirectoryOf } from '../../points/series.ts'
+import { TargetFiles } from '../../points/target-files.ts'
+import { TargetSink } from '../../points/target-sink.ts'
+import { alone, type Base } from './base.ts'
+import type { PointReceipt } from './point-receipt.ts'
+
+export interface WritePointRequest {
+  readonly place: PointPlace
+  readonly base: Base
+  readonly lease: TargetLease
+  /** The tree's root, open for reading. */
+  readonly rootFd: number
+  readonly compression: Compression
+  /** Where there is a base: a full point is made of it and what changed. */
+  readonly consolidate: boolean
+  readonly recipients: readonly string[]
+  /** Where a plain index of an encrypted point is kept on this host. */
+  readonly keptIndex: string
+  readonly scratch: string
+}
+
+/**
+ * Writes everything of the point into its working directory. Where what it completes turns out to be damaged, it becomes a full one
+ * that says so.
+ */
+export async function writePoint(request: WritePointRequest, watch: ArchiveWatch): Promise<PointReceipt> {
+  const { base, place } = request
+  if (base.chain === undefined) return writeTree(request, watch)
+  try {
+    return await (request.consolidate ? writeMerged(request, base.chain, watch) : writeTree(request, watch))
+  } catch (error) {
+    if (!(error instanceof FleetError) || error.code !== 'corrupt') throw error
+    await discardTree(place.target, incrementDirectoryOf(place), watch.signal)
+    await discardTree(place.target, workingDirectoryOf(place), watch.signal)
+    return writeTree({ ...request, base: alone('the points that it was to complete are damaged') }, watch)
+  }
+}
+
+async function writeTree(request: WritePointRequest, watch: ArchiveWatch): Promise<PointReceipt> {
+  const { base, place } = request
+  const sink = new TargetSink({ target: place.target, directory: workingDirectoryOf(place) })
+  const written = await writeArchive(
+    {
+      ...archiveOf(request),
+      sink: wrapped(sink, request, true),
+      ...(base.chain === undefined ? {} : { base: { points: base.names, lines: base.chain.lines(watch.signal) } }),
+    },
+    watch,
+  )
+  return receiptOf(request, { sums: sink.sums, written, full: base.chain === undefined, synthetic: false })
+}
+
+/** An increment first, hidden; then one full archive out of it and the chain. */
+async function writeMerged(request: WritePointRequest, base: Chain, watch: ArchiveWatch): Promise<PointReceipt> {
+  const { place, lease } = request
+  const { target } = place
+  const directory = incrementDirectoryOf(place)
+  const increment = new TargetSink({ target, directory })
+  const sink = new TargetSink({ target, directory: workingDirectoryOf(place) })
+  const changed = await writeArchive(
+    {
+      ...archiveOf(request),
+      sink: wrapped(increment, request, false),
+      base: { points: request.base.names, lines: base.lines(watch.signal) },
+    },
+    watch,
+  )
+  await using top = await Point.open(decryptedFiles(new TargetFiles(target, directory), lease.identities), watch.signal)
+  const chain = Chain.of([...base.points, top])
+  const written = await consolidate({ chain, sink: wrapped(sink, request, true), scratch: request.scratch }, watch)
+  await discardTree(target, directory, watch.signal)
+  const problems = { problems: changed.problems, problemCount: changed.totals.problems }
+  return receiptOf(request, { sums: sink.sums, written, full: true, synthetic: true, ...problems })
+}
+
+function archiveOf({ rootFd, compression, scratch }: WritePointRequest) {
+  return { subject: 'backup', rootFd, compression, scratch } as const
+}
+
+function wrapped(sink: ArchiveSink, { recipients, keptIndex }: WritePointRequest, keepsIndex: boolean): ArchiveSink {
+  if (recipients.length === 0) return sink
+  const encrypted = encryptedSink(sink, recipients)
+  return keepsIndex ? keepingIndex(encrypted, keptIndex) : encrypted
+}
+
+function receiptOf(
+  { base, recipients }: WritePointRequest,
+  what: {
+    readonly sums: string
+    readonly written: WrittenArchive
+    readonly full: boolean
+    readonly synthetic: boolean
+    readonly problems?: readonly Problem[]
+    readonly problemCount?: number
+  },
+): PointReceipt {
+  const { written, full, synthetic, sums } = what
+  const { totals, files } = written
+  return {
+    sums,
+    finishedAt: new Date().toISOString(),
+    made: {
+      ...{ full, synthetic },
+      fullReason: synthetic ? null : base.fullReason,
+      members: totals.members,
+      sourceBytes: totals.contentBytes,
+      storedBytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+      consistency: 'fuzzy',
+      encrypted: recipients.length > 0,
+      problemCount: Math.max(totals.problems, what.problemCount ?? 0),
+      problems: toldProblems(what.problems ?? written.problems),
+    },
+  }
+}
+
+const MAX_TOLD = 1_000
+/** Of all their paths together: reports travel in messages of at most a MiB. */
+const MAX_TOLD_BYTES = 2 ** 17
+
+function toldProblems(problems: readonly Problem[]): PointProblem[] {
+  const told: PointProblem[] = []
+  let bytes = 0
+  for (const { path, reason } of problems.slice(0, MAX_TOLD)) {
+    const shown = displayPath(path)
+    bytes += Buffer.byteLength(JSON.stringify(shown))
+    if (bytes > MAX_TOLD_BYTES) break
+    told.push({ path: shown, reason })
+  }
+  return told
+}

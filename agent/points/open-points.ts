@@ -1,0 +1,88 @@
+import { mkdirSync, realpathSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { ConfigError } from '../../shared/config.ts'
+import type { Driver } from '../drivers/driver.ts'
+import type { Listener } from '../transfer/addresses.ts'
+import { Slots } from '../transfer/slots.ts'
+import { openOwnDatasets } from './own-datasets.ts'
+import type { PointTools } from './point-tools.ts'
+import { createTargets, type Unseal } from './targets.ts'
+
+/** Archives written or read whole at one time: each takes some 60 to 100 MiB. */
+const AT_WORK = 2
+const PRIVATE_MODE = 0o700
+
+export interface Points extends AsyncDisposable {
+  readonly tools: PointTools
+  /** The real path; points without a target lie below it. */
+  readonly backupRoot: string
+  /** What no target may be; those told here take the place of those told before. */
+  setListeners(listeners: readonly Listener[]): void
+  /** Destroys what the agent made for itself and no job or base needs any more. Only before any job runs. */
+  sweep(drivers: ReadonlyMap<string, Driver>, isUnfinished: (jobId: string) => boolean): Promise<void>
+}
+
+export interface PointsConfig {
+  /** The agent's state directory. */
+  readonly state: string
+  readonly backupRoot: string
+  readonly sourcePaths: readonly string[]
+  readonly poolPaths: readonly string[]
+  readonly allowLoopback: boolean
+}
+
+/** Makes the directories that work on points needs. @throws ConfigError for a backup root in a pool */
+export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Points {
+  const { state, allowLoopback, sourcePaths } = config
+  const backupRoot = openBackupRoot(config)
+  const [scratch, indexes] = [join(state, 'scratch'), join(state, 'indexes')]
+  rmSync(scratch, { recursive: true, force: true })
+  for (const folder of [scratch, indexes]) mkdirSync(folder, { recursive: true, mode: PRIVATE_MODE })
+  // One array for as long as the agent runs: targets that are open look into it.
+  const listeners: Listener[] = []
+  const targets = createTargets({ context: { backupRoot, addresses: { allowLoopback, listeners } }, unseal })
+  const own = openOwnDatasets(join(state, 'own-datasets'))
+  const turns = new Slots(AT_WORK)
+  return {
+    tools: {
+      sourcePaths,
+      scratch,
+      indexes,
+      own,
+      lease: (request) => targets.lease(request),
+      turn: (signal) => turns.take(signal),
+    },
+    backupRoot,
+    setListeners: (told) => void listeners.splice(0, listeners.length, ...told),
+
+    async sweep(drivers, isUnfinished) {
+      for (const { pool, dataset, use } of own.all()) {
+        const driver = drivers.get(pool)
+        if (driver === undefined || (use.kind === 'job' && isUnfinished(use.jobId))) continue
+        if (use.kind === 'base' && (await driver.find(dataset)) !== undefined) continue
+        await driver.destroy(dataset, { signal: new AbortController().signal, progress: () => undefined })
+        own.forget(dataset)
+      }
+    },
+
+    [Symbol.asyncDispose]: () => targets[Symbol.asyncDispose](),
+  }
+}
+
+function openBackupRoot({ backupRoot, poolPaths }: PointsConfig): string {
+  mkdirSync(backupRoot, { recursive: true, mode: PRIVATE_MODE })
+  const real = realpathSync(backupRoot)
+  const within = poolPaths.find((pool) => `${real}/`.startsWith(`${realPathOf(pool)}/`))
+  if (within === undefined) return real
+  throw new ConfigError(
+    `configuration is not usable:\n  HOLDFAST_AGENT_BACKUP_ROOT: must not be below the pool ${within}: a pool that is lost would take its backups with it`,
+  )
+}
+
+function realPathOf(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path // a simulated pool has none
+  }
+}

@@ -1,0 +1,66 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { HostName, Id } from '../../shared/ids.ts'
+import { replaceFile, syncDirectory } from './durable-file.ts'
+
+const OwnDataset = z.object({
+  pool: HostName,
+  dataset: Id,
+  /** `job`: it goes with the job. `base`: what the next increment of the series is compared with. */
+  use: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('job'), jobId: Id }),
+    z.object({ kind: z.literal('base'), source: Id, series: z.string() }),
+  ]),
+})
+export type OwnDataset = z.infer<typeof OwnDataset>
+
+/**
+ * Datasets and snapshots that the agent made for itself, which nobody else knows of: written down before they are made, so
+ * that none outlives its use, whatever ends this process.
+ */
+export interface OwnDatasets {
+  /** Durable when it returns; takes the place of what was said of this dataset before. */
+  claim(own: OwnDataset): void
+  /** Once it is destroyed, or is somebody else's. */
+  forget(dataset: string): void
+  all(): readonly OwnDataset[]
+  /** Kept of this dataset, or only what one series of it keeps. */
+  basesOf(source: string, series?: string): readonly OwnDataset[]
+}
+
+/** @param folder made where it is missing */
+export function openOwnDatasets(folder: string): OwnDatasets {
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const known = new Map<string, OwnDataset>()
+  for (const name of readdirSync(folder)) {
+    const own = name.endsWith('.json')
+      ? OwnDataset.safeParse(parse(readFileSync(join(folder, name), 'utf8')))
+      : undefined
+    if (own?.success) known.set(own.data.dataset, own.data)
+  }
+  return {
+    claim(own) {
+      replaceFile(join(folder, `${own.dataset}.json`), `${JSON.stringify(own)}\n`)
+      known.set(own.dataset, own)
+    },
+    forget(dataset) {
+      if (!known.delete(dataset)) return
+      rmSync(join(folder, `${dataset}.json`), { force: true })
+      syncDirectory(folder)
+    },
+    all: () => [...known.values()],
+    basesOf: (source, series) =>
+      [...known.values()].filter(
+        ({ use }) => use.kind === 'base' && use.source === source && (series === undefined || use.series === series),
+      ),
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined // `replaceFile` leaves none torn: whatever it is, it is not ours
+  }
+}

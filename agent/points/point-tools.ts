@@ -1,0 +1,32 @@
+import type { OrderTarget } from '../../shared/point-spec.ts'
+import type { Target } from '../transfer/transfer.ts'
+import type { OwnDatasets } from './own-datasets.ts'
+
+/** A target in use; it may be closed once all who use it have given it back. */
+export interface TargetLease extends AsyncDisposable {
+  readonly target: Target
+  /** age identities that came with the target's secret. */
+  readonly identities: readonly string[]
+}
+
+export interface TargetRequest {
+  readonly target: OrderTarget
+  /** A TargetSecret as JSON, sealed for this agent under `context`, base64; undefined where the target needs none. */
+  readonly sealed: string | undefined
+  readonly context: string
+}
+
+/** What work on points may use of this agent. */
+export interface PointTools {
+  /** Prefixes (with a trailing slash) below which directories may be backed up. */
+  readonly sourcePaths: readonly string[]
+  /** A directory for nameless files that are needed while an archive is written or read. */
+  readonly scratch: string
+  /** Holds plain indexes of encrypted points, a directory each, named by the point's id. */
+  readonly indexes: string
+  readonly own: OwnDatasets
+  /** @throws refused when this host has no key for sealed secrets; invalid what the configuration lacks */
+  lease(request: TargetRequest): Promise<TargetLease>
+  /** A turn among those who read or write whole archives: each needs a hundred MiB at most. @returns gives it back. @throws cancelled */
+  turn(signal: AbortSignal): Promise<() => void>
+}

@@ -1,0 +1,98 @@
+import { FleetError } from '../../shared/errors.ts'
+import { SUMS } from '../archive/frame-table.ts'
+import type { ArchiveSink, SinkFile } from '../archive/sink.ts'
+import type { Sink, Target } from '../transfer/transfer.ts'
+
+/** What is copied for a target that keeps chunks until they are confirmed. */
+const PIECE_BYTES = 2 ** 20
+const MAX_SUMS_BYTES = 65_536
+
+/**
+ * A point on its way to a target, file by file into one directory. `sums` is stored last, and not here where directories cannot be
+ * renamed: a directory without it is no point. Publishing is a step of its own, so `commit` does nothing, and `abort` takes away
+ * only the file that is under way: the directory is its maker's.
+ */
+export class TargetSink implements ArchiveSink {
+  readonly #target: Target
+  readonly #directory: string
+  readonly #told: (bytes: number) => void
+  #under: Sink | undefined
+  #made = false
+  #sums: Buffer | undefined
+
+  /** @param place.told is called with the size of each chunk as it is stored */
+  constructor(place: {
+    readonly target: Target
+    readonly directory: string
+    readonly told?: (bytes: number) => void
+  }) {
+    this.#target = place.target
+    this.#directory = place.directory
+    this.#told = place.told ?? (() => undefined)
+  }
+
+  /** What `sums` holds, once everything is stored. */
+  get sums(): string {
+    if (this.#sums === undefined) throw new FleetError('internal', 'the point is not whole yet')
+    return this.#sums.toString()
+  }
+
+  async open(name: string, signal: AbortSignal): Promise<SinkFile> {
+    if (!this.#made) await this.#target.mkdir(this.#directory, { signal })
+    this.#made = true
+    return name === SUMS ? this.#sumsFile(signal) : this.#file(name, signal)
+  }
+
+  async commit(): Promise<void> {}
+
+  async abort(): Promise<void> {
+    const under = this.#under
+    this.#under = undefined
+    await under?.abort()
+  }
+
+  async #file(name: string, signal: AbortSignal): Promise<SinkFile> {
+    const sink = await this.#target.put(`${this.#directory}/${name}`, { signal })
+    this.#under = sink
+    return {
+      write: async (chunk) => {
+        await this.#write(sink, chunk)
+        this.#told(chunk.length)
+      },
+      close: async () => {
+        await sink.finish()
+        this.#under = undefined
+      },
+    }
+  }
+
+  async #write(sink: Sink, chunk: Uint8Array): Promise<void> {
+    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
+    if (!this.#target.features.keepsChunks) return sink.write(bytes)
+    for (let at = 0; at < bytes.length; at += PIECE_BYTES)
+      await sink.write(Buffer.from(bytes.subarray(at, at + PIECE_BYTES)))
+  }
+
+  async #sumsFile(signal: AbortSignal): Promise<SinkFile> {
+    const pieces: Buffer[] = []
+    return {
+      write: async (chunk) => void pieces.push(Buffer.from(chunk)),
+      close: async () => {
+        this.#sums = Buffer.concat(pieces)
+        if (this.#sums.length > MAX_SUMS_BYTES) throw new FleetError('internal', 'a point has few files')
+        if (this.#target.features.renameDirectory) await putSums(this.#target, this.#directory, this.sums, signal)
+      },
+    }
+  }
+}
+
+/** From here on the directory holds a point. */
+export async function putSums(target: Target, directory: string, sums: string, signal: AbortSignal): Promise<void> {
+  const sink = await target.put(`${directory}/${SUMS}`, { signal, replace: true })
+  try {
+    await sink.write(Buffer.from(sums))
+    await sink.finish()
+  } finally {
+    await sink.abort()
+  }
+}

@@ -1,0 +1,112 @@
+import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import type { Driver } from '../../agent/drivers/driver.ts'
+import { openDriver } from '../../agent/drivers/registry.ts'
+import type { JobMemory, PipelineTools, StepContext } from '../../agent/pipelines/pipeline.ts'
+import { openWork } from '../../agent/pipelines/pipelines.ts'
+import { PipelineFailure, runPipeline } from '../../agent/pipelines/run-pipeline.ts'
+import type { FleetError } from '../../shared/errors.ts'
+import type { JobKind, JobSpec, ResultOf, SpecOf } from '../../shared/job-spec.ts'
+import type { OrderTarget, PointRef } from '../../shared/point-spec.ts'
+import { LocalTargetConfig } from '../../shared/target-config.ts'
+import { contextOf, memoryOf } from '../contracts/pipeline-contract.ts'
+import { mountLoop, temporaryDirectory } from './loop-mount.ts'
+import { pointsOf } from './points.ts'
+
+export const SERIES = 'group/host/data'
+const unwatched = { signal: new AbortController().signal, progress: () => undefined }
+
+interface RunOptions {
+  readonly memory?: JobMemory
+  readonly jobId?: string
+  readonly context?: Partial<StepContext>
+  readonly tools?: PipelineTools
+}
+
+/** A pool with a dataset, and orders about points of it, run as an agent runs them. */
+export interface PointOrders {
+  readonly driver: Driver
+  readonly tools: PipelineTools
+  readonly dataset: string
+  /** The dataset's root on this host. */
+  readonly root: string
+  /** Where an agent's own target keeps points. */
+  readonly backups: string
+  readonly pool: string
+  readonly outside: string
+  readonly target: OrderTarget
+  create(bases?: readonly PointRef[], changed?: Partial<SpecOf<'point.create'>>): SpecOf<'point.create'>
+  run<Kind extends JobKind>(spec: SpecOf<Kind> & { readonly kind: Kind }, options?: RunOptions): Promise<ResultOf<Kind>>
+}
+
+export function refOf(spec: SpecOf<'point.create'>): PointRef {
+  return { id: spec.pointId, name: spec.name }
+}
+
+export const OWN_TARGET: OrderTarget = {
+  id: null,
+  config: LocalTargetConfig.parse({ protocol: 'local', name: 'own', base: '/' }),
+  secretId: null,
+  recipients: [],
+}
+
+export async function pointOrders(
+  t: ExecutionContext,
+  options: { readonly driver?: 'btrfs' | 'copy'; readonly target?: OrderTarget } = {},
+): Promise<PointOrders> {
+  const name = options.driver ?? 'copy'
+  const pool = name === 'btrfs' ? mountLoop(t, 'btrfs', 512 * 2 ** 20) : temporaryDirectory(t)
+  const outside = temporaryDirectory(t)
+  const driver = await openDriver({ name: 'a', path: pool, driver: name })
+  const points = pointsOf(t, { sourcePaths: [`${outside}/`], poolPaths: [pool] })
+  const tools: PipelineTools = {
+    driver: () => driver,
+    restorePaths: [`${outside}/`],
+    forbiddenPaths: [pool, points.state],
+    points: points.tools,
+  }
+  const dataset = randomUUID()
+  const root = (await driver.create(dataset, unwatched)).mountpoint
+  const target = options.target ?? OWN_TARGET
+  let made = 0
+  return {
+    ...{ driver, tools, dataset, root, pool: join(pool, 'datasets'), outside, target },
+    backups: join(points.backupRoot, SERIES),
+    create: (bases = [], changed = {}) => ({
+      kind: 'point.create',
+      target,
+      series: SERIES,
+      pointId: randomUUID(),
+      name: `20260101T0000${String(made++).padStart(2, '0')}Z`,
+      source: { kind: 'dataset', place: { pool: 'a', dataset } },
+      bases: [...bases],
+      fullReason: null,
+      consolidate: false,
+      compression: 'zstd',
+      about: { dataset: 'data' },
+      ...changed,
+    }),
+    async run<Spec extends JobSpec>(spec: Spec, options: RunOptions = {}) {
+      const { memory = memoryOf(), jobId = randomUUID(), context = {}, tools: others = tools } = options
+      const work = await openWork<JobKind>(spec, jobId, others)
+      const { result } = await runPipeline(work, { ...contextOf(jobId, memory), ...context })
+      return result as ResultOf<Spec['kind']> // as: the kind's own pipeline answers so
+    },
+  }
+}
+
+export async function failureOf(t: ExecutionContext, running: Promise<unknown>): Promise<FleetError> {
+  const failure = await t.throwsAsync(running)
+  if (!(failure instanceof PipelineFailure)) throw failure
+  return failure.cause as FleetError // every expected failure here is operational; t.is on its code tells otherwise
+}
+
+/** All of a tree in sorted lines, by find and sha256sum: none of our code. */
+export function seen(directory: string): string {
+  const script = `cd "$1" && find . -printf '%y %m %U %G %T@ %l %p\\n' | sort && find . -type f -print0 | sort -z | xargs -0r sha256sum`
+  return execFileSync('/bin/sh', ['-c', script, 'seen', directory], {
+    env: { LC_ALL: 'C', PATH: '/usr/bin:/bin' },
+  }).toString()
+}
