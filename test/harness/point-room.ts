@@ -3,6 +3,7 @@ import type { ExecutionContext } from 'ava'
 import type { NatsConnection } from 'nats'
 import { type Caller, DEFAULT_GROUP_ID, fleetCaller } from '../../control-plane/core/caller.ts'
 import { createDatasets } from '../../control-plane/core/datasets.ts'
+import { createGroups } from '../../control-plane/core/groups.ts'
 import { applyReports, failUnsent } from '../../control-plane/core/job-change.ts'
 import { createJobs } from '../../control-plane/core/jobs.ts'
 import { createRoots } from '../../control-plane/core/roots.ts'
@@ -12,11 +13,14 @@ import { createSql } from '../../control-plane/db/sql.ts'
 import { createChangeStore } from '../../control-plane/db/stores/change-store.ts'
 import { createDatasetStore } from '../../control-plane/db/stores/dataset-store.ts'
 import { createDispatchStore } from '../../control-plane/db/stores/dispatch-store.ts'
+import { createGroupStore } from '../../control-plane/db/stores/group-store.ts'
 import { createHostStore } from '../../control-plane/db/stores/host-store.ts'
 import { createJobStore } from '../../control-plane/db/stores/job-store.ts'
 import { createOrderStore } from '../../control-plane/db/stores/order-store.ts'
+import { createRemovalStore } from '../../control-plane/db/stores/removal-store.ts'
 import { secretRows } from '../../control-plane/db/stores/secret-store.ts'
 import { createHostRegistry } from '../../control-plane/hosts/registry.ts'
+import { createRemoval } from '../../control-plane/hosts/removal.ts'
 import { createDispatch } from '../../control-plane/jobs/dispatch.ts'
 import { createEnds } from '../../control-plane/jobs/ends.ts'
 import { createOrderBook } from '../../control-plane/jobs/order-book.ts'
@@ -168,6 +172,14 @@ export async function openPointRoom(t: ExecutionContext) {
       await nats.flush()
       return subscription
     },
+    groups: () => createGroups({ store: createGroupStore(sql, { externalIdentity: false }), discard: () => undefined }),
+    removal: () =>
+      createRemoval({
+        store: createRemovalStore(sql),
+        changes,
+        afterCommit: first.committed,
+        enforce: async () => undefined,
+      }),
     tenant: (groupId: string): Caller => ({ ...OPERATOR, groupId }),
     async group(name: string) {
       const id = newId()
