@@ -19,10 +19,12 @@ const MAX_INODE = 2 ** 44
 /** Divides a run. 48 KiB. */
 const PAGE_RECORDS = 2 ** 11
 const PAGE_BYTES = PAGE_RECORDS * RECORD_BYTES
-/** 3 MiB: clones of neighbours have neighbouring numbers. */
-const KEPT_PAGES = 64
+/** 24 MiB: all of a million files, whatever the order in which they are asked for. */
+const KEPT_PAGES = 512
 const NANOSECONDS = 1_000_000_000n
 const MAX_INT64 = 2n ** 63n - 1n
+
+type Looked = Pick<Status, 'inode' | 'changedNanoseconds'>
 
 /** Gathers the stamps of one clone and writes them. Call `finish`, then `sealStamps` once the clone is complete. */
 export class StampWriter {
@@ -42,7 +44,7 @@ export class StampWriter {
   }
 
   /** @param live before its content was read @param after the same behind it: a file that changed between them gets no stamp */
-  add(clone: Status, live: Status, after: Status): void {
+  add(clone: Looked, live: Looked, after: Looked): void {
     const [changed, cloneInode] = [live.changedNanoseconds, clone.inode]
     if (changed >= this.#settledBefore || after.changedNanoseconds !== changed || after.inode !== live.inode) return
     if (cloneInode >= MAX_INODE || changed > MAX_INT64 || changed < -MAX_INT64) return
@@ -99,7 +101,7 @@ export function sealStamps(fd: number, root: Status, finishedMs: number): void {
   for (let done = 0; done < HEADER_BYTES; ) done += writeSync(fd, header, done, HEADER_BYTES - done, done)
 }
 
-/** Looks stamps up. Memory: 3 MiB and 8 bytes for every 2,048 of them. */
+/** Looks stamps up. Memory: 24 bytes a stamp, 24 MiB at the most, and 8 bytes for every 2,048 of them. */
 export class StampTable {
   /** Nothing of the clone changed later, unless somebody wrote to it. */
   readonly finishedNanoseconds: bigint
@@ -159,15 +161,21 @@ export class StampTable {
     if (kept !== undefined) return kept
     const start = page * PAGE_RECORDS
     const bytes = Math.min(PAGE_RECORDS, this.#records - start) * RECORD_BYTES
-    const read = this.#read(HEADER_BYTES + start * RECORD_BYTES, bytes)
-    const [oldest] = this.#kept.keys()
-    if (this.#kept.size === KEPT_PAGES && oldest !== undefined) this.#kept.delete(oldest)
+    const read = this.#read(HEADER_BYTES + start * RECORD_BYTES, bytes, this.#evicted(bytes))
     this.#kept.set(page, read)
     return read
   }
 
-  #read(position: number, length: number): Buffer {
-    const bytes = Buffer.allocUnsafeSlow(length)
+  /** Memory of the page that was read first is used again: none of it waits for a collector. */
+  #evicted(bytes: number): Buffer {
+    const [oldest] = this.#kept
+    if (this.#kept.size < KEPT_PAGES || oldest === undefined) return Buffer.allocUnsafeSlow(bytes)
+    const [page, memory] = oldest
+    this.#kept.delete(page)
+    return memory.length < bytes ? Buffer.allocUnsafeSlow(bytes) : memory.subarray(0, bytes)
+  }
+
+  #read(position: number, length: number, bytes: Buffer = Buffer.allocUnsafe(length)): Buffer {
     for (let done = 0; done < length; ) {
       const read = readSync(this.#fd, bytes, done, length - done, position + done)
       if (read === 0) throw new FleetError('corrupt', 'the stamps of the image are damaged')

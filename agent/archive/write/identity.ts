@@ -19,11 +19,12 @@ export const ownIdentity: Identify = (status) => status
  */
 export function stampedIdentity(fd: number, root: Status): Identify {
   const table = new StampTable(fd, root)
+  const rootInode = root.inode
   let last: { readonly inode: number; readonly found: Identity | undefined } | undefined
   return (status) => {
-    // Changed after it was cloned: it does not hold what the live file held.
-    if (status.changedNanoseconds > table.finishedNanoseconds) return status
     const { inode } = status
+    // Changed after it was cloned: it does not hold what the live file held. The root is renamed into place behind the rest.
+    if (status.changedNanoseconds > table.finishedNanoseconds && inode !== rootInode) return status
     if (last?.inode !== inode) last = { inode, found: table.find(inode) }
     return last.found ?? status
   }
