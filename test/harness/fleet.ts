@@ -17,6 +17,8 @@ export interface AgentWish {
   /** The pool's directory; sim needs none. */
   readonly path?: string
   readonly environment?: Readonly<Record<string, string>>
+  /** A file that this agent alone sees as /etc/hosts; needs root. */
+  readonly hosts?: string
 }
 
 export interface Answer {
@@ -188,7 +190,7 @@ function planeSpec(backends: Backends, wish: PlaneWish) {
 function agentSpec(backends: Backends, agent: AgentWish, port: number) {
   const state = join(backends.folder, agent.name)
   mkdirSync(state, { recursive: true })
-  return nodeSpec(
+  const spec = nodeSpec(
     backends,
     { ...AGENT, name: agent.name, entry: 'agent/main.ts' },
     {
@@ -202,6 +204,13 @@ function agentSpec(backends: Backends, agent: AgentWish, port: number) {
       ...agent.environment,
     },
   )
+  return agent.hosts === undefined ? spec : withHosts(spec, agent.hosts)
+}
+
+function withHosts(spec: ReturnType<typeof nodeSpec>, hosts: string) {
+  const seen = 'mount --bind "$0" /etc/hosts && exec "$@"'
+  const args = ['--mount', '/bin/sh', '-c', seen, hosts, spec.command, ...spec.args]
+  return { ...spec, command: '/usr/bin/unshare', args }
 }
 
 interface NodeProgram {

@@ -11,6 +11,8 @@ import { lacksSwift, S3_ACCOUNT, SwiftServer } from './swift-server.ts'
 export interface Vault {
   readonly protocol: 'sftp' | 'webdav' | 's3'
   readonly proxy: FaultProxy
+  /** Where its files lie on this machine's disk; undefined where they do not lie there as they are. */
+  readonly directory?: string
   /** What a target on it is made of. */
   readonly body: Readonly<Record<string, unknown>>
   readonly wrongSecret: Readonly<Record<string, unknown>>
@@ -66,6 +68,7 @@ async function openSftp(folder: string): Promise<Opened> {
     wrongSecret: { password: 'wrong' },
     kill: () => server.kill(),
     resume: () => server.resume(),
+    directory: root,
     files: () => filesBelow(root),
   }
 }
@@ -82,6 +85,7 @@ async function openWebdav(folder: string): Promise<Opened> {
     wrongSecret: { password: 'wrong' },
     kill: () => server.kill(),
     resume: () => server.resume(),
+    directory: base,
     files: async () => (await filesBelow(base)).filter((path) => !path.includes('.DAV/')),
   }
 }
