@@ -9,7 +9,6 @@ import { forgeryOf } from './core/change-audit.ts'
 import type { Core } from './core/core.ts'
 import { createDatasets } from './core/datasets.ts'
 import { createGroups } from './core/groups.ts'
-import { failUnsent } from './core/job-change.ts'
 import { createJobs } from './core/jobs.ts'
 import { createRoots } from './core/roots.ts'
 import { createSnapshots } from './core/snapshots.ts'
@@ -47,6 +46,7 @@ import { createEndWatcher } from './jobs/end-watcher.ts'
 import { createEnds } from './jobs/ends.ts'
 import { startIngest } from './jobs/ingest.ts'
 import { createOrderBook } from './jobs/order-book.ts'
+import { createOrderSecrets } from './jobs/order-secrets.ts'
 import { createSweep } from './jobs/sweep.ts'
 import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
@@ -126,16 +126,13 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   const seal = createHostSeal(hostStore.sealKey)
   const secrets = createSecrets({ rows: secretRows(sql), vault })
-  const dispatch = createDispatch({
-    store: dispatchStore,
-    nats,
-    secrets: {
-      seal: async (host, secretId, context) => seal.seal(host, await secrets.open(secretId), context),
-      onUnsealable: async ({ jobId, attempt }, error) =>
-        afterCommit(await changes.change([jobId], (job) => failUnsent(job, attempt, error))),
-    },
-    logger,
+  const orderSecrets = createOrderSecrets({
+    secrets,
+    seal,
+    changes,
+    afterCommit: (committed) => afterCommit(committed),
   })
+  const dispatch = createDispatch({ store: dispatchStore, nats, secrets: orderSecrets, logger })
   const afterCommit = createAfterCommit({ ends, feed, dispatch, logger })
   const orders = createOrderBook({ store: createOrderStore(sql), changes, dispatch })
   const reader = createDatasetStore(sql)

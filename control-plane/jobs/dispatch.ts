@@ -1,6 +1,5 @@
 import { headers, type NatsConnection } from 'nats'
 import { FleetError } from '../../shared/errors.ts'
-import type { JobFailure } from '../../shared/job-event.ts'
 import type { JobSpec } from '../../shared/job-spec.ts'
 import type { Logger } from '../../shared/logger.ts'
 import {
@@ -12,6 +11,7 @@ import {
 } from '../../shared/wire/messages.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import type { DispatchStore, OwedOrder } from '../db/stores/dispatch-store.ts'
+import type { OrderSecrets } from './order-secrets.ts'
 
 /** Jobs claimed in one statement. */
 const CLAIM_LIMIT = 256
@@ -31,14 +31,6 @@ export interface Dispatch {
   /** What a replica owes whatever woke it: claim, send again, remind of cancellations. */
   sweep(): Promise<void>
   hintCancel(job: { readonly id: string; readonly host: string; readonly attempt: number }): void
-}
-
-/** The secrets that some orders need at their hosts. They are kept nowhere on the way. */
-export interface OrderSecrets {
-  /** @returns a kept secret, sealed for the host, in base64. @throws not_found, refused, internal: it cannot be, however often that is tried. */
-  seal(host: string, secretId: string, context: string): Promise<string>
-  /** Fails a job that cannot be sent for want of its secret. */
-  onUnsealable(order: Pick<OwedOrder, 'jobId' | 'attempt'>, error: JobFailure): Promise<void>
 }
 
 export function createDispatch(deps: {

@@ -4,7 +4,7 @@ import type { NatsConnection } from 'nats'
 import { type Caller, DEFAULT_GROUP_ID, fleetCaller } from '../../control-plane/core/caller.ts'
 import { createDatasets } from '../../control-plane/core/datasets.ts'
 import { createGroups } from '../../control-plane/core/groups.ts'
-import { applyReports, failUnsent } from '../../control-plane/core/job-change.ts'
+import { applyReports } from '../../control-plane/core/job-change.ts'
 import { createJobs } from '../../control-plane/core/jobs.ts'
 import { createRoots } from '../../control-plane/core/roots.ts'
 import { createSnapshots } from '../../control-plane/core/snapshots.ts'
@@ -24,6 +24,7 @@ import { createRemoval } from '../../control-plane/hosts/removal.ts'
 import { createDispatch } from '../../control-plane/jobs/dispatch.ts'
 import { createEnds } from '../../control-plane/jobs/ends.ts'
 import { createOrderBook } from '../../control-plane/jobs/order-book.ts'
+import { createOrderSecrets } from '../../control-plane/jobs/order-secrets.ts'
 import { ensureStreams } from '../../control-plane/nats.ts'
 import { openPoints } from '../../control-plane/open-points.ts'
 import { createHostSeal } from '../../control-plane/secrets/host-seal.ts'
@@ -218,11 +219,7 @@ function openPlane(deps: {
   const dispatch = createDispatch({
     store: createDispatchStore(sql),
     nats,
-    secrets: {
-      seal: async (host, secretId, context) => seal.seal(host, await secrets.open(secretId), context),
-      onUnsealable: async ({ jobId, attempt }, error) =>
-        committed(await changes.change([jobId], (job) => failUnsent(job, attempt, error))),
-    },
+    secrets: createOrderSecrets({ secrets, seal, changes, afterCommit: committed }),
     logger,
   })
   function committed({ waiting }: { readonly waiting: boolean }): void {

@@ -130,7 +130,7 @@ export interface OrderStore {
   place(orders: readonly Order[], notAfterMs: number): Promise<readonly (Placed | PlacedBefore | FleetError)[]>
 }
 
-/** The group, the host or the pool that an order was decided for went in that very moment. */
+/** The group, the host, the pool or the target that an order was decided for went in that very moment. */
 const FOREIGN_KEY_VIOLATION = '23503'
 
 /** exclusion_violation: a lane was given to somebody else between our look at it and our write. */
@@ -231,7 +231,7 @@ export function createOrderStore(sql: Sql): OrderStore {
       placeAll(orders, notAfterMs).catch((error: unknown) => {
         // Of several nobody knows whose it was: they are tried one by one.
         if (orders.length > 1 || sqlState(error) !== FOREIGN_KEY_VIOLATION) throw error
-        throw new FleetError('conflict', 'its group, host or pool was removed a moment ago', { cause: error })
+        throw new FleetError('conflict', 'its group, host, pool or target was removed a moment ago', { cause: error })
       }),
   }
 }

@@ -13,6 +13,7 @@ const SECRET_KIND = 'target-secret'
 /** Named in an answer; of more only the first are. */
 const MAX_BLOCKERS = 20
 const UNIQUE_VIOLATION = '23505'
+const FOREIGN_KEY_VIOLATION = '23503'
 
 const TargetRow = z
   .object({
@@ -164,19 +165,21 @@ export function createTargetStore(sql: Sql, secretsIn: (sql: Pick<Sql, 'rows'>) 
       ),
 
     delete: (caller, target) =>
-      sql.transaction(async (tx) => {
-        const { id, version, secretId } = target
-        // New series of it wait for this lock, and then find it gone.
-        const [locked] = await tx.rows(lock, [id, version])
-        if (locked === undefined) return undefined
-        const found = (await tx.rows(blockers, [id, MAX_BLOCKERS])).map((point) => point.id)
-        if (found.length > 0) throw new FleetError('conflict', 'points lie on the target', { blockers: found })
-        await tx.rows(removeSeries, [id])
-        await tx.rows(remove, [id])
-        if (secretId !== null) await secretsIn(tx).delete(secretId)
-        await told(tx, caller, { operation: 'target.delete', target })
-        return true
-      }),
+      unused(() =>
+        sql.transaction(async (tx) => {
+          const { id, version, secretId } = target
+          // New series of it wait for this lock, and then find it gone.
+          const [locked] = await tx.rows(lock, [id, version])
+          if (locked === undefined) return undefined
+          const found = (await tx.rows(blockers, [id, MAX_BLOCKERS])).map((point) => point.id)
+          if (found.length > 0) throw new FleetError('conflict', 'points lie on the target', { blockers: found })
+          await tx.rows(removeSeries, [id])
+          await tx.rows(remove, [id])
+          if (secretId !== null) await secretsIn(tx).delete(secretId)
+          await told(tx, caller, { operation: 'target.delete', target })
+          return true as const
+        }),
+      ),
   }
 }
 
@@ -197,6 +200,16 @@ function told(
   const { operation, target, detail } = what
   const object = { kind: 'target', id: target.id, name: target.name }
   return writeAudit(tx, [{ by: actorOn(target.groupId, caller), operation, object, result: 'done', detail }])
+}
+
+/** @throws conflict for one that a point came to lie on in that moment. */
+async function unused<Result>(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work()
+  } catch (error) {
+    if (sqlState(error) !== FOREIGN_KEY_VIOLATION) throw error
+    throw new FleetError('conflict', 'points lie on the target', { cause: error })
+  }
 }
 
 /** @throws exists for a name that is taken. */
