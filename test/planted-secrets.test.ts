@@ -3,8 +3,10 @@ import { randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { bech32 } from '@scure/base'
 import test, { type ExecutionContext } from 'ava'
 import { z } from 'zod'
+import { newBoxKeys } from '../shared/sealed-box.ts'
 import { connectAsControlPlane } from './harness/backends.ts'
 import { servedDialects } from './harness/document.ts'
 import { startFleet, type TestFleet } from './harness/fleet.ts'
@@ -146,6 +148,54 @@ async function plantInDirectory(deps: {
   }
 }
 
+/** A pair as `age-keygen` makes them. */
+function ageKeys() {
+  const { privateKey, publicKey } = newBoxKeys()
+  const text = (prefix: string, key: Buffer) => bech32.encode(prefix, bech32.toWords(key), false)
+  return { identity: text('age-secret-key-', privateKey).toUpperCase(), recipient: text('age', publicKey) }
+}
+
+/** Targets with every secret that one can have, changed, asked by an agent, and refused with a key in the wrong place. */
+async function plantInTargets(deps: {
+  readonly planted: Planted
+  readonly answers: Answers
+  readonly headers: Record<string, string>
+  readonly t: ExecutionContext
+}): Promise<void> {
+  const { planted, answers, headers, t } = deps
+  const tell = (method: string, path: string, body: object) =>
+    answers.tell(method, path, {
+      headers: { ...headers, 'idempotency-key': randomBytes(8).toString('hex') },
+      body: JSON.stringify(body),
+    })
+  const { identity, recipient } = ageKeys()
+  const server = { name: 'vault', host: '127.0.0.1', port: 9, username: 'admin' }
+  const made = await tell('POST', '/api/v1/targets', {
+    ...server,
+    protocol: 'sftp',
+    host_key: `ssh-ed25519 SHA256:${'A'.repeat(43)}`,
+    password: planted.grow("a target's password"),
+    private_key: planted.grow("a target's private key"),
+    passphrase: planted.grow("a target's passphrase"),
+    identity: planted.add("a target's identity", identity),
+    recipients: [recipient],
+  })
+  t.is(made.status, 201, made.text)
+  const path = `/api/v1/targets/${JSON.parse(made.text).id}`
+  const changed = await tell('PUT', path, { password: planted.grow("a target's next password") })
+  t.is(changed.status, 200, changed.text)
+  const other = { name: 'site', ipaddr: '127.0.0.1:9', username: 'admin', protocol: 's3', bucket: 'backups' }
+  const secret = { password: planted.grow('a secret access key') }
+  t.is((await tell('POST', '/api/v1/target', { ...other, ...secret })).status, 200)
+  for (const wrong of [{ recipients: [identity] }, { identity: `${identity}x` }, { bucket: identity }]) {
+    const refused = await tell('PUT', path, wrong)
+    t.is(refused.status, 400, refused.text)
+  }
+  await tell('POST', `${path}/ping`, {})
+  await answers.tell('GET', `${path}/files`, { headers })
+  await answers.tell('GET', '/api/v1/target', { headers })
+}
+
 test('no secret is found where it is not meant: logs, tables, answers, metrics, the feed, command lines, NATS, disks', async (t) => {
   const debug = { HOLDFAST_LOG_LEVEL: 'debug' }
   const fleet = await startFleet(t, { agents: [{ name: 'a', driver: 'sim', environment: debug }], environment: debug })
@@ -223,6 +273,7 @@ test('no secret is found where it is not meant: logs, tables, answers, metrics, 
     }
   }
   await plantInDirectory({ planted, answers, headers: admin, t })
+  await plantInTargets({ planted, answers, headers: admin, t })
   await answers.tell('GET', '/api/v1/datasets', { headers: { cookie: `holdfast_session=${cookie}` } })
   await answers.tell('GET', '/api/v1/datasets', { headers: { 'x-auth-token': fleet.token } })
   const work = await answers.tell('POST', '/api/v1/datasets', { headers: admin, body: JSON.stringify({ name: 'one' }) })

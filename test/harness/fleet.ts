@@ -197,7 +197,7 @@ function agentSpec(backends: Backends, agent: AgentWish, port: number) {
       HOLDFAST_AGENT_NAME: agent.name,
       HOLDFAST_AGENT_STATE: state,
       HOLDFAST_AGENT_POOLS: JSON.stringify([
-        { name: `${agent.name}-pool`, path: agent.path ?? state, driver: agent.driver },
+        { name: `${agent.name}-pool`, path: agent.path ?? join(state, 'pool'), driver: agent.driver },
       ]),
       HOLDFAST_ENROL_URL: `http://127.0.0.1:${port}`,
       HOLDFAST_ENROL_TOKEN_FILE: join(state, 'enrolment-token'),
