@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -18,7 +18,7 @@ async function pass(step: string, place: Place): Promise<void> {
   if (gate === undefined || gate.step !== step || gate.place !== place) return
   if (gate.act === 'hold') {
     writeFileSync(join(folder, 'held'), step)
-    while (existsSync(gatePath)) await delay(POLL_MS)
+    while (isSame(read(), gate)) await delay(POLL_MS)
     rmSync(join(folder, 'held'), { force: true })
     return
   }
@@ -29,6 +29,10 @@ async function pass(step: string, place: Place): Promise<void> {
   }
   if (gate.act.killAfterMs === 0) return die()
   setTimeout(die, gate.act.killAfterMs)
+}
+
+function isSame(one: Gate | undefined, other: Gate): boolean {
+  return JSON.stringify(one) === JSON.stringify(other)
 }
 
 function read(): Gate | undefined {

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { until } from './until.ts'
 
@@ -16,6 +16,7 @@ export interface Gate {
 export interface Steps {
   /** What the agent must be started with. */
   readonly environment: Readonly<Record<string, string>>
+  /** In place of the one before, which opens. */
   set(gate: Gate): void
   open(): void
   /** Resolves once the agent waits at the gate. */
@@ -33,7 +34,10 @@ export function stepsIn(folder: string): Steps {
       HOLDFAST_TEST_STEPS: folder,
       NODE_OPTIONS: `--import=${join(import.meta.dirname, 'step-gate.ts')}`,
     },
-    set: (gate) => writeFileSync(path('gate.json'), JSON.stringify(gate)),
+    set(gate) {
+      writeFileSync(path('gate.json.new'), JSON.stringify(gate))
+      renameSync(path('gate.json.new'), path('gate.json'))
+    },
     open: () => rmSync(path('gate.json'), { force: true }),
     held: async () => {
       await until('the agent waits at the gate', () => existsSync(path('held')))
