@@ -117,6 +117,17 @@ test('what others are restored from stays with them, and says with which', (t) =
   t.regex(decision.keep[3]?.why ?? '', /^[234] is restored from it$/)
 })
 
+test('a chain holds together as well when each point names only the one before it', (t) => {
+  const chain = [point(1), point(2, { bases: ['1'] }), point(3, { bases: ['2'] }), point(4, { bases: ['3'] })]
+  t.deepEqual(decide([...chain, point(5)]).kept, ['5: newest', '4: count', '3: base', '2: base', '1: base'])
+  t.deepEqual(
+    decide([...chain, ...days(5, 6)]).gone,
+    ['4', '3', '2', '1'].map((id) => `${id}: superseded`),
+  )
+  const damaged = [point(1, { damaged: true }), ...chain.slice(1)]
+  t.true(decide(damaged).kept.includes('4: unreplaced'))
+})
+
 test('a chain that nothing needs goes from its end', (t) => {
   // By their dates the base would come first.
   const old = [point(3), point(2, { bases: ['3'] }), point(1, { bases: ['3', '2'] })]
