@@ -14,7 +14,8 @@ import {
   type IndexFrame,
   parseFrameTable,
 } from './frame-table.ts'
-import { type IndexEntry, type Member, parseEntry } from './member.ts'
+import type { IndexEntry, Member } from './member.ts'
+import { parseEntry } from './parse-entry.ts'
 import type { PointFiles, RangeSource } from './range-source.ts'
 
 /** The table of an archive of 4 TiB; more cannot be ours. */

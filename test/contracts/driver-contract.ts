@@ -109,7 +109,10 @@ function fileContract(it: (title: string, body: Body) => void): void {
   it('what changed between two images is told, where the driver can, and no base means no list', async (t, {
     driver,
   }) => {
-    if (driver.changes === undefined) return t.pass()
+    if (driver.changes === undefined) {
+      t.pass()
+      return
+    }
     const [source, base, image] = [randomUUID(), randomUUID(), randomUUID()]
     const { mountpoint } = await driver.create(source, watch)
     writeFileSync(join(mountpoint, 'a'), 'before')
