@@ -24,7 +24,7 @@ export async function* changedLines(chain: Chain, wanted: Wanted, signal: AbortS
     const isWanted =
       wanted.subtrees[index] === 1 ? (found: BytePath) => isWithin(found, path) : (found: BytePath) => found === path
     for await (const line of merge.at(path, isWanted)) {
-      text += `${line}\n`
+      text += line
       if (text.length < PIECE_CHARACTERS) continue
       yield Buffer.from(text)
       text = ''

@@ -2,11 +2,14 @@ import { type BytePath, comparePaths } from './byte-path.ts'
 import { parseJson, pathOfLine } from './member.ts'
 import { lastNotAfter, type Point } from './point.ts'
 
+const NEWLINE = 0x0a
+
 /** A line of an index of which only its path and kind are looked at. */
 export interface IndexLine {
   readonly path: BytePath
   /** As in the index: `d` a directory, `-` gone. */
   readonly type: unknown
+  /** With its newline. */
   readonly text: string
 }
 
@@ -15,8 +18,10 @@ export class IndexCursor {
   readonly #point: Point
   readonly #signal: AbortSignal
   #frame = -1
-  #lines: readonly string[] = []
-  #at = 0
+  #text: Buffer = Buffer.alloc(0)
+  /** Where the current line begins and where it ends, its newline included. */
+  #start = 0
+  #end = 0
   #current: IndexLine | undefined
 
   constructor(point: Point, signal: AbortSignal) {
@@ -36,22 +41,24 @@ export class IndexCursor {
     if (this.#current !== undefined && comparePaths(this.#current.path, path) >= 0) return
     const frame = Math.max(lastNotAfter(frames, path), this.#frame, 0)
     if (frame !== this.#frame) await this.#load(frame)
-    let [low, high] = [this.#at, this.#lines.length]
+    let [low, high] = [this.#start, this.#text.length]
     while (low < high) {
       const middle = (low + high) >> 1
-      if (comparePaths(lineOf(this.#lines[middle] ?? '').path, path) < 0) low = middle + 1
-      else high = middle
+      const start = middle === low ? low : Math.max(low, this.#text.lastIndexOf(NEWLINE, middle - 1) + 1)
+      const end = this.#endOf(start)
+      if (comparePaths(lineOf(this.#text.toString('utf8', start, end)).path, path) < 0) low = end
+      else high = start
     }
     await this.#stand(low)
   }
 
   async advance(): Promise<void> {
-    await this.#stand(this.#at + 1)
+    await this.#stand(this.#end)
   }
 
-  async #stand(at: number): Promise<void> {
-    this.#at = at
-    while (this.#at >= this.#lines.length) {
+  async #stand(start: number): Promise<void> {
+    this.#start = start
+    while (this.#start >= this.#text.length) {
       if (this.#frame + 1 >= this.#point.table.index.length) {
         this.#frame = this.#point.table.index.length
         this.#current = undefined
@@ -59,17 +66,20 @@ export class IndexCursor {
       }
       await this.#load(this.#frame + 1)
     }
-    this.#current = lineOf(this.#lines[this.#at] ?? '')
+    this.#end = this.#endOf(this.#start)
+    this.#current = lineOf(this.#text.toString('utf8', this.#start, this.#end))
+  }
+
+  /** Behind the newline; the last line of a frame need not have one. */
+  #endOf(start: number): number {
+    const newline = this.#text.indexOf(NEWLINE, start)
+    return newline < 0 ? this.#text.length : newline + 1
   }
 
   async #load(frame: number): Promise<void> {
-    const text = await this.#point.indexText(frame, this.#signal)
-    this.#lines = text
-      .toString('utf8')
-      .split('\n')
-      .filter((line) => line !== '')
+    this.#text = await this.#point.indexText(frame, this.#signal)
     this.#frame = frame
-    this.#at = 0
+    this.#start = 0
   }
 }
 
@@ -77,5 +87,5 @@ function lineOf(text: string): IndexLine {
   const line = parseJson(text)
   const path = pathOfLine(line)
   // as: an object, or pathOfLine had thrown
-  return { path, type: (line as { readonly t?: unknown }).t, text }
+  return { path, type: (line as { readonly t?: unknown }).t, text: text.endsWith('\n') ? text : `${text}\n` }
 }

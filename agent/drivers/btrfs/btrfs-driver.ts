@@ -78,7 +78,11 @@ export function createBtrfsDriver(layout: PoolLayout, exec: Run = run): Driver {
       return layout.within(async (datasetsFd) => {
         if (!layout.find(datasetsFd, image)) throw datasetNotFound(image)
         if (!layout.find(datasetsFd, base)) return undefined
-        return changesBetween({ datasetsFd, datasetsPath: layout.datasetsPath, base, image }, exec, signal)
+        const images = { datasetsFd, datasetsPath: layout.datasetsPath, base, image }
+        return changesBetween(images, exec, signal).catch((error) => {
+          if (layout.find(datasetsFd, base) || signal.aborted) throw error
+          return undefined // destroyed meanwhile
+        })
       })
     },
 
