@@ -10,6 +10,7 @@ import type { AgentConfig } from './config.ts'
 import type { Driver } from './drivers/driver.ts'
 import { detectDriver, openDriver } from './drivers/registry.ts'
 import { startPresence } from './host/presence.ts'
+import { createReads } from './host/reads.ts'
 import { openIdentity } from './identity/identity.ts'
 import { startRenewal } from './identity/renewal.ts'
 import { connectNats } from './nats.ts'
@@ -42,7 +43,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   }
   const journal = openJournal(config.HOLDFAST_AGENT_STATE)
   const { urls, tls, authenticator, key, unseal } = await openIdentity(config, logger)
-  const points = openPoints(pointsConfig(config), unseal)
+  const points = openPoints(pointsConfig(config, pools), unseal)
   await points.sweep(pools, (jobId) => journal.unfinished().some((entry) => entry.jobId === jobId))
   const ownNats = [urls].flat().flatMap(listenerOf)
   points.setListeners(ownNats)
@@ -90,7 +91,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     backupRoot: points.backupRoot,
     pools,
   }
-  const presence = startPresence({ nats, host, facts, runner, journal, logger })
+  const reads = createReads({ points, logger })
+  const presence = startPresence({ nats, host, facts, runner, journal, reads, logger })
   runner.resume()
   const consumption = startConsuming({
     nats,
@@ -114,6 +116,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       renewal?.stop()
       presence.stop()
       await Promise.all([consumption.stop(), runner.stop()])
+      await reads[Symbol.asyncDispose]()
       await points[Symbol.asyncDispose]()
       await nats.close()
       journal.close()
@@ -122,12 +125,14 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   }
 }
 
-function pointsConfig(config: AgentConfig) {
+function pointsConfig(config: AgentConfig, pools: ReadonlyMap<string, Driver>) {
   return {
     state: config.HOLDFAST_AGENT_STATE,
     backupRoot: config.HOLDFAST_AGENT_BACKUP_ROOT ?? join(config.HOLDFAST_AGENT_STATE, 'backups'),
     sourcePaths: config.HOLDFAST_AGENT_SOURCE_PATHS,
-    poolPaths: config.HOLDFAST_AGENT_POOLS.map((pool) => pool.path),
+    poolPaths: config.HOLDFAST_AGENT_POOLS.filter(({ name }) => pools.get(name)?.name !== 'sim').map(
+      ({ path }) => path,
+    ),
     allowLoopback: config.HOLDFAST_AGENT_TARGET_LOOPBACK,
   }
 }

@@ -13,11 +13,16 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
+import { openWork } from '../agent/pipelines/pipelines.ts'
 import type { SpecOf } from '../shared/job-spec.ts'
 import type { PointRef } from '../shared/point-spec.ts'
+import { pipelineContract } from './contracts/pipeline-contract.ts'
 import { canMount } from './harness/loop-mount.ts'
 import { failureOf, type PointOrders, pointOrders, refOf, SERIES, seen } from './harness/point-orders.ts'
+
+const SETTLED_MS = 2_200
 
 function fill(root: string): void {
   mkdirSync(join(root, 'docs', 'deep'), { recursive: true })
@@ -83,7 +88,15 @@ for (const driver of ['btrfs', 'copy'] as const) {
       t.is(seen(join(made.pool, dataset)), trees[at] ?? '', `point ${at}`)
     }
     t.deepEqual(readdirSync(made.backups).toSorted(), ['backup-metadata', ...refs.map(({ name }) => name)].toSorted())
-    t.is(readdirSync(made.pool).length, 4, 'no snapshot is left')
+    const kept = driver === 'btrfs' ? [refs.at(-1)?.id] : []
+    t.deepEqual(
+      made.tools.points.own.all().map((own) => own.dataset),
+      kept,
+      'the newest snapshot is kept where changes can be told',
+    )
+    t.is(readdirSync(made.pool).length, 4 + kept.length)
+    await made.run({ kind: 'dataset.delete', target: { pool: 'a', dataset: made.dataset } })
+    t.is(readdirSync(made.pool).length, 3)
   })
 }
 
@@ -106,3 +119,186 @@ test('files of a point are restored over and beside others', async (t) => {
   t.deepEqual(readdirSync(made.outside).toSorted(), ['docs', 'several'])
   t.false(existsSync(join(made.root, '.holdfast')))
 })
+
+test('an increment holds what changed, a consolidated one everything, and a chain whose base is gone begins anew', async (t) => {
+  const made = await pointOrders(t)
+  fill(made.root)
+  // A clone cannot vouch for what was written within the last two seconds: the next increment reads it again.
+  await delay(SETTLED_MS)
+  const full = made.create()
+  const first = await made.run(full)
+  t.like(first, {
+    full: true,
+    synthetic: false,
+    fullReason: null,
+    problemCount: 0,
+    consistency: 'fuzzy',
+    encrypted: false,
+  })
+  change(made.root, 1)
+  const increment = made.create([refOf(full)])
+  const second = await made.run(increment)
+  t.like(second, { full: false, fullReason: null })
+  t.true(second.sourceBytes < 100, String(second.sourceBytes))
+  change(made.root, 2)
+  const merged = made.create([refOf(full), refOf(increment)], { consolidate: true })
+  t.like(await made.run(merged), { full: true, synthetic: true, fullReason: null })
+  await restoredAs(t, made, [refOf(merged)], seen(made.root))
+  rmSync(join(made.backups, full.name), { recursive: true })
+  change(made.root, 3)
+  const anew = made.create([refOf(full), refOf(increment)])
+  t.like(await made.run(anew), { full: true, fullReason: `point ${full.name} is missing from the target` })
+  rmSync(join(made.backups, anew.name, 'frames.ndjson.zst'))
+  const again = made.create([refOf(anew)])
+  t.like(await made.run(again), { full: true, fullReason: `point ${anew.name} is missing from the target` })
+  await restoredAs(t, made, [refOf(again)], seen(made.root))
+  const { points } = JSON.parse(readFileSync(join(made.backups, 'backup-metadata'), 'utf8'))
+  t.deepEqual(
+    points.map((point: { name: string; chain?: string[] }) => [point.name, point.chain]),
+    [
+      [increment.name, [full.name]],
+      [merged.name, []],
+      [anew.name, []],
+      [again.name, []],
+    ],
+  )
+})
+
+async function restoredAs(
+  t: ExecutionContext,
+  made: PointOrders,
+  refs: readonly PointRef[],
+  expected: string,
+): Promise<void> {
+  const dataset = randomUUID()
+  await made.run(restoreTo(made, refs, { kind: 'new', place: { pool: 'a', dataset } }))
+  t.is(seen(join(made.pool, dataset)), expected)
+}
+
+test('verify names the file whose bytes rotted, and what is missing; a target that is away is no damage', async (t) => {
+  const made = await pointOrders(t)
+  const { refs } = await threePoints(made)
+  const order = { kind: 'point.verify', ...readable(made, refs) } as const
+  t.true((await made.run(order)).bytes > 9_000_000)
+  const data = join(made.backups, refs[0]?.name ?? '', 'data.tar.zst')
+  const bytes = readFileSync(data)
+  bytes[bytes.length - 200] = (bytes[bytes.length - 200] ?? 0) ^ 1
+  writeFileSync(data, bytes)
+  const rotten = await failureOf(t, made.run(order))
+  t.is(rotten.code, 'corrupt', rotten.message)
+  t.deepEqual(rotten.members?.includes('link'), true, String(rotten.members))
+  rmSync(join(made.backups, refs[1]?.name ?? '', 'restore.sh'))
+  const missing = await failureOf(t, made.run(order))
+  t.true(missing.members?.includes(`${refs[1]?.name}/restore.sh`), String(missing.members))
+  rmSync(join(made.backups, refs[1]?.name ?? ''), { recursive: true })
+  t.true((await failureOf(t, made.run(order))).members?.includes(`${refs[1]?.name}/sums`))
+})
+
+test('a rehearsal measures a restore and leaves nothing; one that comes out otherwise says what differs', async (t) => {
+  const made = await pointOrders(t)
+  const { refs } = await threePoints(made)
+  const before = readdirSync(made.pool).toSorted()
+  const order = { kind: 'point.rehearse', ...readable(made, refs), pool: 'a' } as const
+  const { files, bytes, seconds } = await made.run(order)
+  t.true(files >= 6 && bytes > 9_000_000 && seconds > 0, JSON.stringify({ files, bytes, seconds }))
+  t.deepEqual(readdirSync(made.pool).toSorted(), before)
+  t.deepEqual(made.tools.points.own.all(), [])
+})
+
+test('a point that is deleted is gone, and what is beside it stays', async (t) => {
+  const made = await pointOrders(t)
+  const { refs } = await threePoints(made)
+  const last = refs.at(-1)
+  if (last === undefined) return t.fail()
+  const order = {
+    kind: 'point.delete',
+    target: made.target,
+    series: SERIES,
+    pointId: last.id,
+    name: last.name,
+  } as const
+  await made.run(order)
+  await made.run(order)
+  t.deepEqual(readdirSync(made.backups).toSorted(), ['backup-metadata', refs[0]?.name, refs[1]?.name].toSorted())
+  t.is(JSON.parse(readFileSync(join(made.backups, 'backup-metadata'), 'utf8')).points.length, 2)
+})
+
+test('directories of the host are backed up below what is allowed, and nowhere else', async (t) => {
+  const made = await pointOrders(t)
+  const source = join(made.outside, 'site')
+  fill(source)
+  const from = (path: string) => made.create([], { source: { kind: 'path', path } })
+  const spec = from(source)
+  t.like(await made.run(spec), { full: true, consistency: 'fuzzy' })
+  await restoredAs(t, made, [refOf(spec)], seen(source))
+  symlinkSync('/etc', join(made.outside, 'etc'))
+  for (const path of ['/etc', `${made.outside}/../..`, join(made.outside, 'etc'), '/'])
+    t.is((await failureOf(t, made.run(from(path)))).code, 'refused', path)
+  t.is((await failureOf(t, made.run(from(join(made.outside, 'absent'))))).code, 'not_found')
+})
+
+for (const kind of ['point.create', 'point.create of an increment', 'point.create by merging'] as const) {
+  pipelineContract(test, {
+    kind: 'point.create',
+    title: kind,
+    async prepare(t) {
+      const made = await pointOrders(t)
+      fill(made.root)
+      const full = made.create()
+      if (kind !== 'point.create') await made.run(full)
+      change(made.root, 1)
+      const bases = kind === 'point.create' ? [] : [refOf(full)]
+      const spec = made.create(bases, { consolidate: kind === 'point.create by merging' })
+      const observe = () => [standingIn(made), readdirSync(join(made.tools.points.scratch, '..', 'own-datasets'))]
+      return { open: (jobId) => openWork(spec, jobId, made.tools), observe }
+    },
+  })
+}
+
+pipelineContract(test, {
+  kind: 'point.restore',
+  async prepare(t) {
+    const made = await pointOrders(t)
+    const { refs } = await threePoints(made)
+    const place = { pool: 'a', dataset: randomUUID() }
+    const spec = restoreTo(made, refs, { kind: 'new', place })
+    return { open: (jobId) => openWork(spec, jobId, made.tools), observe: () => standingIn(made) }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'point.restore',
+  title: 'point.restore of one file',
+  async prepare(t) {
+    const made = await pointOrders(t)
+    const { refs } = await threePoints(made)
+    const spec = restoreTo(made, refs, { kind: 'host', path: join(made.outside, 'one') }, ['docs/a.txt'])
+    return { open: (jobId) => openWork(spec, jobId, made.tools), observe: () => standingIn(made) }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'point.rehearse',
+  async prepare(t) {
+    const made = await pointOrders(t)
+    const { refs } = await threePoints(made)
+    const spec = { kind: 'point.rehearse', ...readable(made, refs), pool: 'a' } as const
+    return { open: (jobId) => openWork(spec, jobId, made.tools), observe: () => standingIn(made) }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'point.delete',
+  async prepare(t) {
+    const made = await pointOrders(t)
+    const { refs } = await threePoints(made)
+    const { id: pointId = '', name = '' } = refs[2] ?? {}
+    const spec = { kind: 'point.delete', target: made.target, series: SERIES, pointId, name } as const
+    return { open: (jobId) => openWork(spec, jobId, made.tools), observe: () => standingIn(made) }
+  },
+})
+
+function standingIn(made: PointOrders): readonly string[] {
+  const folders = [made.pool, made.outside, ...(existsSync(made.backups) ? [made.backups] : [])]
+  return folders.flatMap((folder) => readdirSync(folder).toSorted())
+}

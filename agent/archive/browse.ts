@@ -92,8 +92,8 @@ export interface Difference {
 
 /** What it takes to come from one tree to the other, in the order of paths; reads indexes only. */
 export async function* diff(
-  before: Chain,
-  after: Chain,
+  before: Pick<Chain, 'members'>,
+  after: Pick<Chain, 'members'>,
   signal: AbortSignal,
   from: BytePath = '',
 ): AsyncGenerator<Difference> {

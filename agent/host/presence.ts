@@ -14,6 +14,7 @@ import { readOperationOf, subjects } from '../../shared/wire/subjects.ts'
 import type { Journal } from '../work/journal.ts'
 import type { Runner } from '../work/runner.ts'
 import { type HostFacts, inventoryHash, takeInventory } from './inventory.ts'
+import type { Reads } from './reads.ts'
 
 const HELLO_TIMEOUT_MS = 5_000
 const HELLO_RETRY_MS = 500
@@ -38,9 +39,10 @@ export function startPresence(deps: {
   readonly facts: HostFacts
   readonly runner: Runner
   readonly journal: Journal
+  readonly reads: Reads
   readonly logger: Logger
 }): Presence {
-  const { nats, host, facts, runner, journal, logger } = deps
+  const { nats, host, facts, runner, journal, reads, logger } = deps
 
   async function greeting(): Promise<Hello> {
     const inventory = await takeInventory(facts)
@@ -59,6 +61,8 @@ export function startPresence(deps: {
     const operation = readOperationOf(message.subject)
     if (operation === 'ping') message.respond('')
     if (operation === 'inventory') message.respond(JSON.stringify(await greeting()))
+    const found = await reads.answer(operation, message.data)
+    if (found !== undefined) message.respond(JSON.stringify(found))
   }
 
   const complain = (event: string) => (error: unknown) => logger.warn({ event, error: String(error) })

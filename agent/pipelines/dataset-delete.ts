@@ -1,10 +1,20 @@
 import type { Pipeline } from './pipeline.ts'
+import { dropBases } from './point/base-snapshots.ts'
 
-/** Absence is success: the order may be a repeat. */
+/** Absence is success: the order may be a repeat. What the agent kept of it for its next backup goes with it. */
 export const deleteDataset: Pipeline<'dataset.delete'> = ({ target }, _jobId, tools) => {
   const driver = tools.driver(target.pool)
   return {
-    steps: [{ name: 'destroy', commits: true, run: (context) => driver.destroy(target.dataset, context) }],
+    steps: [
+      {
+        name: 'destroy',
+        commits: true,
+        async run(context) {
+          await driver.destroy(target.dataset, context)
+          await dropBases(tools, target.dataset)
+        },
+      },
+    ],
     result: () => ({}),
   }
 }

@@ -18,8 +18,9 @@ export const restoreSnapshot: Pipeline<'snapshot.restore'> = (spec, jobId, tools
   const restore = new Restore(spec, jobId, tools)
   return {
     steps: [
-      named('look', (context) => restore.look(context)),
-      { ...named('stage', (context) => restore.stage(context)), undo: ({ memory }) => restore.unstage(memory) },
+      // Undone here, as an earlier run may have come further than this one.
+      { ...named('look', (context) => restore.look(context)), undo: ({ memory }) => restore.unstage(memory) },
+      named('stage', (context) => restore.stage(context)),
       { ...named('commit', () => restore.commit()), commits: true },
       named('settle', () => restore.settle()),
     ],

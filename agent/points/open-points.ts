@@ -1,4 +1,4 @@
-import { mkdirSync, realpathSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, realpathSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError } from '../../shared/config.ts'
 import type { Driver } from '../drivers/driver.ts'
@@ -6,7 +6,7 @@ import type { Listener } from '../transfer/addresses.ts'
 import { Slots } from '../transfer/slots.ts'
 import { openOwnDatasets } from './own-datasets.ts'
 import type { PointTools } from './point-tools.ts'
-import { createTargets, type Unseal } from './targets.ts'
+import { createTargets, type Targets, type Unseal } from './targets.ts'
 
 /** Archives written or read whole at one time: each takes some 60 to 100 MiB. */
 const AT_WORK = 2
@@ -16,6 +16,7 @@ export interface Points extends AsyncDisposable {
   readonly tools: PointTools
   /** The real path; points without a target lie below it. */
   readonly backupRoot: string
+  readonly targets: Targets
   /** What no target may be; those told here take the place of those told before. */
   setListeners(listeners: readonly Listener[]): void
   /** Destroys what the agent made for itself and no job or base needs any more. Only before any job runs. */
@@ -35,9 +36,9 @@ export interface PointsConfig {
 export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Points {
   const { state, allowLoopback, sourcePaths } = config
   const backupRoot = openBackupRoot(config)
-  const [scratch, indexes] = [join(state, 'scratch'), join(state, 'indexes')]
+  const [scratch, indexes, stamps] = [join(state, 'scratch'), join(state, 'indexes'), join(state, 'stamps')]
   rmSync(scratch, { recursive: true, force: true })
-  for (const folder of [scratch, indexes]) mkdirSync(folder, { recursive: true, mode: PRIVATE_MODE })
+  for (const folder of [scratch, indexes, stamps]) mkdirSync(folder, { recursive: true, mode: PRIVATE_MODE })
   // One array for as long as the agent runs: targets that are open look into it.
   const listeners: Listener[] = []
   const targets = createTargets({ context: { backupRoot, addresses: { allowLoopback, listeners } }, unseal })
@@ -48,11 +49,13 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
       sourcePaths,
       scratch,
       indexes,
+      stamps,
       own,
       lease: (request) => targets.lease(request),
       turn: (signal) => turns.take(signal),
     },
     backupRoot,
+    targets,
     setListeners: (told) => void listeners.splice(0, listeners.length, ...told),
 
     async sweep(drivers, isUnfinished) {
@@ -63,6 +66,8 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
         await driver.destroy(dataset, { signal: new AbortController().signal, progress: () => undefined })
         own.forget(dataset)
       }
+      const claimed = new Set(own.all().map(({ dataset }) => dataset))
+      for (const name of readdirSync(stamps)) if (!claimed.has(name)) rmSync(join(stamps, name), { force: true })
     },
 
     [Symbol.asyncDispose]: () => targets[Symbol.asyncDispose](),

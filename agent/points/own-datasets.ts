@@ -24,6 +24,7 @@ export interface OwnDatasets {
   claim(own: OwnDataset): void
   /** Once it is destroyed, or is somebody else's. */
   forget(dataset: string): void
+  has(dataset: string, use: OwnDataset['use']['kind']): boolean
   all(): readonly OwnDataset[]
   /** Kept of this dataset, or only what one series of it keeps. */
   basesOf(source: string, series?: string): readonly OwnDataset[]
@@ -49,6 +50,7 @@ export function openOwnDatasets(folder: string): OwnDatasets {
       rmSync(join(folder, `${dataset}.json`), { force: true })
       syncDirectory(folder)
     },
+    has: (dataset, use) => known.get(dataset)?.use.kind === use,
     all: () => [...known.values()],
     basesOf: (source, series) =>
       [...known.values()].filter(

@@ -7,6 +7,8 @@ export interface TargetLease extends AsyncDisposable {
   readonly target: Target
   /** age identities that came with the target's secret. */
   readonly identities: readonly string[]
+  /** Equal for targets of one configuration and secret. */
+  readonly key: string
 }
 
 export interface TargetRequest {
@@ -24,6 +26,8 @@ export interface PointTools {
   readonly scratch: string
   /** Holds plain indexes of encrypted points, a directory each, named by the point's id. */
   readonly indexes: string
+  /** Where drivers write what an archive of a clone must know, a file each, named by the point's id. */
+  readonly stamps: string
   readonly own: OwnDatasets
   /** @throws refused when this host has no key for sealed secrets; invalid what the configuration lacks */
   lease(request: TargetRequest): Promise<TargetLease>

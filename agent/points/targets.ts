@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { FleetError } from '../../shared/errors.ts'
 import type { OrderTarget } from '../../shared/point-spec.ts'
-import { TargetSecret } from '../../shared/target-config.ts'
+import { type SftpTargetConfig, TargetSecret } from '../../shared/target-config.ts'
 import type { TransferContext } from '../transfer/open-target.ts'
 import type { Target } from '../transfer/transfer.ts'
 import type { TargetLease, TargetRequest } from './point-tools.ts'
@@ -16,6 +16,8 @@ export type Unseal = (sealed: Buffer, context: string) => Buffer
 /** The targets that this agent uses now: one a configuration, because slots and limits count for each that is opened. */
 export interface Targets extends AsyncDisposable {
   lease(request: TargetRequest): Promise<TargetLease>
+  /** First contact with an SFTP server; nothing that is secret is sent. */
+  readHostKey(config: SftpTargetConfig, signal: AbortSignal): Promise<string>
 }
 
 interface Opened {
@@ -68,11 +70,16 @@ export function createTargets(deps: {
         return openTarget(target.config, secret, context)
       })
       try {
-        return leaseOf(await entry.opening, secret, () => giveBack(key, entry))
+        return leaseOf({ target: await entry.opening, key }, secret, () => giveBack(key, entry))
       } catch (error) {
         if (opened.get(key) === entry) opened.delete(key)
         throw error
       }
+    },
+
+    async readHostKey(config, signal) {
+      const { readHostKey } = await import('../transfer/open-target.ts')
+      return readHostKey(config, context, signal)
     },
 
     async [Symbol.asyncDispose]() {
@@ -81,10 +88,10 @@ export function createTargets(deps: {
   }
 }
 
-function leaseOf(target: Target, secret: TargetSecret, giveBack: () => void): TargetLease {
+function leaseOf(opened: Pick<TargetLease, 'target' | 'key'>, secret: TargetSecret, giveBack: () => void): TargetLease {
   let isHeld = true
   return {
-    target,
+    ...opened,
     identities: secret.identity === undefined ? [] : [secret.identity],
     async [Symbol.asyncDispose]() {
       if (isHeld) giveBack()

@@ -1,10 +1,11 @@
 import { FleetError, toFleetError } from '../../shared/errors.ts'
-import type { JobEvent, JobFailure, JobReport, Phase } from '../../shared/job-event.ts'
+import type { JobEvent, JobReport, Phase } from '../../shared/job-event.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { WorkOrder } from '../../shared/wire/messages.ts'
 import type { PipelineTools } from '../pipelines/pipeline.ts'
 import { openWork } from '../pipelines/pipelines.ts'
 import { PipelineFailure, runPipeline } from '../pipelines/run-pipeline.ts'
+import { failureOf } from './failure.ts'
 import type { Journal, JournalEntry } from './journal.ts'
 import { type Lanes, laneOf } from './lanes.ts'
 import { createReporter, type EndingEvent, type Reporter } from './report.ts'
@@ -242,14 +243,4 @@ function stoppedBefore(isAtWork: () => boolean, signal: AbortSignal): Promise<En
     }
     signal.addEventListener('abort', onAbort, { once: true })
   })
-}
-
-function failureOf(error: FleetError): JobFailure {
-  return {
-    code: error.code,
-    message: error.message,
-    ...(error.field ? { field: error.field } : {}),
-    ...(error.blockers ? { blockers: [...error.blockers] } : {}),
-    ...(error.members ? { members: [...error.members] } : {}),
-  }
 }

@@ -14,6 +14,8 @@ export interface PipelineSubject<Kind extends JobKind> {
 
 export interface PipelineContract<Kind extends JobKind> {
   readonly kind: Kind
+  /** Begins the titles; default: the kind. */
+  readonly title?: string
   /** Undefined (with a logged reason) when this machine cannot offer what the pipeline needs. */
   prepare(t: ExecutionContext): Promise<PipelineSubject<Kind> | undefined>
 }
@@ -34,9 +36,12 @@ export function contextOf(jobId: string, memory = memoryOf(), signal = new Abort
 }
 
 /** What every pipeline must survive; each calls this with its own subject. */
-export function pipelineContract<Kind extends JobKind>(test: TestFn, { kind, prepare }: PipelineContract<Kind>): void {
+export function pipelineContract<Kind extends JobKind>(
+  test: TestFn,
+  { kind, title: name = kind, prepare }: PipelineContract<Kind>,
+): void {
   const it = (title: string, body: (t: ExecutionContext, subject: PipelineSubject<Kind>) => Promise<void>) =>
-    test(`${kind}: ${title}`, async (t) => {
+    test(`${name}: ${title}`, async (t) => {
       const subject = await prepare(t)
       if (!subject) return t.pass()
       await body(t, subject)
@@ -90,7 +95,9 @@ async function interruptEachStep<Kind extends JobKind>(
   const before = observe()
   const jobId = randomUUID()
   const memory = memoryOf()
-  const commitIndex = (await open(jobId)).steps.findIndex((step) => step.commits)
+  const { steps: all } = await open(jobId)
+  const found = all.findIndex((step) => step.commits)
+  const commitIndex = found < 0 ? all.length - 1 : found
   for (let index = 0; index < commitIndex; index += 1) {
     const cancel = new AbortController()
     const work = await open(jobId)

@@ -15,9 +15,11 @@ export interface Base extends AsyncDisposable {
   readonly fullReason: string | null
 }
 
+const MISSING = 'is missing from the target'
+
 /** Of the points, not of the target: then a full one is as good as an increment. A target that is away fails the job. */
 const UNUSABLE: Readonly<Record<string, string>> = {
-  not_found: 'is missing from the target',
+  not_found: MISSING,
   corrupt: 'is damaged',
   invalid: 'does not fit the ones before it',
   refused: 'is encrypted, and this host has neither its identity nor its index',
@@ -39,7 +41,7 @@ export async function openBase(
   if (consolidate && spec.target.recipients.length > 0 && lease.identities.length === 0)
     return alone('the chain is long, and merging encrypted points needs an identity that this host has not')
   const missing = await firstMissing(bases, { lease, series }, signal)
-  if (missing !== undefined) return alone(`point ${missing} ${UNUSABLE['not_found']}`)
+  if (missing !== undefined) return alone(`point ${missing} ${MISSING}`)
   try {
     const opened = await openChain({ lease, series, refs: bases, indexOnly: !consolidate }, tools, signal)
     const close = () => opened[Symbol.asyncDispose]()

@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict'
-import { constants } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { PointMade } from '../../../shared/point-spec.ts'
-import { close, openDirectory, reopen } from '../../native/paths.ts'
 import type { TargetLease } from '../../points/point-tools.ts'
 import { Rated } from '../../points/rate.ts'
 import {
@@ -17,15 +15,16 @@ import {
   publish,
   sumsAt,
   sweepSeries,
+  unpublish,
   workingDirectoryOf,
 } from '../../points/series.ts'
-import { readMetadata, sha256, updateMetadata } from '../../points/series-metadata.ts'
+import { type PointRecord, readMetadata, sha256, updateMetadata } from '../../points/series-metadata.ts'
 import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { type Base, openBase } from './base.ts'
-import { openPathSource } from './path-source.ts'
 import { encodeReceipt, type PointReceipt, parseReceipt } from './point-receipt.ts'
 import { requireRoom } from './room.ts'
 import { named, UNDO_MS } from './steps.ts'
+import { TreeSource } from './tree-source.ts'
 import { writePoint } from './write-point.ts'
 
 /**
@@ -36,9 +35,10 @@ export const createPoint: Pipeline<'point.create'> = (spec, jobId, tools) => {
   const creation = new Creation(spec, jobId, tools)
   return {
     steps: [
-      named('look', (context) => creation.look(context)),
-      { ...named('snapshot', (context) => creation.snapshot(context)), undo: () => creation.dropSnapshot() },
-      { ...named('write', (context) => creation.write(context)), undo: (context) => creation.unwrite(context) },
+      // All is undone here, as an earlier run may have come further than this one.
+      { ...named('look', (context) => creation.look(context)), undo: (context) => creation.undo(context) },
+      named('snapshot', (context) => creation.snapshot(context)),
+      named('write', (context) => creation.write(context)),
       { ...named('commit', (context) => creation.commit(context)), commits: true },
       named('settle', () => creation.settle()),
     ],
@@ -55,21 +55,23 @@ class Creation {
   readonly #spec: Spec
   readonly #jobId: string
   readonly #tools: PipelineTools
+  readonly #source: TreeSource
   #lease: TargetLease | undefined
-  #rootFd: number | undefined
-  #atomic = false
   #receipt: PointReceipt | undefined
+  #known: readonly PointRecord[] = []
+  #isClean = false
   isCommitted = false
 
   constructor(spec: Spec, jobId: string, tools: PipelineTools) {
     this.#spec = spec
     this.#jobId = jobId
     this.#tools = tools
+    this.#source = new TreeSource(spec, jobId, tools)
   }
 
   async look({ memory, secret, signal }: StepContext): Promise<void> {
-    const place = await this.#open(secret)
     this.#receipt = parseReceipt(memory.staged())
+    const place = await this.#open(secret)
     const standing = await sumsAt(place.target, directoryOf(place), signal)
     this.isCommitted = this.#receipt !== undefined && standing === this.#receipt.sums
     if (this.isCommitted) return
@@ -78,20 +80,14 @@ class Creation {
     await place.target.mkdir(place.series, { signal })
     await this.#discard(place, signal)
     await sweepSeries(place.target, place.series, signal)
-    await requireRoom(place, this.#spec, signal)
+    this.#isClean = true
+    this.#known = await readMetadata(place.target, place.series, signal)
+    await requireRoom(place.target, this.#spec, { known: this.#known, signal })
   }
 
   async snapshot(context: StepContext): Promise<void> {
-    if (!this.isCommitted && this.#receipt === undefined) await this.#openSource(context)
+    if (!this.isCommitted && this.#receipt === undefined) await this.#source.open(context)
     context.release()
-  }
-
-  async dropSnapshot(): Promise<void> {
-    const { source, pointId } = this.#spec
-    if (this.isCommitted || source.kind !== 'dataset') return
-    this.#closeSource()
-    await this.#tools.driver(source.place.pool).destroy(pointId, unwatched)
-    this.#tools.points.own.forget(pointId)
   }
 
   async write(context: StepContext): Promise<void> {
@@ -100,9 +96,10 @@ class Creation {
     const place = this.#place()
     const turn = await this.#tools.points.turn(signal)
     try {
-      await this.#discard(place, signal)
+      if (!this.#isClean) await this.#discard(place, signal)
+      this.#isClean = false
       await using base = await this.#openBase(signal)
-      using rated = new Rated(context.progress, await this.#totals(base, signal))
+      using rated = new Rated(context.progress, this.#totals(base))
       const written = await this.#written(place, base, { signal, progress: rated.progress })
       await memory.stage(encodeReceipt(written))
       this.#receipt = written
@@ -111,13 +108,21 @@ class Creation {
     }
   }
 
-  /** The receipt goes first: without the point's files it would promise what is not there. */
-  async unwrite({ memory }: UndoContext): Promise<void> {
-    if (this.isCommitted || this.#lease === undefined) return
-    if (this.#receipt !== undefined) await memory.stage('')
-    this.#receipt = undefined
+  /** The receipt goes before the point's files: without them it would promise what is not there. */
+  async undo({ memory }: UndoContext): Promise<void> {
+    if (this.isCommitted) return
+    await this.#source.drop()
     await rm(this.#keptIndex, { recursive: true, force: true })
-    await this.#discard(this.#place(), AbortSignal.timeout(UNDO_MS))
+    if (this.#lease === undefined) return
+    const signal = AbortSignal.timeout(UNDO_MS)
+    const place = this.#place()
+    const sums = this.#receipt?.sums
+    // An earlier run may have ended right after it published: nobody was told of that point.
+    if (sums !== undefined && (await sumsAt(place.target, directoryOf(place), signal)) === sums)
+      await unpublish(place, signal)
+    if (sums !== undefined) await memory.stage('')
+    this.#receipt = undefined
+    await this.#discard(place, signal)
   }
 
   async commit({ signal }: StepContext): Promise<void> {
@@ -130,14 +135,9 @@ class Creation {
   /** The point stands: what fails here is made up for by the next order of the series, or when the agent starts. */
   async settle(): Promise<void> {
     assert(this.#receipt)
-    const { source, pointId } = this.#spec
-    const place = this.#place()
     const signal = AbortSignal.timeout(SETTLE_MS)
-    await tolerating(updateMetadata(place, { made: this.#record(this.#receipt) }, signal))
-    this.#closeSource()
-    if (source.kind !== 'dataset') return
-    await tolerating(this.#tools.driver(source.place.pool).destroy(pointId, unwatched))
-    this.#tools.points.own.forget(pointId)
+    await tolerating(updateMetadata(this.#place(), { made: this.#record(this.#receipt) }, signal))
+    await tolerating(this.#source.keep())
   }
 
   result(): PointMade {
@@ -146,7 +146,7 @@ class Creation {
   }
 
   async close(): Promise<void> {
-    this.#closeSource()
+    this.#source.close()
     await this.#lease?.[Symbol.asyncDispose]()
     this.#lease = undefined
   }
@@ -171,27 +171,6 @@ class Creation {
     return { target: this.#lease.target, series, name }
   }
 
-  async #openSource(context: StepContext): Promise<void> {
-    const { source, pointId } = this.#spec
-    this.#closeSource()
-    if (source.kind === 'path') {
-      this.#rootFd = openPathSource(source.path, this.#tools)
-      return
-    }
-    const { pool, dataset } = source.place
-    const driver = this.#tools.driver(pool)
-    if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
-    this.#tools.points.own.claim({ pool, dataset: pointId, use: { kind: 'job', jobId: this.#jobId } })
-    const image = await driver.snapshot({ source: dataset, target: pointId, readonly: true }, context)
-    this.#atomic = image.atomic
-    this.#rootFd = openForReading(image.mountpoint)
-  }
-
-  #closeSource(): void {
-    if (this.#rootFd !== undefined) close(this.#rootFd)
-    this.#rootFd = undefined
-  }
-
   /** Takes away what an earlier run left: never what a receipt stands for. */
   async #discard(place: PointPlace, signal: AbortSignal): Promise<void> {
     const { target } = place
@@ -206,10 +185,9 @@ class Creation {
   }
 
   /** Of a full one, what the last full one had: nobody knows before the tree is read. */
-  async #totals(base: Base, signal: AbortSignal): Promise<{ totalBytes?: number; totalFiles?: number }> {
+  #totals(base: Base): { totalBytes?: number; totalFiles?: number } {
     if (base.chain !== undefined && !this.#spec.consolidate) return {}
-    const { target, series } = this.#place()
-    const last = (await readMetadata(target, series, signal)).findLast(({ full }) => full === true)
+    const last = this.#known.findLast(({ full }) => full === true)
     return {
       ...(last?.sourceBytes === undefined ? {} : { totalBytes: last.sourceBytes }),
       ...(last?.members === undefined ? {} : { totalFiles: last.members }),
@@ -217,23 +195,25 @@ class Creation {
   }
 
   async #written(place: PointPlace, base: Base, watch: Parameters<typeof writePoint>[1]): Promise<PointReceipt> {
-    assert(this.#rootFd !== undefined && this.#lease)
+    assert(this.#lease)
     const { compression, target, consolidate } = this.#spec
     const written = await writePoint(
       {
         place,
         base,
         lease: this.#lease,
-        rootFd: this.#rootFd,
+        rootFd: this.#source.rootFd,
         compression,
         consolidate,
         recipients: target.recipients,
         keptIndex: this.#keptIndex,
         scratch: this.#tools.points.scratch,
+        stamps: this.#source.stamps,
+        changes: base.chain === undefined ? undefined : await this.#source.changes(watch),
       },
       watch,
     )
-    return { ...written, made: { ...written.made, consistency: this.#atomic ? 'crash' : 'fuzzy' } }
+    return { ...written, made: { ...written.made, consistency: this.#source.atomic ? 'crash' : 'fuzzy' } }
   }
 
   #record({ made, sums, finishedAt }: PointReceipt) {
@@ -253,17 +233,6 @@ class Creation {
 }
 
 const SETTLE_MS = 120_000
-const unwatched = { signal: new AbortController().signal, progress: () => undefined }
-
-function openForReading(path: string): number {
-  const pathFd = openDirectory(path)
-  try {
-    return reopen(pathFd, constants.O_RDONLY | constants.O_DIRECTORY)
-  } finally {
-    close(pathFd)
-  }
-}
-
 /** What an operation of the target or the pool reports does not take back what is done; a bug still ends the job. */
 async function tolerating(work: Promise<void>): Promise<void> {
   await work.catch((error: unknown) => {

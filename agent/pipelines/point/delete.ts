@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { unpublish } from '../../points/series.ts'
 import { updateMetadata } from '../../points/series-metadata.ts'
 import type { Pipeline } from '../pipeline.ts'
+import { dropBaseOf } from './base-snapshots.ts'
 import { named } from './steps.ts'
 
 /** Absence is success: the order may be a repeat. The point is gone as of one rename; nothing beside it is touched. */
@@ -16,6 +17,7 @@ export const deletePoint: Pipeline<'point.delete'> = (spec, jobId, tools) => ({
         const { target } = lease
         await unpublish({ target, series, name }, signal)
         await updateMetadata({ target, series }, { gone: name }, signal)
+        await dropBaseOf(tools, pointId)
         await rm(join(points.indexes, pointId), { recursive: true, force: true })
       }),
       commits: true,

@@ -20,8 +20,8 @@ export const rehearsePoint: Pipeline<'point.rehearse'> = (spec, jobId, tools) =>
   const rehearsal = new Rehearsal(spec, jobId, tools)
   return {
     steps: [
-      named('look', (context) => rehearsal.look(context), 'rehearsal'),
-      { ...named('extract', (context) => rehearsal.extract(context), 'rehearsal'), undo: () => rehearsal.clear() },
+      { ...named('look', (context) => rehearsal.look(context), 'rehearsal'), undo: () => rehearsal.clear() },
+      named('extract', (context) => rehearsal.extract(context), 'rehearsal'),
       named('compare', (context) => rehearsal.compare(context), 'rehearsal'),
       named('clear', (context) => rehearsal.finish(context), 'rehearsal'),
     ],
@@ -85,6 +85,7 @@ class Rehearsal {
 
   async clear(): Promise<void> {
     this.#closeRoot()
+    if (!this.#tools.points.own.has(this.#jobId, 'job')) return
     await this.#driver.destroy(this.#jobId, unwatched)
     this.#tools.points.own.forget(this.#jobId)
   }

@@ -33,10 +33,9 @@ export class NewDatasetRestore {
     this.#receipt = noted === undefined || noted === '' ? undefined : Receipt.parse(JSON.parse(noted))
     this.isCommitted = this.#receipt !== undefined
     if (this.isCommitted) return
-    const { driver, dataset, own } = this.#parts()
+    const { driver, dataset } = this.#parts()
     if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
-    const isOurs = own.all().some(({ dataset: known, use }) => known === dataset && use.kind === 'job')
-    if (!isOurs && (await driver.find(dataset)) !== undefined)
+    if (!this.#isOurs() && (await driver.find(dataset)) !== undefined)
       throw new FleetError('exists', `dataset ${dataset} is on this host already`)
     await this.#point?.[Symbol.asyncDispose]()
     this.#point = await openPoint(this.#spec, this.#tools.points, context)
@@ -66,6 +65,7 @@ export class NewDatasetRestore {
     if (this.isCommitted) return
     if (this.#receipt !== undefined) await memory.stage('')
     this.#receipt = undefined
+    if (!this.#isOurs()) return
     const { driver, dataset, own } = this.#parts()
     await driver.destroy(dataset, unwatched)
     own.forget(dataset)
@@ -87,6 +87,11 @@ export class NewDatasetRestore {
   async close(): Promise<void> {
     await this.#point?.[Symbol.asyncDispose]()
     this.#point = undefined
+  }
+
+  /** Made, or about to be made, by this order and told to nobody yet. */
+  #isOurs(): boolean {
+    return this.#tools.points.own.has(this.#place.dataset, 'job')
   }
 
   #parts() {

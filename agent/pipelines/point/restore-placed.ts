@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import type { RestoreSnapshotSpec, SpecOf } from '../../../shared/job-spec.ts'
 import type { PointRestored } from '../../../shared/point-spec.ts'
-import { bytePath } from '../../archive/byte-path.ts'
 import { requireFit } from '../../points/bounds.ts'
+import { askedPath } from '../../points/point-listing.ts'
 import type { PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { openDestination } from '../restore/destination.ts'
 import { Placement } from '../restore/placement.ts'
@@ -81,6 +81,6 @@ export class PlacedRestore {
 
   get #paths(): readonly string[] {
     const { paths } = this.#spec
-    return paths.length === 0 ? [''] : paths.map((path) => bytePath(path.replace(/^\/+|\/+$/g, '')))
+    return paths.length === 0 ? [''] : paths.map((path) => askedPath(path))
   }
 }

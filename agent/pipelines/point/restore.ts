@@ -15,11 +15,9 @@ export const restorePoint: Pipeline<'point.restore'> = (spec, jobId, tools) => {
       : new PlacedRestore(spec, { ...destination, jobId }, tools)
   return {
     steps: [
-      named('look', (context) => restore.look(context), 'restore'),
-      {
-        ...named('stage', (context) => restore.stage(context), 'restore'),
-        undo: (context) => restore.unstage(context),
-      },
+      // All is undone here, as an earlier run may have come further than this one.
+      { ...named('look', (context) => restore.look(context), 'restore'), undo: (context) => restore.unstage(context) },
+      named('stage', (context) => restore.stage(context), 'restore'),
       { ...named('commit', () => restore.commit(), 'restore'), commits: true },
       named('settle', () => restore.settle(), 'restore'),
     ],

@@ -10,7 +10,8 @@ import { consolidate } from '../../archive/consolidate.ts'
 import type { Problem } from '../../archive/member.ts'
 import { Point } from '../../archive/point.ts'
 import type { ArchiveSink } from '../../archive/sink.ts'
-import { type ArchiveWatch, type WrittenArchive, writeArchive } from '../../archive/write-archive.ts'
+import { type ArchiveBase, type ArchiveWatch, type WrittenArchive, writeArchive } from '../../archive/write-archive.ts'
+import type { ChangeList } from '../../drivers/driver.ts'
 import type { TargetLease } from '../../points/point-tools.ts'
 import { discardTree, incrementDirectoryOf, type PointPlace, workingDirectoryOf } from '../../points/series.ts'
 import { TargetFiles } from '../../points/target-files.ts'
@@ -31,6 +32,10 @@ export interface WritePointRequest {
   /** Where a plain index of an encrypted point is kept on this host. */
   readonly keptIndex: string
   readonly scratch: string
+  /** What the snapshot's driver wrote of what it was cloned from. */
+  readonly stamps: string | undefined
+  /** What differs from the tree of the last point of the base, where that is known. */
+  readonly changes: ChangeList | undefined
 }
 
 /**
@@ -57,7 +62,7 @@ async function writeTree(request: WritePointRequest, watch: ArchiveWatch): Promi
     {
       ...archiveOf(request),
       sink: wrapped(sink, request, true),
-      ...(base.chain === undefined ? {} : { base: { points: base.names, lines: base.chain.lines(watch.signal) } }),
+      ...(base.chain === undefined ? {} : { base: baseOf(request, base.chain, watch.signal) }),
     },
     watch,
   )
@@ -75,7 +80,7 @@ async function writeMerged(request: WritePointRequest, base: Chain, watch: Archi
     {
       ...archiveOf(request),
       sink: wrapped(increment, request, false),
-      base: { points: request.base.names, lines: base.lines(watch.signal) },
+      base: baseOf(request, base, watch.signal),
     },
     watch,
   )
@@ -87,8 +92,13 @@ async function writeMerged(request: WritePointRequest, base: Chain, watch: Archi
   return receiptOf(request, { sums: sink.sums, written, full: true, synthetic: true, ...problems })
 }
 
-function archiveOf({ rootFd, compression, scratch }: WritePointRequest) {
-  return { subject: 'backup', rootFd, compression, scratch } as const
+function archiveOf({ rootFd, compression, scratch, stamps }: WritePointRequest) {
+  return { subject: 'backup', rootFd, compression, scratch, ...(stamps === undefined ? {} : { stamps }) } as const
+}
+
+function baseOf({ base, changes }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {
+  const known = changes === undefined ? {} : { changes: { chain, list: changes } }
+  return { points: base.names, lines: chain.lines(signal), ...known }
 }
 
 function wrapped(sink: ArchiveSink, { recipients, keptIndex }: WritePointRequest, keepsIndex: boolean): ArchiveSink {
