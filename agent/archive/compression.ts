@@ -1,11 +1,12 @@
 import { promisify } from 'node:util'
-import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
+import { constants, zstdCompress } from 'node:zlib'
 import { FleetError } from '../../shared/errors.ts'
+import { decompressWhole } from '../native/zstd.ts'
+import { release } from './read/release.ts'
 
 export type Compression = 'zstd' | 'none'
 
 const compressAsync = promisify(zstdCompress)
-const decompressAsync = promisify(zstdDecompress)
 const DEFAULT_LEVEL = 3
 
 /** Of output: as much as most frames need, a round through the pool each, and little to be thrown away. */
@@ -22,14 +23,11 @@ export async function compressFrame(bytes: Uint8Array): Promise<Buffer> {
 
 /**
  * The other way, never more than was declared: a frame that claims to be small cannot fill the memory.
- * @throws corrupt
+ * @param bytes released afterwards @throws corrupt
  */
 export async function decompressFrame(bytes: Uint8Array, rawBytes: number): Promise<Buffer> {
-  try {
-    const raw = await decompressAsync(bytes, { chunkSize: Math.max(rawBytes, 64), maxOutputLength: rawBytes })
-    if (raw.length === rawBytes) return raw
-  } catch (cause) {
-    throw new FleetError('corrupt', 'a frame cannot be decompressed', { cause })
-  }
-  throw new FleetError('corrupt', 'a frame is shorter than was recorded')
+  const raw = await decompressWhole(bytes, rawBytes)
+  release(bytes)
+  if (raw === undefined) throw new FleetError('corrupt', 'a frame cannot be decompressed')
+  return raw
 }

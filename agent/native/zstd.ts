@@ -23,6 +23,17 @@ function load() {
     ) => number,
     bound: library.func('ZSTD_compressBound', 'size_t', ['size_t']) as (bytes: number) => number,
     isError: library.func('ZSTD_isError', 'uint', ['size_t']) as (code: number) => number,
+    createDecompression: library.func('ZSTD_createDCtx', 'void *', []) as () => Context,
+    decompress: library.func('ZSTD_decompressDCtx', 'size_t', ['void *', 'void *', 'size_t', 'void *', 'size_t']) as {
+      async(
+        context: Context,
+        target: Buffer,
+        capacity: number,
+        source: Uint8Array,
+        bytes: number,
+        done: (error: Error | null, result: number) => void,
+      ): void
+    },
     compress: library.func('ZSTD_compress2', 'size_t', ['void *', 'void *', 'size_t', 'void *', 'size_t']) as {
       async(
         context: Context,
@@ -84,5 +95,30 @@ export class ZstdCompressor implements Disposable {
   /** Not while it compresses. */
   [Symbol.dispose](): void {
     this.#zstd.free(this.#context)
+  }
+}
+
+/** Contexts that nobody uses now: as many as were ever used at once, 160 KiB each. A collector would free them too late. */
+const idleDecompressions: Context[] = []
+
+/**
+ * Decompresses one frame whole, on a thread of libuv's pool, into memory of its own that no pool shares.
+ * @param rawBytes what it was declared to be @returns undefined for bytes that are no such frame, or one of another size
+ */
+export async function decompressWhole(source: Uint8Array, rawBytes: number): Promise<Buffer | undefined> {
+  loaded ??= load()
+  const { createDecompression, decompress, isError } = loaded
+  const context = idleDecompressions.pop() ?? createDecompression()
+  const target = Buffer.allocUnsafeSlow(rawBytes)
+  try {
+    const result = await new Promise<number>((resolve, reject) => {
+      decompress.async(context, target, rawBytes, source, source.length, (error, code) => {
+        if (error === null) resolve(Number(code))
+        else reject(error)
+      })
+    })
+    return isError(result) === 0 && result === rawBytes ? target : undefined
+  } finally {
+    idleDecompressions.push(context)
   }
 }

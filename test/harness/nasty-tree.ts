@@ -31,7 +31,9 @@ export class Trees implements Disposable {
 
   constructor() {
     const script = join(import.meta.dirname, 'trees.py')
-    const child = spawn('/usr/bin/python3', ['-B', script], { stdio: ['pipe', 'pipe', 'inherit'] })
+    // It ends with us even when we are killed: who waits for our output would wait for its.
+    const command = ['--pdeathsig', 'KILL', '--', '/usr/bin/python3', '-B', script]
+    const child = spawn('/usr/bin/setpriv', command, { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#child = child
     this.#answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   }

@@ -185,10 +185,15 @@ def _existing(directory, chance):
     return chance.choice(known) if known else directory
 
 
+def _at_once(path, flags):
+    """A fifo without a reader is an error instead of a wait."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
+
+
 def _file(directory, chance):
     path = _place(directory, chance)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, 'wb') as file:
+    with open(path, 'wb', opener=_at_once) as file:
         if chance.random() < 0.2:
             file.seek(chance.randint(0, 200_000))
         file.write(chance.randbytes(chance.choice((0, 1, 511, 512, 513, 40_000))))
@@ -197,7 +202,7 @@ def _file(directory, chance):
 
 
 def _edit(directory, chance):
-    with open(_existing(directory, chance), 'r+b') as file:
+    with open(_existing(directory, chance), 'r+b', opener=_at_once) as file:
         file.seek(chance.randint(0, 1_000))
         file.write(chance.randbytes(chance.randint(1, 600)))
 

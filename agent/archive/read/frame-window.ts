@@ -1,5 +1,6 @@
 import { FleetError } from '../../../shared/errors.ts'
 import type { ByteReader } from './byte-reader.ts'
+import { release } from './release.ts'
 
 export interface TarFrame {
   readonly layer: number
@@ -23,7 +24,9 @@ export class FrameWindow implements ByteReader {
     return (this.#frame?.rawOffset ?? 0) + this.#at
   }
 
+  /** The current frame's memory is given back. */
   replace(frame: TarFrame): void {
+    release(this.#frame?.bytes)
     this.#frame = frame
     this.#at = 0
   }

@@ -16,6 +16,13 @@ const ACLS: Readonly<Record<string, string>> = {
   'SCHILY.acl.default': 'system.posix_acl_default',
 }
 
+/** A new file without ACLs or other attributes. */
+export interface Made {
+  readonly uid: number
+  readonly gid: number
+  readonly mode: number
+}
+
 interface Attribute {
   readonly name: Buffer
   readonly value: Buffer
@@ -25,13 +32,17 @@ interface Attribute {
 export class MemberMetadata {
   readonly #times = Buffer.alloc(TIMES_BYTES)
 
-  /** @throws SystemError; an attribute that the file system does not know is left out, as tar does */
-  toDescriptor(entry: TarEntry, fd: number): void {
+  /**
+   * @param made what is known of it already, which saves a call each
+   * @throws SystemError; an attribute that the file system does not know is left out, as tar does
+   */
+  toDescriptor(entry: TarEntry, fd: number, made?: Made): void {
     const { fchown, fchmod, futimens, fsetxattr } = libc()
-    checked('fchown', fchown(fd, entry.uid, entry.gid))
-    dropInheritedAcls(fd)
+    const isOwned = made !== undefined && made.uid === entry.uid && made.gid === entry.gid
+    if (!isOwned) checked('fchown', fchown(fd, entry.uid, entry.gid))
+    if (made === undefined) dropInheritedAcls(fd)
     // Before the ACL: a later chmod would set its mask, and bsdtar's modes are not the mask.
-    checked('fchmod', fchmod(fd, entry.mode))
+    if (!isOwned || made.mode !== entry.mode) checked('fchmod', fchmod(fd, entry.mode))
     for (const { name, value } of attributesOf(entry)) setOrSkip(fsetxattr(fd, name, value, value.length, 0))
     checked('futimens', futimens(fd, this.#timesOf(entry.mtime)))
   }

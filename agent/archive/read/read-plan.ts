@@ -8,6 +8,10 @@ import { LinkTable } from '../write/link-table.ts'
 import type { ReadItem } from './read-worker.ts'
 
 const ITEMS_AT_ONCE = 256
+/** Of this many archives of a chain the reader keeps a frame; a longer chain reads some frames again. */
+const MAX_OPEN = 6
+/** Of a chain no longer than this, the next frame of each archive is read ahead. */
+const MAX_AHEAD = 2
 
 export interface PlanOptions {
   /** Read ahead beyond a member, as its neighbours are wanted too. */
@@ -94,10 +98,21 @@ export class ReadPlan {
     await this.flush()
     const point = this.#point(layer)
     const bytes = await this.#frameBytes(layer, number, last)
-    this.#sent.set(layer, number)
+    await this.#keep(layer, number)
     const rawOffset = point.table.data[number]?.rawOffset ?? 0
     const owned = bytes === undefined ? undefined : ownMemory(bytes)
     await this.#send({ kind: 'frame', layer, rawOffset, bytes: owned }, owned === undefined ? [] : [owned.buffer])
+  }
+
+  /** The archive that was used last stands last. */
+  async #keep(layer: number, number: number): Promise<void> {
+    this.#sent.delete(layer)
+    this.#sent.set(layer, number)
+    if (this.#sent.size <= MAX_OPEN) return
+    for (const oldest of this.#sent.keys()) {
+      this.#sent.delete(oldest)
+      return this.#send({ kind: 'forget', layer: oldest })
+    }
   }
 
   async #frameBytes(layer: number, number: number, last: number): Promise<Buffer | undefined> {
@@ -106,7 +121,8 @@ export class ReadPlan {
     const point = this.#point(layer)
     const bytes = ahead?.number === number ? ahead.bytes : point.frame(number, this.#signal)
     const next = number + 1
-    if (next <= last || (this.#options.sequential && next < point.table.data.length)) {
+    const isAhead = this.#options.sequential && this.#chain.points.length <= MAX_AHEAD
+    if (next <= last || (isAhead && next < point.table.data.length)) {
       const nextBytes = point.frame(next, this.#signal)
       nextBytes.catch(() => undefined) // told by whoever awaits it
       this.#ahead.set(layer, { number: next, bytes: nextBytes })

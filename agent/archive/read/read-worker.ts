@@ -34,6 +34,8 @@ export type ReadMessage =
       readonly rawOffset: number
       readonly bytes: Uint8Array | undefined
     }
+  /** No member of this archive comes soon. */
+  | { readonly kind: 'forget'; readonly layer: number }
   | { readonly kind: 'stream'; readonly bytes: Uint8Array }
   | { readonly kind: 'end' }
 
@@ -83,6 +85,7 @@ class Reading {
   #runItems(builder: TreeBuilder | undefined): void {
     for (let message = this.#queue.take(); message.kind !== 'end'; message = this.#queue.take()) {
       if (message.kind === 'frame') this.#window(message.layer).replace(frameOf(message))
+      if (message.kind === 'forget') this.#forget(message.layer)
       if (message.kind !== 'items') continue
       for (const item of message.items) {
         this.#counters.throwIfStopped()
@@ -135,6 +138,11 @@ class Reading {
       this.#counters.addFiles(1)
     }
     reader.drain()
+  }
+
+  #forget(layer: number): void {
+    this.#windows.get(layer)?.replace({ layer, rawOffset: 0, bytes: undefined })
+    this.#windows.delete(layer)
   }
 
   #window(layer: number): FrameWindow {

@@ -1,5 +1,6 @@
 import { FleetError } from '../../../shared/errors.ts'
 import type { ByteReader } from './byte-reader.ts'
+import { release } from './release.ts'
 
 /** A tar that comes in pieces and says nothing of its length. */
 export class StreamReader implements ByteReader {
@@ -25,6 +26,7 @@ export class StreamReader implements ByteReader {
         break
       }
       this.#start += this.#piece.length
+      release(this.#piece)
       this.#piece = piece
       this.#at = 0
     }

@@ -1,17 +1,19 @@
-import { constants, ftruncateSync, writeSync } from 'node:fs'
+import { constants, ftruncateSync, readFileSync, writeSync } from 'node:fs'
 import { FleetError } from '../../../shared/errors.ts'
 import { cString, libc } from '../../native/libc.ts'
 import { close, createFile, howBeneath, makeDirectory, removeFile, tryOpenBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
 import { checked, errorCodeOf, lastErrorCode } from '../../native/system-error.ts'
 import { type BytePath, displayPath, isWithin, joinPath, nameOf, parentOf } from '../byte-path.ts'
-import { MemberMetadata } from './member-metadata.ts'
+import { type Made, MemberMetadata } from './member-metadata.ts'
 import { placeOf, staysInside } from './member-name.ts'
 import type { TarEntry } from './tar-parser.ts'
 
 const MAX_DEPTH = 2_048
 const STAGED_MODE = 0o700
 const FILE_MODE = 0o600
+const PERMISSIONS = 0o777
+const NO_BYTES = Buffer.alloc(0)
 const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY)
 /** What one system call takes of a path is 4,096 bytes; deeper ones are opened in pieces of whole names. */
 const MAX_PIECE_BYTES = 4_000
@@ -29,6 +31,8 @@ interface Level {
   readonly path: BytePath
   readonly fd: number
   entry: TarEntry | undefined
+  /** What a file that is made in it is like, once one was looked at; `unknown` where it inherits attributes. */
+  newFile: Made | 'unknown' | undefined
   /** Its time when it was entered again: members of a foreign archive come in any order, and none changes it. */
   readonly modified: string | undefined
 }
@@ -42,12 +46,14 @@ export class TreeBuilder {
   readonly #levels: Level[]
   readonly #metadata = new MemberMetadata()
   readonly #status = new Status()
+  readonly #mask = creationMask()
+  #made: Made | undefined
 
   /** @param rootFd stays open */
   constructor(rootFd: number, policy: BuildPolicy) {
     this.#policy = policy
     const fd = checked('openat2', tryOpenBeneath(rootFd, cString('.'), READ_DIRECTORY))
-    this.#levels = [{ path: '', fd, entry: undefined, modified: undefined }]
+    this.#levels = [{ path: '', fd, entry: undefined, newFile: undefined, modified: undefined }]
   }
 
   /** @throws refused, SystemError */
@@ -56,14 +62,28 @@ export class TreeBuilder {
     level.entry = entry
   }
 
-  /** @returns a descriptor to be filled and given to `finishFile` */
+  /** @returns a descriptor to be filled and given to `finishFile` before the next file is made */
   file(entry: TarEntry): number {
-    const { fd, name } = this.#parent(entry.name)
-    return this.#replacing(fd, name, () => createFile(fd, name, FILE_MODE))
+    const { level, name } = this.#parent(entry.name)
+    const { newFile } = level
+    // Where it is the owner's at once it has its last mode at once; else nobody reads it before the owner is set.
+    const isKnown = typeof newFile === 'object' && newFile.uid === entry.uid && newFile.gid === entry.gid
+    const mode = isKnown ? entry.mode & PERMISSIONS : FILE_MODE
+    const fd = this.#replacing(level.fd, name, () => createFile(level.fd, name, mode))
+    if (newFile === undefined) level.newFile = this.#look(fd)
+    this.#made = typeof newFile === 'object' ? { ...newFile, mode: mode & ~this.#mask } : undefined
+    return fd
   }
 
   finishFile(entry: TarEntry, fd: number): void {
-    this.#metadata.toDescriptor(entry, fd)
+    this.#metadata.toDescriptor(entry, fd, this.#made)
+  }
+
+  /** Groups come from the directory on some mounts, ACLs and labels on others: so a new file is looked at, once a directory. */
+  #look(fd: number): Made | 'unknown' {
+    if (libc().flistxattr(fd, NO_BYTES, 0) !== 0) return 'unknown'
+    const { uid, gid, permissions } = this.#status.readDescriptor(fd)
+    return { uid, gid, mode: permissions }
   }
 
   special(entry: TarEntry): void {
@@ -114,10 +134,16 @@ export class TreeBuilder {
     this.#levels.length = 0
   }
 
-  #parent(memberName: BytePath): { readonly fd: number; readonly name: Buffer; readonly path: BytePath } {
+  #parent(memberName: BytePath): {
+    readonly level: Level
+    readonly fd: number
+    readonly name: Buffer
+    readonly path: BytePath
+  } {
     const path = placeOf(memberName)
     if (path === '') throw refused(memberName, 'the root of the tree is a directory')
-    return { fd: this.#descend(parentOf(path), memberName).fd, name: cBytes(nameOf(path)), path }
+    const level = this.#descend(parentOf(path), memberName)
+    return { level, fd: level.fd, name: cBytes(nameOf(path)), path }
   }
 
   /** Goes to a directory, making what is missing on the way. */
@@ -133,7 +159,7 @@ export class TreeBuilder {
       if (this.#levels.length > MAX_DEPTH) throw refused(memberName, 'it is too deep in the tree')
       const { fd, isNew } = openOrMake(top.fd, cBytes(name), memberName)
       const modified = isNew ? undefined : this.#status.readDescriptor(fd).modified
-      top = { path: joinPath(top.path, name), fd, entry: undefined, modified }
+      top = { path: joinPath(top.path, name), fd, entry: undefined, newFile: undefined, modified }
       this.#levels.push(top)
     }
     return top
@@ -202,6 +228,12 @@ function refused(name: BytePath, why: string): FleetError {
 
 function cBytes(path: BytePath): Buffer {
   return cString(Buffer.from(path, 'latin1'))
+}
+
+/** What the kernel takes from the mode of a new file; threads may not ask Node for it. */
+function creationMask(): number {
+  const text = /^Umask:\s+([0-7]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1]
+  return text === undefined ? PERMISSIONS : Number.parseInt(text, 8)
 }
 
 /** The huge encoding of glibc's makedev. */
