@@ -1,6 +1,8 @@
 import test from 'ava'
+import { createIdempotencyStore } from '../control-plane/db/stores/idempotency-store.ts'
 import { FleetError } from '../shared/errors.ts'
-import { ADMIN, MADE, OPERATOR, openPointRoom, type PointRoom } from './harness/point-room.ts'
+import { newId } from '../shared/ids.ts'
+import { ADMIN, MADE, newAgeKeys, OPERATOR, openPointRoom, type PointRoom } from './harness/point-room.ts'
 
 const source = { dataset: 'x' }
 const conflict = { instanceOf: FleetError, code: 'conflict' }
@@ -117,6 +119,22 @@ test.serial('a chain that is long enough is brought together, and what it was ma
   await t.notThrowsAsync(room.points.delete(ADMIN, last))
 })
 
+test.serial(
+  'what is encrypted without a key here is not brought together: the next is full, and says so',
+  async (t) => {
+    const room = await openPointRoom(t)
+    await room.dataset('x')
+    const { recipient } = newAgeKeys()
+    const config = { name: 'nas', protocol: 'webdav', host: 'nas.test', port: 80, encrypt: false, username: 'u' }
+    const { id: target } = await room.targets.create(ADMIN, { config, secret: {}, recipients: [recipient] })
+    await chainOf(room, 16, { target }, { encrypted: true })
+    const { jobId, point } = await room.points.create(ADMIN, { source, target, incremental: true })
+    t.deepEqual(point.chain, [])
+    t.regex(point.fullReason ?? '', /without their key/)
+    t.like((await room.sent(jobId)).spec, { consolidate: false, bases: [], target: { recipients: [recipient] } })
+  },
+)
+
 test.serial('orders of one second take names that follow each other, whichever replica takes them', async (t) => {
   const room = await openPointRoom(t)
   await room.dataset('x')
@@ -131,6 +149,23 @@ test.serial('orders of one second take names that follow each other, whichever r
   t.is(n, 1)
   const states = await Promise.all(made.map(async ({ jobId }) => (await room.jobs.get(ADMIN, jobId)).state))
   t.deepEqual(states.toSorted(), [...Array(1).fill('dispatched'), ...Array(7).fill('queued')])
+})
+
+test.serial('a repeat under one key finds the point that the first request ordered', async (t) => {
+  const room = await openPointRoom(t)
+  await room.dataset('x')
+  const [hash, holder] = ['ab'.repeat(32), newId()]
+  await createIdempotencyStore(room.sql).hold({ hash, fingerprint: 'cd'.repeat(32) }, holder)
+  const ask = () => {
+    let n = 0
+    const next = () => n++
+    return room.points.create({ ...ADMIN, key: { hash, holder, next } }, { source })
+  }
+  const first = await ask()
+  const again = await ask()
+  t.is(again.jobId, first.jobId)
+  t.is(again.point.id, first.point.id)
+  t.is((await room.points.list(ADMIN, {}, { limit: 9 })).items.length, 1)
 })
 
 test.serial('an order that waits for a dataset gets it as soon as the backup has its snapshot', async (t) => {
@@ -202,55 +237,6 @@ test.serial('a point that is read is not taken away meanwhile', async (t) => {
   t.is((await room.jobs.get(ADMIN, removal.jobId)).state, 'queued')
   await room.succeed(verify.jobId, { files: 1, bytes: 1 })
   await room.sent(removal.jobId)
-})
-
-test.serial('a whole point becomes a new dataset, or leaves none behind', async (t) => {
-  const room = await openPointRoom(t)
-  await room.dataset('x')
-  const { id } = await room.point('x')
-  const failing = await room.points.restore(ADMIN, id, { destination: { newDataset: 'y' } })
-  await t.throwsAsync(room.points.restore(ADMIN, id, { destination: { newDataset: 'y' } }), { code: 'exists' })
-  await room.fail(failing.jobId, { code: 'no_space', message: 'full' })
-  await t.throwsAsync(room.datasets.get(ADMIN, 'y'), { code: 'not_found' })
-
-  const retried = await room.jobs.retry(ADMIN, failing.jobId)
-  t.like(retried.spec, { kind: 'point.restore', paths: [], destination: { kind: 'new', place: { pool: 'a-pool' } } })
-  await room.succeed(retried.id, { files: 3, bytes: 9, made: { rootInode: 300, mountpoint: '/pool/y' } })
-  t.like(await room.datasets.get(ADMIN, 'y'), { state: 'available', rootInode: 300, mountpoint: '/pool/y', host: 'a' })
-
-  const wrong = [
-    { destination: { newDataset: 'z', host: 'b' } },
-    { destination: { newDataset: 'z', pool: 'b-pool' } },
-    { destination: { newDataset: 'z' }, paths: ['etc'] },
-  ]
-  for (const request of wrong) await t.throwsAsync(room.points.restore(ADMIN, id, request), { code: 'invalid' })
-})
-
-test.serial('parts of a point are restored into a dataset, or onto the host where it allows that', async (t) => {
-  const room = await openPointRoom(t)
-  await room.dataset('x')
-  await room.dataset('far', 'b')
-  const { id } = await room.point('x')
-  const inside = { dataset: 'x', path: '/restored' }
-  const { jobId } = await room.points.restore(ADMIN, id, {
-    paths: ['/etc/', './home'],
-    destination: inside,
-    overwrite: true,
-  })
-  const { spec } = await room.sent(jobId)
-  t.like(spec, { paths: ['etc', 'home'], destination: { kind: 'dataset', path: '/restored' }, overwrite: true })
-  const held = await room.db.query('select exclusive from lane_hold where job_id = $1 order by exclusive', [jobId])
-  t.deepEqual(held, [{ exclusive: false }, { exclusive: true }])
-
-  const onHost = (path: string, host = 'a') => ({ destination: { host, path } })
-  await t.notThrowsAsync(room.points.restore(ADMIN, id, onHost('/tmp/here')))
-  await t.throwsAsync(room.points.restore(OPERATOR, id, onHost('/tmp/here')), { code: 'refused' })
-  await t.throwsAsync(room.points.restore(ADMIN, id, onHost('/etc/here')), { code: 'refused' })
-  await t.throwsAsync(room.points.restore(ADMIN, id, onHost('/tmp/../etc')), { code: 'invalid' })
-  await t.throwsAsync(room.points.restore(ADMIN, id, onHost('/tmp/here', 'b')), { code: 'invalid' })
-  await t.throwsAsync(room.points.restore(ADMIN, id, onHost('/tmp/here', 'nobody')), { code: 'not_found' })
-  const far = { destination: { dataset: 'far', path: '/' } }
-  await t.throwsAsync(room.points.restore(ADMIN, id, far), { code: 'invalid' })
 })
 
 test.serial('a directory of a host is backed up where the host allows it, by operators of the fleet', async (t) => {

@@ -1,9 +1,8 @@
-import { bech32 } from '@scure/base'
 import test from 'ava'
 import { FleetError } from '../shared/errors.ts'
-import { newBoxKeys, openSealed } from '../shared/sealed-box.ts'
+import { openSealed } from '../shared/sealed-box.ts'
 import type { TargetSecret } from '../shared/target-config.ts'
-import { ADMIN, OPERATOR, openPointRoom, type PointRoom } from './harness/point-room.ts'
+import { ADMIN, newAgeKeys, OPERATOR, openPointRoom, type PointRoom } from './harness/point-room.ts'
 import { until } from './harness/until.ts'
 
 const DAV = { name: 'nas', protocol: 'webdav', host: 'nas.test', port: 443, encrypt: true, base: '/b', username: 'u' }
@@ -11,13 +10,6 @@ const SFTP = { name: 'ssh', protocol: 'sftp', host: 'ssh.test', username: 'u' }
 const HOST_KEY = `ssh-ed25519 SHA256:${'A'.repeat(43)}`
 const OTHER_KEY = `ssh-ed25519 SHA256:${'B'.repeat(43)}`
 const invalid = (field: string) => ({ instanceOf: FleetError, code: 'invalid', message: new RegExp(`^${field}`) })
-
-/** A pair as `age-keygen` makes one. */
-function ageKeys() {
-  const { publicKey, privateKey } = newBoxKeys()
-  const text = (prefix: string, key: Buffer) => bech32.encode(prefix, bech32.toWords(key), false)
-  return { recipient: text('age', publicKey), identity: text('age-secret-key-', privateKey).toUpperCase() }
-}
 
 async function everything(room: PointRoom): Promise<string> {
   const tables = await room.db.query(
@@ -70,7 +62,7 @@ test.serial('a target is kept with its secret sealed, by its id and by its numbe
 
 test.serial('what cannot be meant is refused by its field, and never repeated', async (t) => {
   const room = await openPointRoom(t)
-  const { recipient, identity } = ageKeys()
+  const { recipient, identity } = newAgeKeys()
   const create = (request: object) => room.targets.create(OPERATOR, { config: DAV, secret: {}, ...request })
   await t.throwsAsync(create({ config: { ...DAV, host: 'a/b' } }), invalid('config.host'))
   await t.throwsAsync(create({ config: { ...DAV, base: '/a/../b' } }), invalid('config.base'))
@@ -85,14 +77,14 @@ test.serial('what cannot be meant is refused by its field, and never repeated', 
   const leak = await t.throwsAsync<FleetError>(create({ recipients: [identity] }), invalid('recipients.0'))
   t.false(leak?.message.includes(identity))
   await t.throwsAsync(create({ secret: { identity: recipient } }), invalid('secret.identity'))
-  const foreign = { recipients: [recipient], secret: { identity: ageKeys().identity } }
+  const foreign = { recipients: [recipient], secret: { identity: newAgeKeys().identity } }
   await t.throwsAsync(create(foreign), invalid('secret.identity'))
   t.like(await create({ recipients: [recipient], secret: { identity } }), { hasIdentity: true, hasSecret: true })
 })
 
 test.serial('a change keeps what it does not name, and of a secret every other member', async (t) => {
   const room = await openPointRoom(t)
-  const { recipient, identity } = ageKeys()
+  const { recipient, identity } = newAgeKeys()
   const secret: TargetSecret = { password: 'one', identity }
   const { id, version } = await room.targets.create(OPERATOR, { config: DAV, secret, recipients: [recipient] })
   const opened = async () => {
@@ -107,7 +99,7 @@ test.serial('a change keeps what it does not name, and of a secret every other m
     { code: 'stale' },
   )
   await t.throwsAsync(
-    room.targets.update(OPERATOR, id, { recipients: [ageKeys().recipient] }),
+    room.targets.update(OPERATOR, id, { recipients: [newAgeKeys().recipient] }),
     invalid('secret.identity'),
   )
   t.like(await room.targets.update(OPERATOR, id, { secret: { identity: '' } }), { hasIdentity: false, hasSecret: true })

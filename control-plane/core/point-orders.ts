@@ -1,6 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import type { OrderTarget, PointRef, ReadablePoint } from '../../shared/point-spec.ts'
-import type { Caller } from './caller.ts'
+import { atLeast, type Caller } from './caller.ts'
 import type { Accepted } from './datasets.ts'
 import { anyOnline, type FleetView, type LiveHost } from './fleet-view.ts'
 import type { Hold, LockedPoint, PointFindings } from './orders.ts'
@@ -90,4 +90,10 @@ export function readableOf(
 /** Whether `path` is one of `prefixes`, which end with a slash, or below one. */
 export function isBelow(path: string, prefixes: readonly string[]): boolean {
   return prefixes.some((prefix) => `${path}/`.startsWith(prefix))
+}
+
+/** Paths of hosts are for the fleet's admins. */
+export function shownTo(caller: Caller, point: PointInfo & { readonly bases?: unknown }): PointInfo {
+  const { bases: _, ...info } = point
+  return atLeast(caller.fleetRole, 'admin') ? info : { ...info, location: null }
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { bech32 } from '@scure/base'
 import type { ExecutionContext } from 'ava'
 import type { NatsConnection } from 'nats'
 import { type Caller, DEFAULT_GROUP_ID, fleetCaller } from '../../control-plane/core/caller.ts'
@@ -255,4 +256,11 @@ function openPlane(deps: {
     sentTo: (host: string): readonly WorkOrder[] => orderedTo.get(host) ?? [],
     watching,
   }
+}
+
+/** A pair as `age-keygen` makes one. */
+export function newAgeKeys() {
+  const { publicKey, privateKey } = newBoxKeys()
+  const text = (prefix: string, key: Buffer) => bech32.encode(prefix, bech32.toWords(key), false)
+  return { recipient: text('age', publicKey), identity: text('age-secret-key-', privateKey).toUpperCase() }
 }
