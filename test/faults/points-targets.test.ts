@@ -210,7 +210,10 @@ testUnless(lacks)(
       else t.true([400, 403].includes(made.status), JSON.stringify(made.body))
     }
 
-    const { port, asked } = await hostile(t, (_, response) => void response.writeHead(404).end())
+    const { port, asked } = await hostile(t, (_, response) => {
+      // A connection that stands stays where it was checked; each of these is a new one.
+      response.writeHead(404, { connection: 'close' }).end()
+    })
     const target = await targetOn(here, { ...DAV, host: 'nas.test', port, name: 'turncoat' })
     await fleet.call('POST', `/api/v1/targets/${target}/ping`)
     t.true(asked.length > 0, 'the name leads to a server that may be asked')
