@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { Writable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
 import test from 'ava'
 import { run } from './run.ts'
@@ -90,4 +91,26 @@ test('output is handed on as it comes, and a taker that throws ends the child', 
   }
   const endless = run('/usr/bin/yes', [], { signal: never, timeoutMs: 60_000, onOutput: refuse })
   await t.throwsAsync(endless, { message: 'enough' })
+})
+
+test('a stream takes output at its own pace, and one that fails ends the child', async (t) => {
+  let bytes = 0
+  const slow = new Writable({
+    highWaterMark: 1,
+    write(chunk: Buffer, _, done) {
+      bytes += chunk.length
+      setImmediate(done)
+    },
+  })
+  const { exitCode } = await run('/usr/bin/head', ['-c', '3000000', '/dev/zero'], {
+    signal: never,
+    timeoutMs: 5_000,
+    output: slow,
+  })
+  t.is(exitCode, 0)
+  t.is(bytes, 3_000_000)
+  t.true(slow.writableEnded)
+  const full = new Writable({ write: (_chunk, _encoding, done) => done(new Error('full')) })
+  const endless = run('/usr/bin/yes', [], { signal: never, timeoutMs: 60_000, output: full })
+  await t.throwsAsync(endless, { message: 'full' })
 })

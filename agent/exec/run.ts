@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { basename, isAbsolute } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
 import { FleetError } from '../../shared/errors.ts'
 
 /** util-linux; ends the child when this process dies, whatever ends it. */
@@ -19,6 +20,8 @@ export interface RunOptions {
   readonly input?: string | Buffer
   /** Takes stdout as it comes, and none of it is kept. What it throws ends the child and is thrown. */
   readonly onOutput?: (chunk: Buffer) => void
+  /** Takes stdout at its own pace, and none of it is kept; it ends with it. What it fails of ends the child and is thrown. */
+  readonly output?: Writable
 }
 
 export interface RunResult {
@@ -45,10 +48,7 @@ export const run: Run = (file, args, options) => {
       env: { LC_ALL: 'C', TZ: 'UTC', PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
       stdio: 'pipe',
     })
-    const stdout =
-      options.onOutput === undefined
-        ? capture(child.stdout, options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES)
-        : hand(child.stdout, options.onOutput, (thrown) => end(thrown))
+    const stdout = takeOutput(child.stdout, options, (thrown) => end(thrown))
     const stderr = capture(child.stderr, options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES)
     child.stdin.on('error', () => undefined) // EPIPE of a child that does not read; its exit code tells
     child.stdin.end(options.input)
@@ -85,6 +85,17 @@ export const run: Run = (file, args, options) => {
       }),
     )
   })
+}
+
+function takeOutput(stdout: Readable, options: RunOptions, fail: (thrown: unknown) => void): () => string {
+  if (options.output !== undefined) {
+    options.output.once('error', fail)
+    options.output.once('close', () => stdout.resume()) // a child that writes on must not wait for ever
+    stdout.pipe(options.output)
+    return () => ''
+  }
+  if (options.onOutput !== undefined) return hand(stdout, options.onOutput, fail)
+  return capture(stdout, options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES)
 }
 
 /** @returns reads what was captured so far, at most `maxBytes` of it */

@@ -1,0 +1,50 @@
+import { request } from 'node:http'
+import { run } from '../exec/run.ts'
+
+/** How one frozen instance is thawed by somebody who knows nothing else of it: the watchdog, or the next agent. */
+export type ThawOrder =
+  | { readonly kind: 'tool'; readonly file: string; readonly args: readonly string[] }
+  | { readonly kind: 'engine'; readonly socketPath: string; readonly container: string }
+
+const STEP_TIMEOUT_MS = 10_000
+const MAX_ANSWER_BYTES = 4 * 2 ** 20
+
+/** Light on purpose: the watchdog loads this file alone. @returns whether the instance is known to run, or to be gone */
+export function thawOnce(order: ThawOrder): Promise<boolean> {
+  const thawing = order.kind === 'tool' ? runTool(order) : askEngine(order)
+  return thawing.catch(() => false)
+}
+
+async function runTool({ file, args }: ThawOrder & { kind: 'tool' }): Promise<boolean> {
+  const { exitCode } = await run(file, args, { signal: new AbortController().signal, timeoutMs: STEP_TIMEOUT_MS })
+  return exitCode === 0
+}
+
+/** Engines refuse to unpause what is not paused, each in its own words: so look first. */
+async function askEngine({ socketPath, container }: ThawOrder & { kind: 'engine' }): Promise<boolean> {
+  const path = `/containers/${encodeURIComponent(container)}`
+  const seen = await ask(socketPath, 'GET', `${path}/json`)
+  if (seen.status === 404) return true
+  if (seen.status !== 200) return false
+  // as: only one member is looked at, and any value of it is an answer
+  if ((JSON.parse(seen.body) as { State?: { Paused?: unknown } }).State?.Paused !== true) return true
+  return (await ask(socketPath, 'POST', `${path}/unpause`)).status === 204
+}
+
+function ask(socketPath: string, method: string, path: string): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    const signal = AbortSignal.timeout(STEP_TIMEOUT_MS)
+    const sent = request({ socketPath, method, path, signal, headers: { host: 'engine' } }, (answer) => {
+      let body = ''
+      answer.setEncoding('utf8')
+      answer.on('data', (text: string) => {
+        body += text
+        if (body.length > MAX_ANSWER_BYTES) answer.destroy(new Error('too long an answer'))
+      })
+      answer.once('end', () => resolve({ status: answer.statusCode ?? 0, body }))
+      answer.once('error', reject)
+    })
+    sent.once('error', reject)
+    sent.end()
+  })
+}
