@@ -9,6 +9,7 @@ import { canMount, sharedMounts } from '../../../test/harness/loop-mount.ts'
 import { inspectTree, mutateTree } from '../../../test/harness/mutate-tree.ts'
 import type { ChangeList, Driver } from '../driver.ts'
 import { openDriver } from '../registry.ts'
+import { NameReplay } from './name-replay.ts'
 import { SendStream } from './send-stream.ts'
 
 const shared = sharedMounts(test)
@@ -125,4 +126,16 @@ test('a stream that is cut, or is none, is no list', (t) => {
   t.throws(() => new SendStream(take).push(Buffer.concat([header, Buffer.alloc(10, 0xff)])), { code: 'internal' })
   const unknown = Buffer.from([0, 0, 0, 0, 99, 0, 0, 0, 0, 0])
   t.throws(() => new SendStream(take).push(Buffer.concat([header, unknown])), { code: 'internal' })
+})
+
+test('a directory however large may go, but of names that change each only so many are kept', (t) => {
+  const replay = new NameReplay()
+  replay.apply({ kind: 'rename', path: 'd', other: 'o300-7-0' })
+  for (let file = 0; file < 30_000; file += 1) replay.apply({ kind: 'unlink', path: `o300-7-0/f${file}`, other: '' })
+  replay.apply({ kind: 'rmdir', path: 'o300-7-0', other: '' })
+  t.deepEqual(replay.finish().changes, [{ path: 'd', subtree: true }])
+  const change = () => {
+    for (let file = 0; file < 30_000; file += 1) replay.apply({ kind: 'utimes', path: `e/f${file}`, other: '' })
+  }
+  t.throws(change, { code: 'too_large' })
 })

@@ -2,19 +2,21 @@ import { FleetError } from '../../../shared/errors.ts'
 import type { Change } from '../driver.ts'
 import type { SendCommand } from './send-stream.ts'
 
-/** Of names kept at a time, about 300 bytes each. Beyond it a walk over the tree is as good. */
-const MAX_NAMES = 100_000
+/** Of names kept at a time, some 300 bytes each with their paths. Beyond it a walk over the tree is as good. */
+const MAX_NAMES = 20_000
 
 /** One name in one directory; a file with several names is as many of these. */
 interface Node {
   name: string
   parent: Node | undefined
-  /** Where it stood in the base; undefined for what was not there. */
-  readonly origin: { readonly parent: Node; readonly name: string } | undefined
   readonly inBase: boolean
-  readonly children: Map<string, Node>
-  /** Names that stood here in the base and do not now. */
-  readonly lost: Set<string>
+  /** Where it stood in the base; the root and what was not there have none. */
+  readonly originParent: Node | undefined
+  readonly originName: string
+  children: Map<string, Node> | undefined
+  /** Names that stood here in the base and do not now. Not kept of what moved: then all of it is a change. */
+  lost: Set<string> | undefined
+  moved: boolean
   touched: boolean
 }
 
@@ -31,9 +33,13 @@ export interface ReplayedNames {
 export class NameReplay {
   readonly #root: Node = newNode('', undefined, { inBase: true })
   #names = 0
+  #lastTouched: string | undefined
 
   /** @throws too_large when more changed than is kept; internal for a command that has no place in an incremental stream */
   apply({ kind, path, other }: SendCommand): void {
+    // Several commands about one file stand together.
+    const last = this.#lastTouched
+    this.#lastTouched = undefined
     switch (kind) {
       case 'snapshot':
         return
@@ -59,7 +65,8 @@ export class NameReplay {
         this.#remove(this.#node(path))
         return
       default:
-        this.#node(path).touched = true
+        if (path !== last) this.#node(path).touched = true
+        this.#lastTouched = path
     }
   }
 
@@ -73,13 +80,13 @@ export class NameReplay {
     let node = this.#root
     if (path === '') return node
     for (const name of path.split('/'))
-      node = node.children.get(name) ?? this.#add(node, name, standsInBase(node, name))
+      node = node.children?.get(name) ?? this.#add(node, name, standsInBase(node, name))
     return node
   }
 
   #create(path: string): void {
     const { parent, name } = this.#place(path)
-    const replaced = parent.children.get(name)
+    const replaced = parent.children?.get(name)
     if (replaced !== undefined) this.#remove(replaced)
     this.#add(parent, name, false).touched = true
   }
@@ -87,24 +94,31 @@ export class NameReplay {
   #move(node: Node, path: string): void {
     this.#detach(node)
     const { parent, name } = this.#place(path)
-    const replaced = parent.children.get(name)
+    const replaced = parent.children?.get(name)
     if (replaced !== undefined) this.#remove(replaced)
     node.parent = parent
     node.name = name
     node.touched = true
-    parent.children.set(name, node)
-    if (isInPlace(node)) parent.lost.delete(name)
+    node.moved = true
+    this.#names -= node.lost?.size ?? 0
+    node.lost = undefined
+    setChild(parent, node)
   }
 
   #remove(node: Node): void {
     this.#detach(node)
-    this.#names -= 1 + node.children.size
+    this.#names -= 1 + (node.children?.size ?? 0) + (node.lost?.size ?? 0)
   }
 
   #detach(node: Node): void {
-    node.parent?.children.delete(node.name)
-    node.origin?.parent.lost.add(node.origin.name)
+    node.parent?.children?.delete(node.name)
     node.parent = undefined
+    const { originParent, originName } = node
+    if (originParent === undefined || originParent.moved) return
+    originParent.lost ??= new Set()
+    if (originParent.lost.has(originName)) return
+    originParent.lost.add(originName)
+    this.#count()
   }
 
   #place(path: string): { readonly parent: Node; readonly name: string } {
@@ -113,26 +127,44 @@ export class NameReplay {
   }
 
   #add(parent: Node, name: string, inBase: boolean): Node {
+    this.#count()
+    const node = newNode(name, parent, { inBase })
+    setChild(parent, node)
+    return node
+  }
+
+  #count(): void {
     this.#names += 1
     if (this.#names > MAX_NAMES) throw new FleetError('too_large', 'too much has changed for a list')
-    const node = newNode(name, parent, { inBase })
-    parent.children.set(name, node)
-    return node
   }
 }
 
 function newNode(name: string, parent: Node | undefined, { inBase }: { readonly inBase: boolean }): Node {
-  const origin = inBase && parent !== undefined ? { parent, name } : undefined
-  return { name, parent, origin, inBase, children: new Map(), lost: new Set(), touched: false }
+  return {
+    name,
+    parent,
+    inBase,
+    originParent: inBase ? parent : undefined,
+    originName: name,
+    children: undefined,
+    lost: undefined,
+    moved: false,
+    touched: false,
+  }
+}
+
+function setChild(parent: Node, child: Node): void {
+  parent.children ??= new Map()
+  parent.children.set(child.name, child)
 }
 
 /** Whether the base may hold this name in the directory: no command has said where it went. */
 function standsInBase(parent: Node, name: string): boolean {
-  return parent.inBase && !parent.lost.has(name)
+  return parent.inBase && parent.lost?.has(name) !== true
 }
 
-function isInPlace({ origin, parent, name }: Node): boolean {
-  return origin !== undefined && origin.parent === parent && origin.name === name
+function isInPlace({ inBase, moved }: Node): boolean {
+  return inBase && !moved
 }
 
 /** What is below a directory that moved has a new path, so all of it is one change. */
@@ -144,9 +176,9 @@ function gather(
   if (node.touched) to.touched.push(path)
   if (to.inPlace) {
     if (node.touched) to.changes.push({ path, subtree: false })
-    for (const name of node.lost) to.changes.push({ path: join(path, name), subtree: true })
+    for (const name of node.lost ?? []) to.changes.push({ path: join(path, name), subtree: true })
   }
-  for (const child of node.children.values()) {
+  for (const child of node.children?.values() ?? []) {
     const ownPath = join(path, child.name)
     const inPlace = to.inPlace && isInPlace(child)
     if (to.inPlace && !inPlace) to.changes.push({ path: ownPath, subtree: true })
