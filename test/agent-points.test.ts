@@ -1,73 +1,26 @@
 import { randomUUID } from 'node:crypto'
-import {
-  appendFileSync,
-  existsSync,
-  linkSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { openWork } from '../agent/pipelines/pipelines.ts'
-import type { SpecOf } from '../shared/job-spec.ts'
 import type { PointRef } from '../shared/point-spec.ts'
 import { pipelineContract } from './contracts/pipeline-contract.ts'
 import { canMount } from './harness/loop-mount.ts'
-import { failureOf, type PointOrders, pointOrders, refOf, SERIES, seen } from './harness/point-orders.ts'
-
-const SETTLED_MS = 2_200
-
-function fill(root: string): void {
-  mkdirSync(join(root, 'docs', 'deep'), { recursive: true })
-  writeFileSync(join(root, 'docs', 'a.txt'), 'alpha\n')
-  writeFileSync(join(root, 'docs', 'deep', 'big'), Buffer.alloc(9_000_000, 'abcdefg'))
-  writeFileSync(join(root, 'empty'), '')
-  symlinkSync('docs/a.txt', join(root, 'link'))
-  linkSync(join(root, 'docs', 'a.txt'), join(root, 'hard'))
-}
-
-function change(root: string, round: number): void {
-  appendFileSync(join(root, 'docs', 'a.txt'), `round ${round}\n`)
-  writeFileSync(join(root, `new-${round}`), 'x'.repeat(round))
-  if (round === 1) rmSync(join(root, 'empty'))
-  if (round === 2) renameSync(join(root, 'docs', 'deep'), join(root, 'moved'))
-}
-
-/** A full point and two increments, and what the tree looked like at each. */
-async function threePoints(orders: PointOrders): Promise<{ readonly refs: PointRef[]; readonly trees: string[] }> {
-  const [refs, trees]: [PointRef[], string[]] = [[], []]
-  fill(orders.root)
-  for (let round = 0; round < 3; round += 1) {
-    if (round > 0) change(orders.root, round)
-    const spec = orders.create(refs)
-    await orders.run(spec)
-    refs.push(refOf(spec))
-    trees.push(seen(orders.root))
-  }
-  return { refs, trees }
-}
-
-function readable(orders: PointOrders, refs: readonly PointRef[]) {
-  const last = refs.at(-1)
-  if (last === undefined) throw new Error('no points')
-  return { target: orders.target, series: SERIES, pointId: last.id, chain: [...refs] }
-}
-
-function restoreTo(
-  orders: PointOrders,
-  refs: readonly PointRef[],
-  destination: SpecOf<'point.restore'>['destination'],
-  paths: string[] = [],
-): SpecOf<'point.restore'> {
-  return { kind: 'point.restore', ...readable(orders, refs), paths, destination }
-}
+import {
+  change,
+  failureOf,
+  fill,
+  type PointOrders,
+  pointOrders,
+  readable,
+  refOf,
+  restoreTo,
+  SERIES,
+  SETTLED_MS,
+  seen,
+  threePoints,
+} from './harness/point-orders.ts'
 
 async function orders(t: ExecutionContext, driver: 'btrfs' | 'copy'): Promise<PointOrders | undefined> {
   if (driver === 'btrfs' && !canMount(t)) return undefined

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { appendFileSync, linkSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import type { Driver } from '../../agent/drivers/driver.ts'
@@ -7,6 +8,8 @@ import { openDriver } from '../../agent/drivers/registry.ts'
 import type { JobMemory, PipelineTools, StepContext } from '../../agent/pipelines/pipeline.ts'
 import { openWork } from '../../agent/pipelines/pipelines.ts'
 import { PipelineFailure, runPipeline } from '../../agent/pipelines/run-pipeline.ts'
+import type { Points } from '../../agent/points/open-points.ts'
+import type { Unseal } from '../../agent/points/targets.ts'
 import type { FleetError } from '../../shared/errors.ts'
 import type { JobKind, JobSpec, ResultOf, SpecOf } from '../../shared/job-spec.ts'
 import type { OrderTarget, PointRef } from '../../shared/point-spec.ts'
@@ -29,6 +32,7 @@ interface RunOptions {
 export interface PointOrders {
   readonly driver: Driver
   readonly tools: PipelineTools
+  readonly points: Points
   readonly dataset: string
   /** The dataset's root on this host. */
   readonly root: string
@@ -54,13 +58,13 @@ export const OWN_TARGET: OrderTarget = {
 
 export async function pointOrders(
   t: ExecutionContext,
-  options: { readonly driver?: 'btrfs' | 'copy'; readonly target?: OrderTarget } = {},
+  options: { readonly driver?: 'btrfs' | 'copy'; readonly target?: OrderTarget; readonly unseal?: Unseal } = {},
 ): Promise<PointOrders> {
   const name = options.driver ?? 'copy'
   const pool = name === 'btrfs' ? mountLoop(t, 'btrfs', 512 * 2 ** 20) : temporaryDirectory(t)
   const outside = temporaryDirectory(t)
   const driver = await openDriver({ name: 'a', path: pool, driver: name })
-  const points = pointsOf(t, { sourcePaths: [`${outside}/`], poolPaths: [pool] })
+  const points = pointsOf(t, { sourcePaths: [`${outside}/`], poolPaths: [pool] }, options.unseal)
   const tools: PipelineTools = {
     driver: () => driver,
     restorePaths: [`${outside}/`],
@@ -72,7 +76,7 @@ export async function pointOrders(
   const target = options.target ?? OWN_TARGET
   let made = 0
   return {
-    ...{ driver, tools, dataset, root, pool: join(pool, 'datasets'), outside, target },
+    ...{ driver, tools, points, dataset, root, pool: join(pool, 'datasets'), outside, target },
     backups: join(points.backupRoot, SERIES),
     create: (bases = [], changed = {}) => ({
       kind: 'point.create',
@@ -109,4 +113,54 @@ export function seen(directory: string): string {
   return execFileSync('/bin/sh', ['-c', script, 'seen', directory], {
     env: { LC_ALL: 'C', PATH: '/usr/bin:/bin' },
   }).toString()
+}
+
+/** What a clone vouches for was not written within the last two seconds. */
+export const SETTLED_MS = 2_200
+
+export function fill(root: string): void {
+  mkdirSync(join(root, 'docs', 'deep'), { recursive: true })
+  writeFileSync(join(root, 'docs', 'a.txt'), 'alpha\n')
+  writeFileSync(join(root, 'docs', 'deep', 'big'), Buffer.alloc(9_000_000, 'abcdefg'))
+  writeFileSync(join(root, 'empty'), '')
+  symlinkSync('docs/a.txt', join(root, 'link'))
+  linkSync(join(root, 'docs', 'a.txt'), join(root, 'hard'))
+}
+
+export function change(root: string, round: number): void {
+  appendFileSync(join(root, 'docs', 'a.txt'), `round ${round}\n`)
+  writeFileSync(join(root, `new-${round}`), 'x'.repeat(round))
+  if (round === 1) rmSync(join(root, 'empty'))
+  if (round === 2) renameSync(join(root, 'docs', 'deep'), join(root, 'moved'))
+}
+
+/** A full point and two increments, and what the tree looked like at each. */
+export async function threePoints(
+  orders: PointOrders,
+): Promise<{ readonly refs: PointRef[]; readonly trees: string[] }> {
+  const [refs, trees]: [PointRef[], string[]] = [[], []]
+  fill(orders.root)
+  for (let round = 0; round < 3; round += 1) {
+    if (round > 0) change(orders.root, round)
+    const spec = orders.create(refs)
+    await orders.run(spec)
+    refs.push(refOf(spec))
+    trees.push(seen(orders.root))
+  }
+  return { refs, trees }
+}
+
+export function readable(orders: PointOrders, refs: readonly PointRef[]) {
+  const last = refs.at(-1)
+  if (last === undefined) throw new Error('no points')
+  return { target: orders.target, series: SERIES, pointId: last.id, chain: [...refs] }
+}
+
+export function restoreTo(
+  orders: PointOrders,
+  refs: readonly PointRef[],
+  destination: SpecOf<'point.restore'>['destination'],
+  paths: string[] = [],
+): SpecOf<'point.restore'> {
+  return { kind: 'point.restore', ...readable(orders, refs), paths, destination }
 }

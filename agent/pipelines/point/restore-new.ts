@@ -31,8 +31,7 @@ export class NewDatasetRestore {
   async look(context: StepContext): Promise<void> {
     const noted = context.memory.staged()
     this.#receipt = noted === undefined || noted === '' ? undefined : Receipt.parse(JSON.parse(noted))
-    this.isCommitted = this.#receipt !== undefined
-    if (this.isCommitted) return
+    if (this.#receipt !== undefined) return
     const { driver, dataset } = this.#parts()
     if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
     if (!this.#isOurs() && (await driver.find(dataset)) !== undefined)
@@ -42,7 +41,7 @@ export class NewDatasetRestore {
   }
 
   async stage(context: StepContext): Promise<void> {
-    if (this.isCommitted || this.#receipt !== undefined) return
+    if (this.#receipt !== undefined) return
     assert(this.#point)
     const { driver, dataset, own, pool } = this.#parts()
     own.claim({ pool, dataset, use: { kind: 'job', jobId: context.jobId } })
@@ -63,9 +62,9 @@ export class NewDatasetRestore {
 
   async unstage({ memory }: UndoContext): Promise<void> {
     if (this.isCommitted) return
+    if (this.#receipt === undefined && !this.#isOurs()) return
     if (this.#receipt !== undefined) await memory.stage('')
     this.#receipt = undefined
-    if (!this.#isOurs()) return
     const { driver, dataset, own } = this.#parts()
     await driver.destroy(dataset, unwatched)
     own.forget(dataset)

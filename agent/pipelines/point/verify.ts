@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { FleetError } from '../../../shared/errors.ts'
 import type { PointVerified } from '../../../shared/point-spec.ts'
-import { verifyArchives } from '../../points/verify-archives.ts'
+import { type VerifiedArchives, verifyArchives } from '../../points/verify-archives.ts'
 import type { Pipeline } from '../pipeline.ts'
 import { named } from './steps.ts'
 
@@ -22,7 +22,7 @@ export const verifyPoint: Pipeline<'point.verify'> = (spec, jobId, { points }) =
           })
           try {
             const found = await verifyArchives({ lease, series: spec.series, refs: spec.chain, tools: points }, context)
-            if (found.damagedCount > 0) throw damaged(found.damagedCount, found.damaged)
+            if (found.damagedCount > 0) throw damaged(found)
             verified = { files: found.files, bytes: found.bytes }
           } finally {
             turn()
@@ -39,7 +39,7 @@ export const verifyPoint: Pipeline<'point.verify'> = (spec, jobId, { points }) =
   }
 }
 
-function damaged(count: number, members: readonly string[]): FleetError {
+function damaged({ damagedCount: count, damaged: members, damagedPoints: points }: VerifiedArchives): FleetError {
   const message = `${count} ${count === 1 ? 'file of the point is' : 'files of the point are'} damaged or missing`
-  return new FleetError('corrupt', message, { members: members.slice(0, MAX_MEMBERS) })
+  return new FleetError('corrupt', message, { members: members.slice(0, MAX_MEMBERS), points })
 }
