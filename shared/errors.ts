@@ -49,6 +49,8 @@ export interface FleetErrorExtras {
   readonly blockers?: readonly string[]
   /** Paths of damaged files, for `corrupt`. */
   readonly members?: readonly string[]
+  /** Ids of the points in whose archives they lie. */
+  readonly points?: readonly string[]
   /** For operators' logs only: a tool's output, a path. Never sent to a client. */
   readonly detail?: string
   readonly cause?: unknown
@@ -62,6 +64,7 @@ export class FleetError extends Error {
   readonly issues: Readonly<Record<string, string>> | undefined
   readonly blockers: readonly string[] | undefined
   readonly members: readonly string[] | undefined
+  readonly points: readonly string[] | undefined
   readonly detail: string | undefined
 
   constructor(code: ErrorCode, message: string, extras: FleetErrorExtras = {}) {
@@ -71,6 +74,7 @@ export class FleetError extends Error {
     this.issues = extras.issues
     this.blockers = extras.blockers
     this.members = extras.members
+    this.points = extras.points
     this.detail = extras.detail
   }
 }

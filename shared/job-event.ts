@@ -27,6 +27,8 @@ export const JobFailure = z.object({
   blockers: z.array(z.string()).optional(),
   /** Paths of files that were found damaged: the first hundred. */
   members: z.array(z.string()).optional(),
+  /** Ids of the points in whose archives they lie. */
+  points: z.array(Id).optional(),
 })
 export type JobFailure = z.infer<typeof JobFailure>
 

@@ -27,6 +27,8 @@ export interface VerifiedArchives {
   /** Members of the archives, or files of a point as `<point>/<file>`, for people. */
   readonly damaged: readonly string[]
   readonly damagedCount: number
+  /** Ids of the points whose archives they are. */
+  readonly damagedPoints: readonly string[]
 }
 
 const MAX_TOLD = 100
@@ -36,6 +38,7 @@ const SUMS_LINE = /^([0-9a-f]{64}) [ *]([^/\n]+)$/
 export async function verifyArchives(request: VerifyRequest, watch: ArchiveWatch): Promise<VerifiedArchives> {
   let [files, bytes, damagedCount] = [0, 0, 0]
   const damaged: string[] = []
+  const damagedPoints: string[] = []
   using rated = new Rated(watch.progress)
   for (const ref of request.refs) {
     const counted = {
@@ -48,11 +51,16 @@ export async function verifyArchives(request: VerifyRequest, watch: ArchiveWatch
     bytes += found.bytes
     damagedCount += found.damagedCount
     damaged.push(...found.damaged.slice(0, MAX_TOLD - damaged.length))
+    if (found.damagedCount > 0) damagedPoints.push(ref.id)
   }
-  return { files, bytes, damaged, damagedCount }
+  return { files, bytes, damaged, damagedCount, damagedPoints }
 }
 
-async function verifyOne(ref: PointRef, request: VerifyRequest, watch: ArchiveWatch): Promise<VerifiedArchives> {
+async function verifyOne(
+  ref: PointRef,
+  request: VerifyRequest,
+  watch: ArchiveWatch,
+): Promise<Omit<VerifiedArchives, 'damagedPoints'>> {
   const looked = await lookAtFiles(ref, request, watch)
   const told = looked.broken.map((name) => `${ref.name}/${name}`)
   if (looked.isSealed) return { files: looked.files, bytes: looked.bytes, damaged: told, damagedCount: told.length }

@@ -9,5 +9,6 @@ export function failureOf(error: FleetError): JobFailure {
     ...(error.field ? { field: error.field } : {}),
     ...(error.blockers ? { blockers: [...error.blockers] } : {}),
     ...(error.members ? { members: [...error.members] } : {}),
+    ...(error.points ? { points: [...error.points] } : {}),
   }
 }

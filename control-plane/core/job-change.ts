@@ -8,7 +8,7 @@ import {
 } from '../../shared/job-event.ts'
 import { isTerminal, type JobState, nextJobState } from '../../shared/job-machine.ts'
 import { type JobKind, type JobSpec, RESULT_SCHEMAS } from '../../shared/job-spec.ts'
-import type { PointMade } from '../../shared/point-spec.ts'
+import type { PointMade, ReadablePoint } from '../../shared/point-spec.ts'
 import type { AuditActor } from './audit.ts'
 
 /** A job's row as a change is decided on it: locked, and read in the transaction that writes the change. */
@@ -207,26 +207,34 @@ export interface PointSettlement {
   readonly damage?: readonly string[]
 }
 
-/** What the end of a job means for its point; undefined when it has not ended, or none is concerned. */
-export function pointSettlementOf(change: JobChange): PointSettlement | undefined {
+/** What the end of a job means for its point and those that it rests on; none when it has not ended. */
+export function pointSettlementsOf(change: JobChange): readonly PointSettlement[] {
   const { spec } = change.job
-  if (!isTerminal(change.state) || !('pointId' in spec)) return undefined
+  if (!isTerminal(change.state) || !('pointId' in spec)) return []
   const id = spec.pointId
   const good = change.state === 'succeeded'
-  const damage = change.error?.code === 'corrupt' ? { id, damage: change.error.members ?? [] } : undefined
   switch (spec.kind) {
     case 'point.create': {
-      if (!good) return { id, status: 'failed', error: change.error ?? { code: 'cancelled', message: 'cancelled' } }
+      if (!good) return [{ id, status: 'failed', error: change.error ?? { code: 'cancelled', message: 'cancelled' } }]
       const made = RESULT_SCHEMAS[spec.kind].parse(change.result)
-      return { id, status: made.problemCount > 0 ? 'partial' : 'good', made }
+      return [{ id, status: made.problemCount > 0 ? 'partial' : 'good', made }]
     }
     case 'point.verify':
-      return good ? { id, verified: true } : damage
+      // Its bases were read with it.
+      return good ? spec.chain.map((point) => ({ id: point.id, verified: true })) : damageOf(spec, change.error)
     case 'point.rehearse':
-      return good ? { id, rehearsedSeconds: RESULT_SCHEMAS[spec.kind].parse(change.result).seconds } : damage
+      if (!good) return damageOf(spec, change.error)
+      return [{ id, rehearsedSeconds: RESULT_SCHEMAS[spec.kind].parse(change.result).seconds }]
     case 'point.delete':
-      return good ? { id, drop: true } : { id, kept: true }
+      return [good ? { id, drop: true } : { id, kept: true }]
     case 'point.restore':
-      return undefined
+      return []
   }
+}
+
+/** The point that was read is damaged, and the one among its bases whose archive it is. */
+function damageOf({ pointId, chain }: ReadablePoint, error: JobFailure | undefined): readonly PointSettlement[] {
+  if (error?.code !== 'corrupt') return []
+  const { members = [], points = [] } = error
+  return chain.flatMap(({ id }) => (id === pointId || points.includes(id) ? [{ id, damage: members }] : []))
 }

@@ -4,7 +4,7 @@ import { isTerminal } from '../../../shared/job-machine.ts'
 import { auditOf } from '../../core/change-audit.ts'
 import { numberEvent, type UnnumberedEvent } from '../../core/event-body.ts'
 import type { FeedEvent } from '../../core/feed.ts'
-import { type JobChange, pointSettlementOf, settlementOf } from '../../core/job-change.ts'
+import { type JobChange, type PointSettlement, pointSettlementsOf, settlementOf } from '../../core/job-change.ts'
 import { statement } from '../sql.ts'
 import { auditValues, insertAudit } from './audit-write.ts'
 
@@ -140,7 +140,7 @@ export function writeValues({ changes, events, origin }: ChangeGroup, at: string
     at,
     origin,
     auditValues(changes.flatMap(auditOf)),
-    JSON.stringify(changes.flatMap((change) => pointValues(change) ?? [])),
+    JSON.stringify(changes.flatMap(pointValues)),
   ]
 }
 
@@ -194,8 +194,10 @@ function settlementValues(change: JobChange) {
 }
 
 function pointValues(change: JobChange) {
-  const settlement = pointSettlementOf(change)
-  if (settlement === undefined) return undefined
+  return pointSettlementsOf(change).map((settlement) => pointValue(change, settlement))
+}
+
+function pointValue(change: JobChange, settlement: PointSettlement) {
   const { id, drop, kept, status, made, error, verified, rehearsedSeconds, damage } = settlement
   return {
     job_id: change.job.id,
