@@ -54,6 +54,8 @@ export interface PointFindings {
   /** Of the order's series, by name: the newest of all, and the newest that an increment may complete. */
   newest(): LockedPoint | undefined
   newestGood(): LockedPoint | undefined
+  /** Of the order's series: those in which damage was found, the newest of them if there are very many. */
+  damaged(): readonly LockedPoint[]
 }
 
 /** A directory of a target that one source's points share. */

@@ -24,6 +24,9 @@ export function chainOf(
   if (base.hostId !== wish.hostId) return full(`the newest good point was made by another host, '${base.host}'`)
   const chain = chainThrough(findings, base)
   if (!chain?.every(isSound)) return full('a point that it would rest on is damaged or gone')
+  // What was found does not say in which archive of the chain it lies.
+  const isSuspect = ({ id }: LockedPoint) => findings.damaged().some((point) => point.chain.includes(id))
+  if (chain.some(isSuspect)) return full('a point that rests on the same ones was found damaged')
   const bases = chain.map(({ id, name }) => ({ id, name }))
   if (bases.length < MAX_CHAIN) return { bases, fullReason: null, consolidate: false }
   if (!wish.hasIdentity && chain.some((point) => point.encrypted)) {

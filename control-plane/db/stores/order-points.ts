@@ -51,7 +51,10 @@ const lockSeries = statement(
    on conflict (id) do update set directory = excluded.directory`,
 )
 
-/** Those named, what they complete, what completes them, and the newest of the series: of all, and of those that are good. */
+/**
+ * Those named, what they complete, what completes them, the newest of the series (of all, and of those that are good), and those of it
+ * that are damaged.
+ */
 const lockPoints = statement(
   'order_lock_points',
   LockedPointRow,
@@ -64,12 +67,18 @@ const lockPoints = statement(
       where series_id = $3 and status = 'good' and not deleting and damaged_at is null
       order by name desc
       limit 1)
+   ), damaged as (
+     select id from point
+     where series_id = $3 and damaged_at is not null and not deleting
+     order by name desc
+     limit 100
    ), wanted as (
      select id from named
      union select unnest(chain) from named
      union select p.id from named join point p on p.base_id = named.id
      union select id from newest
      union select unnest(chain) from newest
+     union select id from damaged
    )
    select p.id, p.group_id, p.series_id, s.directory as series, p.name, p.host_id, h.name as host, s.target_id, p.status, p.deleting,
      p.damaged_at is not null as is_damaged, p.pinned, coalesce((p.made ->> 'encrypted')::boolean, false) as encrypted, p.chain, p.version
@@ -103,6 +112,7 @@ export async function lockPointsOf(tx: Transaction, { groupId, points }: Order):
     dependants: (id) => found.filter((point) => point.chain.at(-1) === id && point.status !== 'failed'),
     newest: () => inSeries[0],
     newestGood: () => inSeries.find(isGood),
+    damaged: () => inSeries.filter(({ isDamaged, isDeleting }) => isDamaged && !isDeleting),
   }
 }
 
@@ -111,6 +121,7 @@ export const NO_POINTS: PointFindings = {
   dependants: () => [],
   newest: () => undefined,
   newestGood: () => undefined,
+  damaged: () => [],
 }
 
 function isGood(point: LockedPoint): boolean {
