@@ -69,6 +69,11 @@ function enrolmentEnvironment(fleet: FleetEnvironment, agent: LocalAgent): Reado
   }
 }
 
+/** Compiled code, so that processes and their threads start in a third of the time; of use to equal flags only. */
+function compileCache({ logs }: FleetEnvironment, program: 'agent' | 'control-plane'): string {
+  return join(logs, '..', 'compile-cache', program)
+}
+
 export function controlPlaneProcess(fleet: FleetEnvironment): ProcessSpec {
   return {
     ...nodeProcess(fleet, { name: 'control-plane', entry: 'control-plane/main.ts', flags: CONTROL_PLANE.flags }),
@@ -77,6 +82,7 @@ export function controlPlaneProcess(fleet: FleetEnvironment): ProcessSpec {
       ...commonEnvironment(fleet),
       ...(fleet.authorityFile === undefined ? {} : { NATS_AUTHORITY_FILE: fleet.authorityFile }),
       ...CONTROL_PLANE.environment,
+      NODE_COMPILE_CACHE: compileCache(fleet, 'control-plane'),
       HOLDFAST_PORT: String(fleet.settings.HOLDFAST_PORT),
       HOLDFAST_BIND: '127.0.0.1',
       HOLDFAST_CREDENTIALS_FILE: fleet.credentialsFile,
@@ -96,6 +102,7 @@ export function agentProcess(fleet: FleetEnvironment, agent: LocalAgent): Proces
       ...commonEnvironment(fleet),
       ...enrolmentEnvironment(fleet, agent),
       ...AGENT.environment,
+      NODE_COMPILE_CACHE: compileCache(fleet, 'agent'),
       HOLDFAST_AGENT_NAME: agent.name,
       HOLDFAST_AGENT_STATE: join(agent.folder, 'state'),
       HOLDFAST_AGENT_POOLS: JSON.stringify([{ name: agent.poolName, path, driver }]),
