@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { createExampleRecorder } from '../harness/examples.ts'
 import { startFleet } from '../harness/fleet.ts'
 import { temporaryDirectory } from '../harness/loop-mount.ts'
 import { readExchanges, replay } from '../harness/replay.ts'
@@ -22,7 +23,9 @@ test('the documented exchanges about targets, and a backup among the local folde
   t.is(exchanges.length, 2)
   const localDirs = [{ is_dir: true, name: 'nightly', type: 'd', write: true }]
   const variables = { silent: SILENT, localDirs }
-  t.deepEqual(await replay(exchanges, { baseUrl: fleet.url(), token: fleet.token, variables }), [])
+  const { onStep, compareWith } = createExampleRecorder()
+  t.deepEqual(await replay(exchanges, { baseUrl: fleet.url(), token: fleet.token, variables, onStep }), [])
+  t.deepEqual(await compareWith(join(EXCHANGES, '../examples.json')), [], 'HOLDFAST_RECORD=1 records them anew')
   const below = await fleet.call('GET', '/container-station/api/v1/target/local/dirs/nightly?host=a')
   t.like(below, { status: 200, body: { length: 1, 0: { name: 'dataset-backup@root', type: 'b', is_dir: true } } })
   t.is(below.body[0].points.length, 1)

@@ -103,7 +103,10 @@ const S3Body = z.object({
   encrypt: encrypt.optional(),
   region: s3.region.unwrap().optional(),
   bucket: s3.bucket,
-  path_style: s3.pathStyle.unwrap().optional(),
+  path_style: s3.pathStyle
+    .unwrap()
+    .optional()
+    .meta({ description: '`https://host/bucket/key`; unless said only where the host is an address' }),
   base: base.optional(),
   access_key_id: s3.accessKeyId,
   ca: ca.optional(),

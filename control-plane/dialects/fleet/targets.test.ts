@@ -61,6 +61,8 @@ test('every protocol but `local` can be made', async (t) => {
   const { ask, fake } = await startListener(t)
   const make = (body: object) => ask('POST', '/api/v1/targets', { body })
   t.like(await make(S3), { status: 201, json: { region: 'us-east-1', path_style: false, port: 443 } })
+  const address = { ...S3, name: 'address', host: '2001:db8::7' }
+  t.true((await make(address)).json.path_style)
   const { host: _, ...nowhere } = S3
   t.is((await make(nowhere)).json.error.field, 'host')
   const sftp = {

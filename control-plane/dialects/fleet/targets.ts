@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import { TargetPath } from '../../../shared/point-spec.ts'
 import type { TargetSecret } from '../../../shared/target-config.ts'
@@ -79,7 +80,10 @@ function changeOf(body: ChangeTargetBody, current: TargetInfo): ChangeTarget {
 function completed(body: CreateTargetBody): CreateTargetBody {
   if (body.protocol === 'sftp') return body
   const { encrypt = true } = body
-  return { ...body, encrypt, port: body.port ?? (encrypt ? TLS_PORT : PLAIN_PORT) }
+  const port = body.port ?? (encrypt ? TLS_PORT : PLAIN_PORT)
+  if (body.protocol === 'webdav') return { ...body, encrypt, port }
+  // No bucket has a name in front of an address.
+  return { ...body, encrypt, port, path_style: body.path_style ?? isIP(body.host) !== 0 }
 }
 
 export const listTargets = route({

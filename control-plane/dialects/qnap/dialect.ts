@@ -1,4 +1,5 @@
 import { COMMON_STATUSES, type Dialect, type Failure } from '../../http/route.ts'
+import examples from './examples.json' with { type: 'json' }
 import { getLogin, login, logout, refreshLogin } from './login.ts'
 import { LoginView, QnapErrorBody } from './schemas.ts'
 import { listFolder, listLocalFolder, listLocalTop, listTop, pingTarget } from './target-reach.ts'
@@ -22,6 +23,7 @@ export const qnap: Dialect = {
   errorBody,
   errorSchema: QnapErrorBody,
   schemas: { Login: LoginView, Target: TargetView, Entry: EntryView, Error: QnapErrorBody },
+  examples,
   routes: [
     login,
     getLogin,

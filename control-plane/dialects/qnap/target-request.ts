@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { FleetError } from '../../../shared/errors.ts'
 import type { TargetSecret } from '../../../shared/target-config.ts'
 import { mergeConfig } from '../../core/target-rules.ts'
@@ -40,9 +41,11 @@ function configOf(body: ChangeTargetBody, protocol: Protocol) {
 export function newTarget(body: CreateTargetBody): CreateTarget {
   const protocol = body.protocol ?? 'webdav'
   const encrypt = body.encrypt ?? protocol === 's3'
-  const port = parseAddress(body.ipaddr)?.port ?? defaultPort(protocol, encrypt)
+  const { host = '', port = defaultPort(protocol, encrypt) } = parseAddress(body.ipaddr) ?? {}
+  // No bucket has a name in front of an address.
+  const pathStyle = body.path_style ?? isIP(host) !== 0
   return {
-    config: { ...configOf(body, protocol), protocol, encrypt, port },
+    config: { ...configOf(body, protocol), protocol, encrypt, port, pathStyle },
     description: body.desc,
     secret: secretOf(body),
     recipients: body.recipients,

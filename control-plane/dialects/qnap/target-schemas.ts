@@ -51,7 +51,10 @@ const members = {
   protocol: z.enum(PROTOCOLS).optional().meta({ description: 'webdav unless said' }),
   bucket: S3TargetConfig.shape.bucket.optional(),
   region: S3TargetConfig.shape.region.unwrap().optional(),
-  path_style: z.boolean().optional(),
+  path_style: z
+    .boolean()
+    .optional()
+    .meta({ description: '`https://host/bucket/key`; unless said only where the host is an address' }),
   host_key: SftpTargetConfig.shape.hostKey
     .unwrap()
     .optional()

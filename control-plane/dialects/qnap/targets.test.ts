@@ -64,6 +64,8 @@ test('other protocols show what they have beside, and never a secret', async (t)
   t.like(fake.targets.get([...fake.targets.keys()][1] ?? ''), {
     config: { port: 443, pathStyle: true, accessKeyId: 'admin' },
   })
+  const address = { ...SITE, name: 'a', protocol: 's3', bucket: 'backups' }
+  t.true((await ask('POST', '/api/v1/target', { body: address })).json.path_style, 'no name goes before an address')
   const changed = await ask('PUT', '/api/v1/target/1', { body: { password: 'hidden-anew' } })
   t.deepEqual(changed.json, sftp.json)
   t.like([...fake.secrets.values()][0], { password: 'hidden-anew', privateKey: 'hidden-key' })
