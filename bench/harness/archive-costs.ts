@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
+import { AGENT } from '../../deploy/node-flags.ts'
 import { median } from './statistics.ts'
 import type { Workbench } from './workbench.ts'
 
@@ -16,7 +17,7 @@ export interface OwnCost extends Cost {
 
 const PROGRAM = join(import.meta.dirname, '../programs/archive-run.ts')
 
-/** Runs `archive-run.ts` in a process of its own. */
+/** Runs `archive-run.ts` in a process of its own, as an agent is run. */
 export function ours(
   workbench: Workbench,
   act: 'backup' | 'restore' | 'verify',
@@ -25,8 +26,8 @@ export function ours(
   const { profileFolder, folder } = workbench
   const profile = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
   const args = Object.entries(options).map(([key, value]) => `--${key}=${value}`)
-  const told = execFileSync(process.execPath, [...profile, PROGRAM, act, ...args], {
-    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: join(folder, 'compile-cache') },
+  const told = execFileSync(process.execPath, [...AGENT.flags, ...profile, PROGRAM, act, ...args], {
+    env: { PATH: process.env.PATH, ...AGENT.environment, NODE_COMPILE_CACHE: join(folder, 'compile-cache') },
   })
   // as: the program prints exactly this
   return JSON.parse(told.toString()) as OwnCost
@@ -65,14 +66,17 @@ export function compare<Name extends string>(
   workbench: Workbench,
   title: string,
   turns: readonly Turn<Name>[],
+  beforeRound: (round: number) => void = () => undefined,
 ): Readonly<Record<Name, Cost>> {
   const costs = new Map<Name, Cost[]>(turns.map(({ name }) => [name, []]))
   for (let round = 0; round <= workbench.rounds; round += 1) {
+    beforeRound(round)
+    execFileSync('/bin/sync', ['-f', join(workbench.folder, 'pool')])
     const order = turns.map((_, index) => turns[(index + round) % turns.length])
     for (const turn of order) {
       const cost = turn?.run()
       turn?.after()
-      execFileSync('/bin/sync', ['-f', workbench.folder])
+      execFileSync('/bin/sync', ['-f', join(workbench.folder, 'pool')])
       if (turn !== undefined && cost !== undefined && round > 0) costs.get(turn.name)?.push(cost)
     }
     workbench.say(
