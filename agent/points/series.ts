@@ -7,6 +7,8 @@ import { putSums } from './target-sink.ts'
 export const METADATA = 'backup-metadata'
 /** Of what is being made or removed: no point has such a name. */
 const PARTIAL = '.partial'
+/** Of single files and parts: somebody else's clock may tell their age. */
+const STALE_MS = 24 * 3_600_000
 const MAX_SMALL_BYTES = 2 ** 26
 
 /** One point in the directory of its series. */
@@ -92,12 +94,26 @@ export async function discardTree(target: Target, directory: string, signal: Abo
   }
 }
 
-/** What is left in a series of work that ended badly; the series is one order's at a time, so nobody works on it. */
-export async function sweepSeries(target: Target, series: string, signal: AbortSignal): Promise<void> {
+/**
+ * Takes away what is left in a series of work that ended badly; the series is one order's at a time, so nobody works on it.
+ * @param known names of points that need not be looked at
+ */
+export async function sweepSeries(
+  { target, series }: Omit<PointPlace, 'name'>,
+  known: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<void> {
   for await (const { name, kind } of entriesOf(target, series, signal)) {
-    const isLitter = name.endsWith(PARTIAL) && PointName.safeParse(name.split('.')[0]).success
-    if (kind === 'directory' && isLitter) await discardTree(target, `${series}/${name}`, signal)
+    if (kind !== 'directory' || known.has(name) || !PointName.safeParse(name.split('.')[0]).success) continue
+    const isLitter = name.endsWith(PARTIAL) || (await isUnfinished({ target, series, name }, signal))
+    if (isLitter) await discardTree(target, `${series}/${name}`, signal)
   }
+  await target.sweep(series, { signal, olderThanMs: STALE_MS })
+}
+
+/** Where directories cannot be renamed, files stand under the point's name before it is one. */
+async function isUnfinished(place: PointPlace, signal: AbortSignal): Promise<boolean> {
+  return !place.target.features.renameDirectory && !(await isPoint(place, { signal }))
 }
 
 /** @returns nothing where the directory is absent */

@@ -79,9 +79,9 @@ class Creation {
     if (this.#receipt !== undefined) return
     await place.target.mkdir(place.series, { signal })
     await this.#discard(place, signal)
-    await sweepSeries(place.target, place.series, signal)
-    this.#isClean = true
     this.#known = await readMetadata(place.target, place.series, signal)
+    await sweepSeries(place, new Set(this.#known.map(({ name }) => name)), signal)
+    this.#isClean = true
     await requireRoom(place.target, this.#spec, { known: this.#known, signal })
   }
 
