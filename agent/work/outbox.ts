@@ -8,8 +8,9 @@ import { type ReportMessage, reportMessageId, WIRE_VERSION } from '../../shared/
 import { subjects } from '../../shared/wire/subjects.ts'
 
 const STORE_RETRY_MS = 500
-/** Reports in one message: well below NATS' 1 MiB. */
+/** Reports in one message, as long as they are small; NATS takes 1 MiB. */
 const MESSAGE_REPORTS = 16
+const MESSAGE_BYTES = 700_000
 const MAX_WAITING = 100_000
 const GATHER_MS = 1
 
@@ -39,19 +40,24 @@ export function createOutbox(deps: {
     mayRetry: () => true,
     gatherMs: GATHER_MS,
     async work(reports) {
-      const text = encode(reports)
-      const msgID = reportMessageId(host, reports)
-      for (;;) {
-        try {
-          await jetstream.publish(subjects.event(host), text, { msgID })
-          return reports.map(() => ({ stored: true }))
-        } catch (error) {
-          logger.warn({ event: 'report.unstored', reports: reports.length, error: String(error) })
-          await delay(STORE_RETRY_MS, undefined, { signal })
-        }
-      }
+      for (const some of fitting(reports)) await publish(some)
+      return reports.map(() => ({ stored: true }))
     },
   })
+
+  async function publish(reports: readonly JobReport[]): Promise<void> {
+    const text = encode(reports)
+    const msgID = reportMessageId(host, reports)
+    for (;;) {
+      try {
+        await jetstream.publish(subjects.event(host), text, { msgID })
+        return
+      } catch (error) {
+        logger.warn({ event: 'report.unstored', reports: reports.length, error: String(error) })
+        await delay(STORE_RETRY_MS, undefined, { signal })
+      }
+    }
+  }
 
   return {
     tell: (report) => nats.publish(subjects.event(host), encode([report])),
@@ -59,4 +65,20 @@ export function createOutbox(deps: {
       await store(report)
     },
   }
+}
+
+/** In their order; one that is large goes alone. */
+export function fitting(reports: readonly JobReport[]): readonly (readonly JobReport[])[] {
+  const messages: JobReport[][] = []
+  let bytes = Number.POSITIVE_INFINITY
+  for (const report of reports) {
+    const size = Buffer.byteLength(JSON.stringify(report))
+    if (bytes + size > MESSAGE_BYTES) {
+      messages.push([])
+      bytes = 0
+    }
+    messages.at(-1)?.push(report)
+    bytes += size
+  }
+  return messages
 }
