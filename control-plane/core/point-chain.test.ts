@@ -47,3 +47,8 @@ test('a full point after the damage, and a damaged point that rests on others, h
     ['c'],
   )
 })
+
+test('where every good point is damaged, the full one says so', (t) => {
+  t.regex(increment([point('a', [], { isDamaged: true })]).fullReason ?? '', /damaged/)
+  t.regex(increment([point('a', [], { status: 'failed' })]).fullReason ?? '', /no good point/)
+})

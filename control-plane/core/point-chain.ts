@@ -20,11 +20,16 @@ export function chainOf(
 ): Chain {
   if (!wish.incremental) return { bases: [], fullReason: null, consolidate: false }
   const base = findings.newestGood()
-  if (base === undefined) return full('there is no good point to complete')
+  const isHarmed = findings.damaged().length > 0
+  if (base === undefined) {
+    return full(
+      isHarmed ? 'the good points that it could rest on were found damaged' : 'there is no good point to complete',
+    )
+  }
   if (base.hostId !== wish.hostId) return full(`the newest good point was made by another host, '${base.host}'`)
   const chain = chainThrough(findings, base)
   if (!chain?.every(isSound)) return full('a point that it would rest on is damaged or gone')
-  // What was found does not say in which archive of the chain it lies.
+  // Not every job that finds damage can say in which archive of the chain it lies.
   const isSuspect = ({ id }: LockedPoint) => findings.damaged().some((point) => point.chain.includes(id))
   if (chain.some(isSuspect)) return full('a point that rests on the same ones was found damaged')
   const bases = chain.map(({ id, name }) => ({ id, name }))

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -131,14 +131,15 @@ serially('a directory in which something is mounted, or that is written to meanw
   writeFileSync(join(path, 'file'), 'file')
   execFileSync('/bin/mount', ['-t', 'tmpfs', 'test', join(path, 'mounted')])
   writeFileSync(join(path, 'mounted', 'elsewhere'), 'not of this tree')
+  writeFileSync(join(path, 'growing'), randomBytes(30_000_000))
+  const writer = spawn('/bin/sh', ['-c', 'while :; do echo more >>"$0"; done', join(path, 'growing')])
+  t.teardown(() => void writer.kill('SIGKILL'))
   t.teardown(() => execFileSync('/bin/umount', [join(path, 'mounted')]))
   const { point } = await user.make({ source: { host: host.wish.name, path } })
+  writer.kill('SIGKILL')
   t.is(point.status, 'partial')
   t.is(point.consistency, 'fuzzy')
-  t.deepEqual(
-    point.problems.map((problem: { path: string }) => problem.path),
-    ['mounted'],
-  )
+  t.deepEqual(point.problems.map((problem: { path: string }) => problem.path).toSorted(), ['growing', 'mounted'])
   const { body } = await fleet.call('GET', `/api/v1/points/${point.id}/files?search=elsewhere`)
   t.deepEqual(body.items, [])
   await tidy(t, fleet, host)

@@ -150,6 +150,33 @@ testUnless(lacks ?? LACKS.sftp())(
   },
 )
 
+testUnless(lacks ?? LACKS.sftp())(
+  'a server that shows another key is sent nothing, until somebody pins that one',
+  async (t) => {
+    const here = world(t)
+    const { fleet, host, user } = here
+    const vault = here.vaults.find((one) => one.protocol === 'sftp')
+    if (vault === undefined) return t.fail()
+    const target = await targetOn(here, { ...vault.body, name: 'pinned' })
+    await user.dataset('pinned')
+    await user.good({ source: { dataset: 'pinned' }, target })
+    vault.changeKey?.()
+    await vault.kill()
+    await vault.resume()
+    const { point, job } = await user.make({ source: { dataset: 'pinned' }, target })
+    t.is(point.status, 'failed')
+    t.is(job.error?.code, 'refused', JSON.stringify(job.error))
+    t.regex(job.error.message, /host key/)
+    const shown = (await fleet.call('POST', `/api/v1/targets/${target}/ping`)).body
+    t.false(shown.alive)
+    const other = await targetOn(here, { ...vault.body, name: 'pinned-anew' })
+    const { host_key } = (await fleet.call('GET', `/api/v1/targets/${other}`)).body
+    t.is((await fleet.call('PUT', `/api/v1/targets/${target}`, { host_key })).status, 200)
+    await user.good({ source: { dataset: 'pinned' }, target, incremental: true })
+    await tidy(t, fleet, host)
+  },
+)
+
 /** A server that answers as nobody should, and how often it was asked. */
 async function hostile(
   t: ExecutionContext,

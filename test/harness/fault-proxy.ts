@@ -24,11 +24,13 @@ export class FaultProxy {
   }
 
   static async start(serverPort: number): Promise<FaultProxy> {
-    const server = createServer().listen(0, '127.0.0.1')
+    const server = createServer({ noDelay: true }).listen(0, '127.0.0.1')
     await once(server, 'listening')
     // as: a TCP server that listens has an AddressInfo
     const proxy = new FaultProxy(server, (server.address() as AddressInfo).port)
-    server.on('connection', (client) => proxy.#join(client, connect(serverPort, '127.0.0.1')))
+    server.on('connection', (client) =>
+      proxy.#join(client, connect({ port: serverPort, host: '127.0.0.1', noDelay: true })),
+    )
     return proxy
   }
 

@@ -18,6 +18,8 @@ export interface Vault {
   readonly wrongSecret: Readonly<Record<string, unknown>>
   readonly rightSecret: Readonly<Record<string, unknown>>
   kill(): Promise<void>
+  /** From its next start on it proves itself with another key; only of those whose key is pinned. */
+  changeKey?(): void
   resume(): Promise<void>
   /** Every file that lies there, as the server itself tells, not we. */
   files(): Promise<readonly string[]>
@@ -67,6 +69,7 @@ async function openSftp(folder: string): Promise<Opened> {
     rightSecret: { password: SSH_PASSWORD },
     wrongSecret: { password: 'wrong' },
     kill: () => server.kill(),
+    changeKey: () => server.changeHostKey(),
     resume: () => server.resume(),
     directory: root,
     files: () => filesBelow(root),
