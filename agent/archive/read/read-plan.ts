@@ -35,6 +35,9 @@ export class ReadPlan {
   readonly #options: PlanOptions
   readonly #links: LinkTable
   readonly #sent = new Map<number, number>()
+  /** By archive: where the member that was read last ends, and how much was read again for hard links. */
+  readonly #ends = new Map<number, number>()
+  readonly #repeated = new Map<number, number>()
   readonly #ahead = new Map<number, { readonly number: number; readonly bytes: Promise<Buffer> }>()
   #items: ReadItem[] = []
 
@@ -51,6 +54,7 @@ export class ReadPlan {
     const linkTo = this.#options.asStored ? undefined : this.#firstName(member, path)
     if (linkTo !== undefined) return this.#push({ ...itemOf(member, layer, path), linkTo })
     const source = await this.#sourceOf(found)
+    this.#bound(found, source)
     const point = this.#point(layer)
     const first = point.frameAt(source.offset)
     const last = point.frameAt(Math.max(source.offset, source.dataOffset + source.storedSize - 1))
@@ -66,6 +70,26 @@ export class ReadPlan {
     const items = this.#items
     this.#items = []
     await this.#send({ kind: 'items', items })
+  }
+
+  /**
+   * An index may not make more of an archive than it holds: members follow each other, and what hard links repeat is no more
+   * than all there is. @throws corrupt, too_large
+   */
+  #bound({ member, layer }: ChainMember, source: Member): void {
+    if (source === member) {
+      if (member.offset < (this.#ends.get(layer) ?? 0))
+        throw new FleetError('corrupt', `member '${displayPath(member.path)}': the index names its bytes twice`)
+      this.#ends.set(layer, member.dataOffset + member.storedSize)
+      return
+    }
+    const repeated = (this.#repeated.get(layer) ?? 0) + source.storedSize
+    this.#repeated.set(layer, repeated)
+    if (repeated > this.#point(layer).table.totals.rawBytes)
+      throw new FleetError(
+        'too_large',
+        `member '${displayPath(member.path)}': hard links repeat more than the archive holds`,
+      )
   }
 
   /** Names of one file share inode and ctime, whichever archives of the chain hold them. */
