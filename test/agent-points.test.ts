@@ -147,7 +147,7 @@ test('verify names the file whose bytes rotted, and what is missing; a target th
   t.true((await failureOf(t, made.run(order))).members?.includes(`${refs[1]?.name}/sums`))
 })
 
-test('a rehearsal measures a restore and leaves nothing; one that comes out otherwise says what differs', async (t) => {
+test('a rehearsal measures a restore and leaves nothing', async (t) => {
   const made = await pointOrders(t)
   const { refs } = await threePoints(made)
   const before = readdirSync(made.pool).toSorted()

@@ -1,5 +1,6 @@
 import koffi from 'koffi'
 import { FleetError } from '../../shared/errors.ts'
+import { libc } from './libc.ts'
 
 /** ZSTD_cParameter, zstd.h (stable since 1.4). */
 const COMPRESSION_LEVEL = 100
@@ -49,6 +50,7 @@ function load() {
 
 /** Node carries zstd and exports it, as addons link against it; a build that does not leaves the system's. */
 function openLibrary() {
+  libc() // it sets what can only be set before the first library is loaded
   const own = koffi.load(null)
   try {
     own.func('ZSTD_createCCtx', 'void *', [])
