@@ -14,13 +14,15 @@ const MARK = '# made by holdfast while it installs packages'
 const POLICY = '/usr/sbin/policy-rc.d'
 /** Keeps postgresql from making (and at boot starting) a cluster of its own, which nobody here uses. */
 const CLUSTER_RULE = '/etc/postgresql-common/createcluster.d/holdfast.conf'
-/** The system services that our packages bring; we run private ones. */
+/** The units that our packages bring, services unless they say what; we run private ones. */
 const SERVICES = [
   ...['nats-server', 'postgresql', 'ssh', 'memcached', 'rsyslog', 'swift-proxy', 'swift-account', 'swift-container'],
   ...['auditor', 'reaper', 'replicator'].map((part) => `swift-account-${part}`),
   ...['auditor', 'reconciler', 'replicator', 'sharder', 'sync', 'updater'].map((part) => `swift-container-${part}`),
   ...['swift-object', 'swift-object-auditor', 'swift-object-reconstructor', 'swift-object-replicator'],
   'swift-object-updater',
+  ...['lxc', 'lxc-net', 'lxc-monitord', 'podman', 'podman.socket', 'podman-auto-update', 'podman-auto-update.timer'],
+  'podman-restart',
 ]
 
 export function canUseApt(): boolean {
@@ -77,8 +79,12 @@ function withFile(path: string, text: string, mode: number): () => void {
   return () => rmSync(path, { force: true })
 }
 
+function unitOf(service: string): string {
+  return service.includes('.') ? service : `${service}.service`
+}
+
 function hasUnit(service: string): boolean {
-  return ['/lib', '/usr/lib', '/etc'].some((root) => existsSync(`${root}/systemd/system/${service}.service`))
+  return ['/lib', '/usr/lib', '/etc'].some((root) => existsSync(`${root}/systemd/system/${unitOf(service)}`))
 }
 
 /** Best effort on purpose: a machine without systemd or sysv-rc has nothing to disable. */
@@ -86,7 +92,7 @@ async function disable(service: string): Promise<void> {
   const helper = findTool('deb-systemd-helper')
   // It works for maintainer scripts only, which this variable tells it.
   const environment = { DPKG_MAINTSCRIPT_PACKAGE: service }
-  if (helper) await runTool(helper, ['disable', `${service}.service`], { environment }).catch(() => undefined)
+  if (helper) await runTool(helper, ['disable', unitOf(service)], { environment }).catch(() => undefined)
   const legacy = findTool('update-rc.d')
   if (legacy) await runTool(legacy, [service, 'disable']).catch(() => undefined)
 }

@@ -94,6 +94,12 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
     rootOnly: false,
     without: 'encrypted archives beside the age tool',
   },
+  ...[
+    { name: 'lxc', programs: ['lxc-start', 'lxc-freeze'], without: 'LXC containers' },
+    { name: 'podman', programs: ['podman'], without: 'containers of an engine' },
+    { name: 'runc', programs: ['runc'], without: 'containers of an engine' },
+    { name: 'busybox-static', programs: ['busybox'], without: 'containers' },
+  ].map((entry): SystemPackage => ({ ...entry, purposes: ['test'], rootOnly: true })),
   {
     name: 'kmod',
     programs: ['modprobe'],

@@ -14,6 +14,7 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
   ['agent/pipelines/', /^agent\/(work|host)\/|^(nats|@nats-io\/.*)$/],
   ['agent/transfer/', /^agent\/(?!transfer\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
   ['agent/archive/', /^agent\/(?!archive\/|native\/|exec\/|tree\/(?:counters|stamps)\.ts)|^(nats|@nats-io\/.*)$/],
+  ['agent/instances/', /^agent\/(?!instances\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
   ['agent/native/', /^agent\/(?!native\/)/],
   ['agent/exec/', /^agent\/(?!exec\/)/],
   ['control-plane/', /^(agent|test|bench|deploy)\//],

@@ -1,0 +1,94 @@
+import { accessSync, constants } from 'node:fs'
+import { FleetError } from '../../../shared/errors.ts'
+import type { Run } from '../../exec/run.ts'
+import { isInstanceName } from '../instance-name.ts'
+import type { InstanceState } from '../instances.ts'
+
+const TOOLS = '/usr/bin'
+export const UNFREEZE = `${TOOLS}/lxc-unfreeze`
+const TIMEOUT_MS = 30_000
+/** Beyond what it gives the container to stop. */
+const STOP_MARGIN_MS = 20_000
+
+export interface Standing {
+  readonly state: InstanceState
+  readonly pid: number | undefined
+}
+
+type Tool = 'ls' | 'info' | 'freeze' | 'unfreeze' | 'start' | 'stop' | 'destroy'
+
+/** LXC's words (lxc/state.h, 5.0). */
+const STATES: Readonly<Record<string, InstanceState>> = { RUNNING: 'RUNNING', STOPPED: 'STOPPED', FROZEN: 'FROZEN' }
+
+/** The `lxc-*` tools of LXC 4 and later, on the containers of one folder (their `-P`). Names are checked by the caller. */
+export interface LxcTools {
+  /** By name; containers whose configuration LXC cannot read are not among them. */
+  standings(signal: AbortSignal): Promise<ReadonlyMap<string, Standing>>
+  standing(name: string, signal: AbortSignal): Promise<Standing>
+  freeze(name: string, options: { readonly signal: AbortSignal; readonly timeoutMs: number }): Promise<void>
+  unfreeze(name: string, signal: AbortSignal): Promise<void>
+  start(name: string, signal: AbortSignal): Promise<void>
+  stop(name: string, graceMs: number, signal: AbortSignal): Promise<void>
+  destroy(name: string, signal: AbortSignal): Promise<void>
+}
+
+export function createLxcTools(folder: string, run: Run): LxcTools {
+  const call = async (tool: Tool, args: readonly string[], options: { signal: AbortSignal; timeoutMs?: number }) => {
+    const file = `${TOOLS}/lxc-${tool}`
+    checkInstalled(file)
+    const { signal, timeoutMs = TIMEOUT_MS } = options
+    const { exitCode, stdout, stderr } = await run(file, ['-P', folder, ...args], { signal, timeoutMs })
+    if (exitCode === 0) return stdout
+    throw new FleetError('internal', `lxc-${tool} failed`, { detail: stderr.trim().slice(-2_000) })
+  }
+  const act =
+    (tool: Tool, args: readonly string[] = []) =>
+    async (name: string, signal: AbortSignal) =>
+      void (await call(tool, ['-n', name, ...args], { signal }))
+  return {
+    async standings(signal) {
+      return parseStandings(await call('ls', ['-f', '-F', 'NAME,STATE,PID'], { signal }))
+    },
+    async standing(name, signal) {
+      return parseStanding(await call('info', ['-n', name, '-s', '-p'], { signal }))
+    },
+    async freeze(name, options) {
+      await call('freeze', ['-n', name], options)
+    },
+    unfreeze: act('unfreeze'),
+    start: act('start', ['-d']),
+    destroy: act('destroy'),
+    async stop(name, graceMs, signal) {
+      const seconds = Math.ceil(graceMs / 1_000)
+      const how = seconds === 0 ? ['-k'] : ['-t', String(seconds)]
+      await call('stop', ['-n', name, ...how], { signal, timeoutMs: graceMs + STOP_MARGIN_MS })
+    },
+  }
+}
+
+function checkInstalled(file: string): void {
+  try {
+    accessSync(file, constants.X_OK)
+  } catch (cause) {
+    throw new FleetError('unavailable', 'LXC is not installed', { cause, detail: file })
+  }
+}
+
+/** A table with one line a container, `NAME STATE PID`, blanks between; `-` stands for no pid. */
+export function parseStandings(table: string): ReadonlyMap<string, Standing> {
+  const standings = new Map<string, Standing>()
+  for (const line of table.split('\n').slice(1)) {
+    const [, name = '', state = '', pid = ''] = /^(\S+)\s+([A-Z]+)\s+(\d+|-)\s*$/.exec(line) ?? []
+    if (isInstanceName(name)) standings.set(name, standingOf(state, pid))
+  }
+  return standings
+}
+
+/** `State:` and, of a container that runs, `PID:`. */
+export function parseStanding(lines: string): Standing {
+  return standingOf(/^State: +(\w+)$/m.exec(lines)?.[1] ?? '', /^PID: +(\d+)$/m.exec(lines)?.[1] ?? '')
+}
+
+function standingOf(state: string, pid: string): Standing {
+  return { state: STATES[state] ?? 'OTHER', pid: /^[1-9]\d*$/.test(pid) ? Number(pid) : undefined }
+}

@@ -1,0 +1,79 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { BUSYBOX, COUNTER, makeRootfs } from './instance-room.ts'
+import { lacksTool } from './system-packages.ts'
+
+/** A folder of LXC containers for one test file; `close` ends and removes whatever is in it. */
+export interface LxcRoom {
+  readonly folder: string
+  /** Defines a container that runs COUNTER. @param lines of its configuration beside the usual ones @returns its rootfs */
+  define(name: string, lines?: readonly string[]): string
+  close(): void
+}
+
+export function openLxcRoom(): LxcRoom {
+  const base = mkdtempSync('/var/tmp/holdfast-lxc-')
+  const folder = join(base, 'containers')
+  mkdirSync(folder)
+  return {
+    folder,
+    define(name, lines = []) {
+      const own = join(folder, name)
+      const rootfs = makeRootfs(join(own, 'rootfs'))
+      const config = [
+        `lxc.rootfs.path = dir:${rootfs}`,
+        `lxc.uts.name = ${name}`,
+        'lxc.net.0.type = empty',
+        'lxc.apparmor.profile = unconfined',
+        `lxc.init.cmd = ${COUNTER}`,
+        ...lines,
+      ]
+      writeFileSync(join(own, 'config'), `${config.join('\n')}\n`)
+      return rootfs
+    },
+    close() {
+      for (const name of readdirSync(folder)) quietly('/usr/bin/lxc-stop', ['-P', folder, '-n', name, '-k'])
+      rmSync(base, { recursive: true, force: true })
+      removePivotGroups()
+    },
+  }
+}
+
+/** Why no container runs here, found by running one; undefined when one does. */
+export function lacksLxc(): string | undefined {
+  if (process.geteuid?.() !== 0) return 'LXC needs root'
+  const missing = lacksTool('lxc-start', 'lxc-freeze', 'lxc-ls')
+  if (missing !== undefined) return missing
+  if (!existsSync(BUSYBOX)) return 'busybox-static not installed'
+  const room = openLxcRoom()
+  try {
+    room.define('probe')
+    execFileSync('/usr/bin/lxc-start', ['-P', room.folder, '-n', 'probe', '-d'], { stdio: 'pipe', timeout: 20_000 })
+    return undefined
+  } catch {
+    return 'this machine starts no LXC container'
+  } finally {
+    room.close()
+  }
+}
+
+function quietly(file: string, args: readonly string[]): void {
+  try {
+    execFileSync(file, args, { stdio: 'ignore', timeout: 20_000 })
+  } catch {
+    // it did not run
+  }
+}
+
+/** LXC leaves an empty control group behind; one that somebody uses cannot be removed. */
+function removePivotGroups(): void {
+  const root = '/sys/fs/cgroup'
+  for (const folder of ['', ...readdirSync(root)].map((name) => join(root, name, 'lxc.pivot'))) {
+    try {
+      rmdirSync(folder)
+    } catch {
+      // not there, or in use
+    }
+  }
+}
