@@ -75,8 +75,12 @@ export class Chain {
     return undefined
   }
 
-  /** The merged index, as an increment on top of it is compared with it. */
-  async *lines(signal: AbortSignal): AsyncGenerator<Buffer> {
+  /** The merged index, as an increment on top of it is compared with it. Read anew each time it is iterated. */
+  lines(signal: AbortSignal): AsyncIterable<Buffer> {
+    return { [Symbol.asyncIterator]: () => this.#lines(signal) }
+  }
+
+  async *#lines(signal: AbortSignal): AsyncGenerator<Buffer> {
     const [only] = this.points
     if (only !== undefined && this.points.length === 1) return yield* only.lines(signal)
     let text = ''

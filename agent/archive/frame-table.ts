@@ -36,6 +36,7 @@ export const DATA = { zstd: 'data.tar.zst', none: 'data.tar' } as const
 export const INDEX = 'index.ndjson.zst'
 export const FRAMES = 'frames.ndjson.zst'
 export const GONE = 'gone.tar.zst'
+export const LINKS = 'links.tar.zst'
 export const SUMS = 'sums'
 export const RESTORE = 'restore.sh'
 

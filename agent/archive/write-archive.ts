@@ -5,7 +5,6 @@ import { MessageChannel, Worker } from 'node:worker_threads'
 import { FleetError } from '../../shared/errors.ts'
 import type { Progress } from '../../shared/job-event.ts'
 import { asFleetError } from '../native/system-error.ts'
-import { ZstdCompressor } from '../native/zstd.ts'
 import { Counters } from '../tree/counters.ts'
 import type { Chain } from './chain.ts'
 import { changedLines } from './changed-lines.ts'
@@ -17,19 +16,14 @@ import { BLOCK } from './tar-header.ts'
 import { newCounts, QueueSender } from './thread/chunk-queue.ts'
 import { type Change, type Wanted, wantedOf } from './wanted.ts'
 import { ArchiveFiles } from './write/archive-files.ts'
-import type { FilledFrame } from './write/frame-filler.ts'
-import { FrameSlots, newSlots } from './write/frame-slots.ts'
-import type { IndexChunk } from './write/index-text.ts'
+import { newSlots } from './write/frame-slots.ts'
+import { DEFAULT_LEVEL, INDEX_FRAME_BYTES, PieceStore } from './write/piece-store.ts'
 import { openUnlinked } from './write/spool.ts'
 import type { WriteEnd, WriteMessage, WriteTask } from './write/write-worker.ts'
 
 const DEFAULT_FRAME_BYTES = 4 * 2 ** 20
-const DEFAULT_LEVEL = 3
 /** One is filled while the others are compressed or stored; each costs 9 MiB. */
 const SLOTS = 1 + Math.min(3, availableParallelism())
-const INDEX_FRAME_BYTES = 2 ** 18
-/** The last line may reach beyond; what is longer still is compressed with memory of its own. */
-const INDEX_MAX_BYTES = INDEX_FRAME_BYTES + 2 ** 20
 /** Enough for the names of a directory of two million; a lower bound makes the collector run earlier. */
 const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 128 }
 const PROGRESS_INTERVAL_MS = 100
@@ -60,7 +54,7 @@ export interface WriteRequest {
 export interface ArchiveBase {
   /** Names of the points below, oldest first. */
   readonly points: readonly string[]
-  /** Their merged index (`Chain.lines`). */
+  /** Their merged index (`Chain.lines`), which may be iterated a second time. */
   readonly lines: AsyncIterable<Uint8Array>
   /**
    * What differs between the tree that the last of these points was made of and this one, if somebody knows: then only that is
@@ -72,7 +66,10 @@ export interface ArchiveBase {
 export interface WrittenArchive {
   readonly totals: PointTotals
   readonly files: readonly StoredFile[]
-  /** At most a thousand, with their paths; `totals.problems` counts all. Any makes the point PARTIAL. */
+  /**
+   * At most a thousand, with their paths; `totals.problems` counts all but sockets, which no archive can hold and nobody misses.
+   * Any that is counted makes the point PARTIAL.
+   */
   readonly problems: readonly Problem[]
 }
 
@@ -109,12 +106,7 @@ class ArchiveWriting {
   readonly #failure: AbortController
   readonly #counters = new Counters()
   readonly #memory
-  readonly #slots: FrameSlots
-  readonly #compressors = new Map<number, ZstdCompressor>()
-  #indexCompressor: ZstdCompressor | undefined
-  /** Everything is stored in the order it came. */
-  #stored: Promise<void> = Promise.resolve()
-  #failed: { readonly error: unknown } | undefined
+  readonly #store: PieceStore
 
   constructor(request: WriteRequest, watch: ArchiveWatch, files: ArchiveFiles, failure: AbortController) {
     this.#request = request
@@ -122,7 +114,9 @@ class ArchiveWriting {
     this.#files = files
     this.#failure = failure
     this.#memory = newSlots(SLOTS, request.frameBytes ?? DEFAULT_FRAME_BYTES)
-    this.#slots = new FrameSlots(this.#memory)
+    const { compression, level = DEFAULT_LEVEL } = request
+    const onFailure = () => failure.abort()
+    this.#store = new PieceStore({ files, compression, level, memory: this.#memory, onFailure })
   }
 
   async run(
@@ -133,8 +127,8 @@ class ArchiveWriting {
     const timer = setInterval(() => this.#tell(), PROGRESS_INTERVAL_MS)
     try {
       const end = await this.#work(signal)
-      await this.#stored
-      if (this.#failed !== undefined) throw this.#failed.error
+      await this.#store.settled()
+      this.#store.throwIfFailed()
       if (end.type === 'failed') {
         throw new FleetError(end.code, end.message, end.detail === undefined ? {} : { detail: end.detail })
       }
@@ -144,9 +138,8 @@ class ArchiveWriting {
       clearInterval(timer)
       signal.removeEventListener('abort', stop)
       // Whatever failed, nothing compresses any more once all that was taken in has had its turn.
-      await this.#stored
-      for (const compressor of this.#compressors.values()) compressor[Symbol.dispose]()
-      this.#indexCompressor?.[Symbol.dispose]()
+      await this.#store.settled()
+      this.#store[Symbol.dispose]()
     }
   }
 
@@ -190,15 +183,16 @@ class ArchiveWriting {
       resourceLimits: WORKER_MEMORY,
       transferList: channel === undefined ? [] : [channel.port2],
     })
+    const queue =
+      channel === undefined ? undefined : new QueueSender<Uint8Array | undefined>({ port: channel.port1, counts })
+    let sending = this.#sendLines(lines, queue, signal)
     let end: WriteEnd | undefined
     worker.on('message', (message: WriteMessage) => {
       if (message.type === 'done' || message.type === 'failed') end = message
-      else this.#take(message)
+      else if (message.type === 'again')
+        sending = sending.then(() => this.#sendLines(this.#request.base?.lines, queue, signal))
+      else this.#store.take(message)
     })
-    const sending =
-      lines === undefined || channel === undefined
-        ? Promise.resolve()
-        : this.#sendLines(lines, new QueueSender<Uint8Array | undefined>({ port: channel.port1, counts }), signal)
     try {
       // `once` rejects on the worker's 'error' event: a bug there ends the job here.
       await once(worker, 'exit')
@@ -208,78 +202,23 @@ class ArchiveWriting {
       closeSync(linkSpillFd)
       if (stampsFd !== undefined) closeSync(stampsFd)
     }
-    if (this.#failed !== undefined) throw this.#failed.error
+    this.#store.throwIfFailed()
     if (end === undefined) throw new FleetError('cancelled', 'cancelled')
     return end
   }
 
   async #sendLines(
-    lines: AsyncIterable<Uint8Array>,
-    queue: QueueSender<Uint8Array | undefined>,
+    lines: AsyncIterable<Uint8Array> | undefined,
+    queue: QueueSender<Uint8Array | undefined> | undefined,
     signal: AbortSignal,
   ): Promise<void> {
+    if (lines === undefined || queue === undefined) return
     try {
       for await (const piece of lines) await queue.send(piece, [], signal)
       await queue.send(undefined, [], signal)
     } catch (error) {
-      this.#fail(error)
+      this.#store.fail(error)
     }
-  }
-
-  #take(message: FilledFrame | IndexChunk | { readonly type: 'gone'; readonly bytes: Uint8Array }): void {
-    if (message.type === 'frame') this.#inOrder(this.#storeFrame(message))
-    else if (message.type === 'index') this.#inOrder(this.#storeIndex(message))
-    else
-      this.#inOrder(async () => {
-        if (this.#failed === undefined) await this.#files.addGone(message.bytes)
-      })
-  }
-
-  /** Compression begins at once, on another thread; what it yields waits for its turn. */
-  #storeFrame({ slot, bytes }: FilledFrame): () => Promise<void> {
-    const raw = this.#slots.bytes(slot).subarray(0, bytes)
-    const { compression } = this.#request
-    const stored = compression === 'zstd' ? this.#compressor(slot).compress(raw) : Promise.resolve(raw)
-    stored.catch(() => undefined) // told by whoever awaits it below
-    return async () => {
-      const frame = await stored
-      if (this.#failed === undefined) await this.#files.addFrame(frame, bytes)
-      this.#slots.free(slot)
-    }
-  }
-
-  /** One a slot: what it yields lies in its memory until the slot is free again. */
-  #compressor(slot: number): ZstdCompressor {
-    const { level = DEFAULT_LEVEL } = this.#request
-    const compressor = this.#compressors.get(slot) ?? new ZstdCompressor({ level, maxBytes: this.#memory.frameBytes })
-    this.#compressors.set(slot, compressor)
-    return compressor
-  }
-
-  /** Compressed in its turn, by one compressor: an index is small beside its data. */
-  #storeIndex({ text, firstPath, lines }: IndexChunk): () => Promise<void> {
-    return async () => {
-      if (this.#failed !== undefined) return
-      this.#indexCompressor ??= new ZstdCompressor({ level: DEFAULT_LEVEL, maxBytes: INDEX_MAX_BYTES })
-      const raw = Buffer.from(text.buffer, text.byteOffset, text.length)
-      const frame = raw.length > INDEX_MAX_BYTES ? await compressFrame(raw) : await this.#indexCompressor.compress(raw)
-      await this.#files.addIndex(frame, { rawBytes: text.length, firstPath, lines })
-    }
-  }
-
-  #inOrder(store: () => Promise<void>): void {
-    this.#stored = this.#stored.then(async () => {
-      try {
-        await store()
-      } catch (error) {
-        this.#fail(error)
-      }
-    })
-  }
-
-  #fail(error: unknown): void {
-    this.#failed ??= { error }
-    this.#failure.abort()
   }
 
   #tell(): void {

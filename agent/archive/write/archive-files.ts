@@ -8,6 +8,7 @@ import {
   GONE,
   INDEX,
   indexFrameLine,
+  LINKS,
   type PointTotals,
   RESTORE,
   SUMS,
@@ -18,9 +19,12 @@ import { BLOCK } from '../tar-header.ts'
 import { restoreScript } from './restore-script.ts'
 import { Spool } from './spool.ts'
 
-/** Of the table of frames and of gone.tar: read whole, or streamed. */
+/** Of the table of frames. */
 const TEXT_FRAME_BYTES = 2 ** 20
 const END_OF_TAR = Buffer.alloc(2 * BLOCK)
+/** Of increments, for plain tar alone. */
+const PLAIN_TARS = { gone: GONE, links: LINKS } as const
+export type PlainTar = keyof typeof PLAIN_TARS
 
 /** The files of a point as they are stored: data at once, the rest from spools behind it. */
 export class ArchiveFiles {
@@ -30,7 +34,7 @@ export class ArchiveFiles {
   readonly #dataHash = createHash('sha256')
   readonly #index: Spool
   readonly #table: Spool
-  readonly #gone: Spool
+  readonly #plain: Readonly<Record<PlainTar, Spool>>
   #dataFile: SinkFile | undefined
   #dataBytes = 0
   #rawBytes = 0
@@ -49,7 +53,7 @@ export class ArchiveFiles {
     this.#compression = deps.compression
     this.#index = new Spool(deps.scratch)
     this.#table = new Spool(deps.scratch)
-    this.#gone = new Spool(deps.scratch)
+    this.#plain = { gone: new Spool(deps.scratch), links: new Spool(deps.scratch) }
   }
 
   get storedBytes(): number {
@@ -89,8 +93,8 @@ export class ArchiveFiles {
     await this.#addTable(indexFrameLine(frame))
   }
 
-  async addGone(tarBytes: Uint8Array): Promise<void> {
-    await this.#gone.append(await compressFrame(tarBytes))
+  async addPlain(tar: PlainTar, tarBytes: Uint8Array): Promise<void> {
+    await this.#plain[tar].append(await compressFrame(tarBytes))
   }
 
   /** Stores what is left. @returns every file of the point, `sums` itself last */
@@ -101,9 +105,10 @@ export class ArchiveFiles {
     await this.#dataFile?.close()
     const data = { name: DATA[this.#compression], bytes: this.#dataBytes, sha256: this.#dataHash.digest('hex') }
     files.push(this.#dataFile?.stored?.() ?? data)
-    if (this.#gone.bytes > 0) {
-      await this.#gone.append(await compressFrame(END_OF_TAR))
-      files.push(await this.#storeSpool(GONE, this.#gone))
+    for (const tar of ['gone', 'links'] as const) {
+      if (this.#plain[tar].bytes === 0) continue
+      await this.addPlain(tar, END_OF_TAR)
+      files.push(await this.#storeSpool(PLAIN_TARS[tar], this.#plain[tar]))
     }
     files.push(await this.#storeSpool(INDEX, this.#index))
     const all: PointTotals = {
@@ -123,7 +128,7 @@ export class ArchiveFiles {
   }
 
   close(): void {
-    for (const spool of [this.#index, this.#table, this.#gone]) spool.close()
+    for (const spool of [this.#index, this.#table, this.#plain.gone, this.#plain.links]) spool.close()
   }
 
   async #addTable(line: string): Promise<void> {

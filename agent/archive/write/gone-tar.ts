@@ -13,7 +13,7 @@ export class GoneTar {
   readonly #status = new Status()
 
   member(level: Level): Uint8Array<ArrayBuffer> {
-    const listed = level.names.map((name) => `${this.#isDirectory(level, name) ? 'D' : 'Y'}${unmarked(name)}\0`)
+    const listed = level.names.map((name) => this.#listed(level, name))
     const status = this.#status.readDescriptor(level.fd)
     const header = this.#encoder.encode({
       name: level.path === '' ? './' : `./${level.path}/`,
@@ -32,8 +32,12 @@ export class GoneTar {
   }
 
   /** tar deletes what is listed as another kind than it finds, a whole directory too, so nothing is guessed. */
-  #isDirectory(level: Level, name: BytePath): boolean {
-    if (name.endsWith(DIRECTORY) || name.endsWith(FILE)) return name.endsWith(DIRECTORY)
-    return this.#status.readName(level.fd, cString(Buffer.from(name, 'latin1')))?.kind === 'directory'
+  #listed(level: Level, name: BytePath): string {
+    if (name.endsWith(DIRECTORY)) return `D${unmarked(name)}\0`
+    if (name.endsWith(FILE)) return `Y${unmarked(name)}\0`
+    const kind = this.#status.readName(level.fd, cString(Buffer.from(name, 'latin1')))?.kind
+    // No archive holds a socket; what had its name before is gone.
+    if (kind === 'socket') return ''
+    return `${kind === 'directory' ? 'D' : 'Y'}${name}\0`
   }
 }

@@ -25,6 +25,10 @@ export class LinkTable {
     this.#spillFd = spillFd
   }
 
+  has(inode: number): boolean {
+    return this.#table[this.#place(this.#table, inode)] === inode
+  }
+
   find(inode: number): FirstName | undefined {
     const at = this.#place(this.#table, inode)
     if (this.#table[at] !== inode) return undefined

@@ -11,6 +11,7 @@ import type { FrameFiller } from './frame-filler.ts'
 import { encodeMap, findExtents } from './hole-map.ts'
 import type { Identify } from './identity.ts'
 import type { LinkTable } from './link-table.ts'
+import { findFile, rememberFile } from './written-files.ts'
 
 const LINK_BYTES = 4_096
 const NO_HASH = undefined
@@ -32,9 +33,15 @@ export class MemberWriter {
   readonly #parts: WriterParts
   readonly #encoder = new HeaderEncoder()
   readonly #after = new Status()
+  #namesElsewhere = 0
 
   constructor(parts: WriterParts) {
     this.#parts = parts
+  }
+
+  /** How many names the files in the archive have that are not in it. */
+  get namesElsewhere(): number {
+    return this.#namesElsewhere
   }
 
   directory(path: BytePath, fd: number, status: Status): void {
@@ -64,7 +71,7 @@ export class MemberWriter {
       const copied = this.#copy(fd, extents, map)
       this.#fileLine(path, fd, status, { place, size, storedSize, holes: true, copied })
     }
-    if (status.links > 1) this.#parts.links.remember(status.inode, { path, offset })
+    this.#remember(path, status, offset)
   }
 
   /** A symbolic link, fifo or device node. @returns false when it is no longer what `status` says */
@@ -86,14 +93,21 @@ export class MemberWriter {
       records: this.#parts.attributes.ofPath(procPath),
     })
     this.#line(path, kind, status, { ...place, size: 0, ...(kind === 'symlink' ? { link } : {}) })
-    if (status.links > 1) this.#parts.links.remember(status.inode, { path, offset })
+    this.#remember(path, status, offset)
     return true
+  }
+
+  #remember(path: BytePath, status: Status, offset: number): void {
+    if (status.links === 1) return
+    rememberFile(this.#parts.links, status.inode, { path, offset, changed: this.#parts.identify(status).changed })
+    this.#namesElsewhere += status.links - 1
   }
 
   #repeatsLink(path: BytePath, status: Status): boolean {
     if (status.links === 1) return false
-    const first = this.#parts.links.find(status.inode)
+    const first = findFile(this.#parts.links, status.inode)
     if (first === undefined) return false
+    this.#namesElsewhere -= 1
     const place = this.#header(status, { name: `./${path}`, flag: FLAGS.hardlink, link: `./${first.path}` })
     this.#line(path, 'hardlink', status, {
       ...place,

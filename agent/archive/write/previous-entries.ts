@@ -18,14 +18,19 @@ const NEWLINE = 0x0a
 /** The members of a chain in the order of the index, from lines that come in pieces. */
 export class PreviousEntries {
   readonly #take: () => Buffer | undefined
+  readonly #isOfInterest: (line: string) => boolean
   #piece: Buffer = Buffer.alloc(0)
   #at = 0
   #ended = false
   #current: PreviousEntry | undefined
 
-  /** @param take the next piece, of whole lines; undefined at the end */
-  constructor(take: () => Buffer | undefined) {
+  /**
+   * @param take the next piece, of whole lines; undefined at the end
+   * @param isOfInterest lines of which it is not true are passed over unread
+   */
+  constructor(take: () => Buffer | undefined, isOfInterest: (line: string) => boolean = () => true) {
     this.#take = take
+    this.#isOfInterest = isOfInterest
     this.advance()
   }
 
@@ -34,7 +39,8 @@ export class PreviousEntries {
   }
 
   advance(): void {
-    const line = this.#nextLine()
+    let line = this.#nextLine()
+    while (line !== undefined && !this.#isOfInterest(line)) line = this.#nextLine()
     this.#current = line === undefined ? undefined : parseEntry(line)
   }
 

@@ -37,12 +37,12 @@ CDPATH= cd -- "$here"
 case $(tar --version 2>/dev/null) in *GNU*) ;; *) fail "this needs GNU tar" ;; esac
 for tool in zstd sha256sum; do command -v $tool >/dev/null || fail "this needs $tool"; done
 
-# What a point holds, by its sums: data, and gone where entries were deleted.
+# What a point holds, by its sums: data, gone where entries were deleted, links where other names of a file are as they were.
 look() {
-  data= gone= last=
+  data= gone= links= last=
   while read -r _ name; do
     last=$name
-    case $name in data.tar*) data=$name ;; gone.tar*) gone=$name ;; esac
+    case $name in data.tar*) data=$name ;; gone.tar*) gone=$name ;; links.tar*) links=$name ;; esac
   done < "$1/sums" || fail "$1 is damaged"
   [ "$last" = restore.sh ] && [ -n "$data" ] || fail "$1 is damaged"
 }
@@ -92,6 +92,7 @@ for point in $chain; do
   look "$point"
   if [ -n "$gone" ]; then extract "$point/$gone" --incremental; fi
   extract "$point/$data"
+  if [ -n "$links" ]; then extract "$point/$links"; fi
 done
 $whole
 `

@@ -9,13 +9,15 @@ import { BLOCK } from '../tar-header.ts'
 import { type QueueEnds, QueueTaker } from '../thread/chunk-queue.ts'
 import type { Wanted } from '../wanted.ts'
 import { AttributeRecords } from './attribute-records.ts'
-import { type FilledFrame, FrameFiller } from './frame-filler.ts'
+import { FrameFiller } from './frame-filler.ts'
 import { FrameSlots, type SlotMemory } from './frame-slots.ts'
 import { GoneTar } from './gone-tar.ts'
 import { ownIdentity, stampedIdentity } from './identity.ts'
-import { type IndexChunk, IndexText } from './index-text.ts'
+import { IndexText } from './index-text.ts'
 import { LinkTable } from './link-table.ts'
+import { LinksTar, mayHaveNames } from './links-tar.ts'
 import { MemberWriter } from './member-writer.ts'
+import type { Piece } from './piece-store.ts'
 import { PreviousEntries } from './previous-entries.ts'
 import { TreeWalk } from './tree-walk.ts'
 
@@ -32,27 +34,31 @@ export interface WriteTask {
   readonly stampsFd: number | undefined
 }
 
-export type WriteMessage =
-  | FilledFrame
-  | IndexChunk
-  | { readonly type: 'gone'; readonly bytes: Uint8Array<ArrayBuffer> }
-  | WriteEnd
+/** `again`: the thread waits for all of what the chain holds. */
+export type WriteMessage = Piece | { readonly type: 'again' } | WriteEnd
 
 export type WriteEnd =
   | { readonly type: 'done'; readonly problems: readonly Problem[]; readonly problemCount: number }
   | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string; readonly detail: string | undefined }
 
-/** Of problems, this many are told with their path; all are counted. */
+/** Of problems and sockets, this many are told with their path, problems first. */
 const MAX_PROBLEMS = 1_000
 const END_OF_TAR = 2 * BLOCK
 
 class ProblemList {
-  readonly kept: Problem[] = []
+  readonly #problems: Problem[] = []
+  readonly #sockets: Problem[] = []
+  /** Without sockets, which belong to who listens on them and are no content. */
   count = 0
 
+  get kept(): readonly Problem[] {
+    return [...this.#problems, ...this.#sockets].slice(0, MAX_PROBLEMS)
+  }
+
   add(path: BytePath, reason: ProblemReason): void {
-    this.count += 1
-    if (this.kept.length < MAX_PROBLEMS) this.kept.push({ path, reason })
+    if (reason !== 'socket') this.count += 1
+    const list = reason === 'socket' ? this.#sockets : this.#problems
+    if (list.length < MAX_PROBLEMS) list.push({ path, reason })
   }
 }
 
@@ -86,6 +92,12 @@ function write(task: WriteTask, post: (message: WriteMessage, transfer?: readonl
     wanted,
     identify,
   }).run()
+  if (taker !== undefined && writer.namesElsewhere > 0) {
+    post({ type: 'again' })
+    const again = new PreviousEntries(take, mayHaveNames)
+    const tell = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'links', bytes }, [bytes.buffer])
+    new LinksTar({ rootFd, links, attributes, identify, previous: again, tell, throwIfStopped: stop }).run()
+  }
   frames.zeros(END_OF_TAR)
   frames.finish()
   index.flush()

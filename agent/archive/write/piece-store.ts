@@ -1,0 +1,116 @@
+import { ZstdCompressor } from '../../native/zstd.ts'
+import { type Compression, compressFrame } from '../compression.ts'
+import type { ArchiveFiles, PlainTar } from './archive-files.ts'
+import type { FilledFrame } from './frame-filler.ts'
+import { FrameSlots, type SlotMemory } from './frame-slots.ts'
+import type { IndexChunk } from './index-text.ts'
+
+export const DEFAULT_LEVEL = 3
+export const INDEX_FRAME_BYTES = 2 ** 18
+/** The last line may reach beyond; what is longer still is compressed with memory of its own. */
+const INDEX_MAX_BYTES = INDEX_FRAME_BYTES + 2 ** 20
+
+export interface PlainPiece {
+  readonly type: PlainTar
+  readonly bytes: Uint8Array<ArrayBuffer>
+}
+export type Piece = FilledFrame | IndexChunk | PlainPiece
+
+/** Compresses what a thread wrote, several frames at once, and stores everything in the order it came. */
+export class PieceStore implements Disposable {
+  readonly #files: ArchiveFiles
+  readonly #compression: Compression
+  readonly #level: number
+  readonly #memory: SlotMemory
+  readonly #slots: FrameSlots
+  readonly #onFailure: () => void
+  readonly #compressors = new Map<number, ZstdCompressor>()
+  #indexCompressor: ZstdCompressor | undefined
+  #stored: Promise<void> = Promise.resolve()
+  #failed: { readonly error: unknown } | undefined
+
+  /** @param options.onFailure called at once: nothing is stored any more */
+  constructor(options: {
+    readonly files: ArchiveFiles
+    readonly compression: Compression
+    readonly level: number
+    readonly memory: SlotMemory
+    readonly onFailure: () => void
+  }) {
+    this.#files = options.files
+    this.#compression = options.compression
+    this.#level = options.level
+    this.#memory = options.memory
+    this.#slots = new FrameSlots(options.memory)
+    this.#onFailure = options.onFailure
+  }
+
+  /** Only once `settled`: what is being compressed needs it. */
+  [Symbol.dispose](): void {
+    for (const compressor of this.#compressors.values()) compressor[Symbol.dispose]()
+    this.#indexCompressor?.[Symbol.dispose]()
+  }
+
+  /** All that was taken in has had its turn. */
+  settled(): Promise<void> {
+    return this.#stored
+  }
+
+  /** @throws what storing failed of, or `fail` was told */
+  throwIfFailed(): void {
+    if (this.#failed !== undefined) throw this.#failed.error
+  }
+
+  fail(error: unknown): void {
+    this.#failed ??= { error }
+    this.#onFailure()
+  }
+
+  take(piece: Piece): void {
+    if (piece.type === 'frame') this.#inOrder(this.#frame(piece))
+    else if (piece.type === 'index') this.#inOrder(() => this.#index(piece))
+    else
+      this.#inOrder(async () => {
+        if (this.#failed === undefined) await this.#files.addPlain(piece.type, piece.bytes)
+      })
+  }
+
+  /** Compression begins at once, on another thread; what it yields waits for its turn. */
+  #frame({ slot, bytes }: FilledFrame): () => Promise<void> {
+    const raw = this.#slots.bytes(slot).subarray(0, bytes)
+    const stored = this.#compression === 'zstd' ? this.#compressor(slot).compress(raw) : Promise.resolve(raw)
+    stored.catch(() => undefined) // told by whoever awaits it below
+    return async () => {
+      const frame = await stored
+      if (this.#failed === undefined) await this.#files.addFrame(frame, bytes)
+      this.#slots.free(slot)
+    }
+  }
+
+  /** One a slot: what it yields lies in its memory until the slot is free again. */
+  #compressor(slot: number): ZstdCompressor {
+    const compressor =
+      this.#compressors.get(slot) ?? new ZstdCompressor({ level: this.#level, maxBytes: this.#memory.frameBytes })
+    this.#compressors.set(slot, compressor)
+    return compressor
+  }
+
+  /** Compressed in its turn, by one compressor: an index is small beside its data. */
+  async #index({ text, firstPath, lines }: IndexChunk): Promise<void> {
+    if (this.#failed !== undefined) return
+    this.#indexCompressor ??= new ZstdCompressor({ level: DEFAULT_LEVEL, maxBytes: INDEX_MAX_BYTES })
+    const raw = Buffer.from(text.buffer, text.byteOffset, text.length)
+    const frame = raw.length > INDEX_MAX_BYTES ? await compressFrame(raw) : await this.#indexCompressor.compress(raw)
+    await this.#files.addIndex(frame, { rawBytes: text.length, firstPath, lines })
+  }
+
+  #inOrder(store: () => Promise<void>): void {
+    this.#stored = this.#stored.then(async () => {
+      try {
+        await store()
+      } catch (error) {
+        this.fail(error)
+      }
+    })
+  }
+}
