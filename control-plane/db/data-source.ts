@@ -12,6 +12,7 @@ import { Enrolment0006 } from './migrations/0006-enrolment.ts'
 import { Trust0007 } from './migrations/0007-trust.ts'
 import { Revocation0008 } from './migrations/0008-revocation.ts'
 import { Points0009 } from './migrations/0009-points.ts'
+import { Schedules0010 } from './migrations/0010-schedules.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -27,6 +28,7 @@ const MIGRATIONS = [
   Trust0007,
   Revocation0008,
   Points0009,
+  Schedules0010,
 ]
 
 /**

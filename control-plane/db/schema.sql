@@ -31,6 +31,17 @@ CREATE TABLE public.access_token (
     CONSTRAINT access_token_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'operator'::text, 'admin'::text])))
 );
 
+CREATE TABLE public.alert (
+    id uuid NOT NULL,
+    body json NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_at timestamp with time zone DEFAULT now() NOT NULL,
+    delivered_at timestamp with time zone,
+    given_up_at timestamp with time zone,
+    error text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.audit (
     ordinal bigint NOT NULL,
     at timestamp with time zone DEFAULT now() NOT NULL,
@@ -301,6 +312,10 @@ CREATE TABLE public.point (
     version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
+    schedule_id uuid,
+    run_id uuid,
+    trashed_at timestamp with time zone,
+    purge_at timestamp with time zone,
     CONSTRAINT point_status_check CHECK ((status = ANY (ARRAY['running'::text, 'good'::text, 'partial'::text, 'failed'::text])))
 )
 WITH (fillfactor='70');
@@ -335,6 +350,134 @@ CREATE TABLE public.pool (
     present boolean DEFAULT true NOT NULL
 )
 WITH (fillfactor='70');
+
+CREATE TABLE public.restore_task (
+    id uuid NOT NULL,
+    number bigint NOT NULL,
+    group_id uuid NOT NULL,
+    name text NOT NULL,
+    type text NOT NULL,
+    container text NOT NULL,
+    host text,
+    target_id uuid,
+    path text NOT NULL,
+    directory text NOT NULL,
+    portfolio text NOT NULL,
+    disabled boolean NOT NULL,
+    code text DEFAULT 'init'::text NOT NULL,
+    result smallint,
+    reason text,
+    point_id uuid,
+    job_id uuid,
+    stopped_by text,
+    lease timestamp with time zone,
+    expires_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT restore_task_check CHECK (((code = 'completed'::text) = (result IS NOT NULL))),
+    CONSTRAINT restore_task_check1 CHECK (((code <> 'running'::text) OR (job_id IS NOT NULL))),
+    CONSTRAINT restore_task_code_check CHECK ((code = ANY (ARRAY['init'::text, 'waiting'::text, 'running'::text, 'completed'::text]))),
+    CONSTRAINT restore_task_result_check CHECK ((result = ANY (ARRAY[0, '-1'::integer, '-2'::integer]))),
+    CONSTRAINT restore_task_type_check CHECK ((type = ANY (ARRAY['dataset'::text, 'path'::text, 'lxc'::text, 'docker'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE public.restore_task ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.restore_task_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.schedule (
+    id uuid NOT NULL,
+    number bigint NOT NULL,
+    group_id uuid NOT NULL,
+    name text NOT NULL,
+    type text NOT NULL,
+    container text NOT NULL,
+    host text,
+    target_id uuid,
+    path text NOT NULL,
+    directory text NOT NULL,
+    at json NOT NULL,
+    recurrence jsonb NOT NULL,
+    timezone text NOT NULL,
+    disabled boolean NOT NULL,
+    retention integer NOT NULL,
+    features text[] NOT NULL,
+    code text DEFAULT 'init'::text NOT NULL,
+    result smallint,
+    last_run timestamp with time zone,
+    ledger_at timestamp with time zone NOT NULL,
+    next_due timestamp with time zone,
+    fire_at timestamp with time zone,
+    jitter_ms integer NOT NULL,
+    zone_rules text NOT NULL,
+    unmet_at timestamp with time zone,
+    overdue boolean DEFAULT false NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT schedule_check CHECK (((next_due IS NULL) = (fire_at IS NULL))),
+    CONSTRAINT schedule_code_check CHECK ((code = ANY (ARRAY['init'::text, 'scheduled'::text, 'waiting'::text, 'running'::text, 'completed'::text]))),
+    CONSTRAINT schedule_jitter_ms_check CHECK ((jitter_ms >= 0)),
+    CONSTRAINT schedule_result_check CHECK ((result = ANY (ARRAY[0, '-1'::integer, '-2'::integer]))),
+    CONSTRAINT schedule_retention_check CHECK (((retention = 0) OR (retention >= 2))),
+    CONSTRAINT schedule_type_check CHECK ((type = ANY (ARRAY['dataset'::text, 'path'::text, 'lxc'::text, 'docker'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE public.schedule ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.schedule_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.schedule_run (
+    id uuid NOT NULL,
+    ordinal bigint NOT NULL,
+    schedule_id uuid NOT NULL,
+    trigger text NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    state text NOT NULL,
+    outcome text,
+    reason text,
+    host text NOT NULL,
+    place text NOT NULL,
+    job_id uuid,
+    point_id uuid,
+    verify_job_id uuid,
+    stopped_by text,
+    lease timestamp with time zone,
+    owes_prune boolean DEFAULT false NOT NULL,
+    fired_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    CONSTRAINT schedule_run_check CHECK (((state = 'ended'::text) = (outcome IS NOT NULL))),
+    CONSTRAINT schedule_run_check1 CHECK (((state = 'ended'::text) = (ended_at IS NOT NULL))),
+    CONSTRAINT schedule_run_check2 CHECK (((state <> 'running'::text) OR (job_id IS NOT NULL))),
+    CONSTRAINT schedule_run_outcome_check CHECK ((outcome = ANY (ARRAY['ran'::text, 'late'::text, 'missed'::text, 'skipped'::text, 'failed'::text, 'stopped'::text]))),
+    CONSTRAINT schedule_run_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'granted'::text, 'running'::text, 'ended'::text]))),
+    CONSTRAINT schedule_run_trigger_check CHECK ((trigger = ANY (ARRAY['due'::text, 'manual'::text, 'early'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE public.schedule_run ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.schedule_run_ordinal_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE public.schema_migration (
     id integer NOT NULL,
@@ -427,6 +570,9 @@ ALTER TABLE ONLY public.access_token
 
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_user_id_group_id_name_key UNIQUE NULLS NOT DISTINCT (user_id, group_id, name);
+
+ALTER TABLE ONLY public.alert
+    ADD CONSTRAINT alert_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_chain_seq_key UNIQUE (chain_seq);
@@ -521,6 +667,21 @@ ALTER TABLE ONLY public.pool
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.restore_task
+    ADD CONSTRAINT restore_task_number_key UNIQUE (number);
+
+ALTER TABLE ONLY public.restore_task
+    ADD CONSTRAINT restore_task_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.schedule
+    ADD CONSTRAINT schedule_number_key UNIQUE (number);
+
+ALTER TABLE ONLY public.schedule
+    ADD CONSTRAINT schedule_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.schedule_run
+    ADD CONSTRAINT schedule_run_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.secret
     ADD CONSTRAINT secret_pkey PRIMARY KEY (id);
 
@@ -551,6 +712,10 @@ ALTER TABLE ONLY public.user_group
 CREATE INDEX access_token_group ON public.access_token USING btree (group_id);
 
 CREATE INDEX access_token_tags ON public.access_token USING gin (tags jsonb_path_ops);
+
+CREATE INDEX alert_age ON public.alert USING btree (created_at);
+
+CREATE INDEX alert_owed ON public.alert USING btree (next_at) WHERE ((delivered_at IS NULL) AND (given_up_at IS NULL));
 
 CREATE INDEX audit_group ON public.audit USING btree (group_id, ordinal);
 
@@ -604,11 +769,65 @@ CREATE INDEX point_group ON public.point USING btree (group_id, ordinal);
 
 CREATE INDEX point_host ON public.point USING btree (host_id);
 
+CREATE INDEX point_schedule ON public.point USING btree (schedule_id);
+
+CREATE INDEX point_series_directory ON public.point_series USING btree (group_id, directory);
+
 CREATE INDEX point_series_group ON public.point_series USING btree (group_id);
 
 CREATE INDEX point_series_host ON public.point_series USING btree (host_id);
 
 CREATE INDEX point_series_target ON public.point_series USING btree (target_id);
+
+CREATE INDEX point_trash ON public.point USING btree (purge_at) WHERE (trashed_at IS NOT NULL);
+
+CREATE INDEX restore_task_group ON public.restore_task USING btree (group_id, number);
+
+CREATE INDEX restore_task_job ON public.restore_task USING btree (job_id);
+
+CREATE INDEX restore_task_owed ON public.restore_task USING btree (id) WHERE ((code = ANY (ARRAY['init'::text, 'waiting'::text])) AND (NOT disabled));
+
+CREATE INDEX restore_task_running ON public.restore_task USING btree (id) WHERE (code = 'running'::text);
+
+CREATE INDEX restore_task_target ON public.restore_task USING btree (target_id);
+
+CREATE INDEX schedule_fire ON public.schedule USING btree (fire_at) WHERE (fire_at IS NOT NULL);
+
+CREATE INDEX schedule_ledger ON public.schedule USING btree (ledger_at);
+
+CREATE UNIQUE INDEX schedule_name ON public.schedule USING btree (group_id, COALESCE(target_id, '00000000-0000-0000-0000-000000000000'::uuid), directory, name);
+
+CREATE INDEX schedule_new ON public.schedule USING btree (id) WHERE ((code = 'init'::text) AND (NOT disabled));
+
+CREATE INDEX schedule_overdue ON public.schedule USING btree (id) WHERE overdue;
+
+CREATE INDEX schedule_rules ON public.schedule USING btree (zone_rules);
+
+CREATE UNIQUE INDEX schedule_run_active ON public.schedule_run USING btree (schedule_id) WHERE (state <> 'ended'::text);
+
+CREATE UNIQUE INDEX schedule_run_due ON public.schedule_run USING btree (schedule_id, due_at) WHERE (trigger = 'due'::text);
+
+CREATE INDEX schedule_run_expires ON public.schedule_run USING btree (expires_at) WHERE (state = ANY (ARRAY['waiting'::text, 'granted'::text]));
+
+CREATE INDEX schedule_run_job ON public.schedule_run USING btree (job_id);
+
+CREATE INDEX schedule_run_lease ON public.schedule_run USING btree (lease) WHERE (state = 'granted'::text);
+
+CREATE INDEX schedule_run_newest ON public.schedule_run USING btree (schedule_id, due_at, ordinal);
+
+CREATE INDEX schedule_run_prune ON public.schedule_run USING btree (id) WHERE owes_prune;
+
+CREATE INDEX schedule_run_running ON public.schedule_run USING btree (id) WHERE (state = 'running'::text);
+
+CREATE INDEX schedule_run_slots ON public.schedule_run USING btree (host, place) WHERE (state = ANY (ARRAY['granted'::text, 'running'::text]));
+
+CREATE INDEX schedule_run_verify ON public.schedule_run USING btree (verify_job_id);
+
+CREATE INDEX schedule_run_waiting ON public.schedule_run USING btree (host, place, due_at) WHERE (state = 'waiting'::text);
+
+CREATE INDEX schedule_target ON public.schedule USING btree (target_id);
+
+CREATE INDEX schedule_unmet ON public.schedule USING btree (unmet_at) WHERE ((unmet_at IS NOT NULL) AND (NOT overdue));
 
 CREATE INDEX secret_group ON public.secret USING btree (group_id);
 
@@ -680,6 +899,9 @@ ALTER TABLE ONLY public.point
 ALTER TABLE ONLY public.point
     ADD CONSTRAINT point_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
 
+ALTER TABLE ONLY public.point
+    ADD CONSTRAINT point_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES public.schedule(id) ON DELETE SET NULL;
+
 ALTER TABLE ONLY public.point_series
     ADD CONSTRAINT point_series_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
 
@@ -694,6 +916,21 @@ ALTER TABLE ONLY public.point_series
 
 ALTER TABLE ONLY public.pool
     ADD CONSTRAINT pool_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.restore_task
+    ADD CONSTRAINT restore_task_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.restore_task
+    ADD CONSTRAINT restore_task_target_id_fkey FOREIGN KEY (target_id) REFERENCES public.target(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.schedule
+    ADD CONSTRAINT schedule_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.schedule_run
+    ADD CONSTRAINT schedule_run_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES public.schedule(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.schedule
+    ADD CONSTRAINT schedule_target_id_fkey FOREIGN KEY (target_id) REFERENCES public.target(id);
 
 ALTER TABLE ONLY public.secret
     ADD CONSTRAINT secret_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
