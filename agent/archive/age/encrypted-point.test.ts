@@ -91,7 +91,7 @@ withAge(
     const { home, tree, keys, identity } = place
     sh(
       tree,
-      'mkdir -p "a dir/deep" gone; head -c 3000000 /dev/urandom > big; ln big "a dir/big2"; echo x > "a dir/x"; echo y > gone/y; ln -s big link; setfattr -n user.k -v v big; setfacl -m u:1234:r big',
+      'mkdir -p "a dir/deep" gone; head -c 3000000 /dev/urandom > big; ln big "a dir/big2"; mkdir m; ln big m/big3; echo x > "a dir/x"; echo y > gone/y; ln -s big link; setfattr -n user.k -v v big; setfacl -m u:1234:r big',
     )
     const first = await write(place, 'p0', [])
     t.deepEqual(readdirSync(join(home, 'p0')).toSorted(), [
@@ -103,9 +103,13 @@ withAge(
     ])
     for (const { name, bytes } of first.files) t.is(statSync(join(home, 'p0', name)).size, bytes, name)
     const trees = [describeTree(tree)]
-    sh(tree, 'rm -r gone; echo z > gone; echo more >> "a dir/x"; rm link; mkdir link; echo in > link/in')
+    sh(tree, 'rm -r gone; echo z > gone; echo more >> "a dir/x"; rm link; mkdir link; echo in > link/in; mv m moved')
     const second = await write(place, 'p1', ['p0'])
-    t.true(second.files.some(({ name }) => name === 'gone.tar.zst.age'))
+    for (const tar of ['gone.tar.zst.age', 'links.tar.zst.age'])
+      t.true(
+        second.files.some(({ name }) => name === tar),
+        tar,
+      )
     t.true(second.totals.members < first.totals.members + 3)
     trees.push(describeTree(tree))
     sh(tree, 'rm -r link; ln -s gone link; rm big; echo new > "a dir/deep/new"')
