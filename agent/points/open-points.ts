@@ -19,6 +19,8 @@ export interface Points extends AsyncDisposable {
   readonly targets: Targets
   /** What no target may be; those told here take the place of those told before. */
   setListeners(listeners: readonly Listener[]): void
+  /** Resolves when nothing is left of what was to be done later. */
+  idle(): Promise<void>
   /** Destroys what the agent made for itself and no job or base needs any more. Only before any job runs. */
   sweep(drivers: ReadonlyMap<string, Driver>, isUnfinished: (jobId: string) => boolean): Promise<void>
 }
@@ -44,6 +46,7 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
   const targets = createTargets({ context: { backupRoot, addresses: { allowLoopback, listeners } }, unseal })
   const own = openOwnDatasets(join(state, 'own-datasets'))
   const turns = new Slots(AT_WORK)
+  const pending = new Set<Promise<void>>()
   return {
     tools: {
       sourcePaths,
@@ -53,16 +56,29 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
       own,
       lease: (request) => targets.lease(request),
       turn: (signal) => turns.take(signal),
+      later(work) {
+        const working = work()
+          .catch(() => undefined)
+          .finally(() => pending.delete(working))
+        pending.add(working)
+      },
     },
     backupRoot,
     targets,
     setListeners: (told) => void listeners.splice(0, listeners.length, ...told),
 
+    async idle() {
+      while (pending.size > 0) await Promise.all(pending)
+    },
+
     async sweep(drivers, isUnfinished) {
-      for (const { pool, dataset, use } of own.all()) {
+      const superseded = new Set(own.superseded())
+      for (const owned of own.all()) {
+        const { pool, dataset, use } = owned
         const driver = drivers.get(pool)
         if (driver === undefined || (use.kind === 'job' && isUnfinished(use.jobId))) continue
-        if (use.kind === 'base' && (await driver.find(dataset)) !== undefined) continue
+        const isBase = use.kind === 'base' && !superseded.has(owned)
+        if (isBase && (await driver.find(dataset)) !== undefined) continue
         await driver.destroy(dataset, { signal: new AbortController().signal, progress: () => undefined })
         own.forget(dataset)
       }
@@ -70,7 +86,10 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
       for (const name of readdirSync(stamps)) if (!claimed.has(name)) rmSync(join(stamps, name), { force: true })
     },
 
-    [Symbol.asyncDispose]: () => targets[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await Promise.all(pending)
+      await targets[Symbol.asyncDispose]()
+    },
   }
 }
 

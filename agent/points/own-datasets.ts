@@ -7,10 +7,10 @@ import { replaceFile, syncDirectory } from './durable-file.ts'
 const OwnDataset = z.object({
   pool: HostName,
   dataset: Id,
-  /** `job`: it goes with the job. `base`: what the next increment of the series is compared with. */
+  /** `job`: it goes with the job. `base`: what the next increment of the series is compared with; the newest by `at`, in milliseconds. */
   use: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('job'), jobId: Id }),
-    z.object({ kind: z.literal('base'), source: Id, series: z.string() }),
+    z.object({ kind: z.literal('base'), source: Id, series: z.string(), at: z.number() }),
   ]),
 })
 export type OwnDataset = z.infer<typeof OwnDataset>
@@ -26,8 +26,10 @@ export interface OwnDatasets {
   forget(dataset: string): void
   has(dataset: string, use: OwnDataset['use']['kind']): boolean
   all(): readonly OwnDataset[]
-  /** Kept of this dataset, or only what one series of it keeps. */
-  basesOf(source: string, series?: string): readonly OwnDataset[]
+  /** What is kept of this dataset. */
+  basesOf(source: string): readonly OwnDataset[]
+  /** Those that stand where a newer one of the same series does. */
+  superseded(): readonly OwnDataset[]
 }
 
 /** @param folder made where it is missing */
@@ -52,11 +54,14 @@ export function openOwnDatasets(folder: string): OwnDatasets {
     },
     has: (dataset, use) => known.get(dataset)?.use.kind === use,
     all: () => [...known.values()],
-    basesOf: (source, series) =>
-      [...known.values()].filter(
-        ({ use }) => use.kind === 'base' && use.source === source && (series === undefined || use.series === series),
-      ),
+    basesOf: (source) => [...known.values()].filter(({ use }) => use.kind === 'base' && use.source === source),
+    superseded: () => [...known.values()].filter((own) => [...known.values()].some((other) => supersedes(other, own))),
   }
+}
+
+function supersedes({ use: newer }: OwnDataset, { use }: OwnDataset): boolean {
+  if (newer.kind !== 'base' || use.kind !== 'base') return false
+  return newer.source === use.source && newer.series === use.series && newer.at > use.at
 }
 
 function parse(text: string): unknown {

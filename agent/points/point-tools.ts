@@ -31,6 +31,8 @@ export interface PointTools {
   readonly own: OwnDatasets
   /** @throws refused when this host has no key for sealed secrets; invalid what the configuration lacks */
   lease(request: TargetRequest): Promise<TargetLease>
+  /** Work that nobody waits for, and that is done again when the agent starts should it fail; awaited when the agent stops. */
+  later(work: () => Promise<void>): void
   /** A turn among those who read or write whole archives: each needs a hundred MiB at most. @returns gives it back. @throws cancelled */
   turn(signal: AbortSignal): Promise<() => void>
 }

@@ -96,6 +96,7 @@ export async function pointOrders(
       const { memory = memoryOf(), jobId = randomUUID(), context = {}, tools: others = tools } = options
       const work = await openWork<JobKind>(spec, jobId, others)
       const { result } = await runPipeline(work, { ...contextOf(jobId, memory), ...context })
+      await points.idle()
       return result as ResultOf<Spec['kind']> // as: the kind's own pipeline answers so
     },
   }

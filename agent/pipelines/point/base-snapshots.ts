@@ -19,12 +19,12 @@ export function keepsBases(tools: PipelineTools, pool: string): boolean {
   return tools.driver(pool).changes !== undefined
 }
 
-/** Durable before the older one goes. */
-export async function keepBase(tools: PipelineTools, { pool, source, series, pointId }: Snapshotted): Promise<void> {
-  const { own } = tools.points
-  own.claim({ pool, dataset: pointId, use: { kind: 'base', source, series } })
-  const superseded = own.basesOf(source, series).filter(({ dataset }) => dataset !== pointId)
-  await destroyAll(tools, superseded)
+/** Durable before the older one goes; that nobody waits for, as btrfs may take a second to forget a snapshot for good. */
+export function keepBase(tools: PipelineTools, { pool, source, series, pointId }: Snapshotted): void {
+  const { own, later } = tools.points
+  own.claim({ pool, dataset: pointId, use: { kind: 'base', source, series, at: Date.now() } })
+  const superseded = own.superseded()
+  if (superseded.length > 0) later(() => destroyAll(tools, superseded))
 }
 
 /** All that is kept of a dataset. */

@@ -80,7 +80,7 @@ export class TreeSource {
     if (source.kind !== 'dataset' || !keepsBases(this.#tools, source.place.pool)) return this.drop()
     this.close()
     const { pool, dataset } = source.place
-    await keepBase(this.#tools, { pool, source: dataset, series: `${target.id ?? 'own'}/${series}`, pointId })
+    keepBase(this.#tools, { pool, source: dataset, series: `${target.id ?? 'own'}/${series}`, pointId })
   }
 
   close(): void {
