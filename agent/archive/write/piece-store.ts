@@ -1,5 +1,6 @@
 import { ZstdCompressor } from '../../native/zstd.ts'
 import { type Compression, compressFrame } from '../compression.ts'
+import { release } from '../read/release.ts'
 import type { ArchiveFiles, PlainTar } from './archive-files.ts'
 import type { FilledFrame } from './frame-filler.ts'
 import { FrameSlots, type SlotMemory } from './frame-slots.ts'
@@ -100,8 +101,10 @@ export class PieceStore implements Disposable {
     if (this.#failed !== undefined) return
     this.#indexCompressor ??= new ZstdCompressor({ level: DEFAULT_LEVEL, maxBytes: INDEX_MAX_BYTES })
     const raw = Buffer.from(text.buffer, text.byteOffset, text.length)
-    const frame = raw.length > INDEX_MAX_BYTES ? await compressFrame(raw) : await this.#indexCompressor.compress(raw)
-    await this.#files.addIndex(frame, { rawBytes: text.length, firstPath, lines })
+    const rawBytes = raw.length
+    const frame = rawBytes > INDEX_MAX_BYTES ? await compressFrame(raw) : await this.#indexCompressor.compress(raw)
+    release(raw)
+    await this.#files.addIndex(frame, { rawBytes, firstPath, lines })
   }
 
   #inOrder(store: () => Promise<void>): void {
