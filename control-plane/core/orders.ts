@@ -38,6 +38,8 @@ export interface LockedPoint {
   readonly targetId: string | null
   readonly status: PointInfo['status']
   readonly isDeleting: boolean
+  /** Deleted by retention; its bytes are still there. */
+  readonly isTrashed: boolean
   readonly isDamaged: boolean
   readonly pinned: boolean
   readonly encrypted: boolean
@@ -72,6 +74,8 @@ export interface NewPoint {
   readonly source: PointSource
   readonly chain: readonly string[]
   readonly fullReason: string | null
+  /** The schedule that it is made for. */
+  readonly scheduleId: string | null
 }
 
 /** A job's claim on one dataset, point or series: many may share, one may have it alone. */
@@ -99,6 +103,17 @@ export interface Decision {
 }
 
 /**
+ * What waits for this job, and is linked to it in the transaction that places it: a schedule's run, the verification of its point, or a
+ * restore task. When that has its job already, or was stopped, the order is refused as conflict.
+ */
+export interface OrderTask {
+  readonly kind: 'run' | 'verify' | 'restore'
+  readonly id: string
+  /** When it is linked, epoch ms. */
+  readonly atMs: number
+}
+
+/**
  * A request as the order book wants it: what to read, and a pure decision over what was read. Orders that arrive together
  * are decided and written together, in one transaction.
  */
@@ -112,6 +127,8 @@ export interface Order {
   readonly points?: { readonly ids: readonly string[]; readonly series?: PointSeries }
   /** What an earlier request under this key has placed is the answer; else this is kept beside it. */
   readonly key?: KeyedPlace
+  /** For orders with points. */
+  readonly task?: OrderTask | undefined
   /** `decide` looks at more than a version stands for: only rows that are locked will do. */
   readonly isExact?: boolean
   /** @throws FleetError to refuse; nothing is written then. */

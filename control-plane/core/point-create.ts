@@ -74,7 +74,12 @@ export function decideCreate(question: CreateQuestion): Omit<Decision, 'request'
   const id = newId()
   const { bases, fullReason, consolidate } = chain
   return {
-    point: { create: { id, name, source, chain: bases.map((base) => base.id), fullReason } },
+    point: {
+      create: {
+        ...{ id, name, source, chain: bases.map((base) => base.id), fullReason },
+        scheduleId: asked.backup?.scheduleId ?? null,
+      },
+    },
     spec: {
       kind: 'point.create',
       target,
@@ -90,6 +95,7 @@ export function decideCreate(question: CreateQuestion): Omit<Decision, 'request'
         source: source.kind === 'dataset' ? source.name : `${host.name}:${source.path}`,
         group: groupId,
         host: host.name,
+        ...(asked.backup ? { backup: asked.backup.name } : {}),
       },
     },
     host: { id: host.id, name: host.name },

@@ -3,18 +3,28 @@ import type { OrderTarget, PointRef, ReadablePoint } from '../../shared/point-sp
 import { atLeast, type Caller } from './caller.ts'
 import type { Accepted } from './datasets.ts'
 import { anyOnline, type FleetView, type LiveHost } from './fleet-view.ts'
-import type { Hold, LockedPoint, PointFindings } from './orders.ts'
+import type { Hold, LockedPoint, OrderTask, PointFindings } from './orders.ts'
 import type { Page, PageRequest } from './page.ts'
 import { chainThrough } from './point-chain.ts'
 import type { CreatePoint, PointCondition, PointFilter, PointInfo, Points, RestorePoint } from './points.ts'
 import type { KeptTarget } from './targets.ts'
 
-/** What dialects do not need: retries. */
+/** A point that a schedule makes: its series is `container-backup@<name>`, whatever its source. */
+export interface OrderPoint extends CreatePoint {
+  readonly backup?: { readonly scheduleId: string; readonly name: string } | undefined
+}
+
+/** What dialects do not need: retries, and what waits for the job. */
 export interface PointOrders extends Points {
-  create(caller: Caller, request: CreatePoint, retryOf?: string): Promise<Accepted & { readonly point: PointInfo }>
-  verify(caller: Caller, id: string, retryOf?: string): Promise<Accepted>
+  create(
+    caller: Caller,
+    request: OrderPoint,
+    retryOf?: string,
+    task?: OrderTask,
+  ): Promise<Accepted & { readonly point: PointInfo }>
+  verify(caller: Caller, id: string, retryOf?: string, task?: OrderTask): Promise<Accepted>
   rehearse(caller: Caller, id: string, retryOf?: string): Promise<Accepted>
-  restore(caller: Caller, id: string, request: RestorePoint, retryOf?: string): Promise<Accepted>
+  restore(caller: Caller, id: string, request: RestorePoint, retryOf?: string, task?: OrderTask): Promise<Accepted>
   delete(caller: Caller, id: string, ifMatch?: PointCondition, retryOf?: string): Promise<Accepted>
 }
 

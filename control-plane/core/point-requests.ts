@@ -19,6 +19,7 @@ export const CreatePointRequest = z.object({
   path: SeriesPath.optional(),
   incremental: z.boolean().optional(),
   compress: z.boolean().optional(),
+  backup: z.object({ scheduleId: z.string(), name: z.string() }).optional(),
 })
 export type CreatePointRequest = z.infer<typeof CreatePointRequest>
 

@@ -11,7 +11,7 @@ const SLUG_MAX = 60
 
 /**
  * Where the points of one source lie: `<path>/dataset-backup@<name>`, or `<path>/path-backup@<slug>-<hash>` with a hash of host and
- * path, since hosts that share a target may have directories of one name.
+ * path, since hosts that share a target may have directories of one name. Points of a backup lie in `<path>/container-backup@<its name>`.
  * @param path below the target's base. @throws invalid when it is too long together.
  */
 export function seriesOf(of: {
@@ -20,12 +20,17 @@ export function seriesOf(of: {
   readonly host: { readonly id: string; readonly name: string }
   readonly source: PointSource
   readonly path: string
+  readonly backup?: string | undefined
 }): PointSeries {
-  const name = directoryName(of.source, of.host.name)
+  const name = of.backup === undefined ? directoryName(of.source, of.host.name) : backupDirectory(of.backup)
   const directory = of.path === '' ? name : `${of.path}/${name}`
   checkRequest(WholePath, { path: directory })
   const { groupId, targetId, host } = of
   return { id: uuidOf([groupId, targetId ?? host.id, directory]), targetId, hostId: host.id, directory }
+}
+
+export function backupDirectory(name: string): string {
+  return `container-backup@${name}`
 }
 
 const WholePath = z.object({ path: TargetPath })

@@ -5,7 +5,7 @@ import { checkKept } from './check-request.ts'
 import { requireCondition } from './condition.ts'
 import type { Accepted } from './datasets.ts'
 import type { FleetView } from './fleet-view.ts'
-import { type Decision, type Findings, type LockedPoint, type OrderBook, orderOf } from './orders.ts'
+import { type Decision, type Findings, type LockedPoint, type OrderBook, type OrderTask, orderOf } from './orders.ts'
 import {
   hostThatReads,
   type KeptPoint,
@@ -36,6 +36,7 @@ export function createPointWork(deps: {
       readonly request: unknown
       readonly names?: readonly string[]
       readonly retryOf: string | undefined
+      readonly task?: OrderTask | undefined
       decide(about: About): Omit<Decision, 'request' | 'interactive'>
     },
   ): Promise<Accepted> {
@@ -50,14 +51,15 @@ export function createPointWork(deps: {
       const decision = work.decide({ info, point, target, findings })
       return { ...decision, request, interactive: false, ...(retryOf === undefined ? {} : { retryOf }) }
     })
-    return orders.place({ ...order, points: { ids: [info.id] } })
+    return orders.place({ ...order, task: work.task, points: { ids: [info.id] } })
   }
 
   return {
-    verify: (caller, id, retryOf) =>
+    verify: (caller, id, retryOf, task) =>
       orderAbout(caller, id, {
         request: { id },
         retryOf,
+        task,
         decide({ point, target, findings }) {
           const { readable, holds } = readableOf(findings, point, target)
           const { id: hostId, name } = hostThatReads(fleet, point)
@@ -78,7 +80,7 @@ export function createPointWork(deps: {
         },
       }),
 
-    async restore(caller, id, request, retryOf) {
+    async restore(caller, id, request, retryOf, task) {
       const asked = checkKept(RestorePointRequest, { ...request, id })
       const { destination } = asked
       const isInside = 'dataset' in destination
@@ -86,6 +88,7 @@ export function createPointWork(deps: {
         request: asked,
         names: isInside ? [destination.dataset] : [],
         retryOf,
+        task,
         decide({ point, target, findings }) {
           return decideRestore({ caller, asked, fleet, findings, point, ...readableOf(findings, point, target) })
         },

@@ -44,6 +44,8 @@ export interface PointInfo {
   /** `damaged` and being deleted are told beside it. */
   readonly status: 'running' | 'good' | 'partial' | 'failed'
   readonly isDeleting: boolean
+  /** When retention deleted it: nothing builds on it any more, and its bytes go when the undo window ends. */
+  readonly trashedAt: Date | null
   readonly pinned: boolean
   /** Ids of the points that it completes, oldest first; empty for a full one. */
   readonly chain: readonly string[]
@@ -162,7 +164,7 @@ export function createPoints(deps: {
   }
 
   return {
-    async create(caller, request, retryOf) {
+    async create(caller, request, retryOf, task) {
       requireRole(caller, 'operator')
       const asked = checkKept(CreatePointRequest, request)
       const kept = await targetOf(caller, asked.target, 'target')
@@ -175,7 +177,10 @@ export function createPoints(deps: {
       }
       const { groupId } = caller
       const named = source.kind === 'path' ? source : { ...source, id: '' }
-      const series = seriesOf({ groupId, targetId: kept?.id ?? null, host, source: named, path: asked.path ?? '' })
+      const series = seriesOf({
+        ...{ groupId, targetId: kept?.id ?? null, host, source: named, path: asked.path ?? '' },
+        backup: asked.backup?.name,
+      })
       const target = kept ? orderTarget(kept) : localTarget(groupId)
       const hasIdentity = kept?.hasIdentity ?? false
       const order = orderOf(caller, source.kind === 'dataset' ? [source.name] : [], (findings) => {
@@ -183,7 +188,7 @@ export function createPoints(deps: {
         const decision = { ...decideCreate(question), request: asked, interactive: false }
         return retryOf === undefined ? decision : { ...decision, retryOf }
       })
-      const { jobId } = await orders.place({ ...order, points: { ids: [], series } })
+      const { jobId } = await orders.place({ ...order, task, points: { ids: [], series } })
       const point = await reader.madeBy(groupId, jobId)
       if (point === undefined) throw new FleetError('not_found', 'the point that was ordered is gone already')
       return { jobId, point: shownTo(caller, point) }
@@ -207,6 +212,9 @@ export function createPoints(deps: {
         async (point) => {
           if (point.pinned === pinned) return true
           if (pinned && point.isDeleting) throw new FleetError('conflict', 'the point is being deleted')
+          if (pinned && point.trashedAt !== null) {
+            throw new FleetError('conflict', 'the point was deleted by retention; take it back first')
+          }
           return (await reader.pin(caller, point, pinned)) || undefined
         },
       )

@@ -58,6 +58,7 @@ export function fakePoint(given: Partial<PointInfo>): PointInfo {
     name: '20260102T030405Z',
     status: 'good',
     isDeleting: false,
+    trashedAt: null,
     pinned: false,
     chain: [],
     fullReason: null,

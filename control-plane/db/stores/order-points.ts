@@ -16,6 +16,7 @@ const LockedPointRow = z
     target_id: z.string().nullable(),
     status: POINT_STATUS,
     deleting: z.boolean(),
+    is_trashed: z.boolean(),
     is_damaged: z.boolean(),
     pinned: z.boolean(),
     encrypted: z.boolean(),
@@ -34,6 +35,7 @@ const LockedPointRow = z
       targetId: row.target_id,
       status: row.status,
       isDeleting: row.deleting,
+      isTrashed: row.is_trashed,
       isDamaged: row.is_damaged,
       pinned: row.pinned,
       encrypted: row.encrypted,
@@ -64,7 +66,7 @@ const lockPoints = statement(
      (select id, chain from point where series_id = $3 order by name desc limit 1)
      union
      (select id, chain from point
-      where series_id = $3 and status = 'good' and not deleting and damaged_at is null
+      where series_id = $3 and status = 'good' and not deleting and trashed_at is null and damaged_at is null
       order by name desc
       limit 1)
    ), damaged as (
@@ -81,6 +83,7 @@ const lockPoints = statement(
      union select id from damaged
    )
    select p.id, p.group_id, p.series_id, s.directory as series, p.name, p.host_id, h.name as host, s.target_id, p.status, p.deleting,
+     p.trashed_at is not null as is_trashed,
      p.damaged_at is not null as is_damaged, p.pinned, coalesce((p.made ->> 'encrypted')::boolean, false) as encrypted, p.chain, p.version
    from point p
    join point_series s on s.id = p.series_id
@@ -125,14 +128,14 @@ export const NO_POINTS: PointFindings = {
 }
 
 function isGood(point: LockedPoint): boolean {
-  return point.status === 'good' && !point.isDeleting && !point.isDamaged
+  return point.status === 'good' && !point.isDeleting && !point.isTrashed && !point.isDamaged
 }
 
 /** A point to insert, as the statement's record. */
 export function pointValues(order: Order, jobId: string, decision: Decision) {
   const { point, host, subject } = decision
   if (point === undefined || !('create' in point)) return []
-  const { id, name, source, chain, fullReason } = point.create
+  const { id, name, source, chain, fullReason, scheduleId } = point.create
   return [
     {
       job_id: jobId,
@@ -146,10 +149,12 @@ export function pointValues(order: Order, jobId: string, decision: Decision) {
       base_id: chain.at(-1) ?? null,
       chain,
       full_reason: fullReason,
+      schedule_id: scheduleId,
+      run_id: order.task?.kind === 'run' ? order.task.id : null,
     },
   ]
 }
 
 /** The columns of `pointValues`. */
 export const POINT_RECORD =
-  'job_id uuid, id uuid, group_id uuid, series_id uuid, host_id uuid, name text, source jsonb, dataset_id uuid, base_id uuid, chain uuid[], full_reason text'
+  'job_id uuid, id uuid, group_id uuid, series_id uuid, host_id uuid, name text, source jsonb, dataset_id uuid, base_id uuid, chain uuid[], full_reason text, schedule_id uuid, run_id uuid'

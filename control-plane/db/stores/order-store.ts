@@ -11,6 +11,7 @@ import { ACTOR_COLUMNS, actorValues } from './audit-write.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
 import { createKnownDatasets } from './known-datasets.ts'
 import { lockPointsOf, lockSeriesOf, NO_POINTS, POINT_RECORD, pointValues } from './order-points.ts'
+import { linkTask, lockTask } from './order-tasks.ts'
 import { keepPlaced, type PlacedBefore, placedBefore } from './placed-before.ts'
 
 /** An accepted order; a `dispatched` one holds its lanes and is to be published at once. */
@@ -103,8 +104,9 @@ const insertOrders = statement(
      from wanted w
      join placed on placed.id = w.job_id
    ), pointed as (
-     insert into point (id, group_id, series_id, host_id, name, source, dataset_id, status, base_id, chain, full_reason, job_id)
-     select id, group_id, series_id, host_id, name, source, dataset_id, 'running', base_id, chain, full_reason, job_id
+     insert into point (id, group_id, series_id, host_id, name, source, dataset_id, status, base_id, chain, full_reason, job_id, schedule_id,
+       run_id)
+     select id, group_id, series_id, host_id, name, source, dataset_id, 'running', base_id, chain, full_reason, job_id, schedule_id, run_id
      from jsonb_to_recordset($5::jsonb) as p(${POINT_RECORD})
      where job_id in (select id from placed)
    ), unpointed as (
@@ -174,19 +176,23 @@ export function createOrderStore(sql: Sql): OrderStore {
       const before = await placedBefore(tx, orders)
       const [only] = orders
       const withPoints = only?.points === undefined ? undefined : only
-      if (withPoints) await lockSeriesOf(tx, withPoints)
+      const gone = withPoints ? await lockTask(tx, withPoints) : undefined
+      if (withPoints && !gone) await lockSeriesOf(tx, withPoints)
       const datasets = await lock(tx, orders)
       const points = withPoints ? await lockPointsOf(tx, withPoints) : NO_POINTS
       known.remember(datasets)
       let standing = datasets
       const decided = orders.map((order, n) => {
         if (before[n] !== undefined) return undefined
-        const decision = decide(order, standing, points)
+        const decision = gone ?? decide(order, standing, points)
         standing = after(decision, standing)
         return decision
       })
       const isKeyed = before.length > 0
-      const answers = await write({ rows: isKeyed ? tx.rows : tx.rowsAndCommit }, { orders, decided, notAfterMs })
+      const isLast = !isKeyed && withPoints?.task === undefined
+      const answers = await write({ rows: isLast ? tx.rowsAndCommit : tx.rows }, { orders, decided, notAfterMs })
+      const [answer] = answers
+      if (withPoints && answer && 'job' in answer) await linkTask(tx, withPoints, answer.job)
       if (isKeyed) await keepPlaced(tx, placedNow(orders, answers))
       return orders.map((_, n) => {
         const answer = before[n] ?? answers[n]

@@ -25,6 +25,7 @@ const PointRow = z.object({
   name: z.string(),
   status: z.enum(['running', 'good', 'partial', 'failed']),
   deleting: z.boolean(),
+  trashed_at: z.date().nullable(),
   pinned: z.boolean(),
   chain: z.array(z.string()),
   bases: z.array(z.object({ id: z.string(), name: z.string() })),
@@ -48,7 +49,7 @@ const PointRow = z.object({
 /** @param made and bases: texts that yield them; lists need neither in full. */
 const select = ({ made, bases }: { readonly made: string; readonly bases: string }) =>
   `select p.id, p.ordinal, p.group_id, p.source, h.name as host, s.target_id, t.name as target_name, s.directory as series,
-     p.name, p.status, p.deleting, p.pinned, p.chain, ${bases} as bases, p.full_reason, ${made} as made, p.error,
+     p.name, p.status, p.deleting, p.trashed_at, p.pinned, p.chain, ${bases} as bases, p.full_reason, ${made} as made, p.error,
      p.stored_bytes, p.source_bytes, p.damaged_at, p.damage, p.verified_at, p.rehearsed_at, p.recovery_seconds,
      case when s.target_id is null then h.backup_root end as backup_root, p.job_id, p.version, p.created_at, p.finished_at
    from point p
@@ -165,6 +166,7 @@ function toPoint(row: z.infer<typeof PointRow>): KeptPoint {
     name: row.name,
     status: row.status,
     isDeleting: row.deleting,
+    trashedAt: row.trashed_at,
     pinned: row.pinned,
     chain: row.chain,
     bases: row.bases,
