@@ -86,7 +86,7 @@ export const DeletePointSpec = z.object({ kind: z.literal('point.delete'), ...in
 
 const count = z.number().int().nonnegative()
 
-/** A file that could not be read, or not as one state. */
+/** A file that could not be read, or not as one state; or a socket, which is no content and is left out. */
 export const PointProblem = z.object({ path: z.string(), reason: z.string() })
 export type PointProblem = z.infer<typeof PointProblem>
 
@@ -104,9 +104,9 @@ export const PointMade = z.object({
   storedBytes: count,
   consistency: z.enum(['crash', 'fuzzy']),
   encrypted: z.boolean(),
-  /** Any makes the point PARTIAL. */
+  /** Without sockets. Any makes the point PARTIAL. */
   problemCount: count,
-  /** The first thousand. */
+  /** The first thousand, with the sockets that were met behind them. */
   problems: z.array(PointProblem).max(1000),
 })
 export type PointMade = z.infer<typeof PointMade>

@@ -112,7 +112,9 @@ class MemberCopy {
     await this.#put(Buffer.alloc(2 * BLOCK))
     await this.#endFrame()
     await this.#flushLines()
-    return { contentBytes: this.#contentBytes, problems: this.#problems }
+    // What was left out altogether has no member; the newest point says how much of its tree was not read well.
+    const { problems } = this.#chain.points.at(-1)?.table.totals ?? { problems: 0 }
+    return { contentBytes: this.#contentBytes, problems: Math.max(this.#problems, problems) }
   }
 
   async #addLink(member: Member, first: { readonly path: BytePath; readonly offset: number }): Promise<void> {

@@ -27,6 +27,7 @@ export interface PointTotals {
   readonly storedBytes: number
   /** Of the content of files. */
   readonly contentBytes: number
+  /** What could not be read, or not as one state. While there is any, the next increment looks at the whole tree. */
   readonly problems: number
   /** The points, oldest first, that this one's members complete; empty for a full one. */
   readonly bases: readonly string[]

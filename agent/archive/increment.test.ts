@@ -95,6 +95,20 @@ test('every point of a chain comes back, by us and by its script, and a chain be
   for (const opened of [chain, before, whole]) await closeChain(opened)
 })
 
+test('what a chain was made without is a problem of what is made of the chain too', async (t) => {
+  if (!canArchive(t)) return t.pass()
+  const home = temporaryDirectory(t)
+  const tree = join(home, 'tree')
+  sh(home, 'mkdir -p tree/mnt; echo a > tree/a; mount -t tmpfs none tree/mnt')
+  t.teardown(() => sh(home, 'umount tree/mnt'))
+  t.is((await writePoint({ tree, points: home, name: 'p0' })).totals.problems, 1)
+  t.is((await increment(home, tree, ['p0'], 'p1')).totals.problems, 1)
+  const chain = await openChain(home, ['p0', 'p1'])
+  const { totals } = await consolidate({ chain, sink: new LocalSink(home, 'whole'), scratch: home }, calm)
+  t.is(totals.problems, 1)
+  await closeChain(chain)
+})
+
 test('a directory is listed in pages over a chain, and searched', async (t) => {
   const home = temporaryDirectory(t)
   const tree = join(home, 'tree')

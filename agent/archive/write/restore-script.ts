@@ -21,6 +21,7 @@ export function restoreScript(bases: readonly string[]): string {
  */
 const SCRIPT = `#!/bin/sh
 # sh restore.sh <directory>: puts this point into an existing, empty directory. Needs GNU tar, zstd and sha256sum.
+# Between two points of a chain a directory may lose extended attributes: those are there again, as tar cannot remove them.
 # For files that end in .age: AGE_IDENTITY=<file with the private key> sh restore.sh <directory>, and age or rage.
 set -eu
 chain='@CHAIN@'
@@ -94,5 +95,6 @@ for point in $chain; do
   extract "$point/$data"
   if [ -n "$links" ]; then extract "$point/$links"; fi
 done
+case $chain in *' '*) echo 'Extended attributes that directories lost between these points are there again.' ;; esac
 $whole
 `
