@@ -1,3 +1,4 @@
+import { FleetError } from '../../shared/errors.ts'
 import type { Freeze, FreezeEnd } from './instances.ts'
 import type { ThawOrder } from './thaw-order.ts'
 import type { Watchdogs } from './watchdog.ts'
@@ -5,6 +6,7 @@ import type { Watchdogs } from './watchdog.ts'
 export interface HoldRequest {
   readonly order: ThawOrder
   readonly maxMs: number
+  readonly signal: AbortSignal
   freeze(): Promise<void>
   /** Must not depend on the job's signal. @returns whether it was still frozen, as far as the technology tells */
   thaw(): Promise<boolean>
@@ -39,6 +41,7 @@ export async function holdFrozen(request: HoldRequest, watchdogs: Watchdogs): Pr
   }
   try {
     await request.freeze()
+    if (request.signal.aborted) throw new FleetError('cancelled', 'cancelled')
   } catch (thrown) {
     await thawOnce().catch(() => undefined) // the watchdog is left to it; why it would not freeze matters more
     throw thrown

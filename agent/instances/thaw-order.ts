@@ -3,7 +3,7 @@ import { run } from '../exec/run.ts'
 
 /** How one frozen instance is thawed by somebody who knows nothing else of it: the watchdog, or the next agent. */
 export type ThawOrder =
-  | { readonly kind: 'tool'; readonly file: string; readonly args: readonly string[] }
+  | { readonly kind: 'lxc'; readonly folder: string; readonly name: string }
   | { readonly kind: 'engine'; readonly socketPath: string; readonly container: string }
 
 const STEP_TIMEOUT_MS = 10_000
@@ -11,14 +11,25 @@ const MAX_ANSWER_BYTES = 4 * 2 ** 20
 
 /** Light on purpose: the watchdog loads this file alone. @returns whether the instance is known to run, or to be gone */
 export function thawOnce(order: ThawOrder): Promise<boolean> {
-  const thawing = order.kind === 'tool' ? runTool(order) : askEngine(order)
+  const thawing = order.kind === 'lxc' ? cycleLxc(order) : askEngine(order)
   return thawing.catch(() => false)
 }
 
-async function runTool({ file, args }: ThawOrder & { kind: 'tool' }): Promise<boolean> {
-  const { exitCode } = await run(file, args, { signal: new AbortController().signal, timeoutMs: STEP_TIMEOUT_MS })
-  return exitCode === 0
+/**
+ * LXC 5.0 believes the state it was last told: after an lxc-freeze that was killed it says FREEZING for good, frozen or not, and
+ * lxc-unfreeze then does nothing and exits with 0. A whole freeze brings state and processes together again.
+ */
+async function cycleLxc({ folder, name }: ThawOrder & { kind: 'lxc' }): Promise<boolean> {
+  const call = (tool: string, ...args: readonly string[]) =>
+    run(`/usr/bin/lxc-${tool}`, ['-P', folder, '-n', name, ...args], { signal: NEVER, timeoutMs: STEP_TIMEOUT_MS })
+  const isSettled = async () => /^State: +(RUNNING|STOPPED)$/m.test((await call('info', '-s')).stdout)
+  await call('unfreeze')
+  if (await isSettled()) return true
+  await call('freeze')
+  await call('unfreeze')
+  return isSettled()
 }
+const NEVER = new AbortController().signal
 
 /** Engines refuse to unpause what is not paused, each in its own words: so look first. */
 async function askEngine({ socketPath, container }: ThawOrder & { kind: 'engine' }): Promise<boolean> {

@@ -26,7 +26,7 @@ const LEFT_TRIES = 10
 const LEFT_RETRY_MS = 1_000
 
 const Note: z.ZodType<ThawOrder> = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('tool'), file: z.string().startsWith('/'), args: z.array(z.string()) }),
+  z.object({ kind: z.literal('lxc'), folder: z.string().startsWith('/'), name: z.string() }),
   z.object({ kind: z.literal('engine'), socketPath: z.string().startsWith('/'), container: z.string() }),
 ])
 

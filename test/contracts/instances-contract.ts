@@ -95,7 +95,7 @@ export function instancesContract(test: Test, open: () => InstancesSubject): voi
   })
 
   it('the watchdog thaws at its deadline, and whoever froze is told', async (t, { driver }, id) => {
-    const freeze = await driver.freeze({ id, maxMs: 1_000, signal: never })
+    const freeze = await driver.freeze({ id, maxMs: 4_000, signal: never })
     await until('it was thawed', async () => (await driver.find(id, never))?.state === 'RUNNING')
     await counts(id)
     t.false((await freeze.thaw()).intact)
@@ -113,7 +113,7 @@ export function instancesContract(test: Test, open: () => InstancesSubject): voi
   })
 
   it('a process that froze and hangs is not waited for', async (t, room, id) => {
-    const hanger = hang(room, id, 1_500)
+    const hanger = hang(room, id, 5_000)
     await hanger.said('frozen')
     hanger.signal('SIGSTOP')
     await counts(id)

@@ -1,4 +1,4 @@
-import { chmodSync, cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** Debian's busybox-static; a busybox that is linked to libraries would not run in a root of its own. */
@@ -27,4 +27,21 @@ export function makeRootfs(folder: string): string {
   writeFileSync(join(folder, COUNTER), SCRIPT)
   chmodSync(join(folder, COUNTER), 0o755)
   return folder
+}
+
+/** Removes an empty control group that a tool leaves behind, from every hierarchy; one that somebody uses cannot be removed. */
+export function removeControlGroup(name: string): void {
+  const root = '/sys/fs/cgroup'
+  if (!existsSync(root)) return
+  const groups = ['', ...readdirSync(root)].map((hierarchy) => join(root, hierarchy, name))
+  for (const group of groups.filter((path) => existsSync(path))) {
+    const below = readdirSync(group, { withFileTypes: true }).filter((entry) => entry.isDirectory())
+    for (const folder of [...below.map((entry) => join(group, entry.name)), group]) {
+      try {
+        rmdirSync(folder)
+      } catch {
+        // in use
+      }
+    }
+  }
 }

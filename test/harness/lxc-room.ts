@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { BUSYBOX, COUNTER, makeRootfs } from './instance-room.ts'
+import { BUSYBOX, COUNTER, makeRootfs, removeControlGroup } from './instance-room.ts'
 import { lacksTool } from './system-packages.ts'
 
 /** A folder of LXC containers for one test file; `close` ends and removes whatever is in it. */
@@ -35,7 +35,7 @@ export function openLxcRoom(): LxcRoom {
     close() {
       for (const name of readdirSync(folder)) quietly('/usr/bin/lxc-stop', ['-P', folder, '-n', name, '-k'])
       rmSync(base, { recursive: true, force: true })
-      removePivotGroups()
+      removeControlGroup('lxc.pivot')
     },
   }
 }
@@ -63,17 +63,5 @@ function quietly(file: string, args: readonly string[]): void {
     execFileSync(file, args, { stdio: 'ignore', timeout: 20_000 })
   } catch {
     // it did not run
-  }
-}
-
-/** LXC leaves an empty control group behind; one that somebody uses cannot be removed. */
-function removePivotGroups(): void {
-  const root = '/sys/fs/cgroup'
-  for (const folder of ['', ...readdirSync(root)].map((name) => join(root, name, 'lxc.pivot'))) {
-    try {
-      rmdirSync(folder)
-    } catch {
-      // not there, or in use
-    }
   }
 }

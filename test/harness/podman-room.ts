@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { findTool } from '../../deploy/tools.ts'
-import { BUSYBOX, COUNTER, makeRootfs } from './instance-room.ts'
+import { BUSYBOX, COUNTER, makeRootfs, removeControlGroup } from './instance-room.ts'
 import { TestProcess } from './process.ts'
 import { lacksTool } from './system-packages.ts'
 import { until } from './until.ts'
@@ -85,9 +85,12 @@ export function openPodmanRoom(): PodmanRoom {
       await service.stop()
       try {
         podman('rm', '--all', '--force', '--time', '0')
+        // What watches a container cleans up behind it, and would make its folders again in our place.
+        await until('its processes ended', () => !isNamedByAProcess(base))
       } finally {
         execFileSync('/bin/umount', ['--lazy', base])
         rmSync(base, { recursive: true, force: true })
+        removeControlGroup('libpod_parent')
       }
     },
   }
@@ -97,6 +100,17 @@ function importImage(podman: PodmanRoom['podman'], base: string): void {
   const tar = join(base, 'image.tar')
   execFileSync('/bin/tar', ['-C', makeRootfs(join(base, 'image')), '-cf', tar, '.'])
   podman('import', '--quiet', tar, IMAGE)
+}
+
+/** Whether a command line has `path` in it. */
+function isNamedByAProcess(path: string): boolean {
+  return readdirSync('/proc').some((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(path)
+    } catch {
+      return false // it has ended
+    }
+  })
 }
 
 function answers(socketPath: string): Promise<boolean> {

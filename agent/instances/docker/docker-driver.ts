@@ -93,7 +93,7 @@ export function createDockerDriver({ socketPath, watchdogs }: DockerOptions): In
       forbidUnless(state === 'RUNNING', state)
       const order = { kind: 'engine', socketPath, container: found.Id } as const
       const freeze = () => act(found.Id, 'pause', { signal, timeoutMs: Math.ceil(maxMs * FREEZE_SHARE) })
-      return holdFrozen({ order, maxMs, freeze, thaw: () => unpause(found.Id) }, watchdogs)
+      return holdFrozen({ order, maxMs, signal, freeze, thaw: () => unpause(found.Id) }, watchdogs)
     },
     async thaw(id, signal) {
       const found = await get(id, signal)
@@ -220,10 +220,14 @@ async function importRootfs(
     if (exitCode !== 0) throw new FleetError('internal', 'the root could not be read', { detail: stderr.slice(-2_000) })
   })
   packing.catch((thrown: unknown) => tar.destroy(thrown instanceof Error ? thrown : new Error(String(thrown))))
-  const reading = lastLineOf(imported)
+  const reading = lastLineOf(imported).then(imageIdIn)
   reading.catch(() => tar.destroy())
-  const [, line] = await Promise.all([packing, reading])
-  return imageIdIn(line)
+  const [packed, read] = await Promise.allSettled([packing, reading])
+  if (packed.status === 'rejected' && read.status === 'fulfilled') await removeImage(engine, read.value)
+  // What the reader says of a broken stream is what the packer broke it with.
+  if (packed.status === 'rejected' && read.status === 'fulfilled') throw packed.reason
+  if (read.status === 'rejected') throw read.reason
+  return read.value
 }
 
 /** One JSON object a line; the last one tells the image, or what went wrong. */

@@ -141,12 +141,21 @@ test('what the tools print is read, and what is not understood is another state'
   t.deepEqual(
     [...parseStandings(table)],
     [
-      ['c1', { state: 'FROZEN', pid: 4086 }],
-      ['c2', { state: 'STOPPED', pid: undefined }],
-      ['c3', { state: 'OTHER', pid: undefined }],
+      ['c1', { state: 'FROZEN', changing: false, pid: 4086 }],
+      ['c2', { state: 'STOPPED', changing: false, pid: undefined }],
+      ['c3', { state: 'OTHER', changing: false, pid: undefined }],
     ],
   )
-  t.deepEqual(parseStanding('State:          RUNNING\nPID:            3265\n'), { state: 'RUNNING', pid: 3265 })
-  t.deepEqual(parseStanding('State:          STOPPED\n'), { state: 'STOPPED', pid: undefined })
-  t.deepEqual(parseStanding(''), { state: 'OTHER', pid: undefined })
+  t.deepEqual(parseStanding('State:          RUNNING\nPID:            3265\n'), {
+    state: 'RUNNING',
+    changing: false,
+    pid: 3265,
+  })
+  t.deepEqual(parseStanding('State:          STOPPED\n'), { state: 'STOPPED', changing: false, pid: undefined })
+  t.deepEqual(parseStanding('State:          FREEZING\nPID:            3265\n'), {
+    state: 'OTHER',
+    changing: true,
+    pid: 3265,
+  })
+  t.deepEqual(parseStanding(''), { state: 'OTHER', changing: false, pid: undefined })
 })

@@ -4,6 +4,8 @@ import test from 'ava'
 import { instancesContract, never } from '../../../test/contracts/instances-contract.ts'
 import { lacksLxc, openLxcRoom } from '../../../test/harness/lxc-room.ts'
 import { testUnless } from '../../../test/harness/system-packages.ts'
+import { until } from '../../../test/harness/until.ts'
+import { run } from '../../exec/run.ts'
 import { createWatchdogs } from '../watchdog.ts'
 import { createLxcDriver } from './lxc-driver.ts'
 
@@ -73,6 +75,28 @@ it('host directories that are bound into a container are its mounts, and are cho
   await driver.stop('bound-again', { graceMs: 0, signal: never })
   await driver.destroy('bound-again', never)
   t.true(existsSync(other ?? ''))
+})
+
+it('a freeze whose tool was killed is thawed, and may be frozen again', async (t) => {
+  room.define('killed')
+  await driver.start('killed', never)
+  const counts = () => Number(readFileSync(join(rootfsOf('killed'), 'root/ticks'), 'utf8'))
+  await until('the counter began', () => counts() > 0)
+  let changing = 0
+  for (let delay = 1; delay <= 30 && changing < 3; delay++) {
+    const args = ['-s', 'KILL', `0.00${1 + (delay % 4)}`, '/usr/bin/lxc-freeze', '-P', room.folder, '-n', 'killed']
+    await run('/usr/bin/timeout', args, { signal: never, timeoutMs: 10_000 })
+    if ((await driver.find('killed', never))?.state === 'OTHER') changing++
+    if (delay % 2 === 0) await driver.thaw('killed', never)
+    else await (await driver.freeze({ id: 'killed', maxMs: 20_000, signal: never })).thaw()
+    await driver.thaw('killed', never)
+    const before = counts()
+    await until('it counts', () => counts() > before)
+    t.is((await driver.find('killed', never))?.state, 'RUNNING')
+  }
+  t.log(`${changing} left LXC believing that it freezes`)
+  await driver.stop('killed', { graceMs: 0, signal: never })
+  await driver.destroy('killed', never)
 })
 
 it('a container that LXC cannot read is listed all the same', async (t) => {

@@ -8,15 +8,15 @@ import { FROZEN_BEFORE, holdFrozen } from '../hold-frozen.ts'
 import { checkHostPath, checkInstanceName, isInstanceName } from '../instance-name.ts'
 import type { CreateRequest, Instance, InstanceConfig, Instances } from '../instances.ts'
 import { readSmallFile } from '../small-file.ts'
+import { thawOnce } from '../thaw-order.ts'
 import type { Watchdogs } from '../watchdog.ts'
 import { fstabPathOf, mountsOf, parseConfig, rootfsOf } from './lxc-config.ts'
-import { createLxcTools, type LxcTools, type Standing, UNFREEZE } from './lxc-tools.ts'
+import { createLxcTools, type LxcTools, type Standing } from './lxc-tools.ts'
 import { renameConfig } from './renamed-config.ts'
 
 /** LXC's own path, unless lxc.conf says otherwise. */
 export const DEFAULT_LXC_FOLDER = '/var/lib/lxc'
 const MAX_CONFIG_BYTES = 2 ** 20
-const THAW_TIMEOUT_MS = 10_000
 /** So much of a freeze's bound may pass until the container stands still. */
 const FREEZE_SHARE = 0.5
 
@@ -41,8 +41,10 @@ export function createLxcDriver({ folder, watchdogs }: LxcOptions): Instances {
     if (instance === undefined) throw new FleetError('not_found', 'no container of this name')
     return instance
   }
-  /** Whoever thaws must come to an end whatever became of the job. */
-  const unfreeze = (name: string) => tools.unfreeze(name, AbortSignal.timeout(THAW_TIMEOUT_MS))
+  const thawNow = async (name: string) => {
+    if (!(await thawOnce({ kind: 'lxc', folder, name })))
+      throw new FleetError('internal', 'the container cannot be thawed')
+  }
 
   return {
     type: 'lxc',
@@ -56,17 +58,21 @@ export function createLxcDriver({ folder, watchdogs }: LxcOptions): Instances {
       return names.map((name) => describe(folder, name, standings.get(name) ?? UNREADABLE))
     },
     async freeze({ id, maxMs, signal }) {
-      const { name, state } = await get(id, signal)
+      const { name } = await get(id, signal)
+      const { changing, state: seen } = await standingOf(tools, name, signal)
+      if (changing) await thawNow(name)
+      const state = changing ? 'RUNNING' : seen
       if (state === 'FROZEN') return FROZEN_BEFORE
       forbidUnless(state === 'RUNNING', state)
-      const order = { kind: 'tool', file: UNFREEZE, args: ['-P', folder, '-n', name] } as const
-      const freeze = () => tools.freeze(name, { signal, timeoutMs: Math.ceil(maxMs * FREEZE_SHARE) })
+      const order = { kind: 'lxc', folder, name } as const
+      const freeze = () => tools.freeze(name, Math.ceil(maxMs * FREEZE_SHARE))
       // LXC does not tell whether it was frozen still; our own watchdog does.
-      return holdFrozen({ order, maxMs, freeze, thaw: () => unfreeze(name).then(() => true) }, watchdogs)
+      return holdFrozen({ order, maxMs, signal, freeze, thaw: () => thawNow(name).then(() => true) }, watchdogs)
     },
     async thaw(id, signal) {
-      const { name, state } = await get(id, signal)
-      if (state === 'FROZEN') await unfreeze(name)
+      const { name } = await get(id, signal)
+      const { state, changing } = await standingOf(tools, name, signal)
+      if (state === 'FROZEN' || changing) await thawNow(name)
     },
     async start(id, signal) {
       const { name, state } = await get(id, signal)
@@ -98,7 +104,7 @@ export function createLxcDriver({ folder, watchdogs }: LxcOptions): Instances {
   }
 }
 
-const UNREADABLE: Standing = { state: 'OTHER', pid: undefined }
+const UNREADABLE: Standing = { state: 'OTHER', changing: false, pid: undefined }
 
 /** What LXC itself cannot read is there all the same. */
 async function standingOf(tools: LxcTools, name: string, signal: AbortSignal): Promise<Standing> {
