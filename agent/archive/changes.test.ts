@@ -11,6 +11,7 @@ import {
   closeChain,
   describeTree,
   differences,
+  differencesByScript,
   extractTo,
   makeNastyTree,
   openChain,
@@ -84,7 +85,10 @@ class Backups {
     const expected = describeTree(this.images[point]?.mountpoint ?? '')
     const found = differences(describeTree(into), expected)
     rmSync(into, { recursive: true })
-    return found
+    runRestoreScript(join(this.home, `p${point}`), into, join(this.home, 'bin'))
+    const byScript = differencesByScript(describeTree(into), expected).map((line) => `script: ${line}`)
+    rmSync(into, { recursive: true })
+    return [...found, ...byScript]
   }
 
   /** The lines of a point's index. */
@@ -162,6 +166,7 @@ test('directories that are swapped, moved and deleted, names that come and go, a
   await backups.point()
   backups.sh('mv a t; mv b a; mv t b')
   await backups.point()
+  t.true(existsSync(join(backups.home, 'p1', 'links.tar.zst')), 'n1 and n2 are where they were, a/n3 is not')
   backups.sh('rm n1; ln n2 deep/n4; rm b/n3')
   await backups.point()
   backups.sh('echo more >> deep/n4; mv deep/er moved; rm -r a/y; echo file > a/y')

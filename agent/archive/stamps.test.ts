@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -11,8 +11,10 @@ import {
   closeChain,
   describeTree,
   differences,
+  differencesByScript,
   extractTo,
   openChain,
+  runRestoreScript,
   writePoint,
 } from '../../test/harness/archive.ts'
 import { sharedMounts } from '../../test/harness/loop-mount.ts'
@@ -63,9 +65,13 @@ async function open(t: ExecutionContext, { driver: name, on }: (typeof POOLS)[nu
       await extractTo(into, { points: home, names: names.slice(0, point + 1) })
       // The driver's own note is in no archive.
       execFileSync('/usr/bin/setfattr', ['-x', 'trusted.holdfast.cow', images[point] ?? ''])
-      const found = differences(describeTree(into), describeTree(images[point] ?? ''))
+      const expected = describeTree(images[point] ?? '')
+      const found = differences(describeTree(into), expected)
       rmSync(into, { recursive: true })
-      return found
+      runRestoreScript(join(home, `p${point}`), into, join(home, 'bin'))
+      const byScript = differencesByScript(describeTree(into), expected).map((line) => `script: ${line}`)
+      rmSync(into, { recursive: true })
+      return [...found, ...byScript]
     },
   }
 }
@@ -88,6 +94,24 @@ for (const pool of POOLS) {
     await backups.snapshot()
     t.is(await backups.archive(), 3)
     for (const point of backups.images.keys()) t.deepEqual(await backups.wrong(point), [], `point ${point}`)
+  })
+
+  test(`${title}: names of a file below a directory that moved stay names of those elsewhere, for plain tar too`, async (t) => {
+    const backups = await open(t, pool)
+    if (backups === undefined) return t.pass()
+    for (const name of ['moves', 'stays']) mkdirSync(join(backups.live, name))
+    for (const name of ['a', 'b']) {
+      writeFileSync(join(backups.live, 'moves', name), name)
+      linkSync(join(backups.live, 'moves', name), join(backups.live, 'stays', name))
+    }
+    await pause(SETTLED_MS)
+    await backups.snapshot()
+    await backups.archive()
+    renameSync(join(backups.live, 'moves'), join(backups.live, 'moved'))
+    await backups.snapshot()
+    t.is(await backups.archive(), 5, 'the root, what moved, and that it is gone')
+    t.true(existsSync(join(backups.home, 'p1', 'links.tar.zst')))
+    t.deepEqual(await backups.wrong(1), [])
   })
 
   test(`${title}: whatever happens to a tree, each point of five is its image`, async (t) => {
