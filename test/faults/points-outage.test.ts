@@ -6,7 +6,16 @@ import { subjects } from '../../shared/wire/subjects.ts'
 import { connectAsControlPlane } from '../harness/backends.ts'
 import { wipeNats } from '../harness/fleet.ts'
 import { temporaryDirectory } from '../harness/loop-mount.ts'
-import { litterIn, type PointUser, pointHost, pointUser, sameTree, tidy, treeOf } from '../harness/point-fleet.ts'
+import {
+  litterIn,
+  ownBasesOf,
+  type PointUser,
+  pointHost,
+  pointUser,
+  sameTree,
+  tidy,
+  treeOf,
+} from '../harness/point-fleet.ts'
 import { sharedFleet } from '../harness/shared-fleet.ts'
 import { stepsIn } from '../harness/steps.ts'
 import { lacksServers, lacksTool, testUnless } from '../harness/system-packages.ts'
@@ -48,6 +57,7 @@ async function heldPoint({ fleet, steps }: ReturnType<typeof world>, dataset: st
 serially('cancelled at any step before it is published, a backup leaves nothing; after that, it is good', async (t) => {
   const { fleet, host, steps, user } = world(t)
   await source(user, 'create')
+  let last = ''
   for (const [step, place, ends] of [
     ['look', 'after', 'cancelled'],
     ['snapshot', 'after', 'cancelled'],
@@ -63,7 +73,13 @@ serially('cancelled at any step before it is published, a backup leaves nothing;
     const point = await fleet.call('GET', `/api/v1/points/${told.id}`)
     t.is(point.body.status === 'good', ends === 'succeeded', JSON.stringify(point.body))
     await tidy(t, fleet, host)
+    last = ends === 'cancelled' ? told.job_id : last
   }
+  const again = await fleet.call('POST', `/api/v1/jobs/${last}/retry`)
+  t.is(again.body.retry_of, last)
+  t.is((await fleet.ended(again.body.id)).state, 'succeeded')
+  const { items } = (await fleet.call('GET', '/api/v1/points?source=create&status=good')).body
+  t.is(items[0].job_id, again.body.id)
 })
 
 serially('killed while it takes back what was cancelled', async (t) => {
@@ -167,3 +183,44 @@ serially('one order delivered again and again makes one point, and removes one',
   t.deepEqual(litterIn(host.backups), [])
   await tidy(t, fleet, host)
 })
+
+serially('an agent that was only cut off goes on with its backup under the next attempt', async (t) => {
+  const here = world(t)
+  const { fleet, host, steps, user } = here
+  await source(user, 'adopted')
+  const { id, job_id } = await heldPoint(here, 'adopted')
+  // What a lost lease does.
+  await fleet.sql(
+    `update job set state = 'queued', attempt = attempt + 1, heard_delivery = 0, heard_seq = 0 where id = $1`,
+    [job_id],
+  )
+  await until('the agent has taken it over', () => fleet.agent('a').log().includes('"event":"job.adopted"'))
+  steps.open()
+  const job = await fleet.ended(job_id)
+  t.is(job.state, 'succeeded')
+  t.is(job.attempt, 2)
+  t.is((await user.get(id)).status, 'good')
+  await tidy(t, fleet, host)
+})
+
+serially(
+  'a dataset deleted while its backup is written: it goes at once, the backup is good, nothing of it stays',
+  async (t) => {
+    const { fleet, host, steps, user } = world(t)
+    const path = await source(user, 'leaving')
+    const tree = treeOf(path)
+    await user.good({ source: { dataset: 'leaving' } })
+    steps.set({ step: 'write', place: 'before', act: 'hold' })
+    const { body } = await fleet.call('POST', '/api/v1/points', { source: { dataset: 'leaving' }, incremental: true })
+    await steps.held()
+    t.is((await fleet.call('DELETE', '/api/v1/datasets/leaving')).status, 204)
+    t.false(existsSync(path))
+    steps.open()
+    t.is((await fleet.ended(body.job_id)).state, 'succeeded')
+    await user.done(`/${body.id}/restore`, { destination: { new_dataset: 'back' } })
+    sameTree(t, (await fleet.call('GET', '/api/v1/datasets/back')).body.mountpoint, tree)
+    await tidy(t, fleet, host)
+    const [{ dataset_id }] = await fleet.sql('select dataset_id from point where id = $1', [body.id])
+    t.deepEqual(ownBasesOf(fleet, host, dataset_id), [], 'no snapshot outlives what it is of')
+  },
+)

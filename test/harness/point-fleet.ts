@@ -135,16 +135,18 @@ export async function straysOf(fleet: TestFleet, host: PointHost): Promise<reado
   return readdirSync(join(host.pool, 'datasets')).filter((name) => !known.has(name))
 }
 
-/** Snapshots that an agent keeps for the next increment of a series, by its own notes. */
-export function ownBasesOf(fleet: TestFleet, { wish }: PointHost): readonly string[] {
+/** Snapshots that an agent keeps for the next increment of a series, by its own notes; of all datasets, or of one. */
+export function ownBasesOf(fleet: TestFleet, { wish }: PointHost, source?: string): readonly string[] {
   const state = wish.environment?.HOLDFAST_AGENT_STATE ?? fleet.state(wish.name)
-  return ownClaims(state).flatMap(({ dataset, use }) => (use.kind === 'base' ? [dataset] : []))
+  return ownClaims(state).flatMap(({ dataset, use }) =>
+    use.kind === 'base' && (source === undefined || use.source === source) ? [dataset] : [],
+  )
 }
 
 function ownClaims(state: string) {
   const claim = /^[0-9a-f-]{36}\.json$/
   const files = readdirSync(state, { recursive: true, withFileTypes: true }).filter(({ name }) => claim.test(name))
-  return files.map(({ parentPath, name }): { dataset: string; use: { kind: string } } =>
+  return files.map(({ parentPath, name }): { dataset: string; use: { kind: string; source?: string } } =>
     JSON.parse(readFileSync(join(parentPath, name), 'utf8')),
   )
 }

@@ -6,7 +6,7 @@ import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import { close } from '../../native/paths.ts'
 import type { PipelineTools } from '../pipeline.ts'
-import { changesSince, keepBase, keepsBases } from './base-snapshots.ts'
+import { changesSince, dropBaseOf, keepBase, keepsBases } from './base-snapshots.ts'
 import { openPathSource } from './path-source.ts'
 import { openRoot } from './restore-new.ts'
 
@@ -81,6 +81,8 @@ export class TreeSource {
     this.close()
     const { pool, dataset } = source.place
     keepBase(this.#tools, { pool, source: dataset, series: `${target.id ?? 'own'}/${series}`, pointId })
+    // Deleted meanwhile: whoever did that dropped what was kept before.
+    if ((await this.#tools.driver(pool).find(dataset)) === undefined) await dropBaseOf(this.#tools, pointId)
   }
 
   close(): void {
