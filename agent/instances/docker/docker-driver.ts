@@ -12,9 +12,6 @@ import { type ContainerSpec, containerSpec } from './container-spec.ts'
 import { createEngineClient, type EngineClient } from './engine-client.ts'
 import { configOf, describe, Inspect, mergedDirectoryOf, nameOf, stateOf } from './inspect.ts'
 
-export const DOCKER_SOCKET = '/var/run/docker.sock'
-export const PODMAN_SOCKET = '/run/podman/podman.sock'
-
 const TAR = '/usr/bin/tar'
 const THAW_TIMEOUT_MS = 10_000
 const STOP_MARGIN_MS = 30_000
@@ -30,7 +27,7 @@ const Created = z.looseObject({ Id: z.string() })
 const Volume = z.looseObject({ Mountpoint: z.string().startsWith('/') })
 
 export interface DockerOptions {
-  /** Absolute: DOCKER_SOCKET, PODMAN_SOCKET, or where else the engine listens. */
+  /** Absolute: /var/run/docker.sock, /run/podman/podman.sock, or where else the engine listens. */
   readonly socketPath: string
   readonly watchdogs: Watchdogs
 }

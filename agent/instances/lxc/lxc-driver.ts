@@ -14,14 +14,12 @@ import { fstabPathOf, mountsOf, parseConfig, rootfsOf } from './lxc-config.ts'
 import { createLxcTools, type LxcTools, type Standing } from './lxc-tools.ts'
 import { renameConfig } from './renamed-config.ts'
 
-/** LXC's own path, unless lxc.conf says otherwise. */
-export const DEFAULT_LXC_FOLDER = '/var/lib/lxc'
 const MAX_CONFIG_BYTES = 2 ** 20
 /** So much of a freeze's bound may pass until the container stands still. */
 const FREEZE_SHARE = 0.5
 
 export interface LxcOptions {
-  /** Where the containers are: what LXC's tools call `-P`. */
+  /** Where the containers are, what LXC's tools call `-P`: /var/lib/lxc unless lxc.conf says otherwise. */
   readonly folder: string
   readonly watchdogs: Watchdogs
 }
