@@ -3,7 +3,7 @@ import { cloudcasa } from './dialects/cloudcasa/dialect.ts'
 import { createDocsDialect } from './dialects/docs/dialect.ts'
 import { createFleetDialect } from './dialects/fleet/dialect.ts'
 import type { OperationsDeps } from './dialects/fleet/operations.ts'
-import { qnap } from './dialects/qnap/dialect.ts'
+import { createQnapDialect } from './dialects/qnap/dialect.ts'
 import { zerofs } from './dialects/zerofs/dialect.ts'
 import { describeAll } from './http/openapi.ts'
 import type { Dialect } from './http/route.ts'
@@ -18,6 +18,6 @@ const ABOUT = {
 /** Every dialect that is served, the fleet's own last: it answers for paths that none of the others owns. */
 export function createDialects(deps: OperationsDeps): readonly Dialect[] {
   const docs = createDocsDialect({ title: ABOUT.title, describe: () => describeAll(dialects, ABOUT) })
-  const dialects = [docs, zerofs, qnap, cloudcasa, createFleetDialect(deps)]
+  const dialects = [docs, zerofs, createQnapDialect(), cloudcasa, createFleetDialect(deps)]
   return dialects
 }

@@ -6,6 +6,8 @@ import type { Groups } from './groups.ts'
 import type { Hosts } from './hosts.ts'
 import type { Jobs } from './jobs.ts'
 import type { Points } from './points.ts'
+import type { RestoreTasks } from './restore-tasks.ts'
+import type { Schedules } from './schedules.ts'
 import type { Sessions } from './sessions.ts'
 import type { Snapshots } from './snapshots.ts'
 import type { Targets } from './targets.ts'
@@ -19,6 +21,8 @@ export interface Core {
   readonly snapshots: Snapshots
   readonly points: Points
   readonly targets: Targets
+  readonly schedules: Schedules
+  readonly restoreTasks: RestoreTasks
   readonly jobs: Jobs
   readonly hosts: Hosts
   readonly enrolments: Enrolments

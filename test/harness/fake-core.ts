@@ -14,9 +14,15 @@ import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
 import { createFakeDirectory } from './fake-directory.ts'
 import { createFakePointControls, createFakePoints, createFakeTargets, type FakePointControls } from './fake-points.ts'
+import {
+  createFakeRestoreTasks,
+  createFakeScheduleControls,
+  createFakeSchedules,
+  type FakeScheduleControls,
+} from './fake-schedules.ts'
 
 /** What a test arranges and looks at. */
-export interface FakeControls extends FakePointControls {
+export interface FakeControls extends FakePointControls, FakeScheduleControls {
   /** The next settled job ends with this instead of success. */
   failNextJob: FleetError | undefined
   /** The next order is not accepted, for this reason. */
@@ -25,7 +31,7 @@ export interface FakeControls extends FakePointControls {
   readonly restores: RestoreSnapshot[]
   readonly datasets: Map<string, Dataset>
   readonly jobs: Map<string, Job>
-  publish(event: { readonly type: string; readonly groupId?: string }): FeedEvent
+  publish(event: FakeEvent): FeedEvent
   /** Forgets events up to and including this one. */
   prune(seq: number): void
   /** What the audit was told. */
@@ -78,6 +84,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     jobs: new Map(),
     audited: [],
     ...createFakePointControls(),
+    ...createFakeScheduleControls(),
     ...feedControls,
   }
   const orders = createFakeOrders(fake)
@@ -88,6 +95,8 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     snapshots: createFakeSnapshots(fake, orders, datasets),
     points: createFakePoints(fake, orders.accept),
     targets: createFakeTargets(fake),
+    schedules: createFakeSchedules(fake, fake),
+    restoreTasks: createFakeRestoreTasks(fake, fake),
     jobs: createFakeJobs(fake),
     hosts: fakeHosts,
     enrolments: fakeEnrolments,
@@ -336,6 +345,14 @@ function createFakeSessions(): Sessions {
   }
 }
 
+/** An event as a test tells it. */
+export interface FakeEvent {
+  readonly type: string
+  readonly groupId?: string | null
+  readonly jobId?: string | null
+  readonly body?: object
+}
+
 /** A feed whose events the test makes. */
 export function createFakeFeed() {
   const events: FeedEvent[] = []
@@ -380,10 +397,10 @@ export function createFakeFeed() {
   }
   return {
     feed,
-    publish({ type, groupId }: { readonly type: string; readonly groupId?: string }): FeedEvent {
+    publish({ type, groupId = null, jobId = null, body }: FakeEvent): FeedEvent {
       const seq = head() + 1
-      const json = JSON.stringify({ seq, type, at: AT.toISOString() })
-      const event: FeedEvent = { seq, type, jobId: null, groupId: groupId ?? null, json }
+      const json = JSON.stringify({ seq, type, at: AT.toISOString(), ...body })
+      const event: FeedEvent = { seq, type, jobId, groupId, json }
       events.push(event)
       for (const wake of [...wakers]) wake(event)
       return event

@@ -9,6 +9,8 @@ import { type OperationsDeps, operationsRoutes } from './operations.ts'
 import { PointView } from './point-schemas.ts'
 import { diffPoints, listFiles, rehearsePoint, restorePoint, verifyPoint } from './point-work.ts'
 import { createPoint, deletePoint, getPoint, listPoints, pinPoint, unpinPoint } from './points.ts'
+import { ScheduleView } from './schedule-schemas.ts'
+import { getSchedule, listRuns, listSchedules, previewRetention, untrashPoint } from './schedules.ts'
 import { EventView, FleetErrorBody, HostView, JobView, PoolView } from './schemas.ts'
 import { TargetView } from './target-schemas.ts'
 import {
@@ -32,12 +34,14 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
     name: 'fleet',
     title: 'Holdfast fleet API',
     version: '1',
-    description: 'Hosts, pools, points (archives), targets (where they go), jobs, the event feed and the audit.',
+    description:
+      'Hosts, pools, points (archives), targets (where they go), schedules and their runs, jobs, the event feed and the audit.',
     owns: [
       '/api/v1/hosts',
       '/api/v1/pools',
       '/api/v1/points',
       '/api/v1/targets',
+      '/api/v1/schedules',
       '/api/v1/jobs',
       '/api/v1/events',
       '/api/v1/audit',
@@ -54,6 +58,7 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       Pool: PoolView,
       Point: PointView,
       Target: TargetView,
+      Schedule: ScheduleView,
       Job: JobView,
       Event: EventView,
       AuditRow: AuditView,
@@ -82,6 +87,11 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       verifyPoint,
       rehearsePoint,
       restorePoint,
+      untrashPoint,
+      listSchedules,
+      getSchedule,
+      listRuns,
+      previewRetention,
       listTargets,
       createTarget,
       getTarget,

@@ -1,6 +1,10 @@
 import { COMMON_STATUSES, type Dialect, type Failure } from '../../http/route.ts'
+import { BackupView, RestoreView } from './backup-schemas.ts'
+import { changeBackup, createBackup, deleteBackup, getBackup, listBackups, runBackup, stopBackup } from './backups.ts'
 import examples from './examples.json' with { type: 'json' }
 import { getLogin, login, logout, refreshLogin } from './login.ts'
+import { createProgressRoute } from './progress.ts'
+import { createRestore, deleteRestore, getRestore, listRestores, stopRestore } from './restores.ts'
 import { LoginView, QnapErrorBody } from './schemas.ts'
 import { listFolder, listLocalFolder, listLocalTop, listTop, pingTarget } from './target-reach.ts'
 import { EntryView, TargetView } from './target-schemas.ts'
@@ -12,32 +16,63 @@ function errorBody({ code, message, blockers }: Failure) {
   return { error: { code: STATUSES[code], message, ...(blockers ? { blockers } : {}) } }
 }
 
-export const qnap: Dialect = {
-  name: 'qnap',
-  title: 'Container Station API',
-  version: '1',
-  description: 'Logins and targets (where backups go), as QNAP Container Station has them.',
-  owns: ['/container-station', '/api/v1/login', '/api/v1/login_refresh', '/api/v1/logout', '/api/v1/target'],
-  prefix: '/container-station',
-  statuses: STATUSES,
-  errorBody,
-  errorSchema: QnapErrorBody,
-  schemas: { Login: LoginView, Target: TargetView, Entry: EntryView, Error: QnapErrorBody },
-  examples,
-  routes: [
-    login,
-    getLogin,
-    refreshLogin,
-    logout,
-    createTarget,
-    listTargets,
-    getTarget,
-    changeTarget,
-    deleteTarget,
-    pingTarget,
-    listTop,
-    listFolder,
-    listLocalTop,
-    listLocalFolder,
-  ],
+export function createQnapDialect(): Dialect {
+  return {
+    name: 'qnap',
+    title: 'Container Station API',
+    version: '1',
+    description:
+      'Logins, targets (where backups go), backup schedules and restores, as QNAP Container Station has them.',
+    owns: [
+      '/container-station',
+      '/api/v1/login',
+      '/api/v1/login_refresh',
+      '/api/v1/logout',
+      '/api/v1/target',
+      '/api/v1/backup',
+      '/api/v1/restore',
+    ],
+    prefix: '/container-station',
+    statuses: STATUSES,
+    errorBody,
+    errorSchema: QnapErrorBody,
+    schemas: {
+      Login: LoginView,
+      Target: TargetView,
+      Entry: EntryView,
+      Backup: BackupView,
+      Restore: RestoreView,
+      Error: QnapErrorBody,
+    },
+    examples,
+    routes: [
+      login,
+      getLogin,
+      refreshLogin,
+      logout,
+      createTarget,
+      listTargets,
+      getTarget,
+      changeTarget,
+      deleteTarget,
+      pingTarget,
+      listTop,
+      listFolder,
+      listLocalTop,
+      listLocalFolder,
+      createBackup,
+      listBackups,
+      createProgressRoute(),
+      getBackup,
+      changeBackup,
+      runBackup,
+      stopBackup,
+      deleteBackup,
+      createRestore,
+      listRestores,
+      getRestore,
+      stopRestore,
+      deleteRestore,
+    ],
+  }
 }

@@ -9,6 +9,9 @@ const VARIABLES = {
   username: 'admin',
   password: 'secret',
   silent: '203.0.113.9',
+  type: 'lxc',
+  container: 'utest',
+  restored: 'utest-again',
   localDirs: [
     { is_dir: true, name: 'test', type: 'd', write: true },
     { is_dir: true, name: 'dataset-backup@a', type: 'b', write: true, points: ['20260102T030405Z'] },

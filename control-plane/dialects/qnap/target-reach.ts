@@ -4,9 +4,10 @@ import type { Caller } from '../../core/caller.ts'
 import type { Core } from '../../core/core.ts'
 import type { Page, PageRequest } from '../../core/page.ts'
 import { type HandlerRequest, route, WireError } from '../../http/route.ts'
+import { NumberedId } from './numbered-id.ts'
 import { presentEntry } from './present-targets.ts'
 import { showAddress } from './target-address.ts'
-import { AliveView, EntryList, FolderOfTarget, LocalFolder, LocalQuery, TargetId } from './target-schemas.ts'
+import { AliveView, EntryList, FolderOfTarget, LocalFolder, LocalQuery } from './target-schemas.ts'
 
 /** The document's clients wait no longer. */
 const PING_WITHIN_MS = 4_500
@@ -23,7 +24,7 @@ export const pingTarget = route({
   summary: 'Test connection of remote target',
   access: 'viewer',
   status: 200,
-  params: TargetId,
+  params: NumberedId,
   result: AliveView,
   errors: [404, UNREACHABLE],
 
@@ -98,7 +99,7 @@ export const listTop = route({
   ...DIRS,
   operation: 'listTargetDirs',
   path: '/api/v1/target/:id/dirs',
-  params: TargetId,
+  params: NumberedId,
   handle: ({ params, caller }, core) => dirsOfTarget(core, caller, { id: params.id, path: '' }),
 })
 

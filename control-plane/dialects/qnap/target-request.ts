@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
-import { FleetError } from '../../../shared/errors.ts'
 import type { TargetSecret } from '../../../shared/target-config.ts'
 import { mergeConfig } from '../../core/target-rules.ts'
 import type { ChangeTarget, CreateTarget, TargetInfo } from '../../core/targets.ts'
+import { createClientWords, type FieldNames } from './client-words.ts'
 import { defaultPort, parseAddress } from './target-address.ts'
 import type { ChangeTargetBody, CreateTargetBody } from './target-schemas.ts'
 
@@ -78,28 +78,21 @@ export function targetChange(body: ChangeTargetBody, current: TargetInfo): Chang
   }
 }
 
-/** Core's names of what a client calls otherwise. */
-const CLIENT_NAMES: Readonly<Record<string, string>> = {
+const CONFIG_NAMES: FieldNames = {
   host: 'ipaddr',
   port: 'ipaddr',
   accessKeyId: 'username',
   pathStyle: 'path_style',
   hostKey: 'host_key',
   privateKey: 'private_key',
-  description: 'desc',
 }
+const OF_CONFIG = Object.fromEntries(Object.entries(CONFIG_NAMES).map(([name, own]) => [`config.${name}`, own]))
 
-/** What `work` answers. @throws what it throws, a request at fault named as the client spelled it. */
-export async function inClientWords<Result>(work: Promise<Result>): Promise<Result> {
-  try {
-    return await work
-  } catch (error) {
-    if (!(error instanceof FleetError) || error.code !== 'invalid' || error.field === undefined) throw error
-    const core = error.field.replace(/^(config|secret)\./, '')
-    const field = CLIENT_NAMES[core] ?? core
-    const reason = error.message.startsWith(`${error.field}: `)
-      ? error.message.slice(error.field.length + 2)
-      : error.message
-    throw new FleetError('invalid', `${field}: ${reason}`, { field, cause: error })
-  }
-}
+export const inClientWords = createClientWords({
+  ...CONFIG_NAMES,
+  ...OF_CONFIG,
+  config: '',
+  'secret.privateKey': 'private_key',
+  secret: '',
+  description: 'desc',
+})

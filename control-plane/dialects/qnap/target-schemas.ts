@@ -2,12 +2,12 @@ import { z } from 'zod'
 import { AgeIdentity, AgeRecipient } from '../../../shared/age-keys.ts'
 import { TargetPath } from '../../../shared/point-spec.ts'
 import { S3TargetConfig, SftpTargetConfig, TargetSecret, WebdavTargetConfig } from '../../../shared/target-config.ts'
+import { NumberedId } from './numbered-id.ts'
 import { parseAddress } from './target-address.ts'
 
 const ADDRESS_MAX = 300
 const DESC_MAX = 1_000
 const RECIPIENTS_MAX = 20
-const ID_DIGITS = 15
 
 const PROTOCOLS = ['webdav', 'sftp', 's3'] as const
 const VERIFICATIONS = ['reread', 'server'] as const
@@ -113,12 +113,7 @@ export const TargetView = z.object({
 export type TargetView = z.infer<typeof TargetView>
 
 export const TargetList = z.array(TargetView)
-export const RemovedIds = z.array(z.number().int()).meta({ example: [1] })
 export const AliveView = z.object({ alive: z.boolean() })
-
-export const TargetId = z.object({
-  id: z.string().regex(new RegExp(`^\\d{1,${ID_DIGITS}}$`), 'must be a whole number'),
-})
 
 /** Slashes around it, and doubled ones, do not matter. */
 const Folder = z
@@ -127,7 +122,7 @@ const Folder = z
   .pipe(TargetPath)
   .meta({ description: 'May hold slashes' })
 
-export const FolderOfTarget = TargetId.extend({ path: Folder })
+export const FolderOfTarget = NumberedId.extend({ path: Folder })
 export const LocalFolder = z.object({ path: Folder })
 export const LocalQuery = z.object({
   host: z.string().min(1).max(100).optional().meta({ description: 'Whose folders; needed where there are several' }),

@@ -1,12 +1,10 @@
 import type { TargetInfo } from '../../core/targets.ts'
 import { route } from '../../http/route.ts'
+import { everyPage } from './every-page.ts'
+import { NumberedId, RemovedIds } from './numbered-id.ts'
 import { etagOfTarget, expectingTarget, presentTarget } from './present-targets.ts'
 import { inClientWords, newTarget, targetChange } from './target-request.ts'
-import { ChangeTargetBody, CreateTargetBody, RemovedIds, TargetId, TargetList, TargetView } from './target-schemas.ts'
-
-const LIST_PAGE = 500
-/** Nobody has so many; a list without an end would be worse. */
-const PAGES_MAX = 100
+import { ChangeTargetBody, CreateTargetBody, TargetList, TargetView } from './target-schemas.ts'
 
 export const createTarget = route({
   operation: 'createTarget',
@@ -33,16 +31,10 @@ export const listTargets = route({
   access: 'viewer',
   status: 200,
   result: TargetList,
+  errors: [413],
 
   async handle({ caller }, core) {
-    const targets: TargetInfo[] = []
-    let cursor: string | undefined
-    for (let pages = 0; pages < PAGES_MAX; pages += 1) {
-      const page = await core.targets.list(caller, { limit: LIST_PAGE, cursor })
-      targets.push(...page.items)
-      if (page.nextCursor === null) break
-      cursor = page.nextCursor
-    }
+    const targets = await everyPage((page) => core.targets.list(caller, page))
     const byId = targets.toSorted((left, right) => left.number - right.number)
     return { status: 200, body: byId.map(presentTarget) }
   },
@@ -55,7 +47,7 @@ export const getTarget = route({
   summary: 'Get a remote target',
   access: 'viewer',
   status: 200,
-  params: TargetId,
+  params: NumberedId,
   result: TargetView,
   errors: [404],
 
@@ -73,7 +65,7 @@ export const changeTarget = route({
   description: 'What is absent stays as it is.',
   access: 'operator',
   status: 200,
-  params: TargetId,
+  params: NumberedId,
   body: ChangeTargetBody,
   result: TargetView,
   errors: [404, 409, 412, 503, 504],
@@ -94,7 +86,7 @@ export const deleteTarget = route({
   description: '409 while backups lie there. What is on its server stays as it is.',
   access: 'operator',
   status: 200,
-  params: TargetId,
+  params: NumberedId,
   result: RemovedIds,
   errors: [404, 409, 412],
   precondition: 'own',
