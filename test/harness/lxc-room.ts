@@ -40,7 +40,7 @@ export function openLxcRoom(): LxcRoom {
   }
 }
 
-/** Why no container runs here, found by running one; undefined when one does. */
+/** Why no container can be run and frozen here (one needs control groups), found by trying; undefined when it can. */
 export function lacksLxc(): string | undefined {
   if (process.geteuid?.() !== 0) return 'LXC needs root'
   const missing = lacksTool('lxc-start', 'lxc-freeze', 'lxc-ls')
@@ -49,10 +49,17 @@ export function lacksLxc(): string | undefined {
   const room = openLxcRoom()
   try {
     room.define('probe')
-    execFileSync('/usr/bin/lxc-start', ['-P', room.folder, '-n', 'probe', '-d'], { stdio: 'pipe', timeout: 20_000 })
+    const call = (tool: string, ...args: readonly string[]) =>
+      execFileSync(`/usr/bin/lxc-${tool}`, ['-P', room.folder, '-n', 'probe', ...args], {
+        stdio: 'pipe',
+        timeout: 20_000,
+      })
+    call('start', '-d')
+    call('freeze')
+    call('unfreeze')
     return undefined
   } catch {
-    return 'this machine starts no LXC container'
+    return 'this machine runs and freezes no LXC container'
   } finally {
     room.close()
   }

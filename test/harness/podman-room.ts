@@ -123,7 +123,7 @@ function answers(socketPath: string): Promise<boolean> {
   })
 }
 
-/** Why no container runs here under Podman, found by running one; undefined when one does. */
+/** Why no container can be run and frozen here under Podman, found by trying; undefined when it can. */
 export async function lacksPodman(): Promise<string | undefined> {
   if (process.geteuid?.() !== 0) return 'Podman with overlays needs root'
   const missing = lacksTool('podman', 'conmon')
@@ -134,9 +134,11 @@ export async function lacksPodman(): Promise<string | undefined> {
   try {
     room = openPodmanRoom()
     room.podman('start', room.define('probe'))
+    room.podman('pause', 'probe')
+    room.podman('unpause', 'probe')
     return undefined
   } catch {
-    return 'this machine starts no Podman container'
+    return 'this machine runs and freezes no Podman container'
   } finally {
     await room?.close()
   }
