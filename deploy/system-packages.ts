@@ -79,6 +79,13 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
     rootOnly: true,
     without: 'archives read and written by bsdtar',
   },
+  {
+    name: 'python3',
+    programs: ['python3'],
+    purposes: ['test'],
+    rootOnly: true,
+    without: 'the trees that archives are tried with',
+  },
   { name: 'acl', programs: ['setfacl', 'getfacl'], purposes: ['test'], rootOnly: true, without: 'archives with ACLs' },
   {
     name: 'attr',

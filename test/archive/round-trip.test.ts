@@ -31,8 +31,9 @@ async function makeNastyPoint(fileSystem: 'ext4' | 'btrfs'): Promise<Made> {
   const home = mount(fileSystem)
   const tree = join(home, 'tree')
   await trees.nasty(tree, join(home, 'outside'))
-  const { problems } = await writePoint({ tree, points: home, name: 'point' })
-  if (problems.length !== 1 || problems[0]?.reason !== 'socket') throw new Error(JSON.stringify(problems))
+  const { problems, totals } = await writePoint({ tree, points: home, name: 'point' })
+  if (totals.problems > 0 || problems.length !== 1 || problems[0]?.reason !== 'socket')
+    throw new Error(JSON.stringify(problems))
   return { trees, home, tree, expected: withoutSockets(await trees.walk(tree)) }
 }
 
