@@ -13,8 +13,8 @@ export type RunOutcome = (typeof RUN_OUTCOMES)[number]
 export interface ScheduleRun {
   readonly id: string
   readonly scheduleId: string
-  readonly trigger: 'due' | 'manual'
-  /** The calendar's instant; of a manual run when it was asked for. */
+  readonly trigger: 'due' | 'manual' | 'early'
+  /** The calendar's instant; of a manual run when it was asked for. `early`: it was fired by a clock that ran ahead; its instant is still to come. */
   readonly dueAt: Date
   readonly state: 'waiting' | 'running' | 'ended'
   /** Null until it has ended. */

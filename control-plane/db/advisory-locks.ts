@@ -6,4 +6,6 @@ export const ADVISORY_LOCKS = {
   stewards: 4_106_822,
   /** Replaces the claims of NATS' account. */
   claims: 4_106_823,
+  /** Gives out the slots of hosts and targets to runs of schedules. */
+  slots: 4_106_824,
 } as const

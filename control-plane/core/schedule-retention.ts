@@ -1,0 +1,36 @@
+import { decideRetention, type RetentionDecision } from './retention.ts'
+import type { KeptSchedule, SeriesPoint } from './schedule-store.ts'
+import type { RetentionPreview } from './schedules.ts'
+
+type Kept = Pick<KeptSchedule, 'retention' | 'at' | 'timezone'> & {
+  readonly state: Pick<KeptSchedule['state'], 'result'>
+}
+
+/** What goes and what stays of the points that are not trashed yet. A schedule whose newest run was not good loses nothing. */
+export function pruneOf(schedule: Kept, points: readonly SeriesPoint[], nowMs: number): RetentionDecision {
+  const { retention, at, timezone, state } = schedule
+  return decideRetention({
+    points: points.filter(({ trashedAt }) => trashedAt === null),
+    retention,
+    keep: at.keep,
+    timezone,
+    nowMs,
+    newestRunGood: state.result === null || state.result === 0,
+  })
+}
+
+export function previewOf(schedule: Kept, points: readonly SeriesPoint[], nowMs: number): RetentionPreview {
+  const decision = pruneOf(schedule, points, nowMs)
+  const byId = new Map(points.map((point) => [point.id, point]))
+  const told = <Rule>({ id, rule, why }: { readonly id: string; readonly rule: Rule; readonly why: string }) => {
+    const point = byId.get(id)
+    return { id, name: point?.name ?? '', takenAt: new Date(point?.takenAtMs ?? 0), rule, why }
+  }
+  return {
+    delete: decision.delete.map(told),
+    keep: decision.keep.map(told),
+    trashed: points.flatMap(({ id, name, trashedAt, purgeAt }) =>
+      trashedAt === null ? [] : [{ id, name, trashedAt, removedAt: purgeAt ?? trashedAt }],
+    ),
+  }
+}

@@ -1,0 +1,261 @@
+import { z } from 'zod'
+import { newId } from '../../../shared/ids.ts'
+import { nextDue } from '../../core/recurrence.ts'
+import { type ActiveRun, type DueDecision, type DueQuestion, missedBecause } from '../../core/schedule-due.ts'
+import { KeptRecurrence } from '../../core/schedule-requests.ts'
+import { type Sql, statement, type Transaction } from '../sql.ts'
+import { endRuns } from './run-ends.ts'
+import { SLOT_HOST, SLOT_PLACE } from './schedule-columns.ts'
+
+/** A ledger that is further ahead than this was written by a clock that was wrong. */
+const AHEAD_MS = 5 * 60_000
+
+const ms = z.coerce.number()
+const Planned = z.object({ id: z.string(), recurrence: KeptRecurrence, ledger_ms: ms, disabled: z.boolean() })
+const PLANNED = `id, recurrence, extract(epoch from ledger_at) * 1000 as ledger_ms, disabled`
+
+const begin = statement(
+  'run_begin_new',
+  z.object({ id: z.string() }),
+  `update schedule
+   set code = 'scheduled', version = version + 1
+   where id in (
+     select id from schedule where code = 'init' and not disabled order by id limit $1 for update skip locked
+   )
+   returning id`,
+)
+
+const lockDue = statement(
+  'run_lock_due',
+  z.object({ id: z.string() }),
+  `select id
+   from schedule
+   where fire_at <= to_timestamp($1::float8 / 1000)
+   order by fire_at
+   limit $2
+   for update skip locked`,
+)
+
+/** After the lock, so that it sees the run of whoever had it before. */
+const readDue = statement(
+  'run_read_due',
+  z.object({
+    id: z.string(),
+    recurrence: KeptRecurrence,
+    ledger_ms: ms,
+    jitter_ms: z.number(),
+    host: z.string(),
+    place: z.string(),
+    run_id: z.string().nullable(),
+    run_state: z.string().nullable(),
+    expires_at: z.date().nullable(),
+    reason: z.string().nullable(),
+  }),
+  `select s.id, s.recurrence, extract(epoch from s.ledger_at) * 1000 as ledger_ms, s.jitter_ms, ${SLOT_HOST} as host,
+     ${SLOT_PLACE} as place, r.id as run_id, r.state as run_state, r.expires_at, r.reason
+   from schedule s
+   left join schedule_run r on r.schedule_id = s.id and r.state <> 'ended'
+   where s.id = any($1::uuid[])`,
+)
+
+/** An instant that has its row keeps it. */
+const writeDue = statement(
+  'run_write_due',
+  z.object({ id: z.string() }),
+  `with told as (
+     select *
+     from jsonb_to_recordset($1::jsonb) as t(id uuid, schedule_id uuid, due_ms float8, expires_ms float8, state text, outcome text,
+       reason text, host text, place text)
+   ), inserted as (
+     insert into schedule_run (id, schedule_id, trigger, due_at, expires_at, state, outcome, reason, host, place, ended_at)
+     select id, schedule_id, 'due', to_timestamp(due_ms / 1000), to_timestamp(expires_ms / 1000), state, outcome, reason, host, place,
+       case when state = 'ended' then to_timestamp($3::float8 / 1000) end
+     from told
+     order by schedule_id, due_ms
+     on conflict (schedule_id, due_at) where trigger = 'due' do nothing
+     returning id, schedule_id, state, outcome, due_at
+   ), unmet as (
+     select schedule_id, min(due_at) as due_at, bool_or(state = 'waiting') as waits
+     from inserted
+     where outcome is distinct from 'skipped'
+     group by schedule_id
+   )
+   update schedule s
+   set ledger_at = to_timestamp(p.ledger_ms / 1000), next_due = to_timestamp(p.next_ms / 1000),
+     fire_at = to_timestamp((p.next_ms + s.jitter_ms) / 1000), unmet_at = coalesce(s.unmet_at, u.due_at),
+     code = case
+       when u.waits then 'waiting'
+       when p.next_ms is null and not p.active then 'completed'
+       else s.code end,
+     version = s.version + 1
+   from jsonb_to_recordset($2::jsonb) as p(id uuid, ledger_ms float8, next_ms float8, active boolean)
+   left join unmet u on u.schedule_id = p.id
+   where s.id = p.id
+   returning s.id`,
+)
+
+const lockAhead = statement(
+  'run_lock_ahead',
+  Planned,
+  `select ${PLANNED}
+   from schedule
+   where ledger_at > to_timestamp($1::float8 / 1000)
+   order by ledger_at
+   limit $2
+   for update skip locked`,
+)
+
+/** What was fired stays as a run out of turn; what was not is as if it had never been. */
+const rewind = statement(
+  'run_rewind',
+  z.unknown(),
+  `with gone as (
+     delete from schedule_run
+     where schedule_id = any($1::uuid[]) and trigger = 'due' and due_at > to_timestamp($2::float8 / 1000) and fired_at is null
+     returning schedule_id, state
+   ), early as (
+     update schedule_run
+     set trigger = 'early', reason = coalesce(reason, 'the clock was ahead when it was fired')
+     where schedule_id = any($1::uuid[]) and trigger = 'due' and due_at > to_timestamp($2::float8 / 1000) and fired_at is not null
+   )
+   update schedule
+   set unmet_at = null, code = case when code in ('waiting', 'completed') and not disabled then 'scheduled' else code end,
+     version = version + 1
+   where id = any($1::uuid[]) and not exists (
+     select 1
+     from schedule_run r
+     where r.schedule_id = schedule.id and r.state <> 'ended'
+       and not (r.trigger = 'due' and r.due_at > to_timestamp($2::float8 / 1000) and r.fired_at is null)
+   )`,
+)
+
+const lockOldRules = statement(
+  'run_lock_old_rules',
+  Planned,
+  `select ${PLANNED}
+   from schedule
+   where zone_rules < $1 or zone_rules > $1
+   order by id
+   limit $2
+   for update skip locked`,
+)
+
+const plan = statement(
+  'run_plan',
+  z.unknown(),
+  `update schedule s
+   set ledger_at = to_timestamp(p.ledger_ms / 1000), next_due = to_timestamp(p.next_ms / 1000),
+     fire_at = to_timestamp((p.next_ms + s.jitter_ms) / 1000), zone_rules = $2
+   from jsonb_to_recordset($1::jsonb) as p(id uuid, ledger_ms float8, next_ms float8)
+   where s.id = p.id`,
+)
+
+const lockExpired = statement(
+  'run_lock_expired',
+  z.object({ id: z.string(), state: z.string(), reason: z.string().nullable() }),
+  `select r.id, r.state, r.reason
+   from schedule s
+   join schedule_run r on r.schedule_id = s.id
+   where r.state in ('waiting', 'granted') and r.expires_at <= to_timestamp($1::float8 / 1000)
+     and (r.state = 'waiting' or r.lease is null or r.lease <= to_timestamp($1 / 1000))
+   order by r.expires_at
+   limit $2
+   for update of s, r skip locked`,
+)
+
+/** The ledger as ticks write it. Every row is claimed: many replicas may do all of this at once. */
+export interface RunStore {
+  /** Schedules that nobody has looked at yet wait for their first run from now on. */
+  begin(limit: number): Promise<number>
+  /** Lets `decide` look at each schedule some of whose instants have come. @returns how many there were. */
+  due(bounds: Bounds, decide: (question: DueQuestion) => DueDecision): Promise<number>
+  /** The clock was ahead once: what it wrote of instants that are still to come is taken back. @returns how many schedules. */
+  rewind(bounds: Bounds): Promise<number>
+  /** Next instants that were found by other rules of zones than ours are found again. @returns how many. */
+  replan(limit: number): Promise<number>
+  /** Ends runs that have waited too long as missed. @returns how many. */
+  expire(bounds: Bounds): Promise<number>
+}
+
+export interface Bounds {
+  readonly nowMs: number
+  readonly limit: number
+}
+
+export function createRunStore(sql: Sql): RunStore {
+  async function planAgain(tx: Transaction, rows: readonly z.infer<typeof Planned>[], ledger: (ms: number) => number) {
+    const plans = rows.map(({ id, recurrence, ledger_ms: ledgerMs, disabled }) => {
+      const fromMs = ledger(ledgerMs)
+      return { id, ledger_ms: fromMs, next_ms: disabled ? null : (nextDue(recurrence, fromMs) ?? null) }
+    })
+    await tx.rows(plan, [JSON.stringify(plans), process.versions.tz])
+    return rows.length
+  }
+
+  return {
+    begin: async (limit) => (await sql.rows(begin, [limit])).length,
+
+    due: ({ nowMs, limit }, decide) =>
+      sql.transaction(async (tx) => {
+        const ids = (await tx.rows(lockDue, [nowMs, limit])).map(({ id }) => id)
+        if (ids.length === 0) return 0
+        const decided = (await tx.rows(readDue, [ids])).map((row) => {
+          const question = { recurrence: row.recurrence, ledgerMs: row.ledger_ms, jitterMs: row.jitter_ms, nowMs }
+          const active = activeOf(row)
+          return { row, active, decision: decide({ ...question, active }) }
+        })
+        // Before the next runs are written: a schedule has one under way at a time.
+        const expired = decided.flatMap(({ decision }) => decision.expire ?? [])
+        for (const from of ['waiting', 'granted'])
+          await endRuns(
+            tx,
+            nowMs,
+            expired.map((run) => missed(run, from)),
+          )
+        const rows = decided.flatMap(({ row: { id, host, place }, decision }) =>
+          decision.rows.map(({ dueMs, expiresMs, ...rest }) => ({
+            ...{ id: newId(), schedule_id: id, due_ms: dueMs, expires_ms: expiresMs, host, place },
+            ...rest,
+          })),
+        )
+        const plans = decided.map(({ row: { id }, active, decision }) => ({
+          ...{ id, ledger_ms: decision.ledgerMs, next_ms: decision.nextDueMs },
+          active: active !== undefined && decision.expire === undefined,
+        }))
+        await tx.rowsAndCommit(writeDue, [JSON.stringify(rows), JSON.stringify(plans), nowMs])
+        return ids.length
+      }),
+
+    rewind: ({ nowMs, limit }) =>
+      sql.transaction(async (tx) => {
+        const found = await tx.rows(lockAhead, [nowMs + AHEAD_MS, limit])
+        if (found.length === 0) return 0
+        await tx.rows(rewind, [found.map(({ id }) => id), nowMs])
+        return planAgain(tx, found, () => nowMs)
+      }),
+
+    replan: (limit) =>
+      sql.transaction(async (tx) => {
+        const found = await tx.rows(lockOldRules, [process.versions.tz, limit])
+        return found.length === 0 ? 0 : planAgain(tx, found, (ledgerMs) => ledgerMs)
+      }),
+
+    expire: ({ nowMs, limit }) =>
+      sql.transaction(async (tx) => {
+        const found = await tx.rows(lockExpired, [nowMs, limit])
+        const ends = found.map(({ id, state, reason }) => missed({ id, reason: missedBecause(reason) }, state))
+        await endRuns(tx, nowMs, ends)
+        return found.length
+      }),
+  }
+}
+
+function missed({ id, reason }: { readonly id: string; readonly reason: string }, from: string) {
+  return { id, from, end: { outcome: 'missed', reason, result: -1 } } as const
+}
+
+function activeOf(row: z.infer<(typeof readDue)['row']>): ActiveRun | undefined {
+  if (row.run_id === null) return undefined
+  const isWaiting = row.run_state !== 'running'
+  return { id: row.run_id, isWaiting, expiresMs: row.expires_at?.getTime() ?? 0, reason: row.reason }
+}

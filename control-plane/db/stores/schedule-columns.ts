@@ -1,0 +1,115 @@
+import { z } from 'zod'
+import { Progress } from '../../../shared/job-event.ts'
+import { atSchema } from '../../core/recurrence-schema.ts'
+import { KeptRecurrence } from '../../core/schedule-requests.ts'
+import type { KeptSchedule } from '../../core/schedule-store.ts'
+import { FEATURES, type RunResult, SOURCE_TYPES, STATE_CODES } from '../../core/schedules.ts'
+
+/** The database knows no other. */
+export const Result = z.union([z.literal(0), z.literal(-1), z.literal(-2)]) satisfies z.ZodType<RunResult>
+
+/** It was checked when it was written; which unit its start had does not matter to whoever shows it. */
+export const KeptAt = atSchema('seconds')
+
+/** A percentage as qnap counts it: -1 not known, at most 99 while it goes on. */
+const MAX_PERCENT = 99
+
+/** @param code of what the job is part of. @returns null for what is not under way. */
+export function percentOf(code: string, progress: Progress | null): number | null {
+  if (code !== 'waiting' && code !== 'running') return null
+  if (progress === null) return -1
+  const { percent, bytes, totalBytes, files, totalFiles } = progress
+  const share = percent ?? shareOf(bytes, totalBytes) ?? shareOf(files, totalFiles)
+  return share === undefined ? -1 : Math.max(0, Math.min(MAX_PERCENT, Math.floor(share)))
+}
+
+function shareOf(done: number | undefined, total: number | undefined): number | undefined {
+  return done === undefined || total === undefined || total === 0 ? undefined : (100 * done) / total
+}
+
+export const ScheduleRow = z
+  .object({
+    id: z.string(),
+    number: z.coerce.number(),
+    group_id: z.string(),
+    name: z.string(),
+    type: z.enum(SOURCE_TYPES),
+    container: z.string(),
+    host: z.string().nullable(),
+    target_id: z.string().nullable(),
+    target_number: z.coerce.number().nullable(),
+    target_name: z.string().nullable(),
+    path: z.string(),
+    directory: z.string(),
+    at: KeptAt,
+    recurrence: KeptRecurrence,
+    timezone: z.string(),
+    disabled: z.boolean(),
+    retention: z.number(),
+    features: z.array(z.enum(FEATURES)),
+    code: z.enum(STATE_CODES),
+    result: Result.nullable(),
+    last_run: z.date().nullable(),
+    next_due: z.date().nullable(),
+    jitter_ms: z.number(),
+    progress: Progress.nullable(),
+    version: z.coerce.number(),
+    created_at: z.date(),
+  })
+  .transform(
+    (row): KeptSchedule => ({
+      id: row.id,
+      number: row.number,
+      groupId: row.group_id,
+      name: row.name,
+      type: row.type,
+      container: row.container,
+      host: row.host,
+      targetId: row.target_id,
+      target:
+        row.target_id === null
+          ? null
+          : { id: row.target_id, number: row.target_number ?? 0, name: row.target_name ?? '' },
+      path: row.path,
+      directory: row.directory,
+      at: row.at,
+      recurrence: row.recurrence,
+      timezone: row.timezone,
+      disabled: row.disabled,
+      retention: row.retention,
+      features: row.features,
+      jitterMs: row.jitter_ms,
+      state: {
+        code: row.code,
+        result: row.result,
+        lastRun: row.last_run,
+        nextRun: row.next_due,
+        progress: percentOf(row.code, row.progress),
+      },
+      createdAt: row.created_at,
+      version: row.version,
+    }),
+  )
+
+export const SCHEDULE_COLUMNS = `s.id, s.number, s.group_id, s.name, s.type, s.container, s.host, s.target_id, t.number as target_number,
+  t.name as target_name, s.path, s.directory, s.at, s.recurrence, s.timezone, s.disabled, s.retention, s.features, s.code, s.result,
+  s.last_run, s.next_due, s.jitter_ms, j.progress, s.version, s.created_at`
+
+/** The run that is under way, and the job that it waits for. */
+export const SCHEDULE_JOINS = `left join target t on t.id = s.target_id
+   left join schedule_run r on r.schedule_id = s.id and r.state <> 'ended'
+   left join job j on j.id = coalesce(r.verify_job_id, r.job_id)`
+
+/** The host that a run of schedule `s` is counted for; '' where nobody knows it. */
+export const SLOT_HOST = `coalesce(case s.type
+     when 'dataset' then (
+       select h.name
+       from dataset d
+       join pool p on p.id = d.pool_id
+       join host h on h.id = p.host_id
+       where d.group_id = s.group_id and d.name = s.container
+     )
+     when 'path' then s.host
+   end, '')`
+
+export const SLOT_PLACE = `coalesce(s.target_id::text, 'local')`

@@ -1,0 +1,91 @@
+import { FleetError, toFleetError } from '../../../shared/errors.ts'
+import type { Logger } from '../../../shared/logger.ts'
+import type { FleetView } from '../../core/fleet-view.ts'
+import type { PointOrders } from '../../core/point-orders.ts'
+import { failed } from '../../core/schedule-ends.ts'
+import { grantSlots, type PlaceLoad, type SlotBounds } from '../../core/schedule-slots.ts'
+import { pointSource, taskCaller } from '../../core/schedule-sources.ts'
+import type { FiringRun, FiringStore, Wait } from '../../db/stores/firing-store.ts'
+
+/** Orders placed at a time. */
+const AT_A_TIME = 6
+const ABANDONED_LIMIT = 500
+/** Rounds of one tick, so that it ends. */
+const MAX_ROUNDS = 100
+/** A run that could not be placed now is tried again then. */
+const AGAIN_MS = 5_000
+
+/** What ends a run at once; anything else may be otherwise in a moment, and the run waits as long as it may. */
+const HOPELESS: ReadonlySet<string> = new Set(['invalid', 'not_found', 'refused', 'forbidden', 'exists', 'corrupt'])
+
+/** Gives slots to runs that wait, and places their orders: each is linked to its run in the transaction that writes it. */
+export function createFiringTick(deps: {
+  readonly store: FiringStore
+  readonly points: Pick<PointOrders, 'create'>
+  readonly fleet: Pick<FleetView, 'isOnline'>
+  readonly bounds: SlotBounds
+  readonly now: () => Promise<number>
+  readonly logger: Logger
+}): () => Promise<void> {
+  const { store, points, fleet, bounds, now, logger } = deps
+
+  async function place({ id, schedule }: FiringRun, atMs: number): Promise<void> {
+    const { targetId, directory, features, name } = schedule
+    try {
+      const request = {
+        source: pointSource(schedule),
+        target: targetId ?? undefined,
+        path: directory,
+        incremental: features.includes('incremental'),
+        compress: features.includes('compress'),
+        backup: { scheduleId: schedule.id, name },
+      }
+      const task = { kind: 'run', id, atMs } as const
+      const { jobId } = await points.create(taskCaller({ ...schedule, kind: 'schedule' }), request, undefined, task)
+      logger.info({ event: 'schedule.fired', schedule: schedule.id, run: id, jobId })
+    } catch (error) {
+      const { code, message } = toFleetError(error)
+      logger.warn({ event: 'schedule.unfired', schedule: schedule.id, run: id, code, error: String(error) })
+      if (HOPELESS.has(code)) await store.end(id, atMs, failed(message))
+      else await store.postpone(id, `it could not begin: ${message}`, atMs + AGAIN_MS)
+    }
+  }
+
+  /** Those that a round could not place, for whatever reason, a later one places when their lease is over. */
+  async function placeAll(runs: readonly FiringRun[], atMs: number): Promise<void> {
+    const left = runs.values()
+    const startedMs = performance.now()
+    const work = async () => {
+      for (const run of left) await place(run, Math.round(atMs + performance.now() - startedMs))
+    }
+    await Promise.all(Array.from({ length: AT_A_TIME }, work))
+  }
+
+  function choose(loads: readonly PlaceLoad[]) {
+    const grants = grantSlots(loads, bounds, (host) => fleet.isOnline(host))
+    const waits = loads.flatMap((load): Wait[] => {
+      const given = grants.find(({ host, place }) => host === load.host && place === load.place)?.count ?? 0
+      const { host, place } = load
+      if (load.waiting <= given) return []
+      if (!fleet.isOnline(host)) return [{ host, place, reason: `host '${host}' was offline` }]
+      return [{ host, place, reason: `every slot of host '${host}' or of its target was taken` }]
+    })
+    return { grants, waits }
+  }
+
+  return async () => {
+    const nowMs = await now()
+    await placeAll(await store.abandoned({ nowMs, limit: ABANDONED_LIMIT }), nowMs)
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const atMs = await now()
+      const runs = await store.grant(atMs, choose)
+      if (runs.length === 0) return
+      await placeAll(runs, atMs)
+    }
+  }
+}
+
+/** Whether work is refused for good. */
+export function isHopeless(error: unknown): boolean {
+  return error instanceof FleetError && HOPELESS.has(error.code)
+}

@@ -1,0 +1,53 @@
+import { toFleetError } from '../../../shared/errors.ts'
+import type { Logger } from '../../../shared/logger.ts'
+import type { Caller } from '../../core/caller.ts'
+import type { PointOrders } from '../../core/point-orders.ts'
+import { MAX_WAIT_MS } from '../../core/schedule-due.ts'
+import { endOfRun, failed } from '../../core/schedule-ends.ts'
+import { taskCaller } from '../../core/schedule-sources.ts'
+import type { FiringRun, FiringStore } from '../../db/stores/firing-store.ts'
+import { isHopeless } from './firing-tick.ts'
+
+const BATCH = 200
+const MAX_BATCHES = 50
+const STOPS_LIMIT = 200
+
+/** Settles runs whose jobs have ended, has points verified where that is wanted, and stops what is still to be stopped. */
+export function createSettlingTick(deps: {
+  readonly store: FiringStore
+  readonly points: Pick<PointOrders, 'verify'>
+  readonly cancel: (caller: Caller, jobId: string) => Promise<void>
+  /** Later than this after its time a run was late. */
+  readonly graceMs: number
+  readonly now: () => Promise<number>
+  readonly logger: Logger
+}): () => Promise<void> {
+  const { store, points, graceMs, now, logger } = deps
+
+  async function verify({ id, pointId, schedule, waitedMs }: FiringRun & { readonly waitedMs: number }, atMs: number) {
+    const caller = taskCaller({ ...schedule, kind: 'schedule' })
+    try {
+      await points.verify(caller, pointId ?? '', undefined, { kind: 'verify', id, atMs })
+    } catch (error) {
+      const { code, message } = toFleetError(error)
+      logger.warn({ event: 'schedule.unverified', schedule: schedule.id, run: id, code, error: String(error) })
+      // Whoever stopped it meanwhile is answered by the next tick.
+      if (!isHopeless(error) && waitedMs < MAX_WAIT_MS) return
+      await store.end(id, atMs, failed(`the point could not be verified: ${message}`))
+    }
+  }
+
+  return async () => {
+    const nowMs = await now()
+    for (const { jobId, schedule } of await store.stopsOwed(STOPS_LIMIT)) {
+      await deps.cancel(taskCaller({ ...schedule, kind: 'schedule' }), jobId)
+    }
+    for (let n = 0; n < MAX_BATCHES; n += 1) {
+      const { count, verify: unverified } = await store.settle({ nowMs, limit: BATCH }, (run) =>
+        endOfRun({ ...run, graceMs }),
+      )
+      for (const run of unverified) await verify(run, nowMs)
+      if (count < BATCH) return
+    }
+  }
+}
