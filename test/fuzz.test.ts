@@ -164,12 +164,19 @@ function messageOf(body: unknown): string {
   return typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : ''
 }
 
-/** A target and a point. @returns their ids, as paths have them. */
+/** A target, a point and a schedule. @returns their ids, as paths have them. */
 async function makeKnown(fleet: TestFleet): Promise<readonly string[]> {
   const target = { protocol: 'webdav', name: 'fuzz', host: '127.0.0.1', port: 9, username: 'a', password: 'b' }
   const { body: made } = await fleet.call('POST', '/api/v1/targets', target)
   const { body: point } = await fleet.call('POST', '/api/v1/points', { source: { dataset: 'fuzz' } })
-  return [made.id, String(made.number), point.id, 'local']
+  const { body: schedule } = await fleet.call('POST', '/api/v1/backup', {
+    job_name: 'fuzz',
+    container_id: 'fuzz',
+    type: 'dataset',
+    dest: { target: 'local', path: '/fuzz' },
+    at: { repeat: 'daily', start: 0 },
+  })
+  return [made.id, String(made.number), point.id, String(schedule.id), 'local']
 }
 
 test.serial('whatever is asked, the answer is a documented one, in time, and never a bug', async (t) => {

@@ -2,6 +2,7 @@ import { CLOUDCASA_ENTRIES } from './cloudcasa-entries.ts'
 import type { TestFleet } from './fleet.ts'
 import { HOST_ENTRIES } from './host-entries.ts'
 import { POINT_ENTRIES } from './point-entries.ts'
+import { SCHEDULE_ENTRIES } from './schedule-entries.ts'
 import type { Tenant } from './tenants.ts'
 
 /** Everything of the first tenant is called so: whatever another tenant reads must not hold it. */
@@ -83,6 +84,7 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
 
   ...CLOUDCASA_ENTRIES,
   ...POINT_ENTRIES,
+  ...SCHEDULE_ENTRIES,
 
   'fleet.listHosts': shared(),
   'fleet.getHost': shared({ input: () => ({ params: { id: 'alpha' } }) }),
