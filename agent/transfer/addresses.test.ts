@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises'
 import test from 'ava'
-import { type AddressPolicy, plainAddress, whyDenied } from './addresses.ts'
+import { type AddressPolicy, plainAddress, whyDenied } from '../../shared/addresses.ts'
 import { createDialer } from './dial.ts'
 
 const policy: AddressPolicy = {

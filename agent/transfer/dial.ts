@@ -2,8 +2,8 @@ import { type LookupAddress, lookup } from 'node:dns'
 import { connect, isIP, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { promisify } from 'node:util'
+import { type AddressPolicy, type Listener, whyDenied } from '../../shared/addresses.ts'
 import { FleetError } from '../../shared/errors.ts'
-import { type AddressPolicy, type Listener, whyDenied } from './addresses.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MAX_ADDRESSES = 16

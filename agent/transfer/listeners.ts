@@ -1,4 +1,4 @@
-import type { Listener } from './addresses.ts'
+import type { Listener } from '../../shared/addresses.ts'
 
 const NATS_PORT = 4222
 
