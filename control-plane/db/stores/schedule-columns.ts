@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Progress } from '../../../shared/job-event.ts'
+import { percentShown } from '../../core/percent-shown.ts'
 import { atSchema } from '../../core/recurrence-schema.ts'
 import { KeptRecurrence } from '../../core/schedule-requests.ts'
 import type { KeptSchedule } from '../../core/schedule-store.ts'
@@ -11,20 +12,9 @@ export const Result = z.union([z.literal(0), z.literal(-1), z.literal(-2)]) sati
 /** It was checked when it was written; which unit its start had does not matter to whoever shows it. */
 export const KeptAt = atSchema('seconds')
 
-/** A percentage as qnap counts it: -1 not known, at most 99 while it goes on. */
-const MAX_PERCENT = 99
-
 /** @param code of what the job is part of. @returns null for what is not under way. */
 export function percentOf(code: string, progress: Progress | null): number | null {
-  if (code !== 'waiting' && code !== 'running') return null
-  if (progress === null) return -1
-  const { percent, bytes, totalBytes, files, totalFiles } = progress
-  const share = percent ?? shareOf(bytes, totalBytes) ?? shareOf(files, totalFiles)
-  return share === undefined ? -1 : Math.max(0, Math.min(MAX_PERCENT, Math.floor(share)))
-}
-
-function shareOf(done: number | undefined, total: number | undefined): number | undefined {
-  return done === undefined || total === undefined || total === 0 ? undefined : (100 * done) / total
+  return code === 'waiting' || code === 'running' ? percentShown(progress) : null
 }
 
 export const ScheduleRow = z

@@ -3,9 +3,9 @@ import type { RetentionPreview, Schedule } from '../../core/schedules.ts'
 import { time } from './present.ts'
 import type { RetentionView, RunView, ScheduleView } from './schedule-schemas.ts'
 
-/** Progress is shown, and changes without a new version. */
+/** Progress and the next run are shown, and change without a new version. */
 export function etagOfSchedule({ id, version, state }: Schedule): string {
-  return `"${id}.${version}.${state.progress ?? ''}"`
+  return `"${id}.${version}.${state.progress ?? ''}.${state.nextRun?.getTime() ?? ''}"`
 }
 
 export function presentSchedule(schedule: Schedule): ScheduleView {

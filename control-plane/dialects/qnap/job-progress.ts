@@ -1,19 +1,20 @@
 import { z } from 'zod'
+import { Progress } from '../../../shared/job-event.ts'
 import { actingFor, SYSTEM_CALLER } from '../../core/caller.ts'
 import type { FeedEvent } from '../../core/feed.ts'
+import { percentShown } from '../../core/percent-shown.ts'
 import type { JobTask, Schedules } from '../../core/schedules.ts'
 
-/** Never more than is shown while a task runs. */
-const PROGRESS_MAX = 99
-const UNKNOWN = -1
 /** Of jobs that are under way; far more than the slots of a fleet. */
 const TASKS_MAX = 50_000
+/** What core answers about at once. */
+const ASKED_MAX = 1_000
 
 const ENDED: ReadonlySet<string> = new Set(['job.succeeded', 'job.failed', 'job.cancelled'])
 
 const Told = z.object({
   kind: z.string(),
-  progress: z.object({ percent: z.number().optional() }).nullish(),
+  progress: Progress.nullish(),
 })
 
 /** What a job's event tells of the progress of the backup or restore that it is part of. */
@@ -43,8 +44,7 @@ function findingOf({ seq, type, jobId, groupId, json }: FeedEvent): readonly Fou
   const { kind, progress } = Told.parse(JSON.parse(json))
   if (!isTaskWork(kind)) return []
   const isEnd = ENDED.has(type)
-  const percent = isEnd ? undefined : progress?.percent
-  const shown = percent === undefined ? UNKNOWN : Math.min(PROGRESS_MAX, Math.floor(percent))
+  const shown = percentShown(isEnd ? null : progress)
   return [{ seq, groupId, jobId, progress: shown, isStep: type === 'job.progress', isEnd }]
 }
 
@@ -60,7 +60,11 @@ export function createJobProgress(schedules: Pick<Schedules, 'tasksOf'>) {
     )
     for (const [groupId, ofGroup] of unknown) {
       const jobIds = [...new Set(ofGroup.map(({ jobId }) => jobId))]
-      for (const task of await schedules.tasksOf(actingFor(SYSTEM_CALLER, groupId), jobIds)) tasks.set(task.jobId, task)
+      const caller = actingFor(SYSTEM_CALLER, groupId)
+      for (let from = 0; from < jobIds.length; from += ASKED_MAX) {
+        const known = await schedules.tasksOf(caller, jobIds.slice(from, from + ASKED_MAX))
+        for (const task of known) tasks.set(task.jobId, task)
+      }
     }
   }
 

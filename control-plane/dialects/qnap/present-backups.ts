@@ -11,9 +11,9 @@ export function zonedTime(at: Date, timezone: string): string {
   return wall.round({ smallestUnit: 'second', roundingMode: 'trunc' }).toString().replace('T', ' ')
 }
 
-/** Progress is shown, and changes without a new version. */
+/** Progress and the next run are shown, and change without a new version. */
 export function etagOfBackup({ number, version, state }: Schedule): string {
-  return `"backup-${number}.${version}.${state.progress ?? ''}"`
+  return `"backup-${number}.${version}.${state.progress ?? ''}.${state.nextRun?.getTime() ?? ''}"`
 }
 
 export function etagOfRestore({ number, version, state }: RestoreTask): string {
