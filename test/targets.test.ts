@@ -114,6 +114,23 @@ test.serial('a change keeps what it does not name, and of a secret every other m
   t.deepEqual(detail, { fields: ['description', 'secret'] })
 })
 
+test.serial('a kept secret follows to no other server, and onto no open line', async (t) => {
+  const room = await openPointRoom(t)
+  const secure = { ...DAV, encrypt: true, port: 443 }
+  const { id } = await room.targets.create(OPERATOR, { config: secure, secret: { password: 'one' } })
+  const update = (config: object, secret?: TargetSecret) =>
+    room.targets.update(OPERATOR, id, { config: { ...secure, ...config }, secret })
+  const s3 = { protocol: 's3', bucket: 'backups', accessKeyId: 'u' }
+  for (const elsewhere of [{ host: 'evil.test' }, { port: 8443 }, { encrypt: false }, s3]) {
+    await t.throwsAsync(update(elsewhere), invalid('secret.password'))
+    await t.throwsAsync(update(elsewhere, { privateKey: 'k' }), invalid('secret.password'))
+  }
+  t.like(await update({ base: '/elsewhere', username: 'other', host: secure.host.toUpperCase() }), { hasSecret: true })
+  t.like(await update({ host: 'new.test' }, { password: 'two' }), { hasSecret: true })
+  t.like(await update({ host: 'newer.test' }, { password: '' }), { hasSecret: false })
+  t.like(await update({ host: 'newest.test' }), { config: { host: 'newest.test' } })
+})
+
 test.serial('an SFTP target is known by the host key of its first contact, until it is another server', async (t) => {
   const room = await openPointRoom(t)
   room.registry.deaf('b')

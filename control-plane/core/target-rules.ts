@@ -55,6 +55,32 @@ export function mergeSecret(before: TargetSecret, change: TargetSecret): TargetS
   return Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== undefined && value !== ''))
 }
 
+/** What a server is shown at login; the age identity stays with agents, and a passphrase opens a key there. */
+const SHOWN = ['password', 'privateKey'] as const
+
+/**
+ * A secret was given for one server. Whoever may change a target cannot read it, so it does not follow to another one, nor onto a line
+ * that others can read: it must be given again, or taken away. @throws invalid
+ */
+export function requireOwnSecret(
+  from: { readonly config: TargetConfig; readonly secret: TargetSecret },
+  to: { readonly config: TargetConfig; readonly secret: TargetSecret },
+): void {
+  if (!leadsElsewhere(from.config, to.config)) return
+  for (const member of SHOWN) {
+    if (from.secret[member] === undefined || to.secret[member] !== undefined) continue
+    const field = `secret.${member}`
+    const message = `${field}: must be given again, as the target leads to another server or loses its encryption`
+    throw new FleetError('invalid', message, { field })
+  }
+}
+
+function leadsElsewhere(from: TargetConfig, to: TargetConfig): boolean {
+  if (from.protocol === 'local' || from.protocol !== to.protocol || to.protocol === 'local') return true
+  if (!isSameServer(from, to)) return true
+  return 'encrypt' in from && from.encrypt && 'encrypt' in to && !to.encrypt
+}
+
 interface Server {
   readonly host: string
   readonly port: number

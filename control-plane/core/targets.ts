@@ -7,7 +7,7 @@ import { anyOnline, type FleetView, requireOnline } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
 import type { Page, PageRequest } from './page.ts'
 import { localTarget, orderTarget } from './point-orders.ts'
-import { checkKeys, checkTarget, isSameServer, mergeSecret } from './target-rules.ts'
+import { checkKeys, checkTarget, isSameServer, mergeSecret, requireOwnSecret } from './target-rules.ts'
 import { changeVersion } from './version-change.ts'
 
 /** Where archives go. `config.name` is its name. Its secret is sealed and never told. */
@@ -37,8 +37,9 @@ export interface CreateTarget {
 
 /**
  * Absent members stay; `config` is the whole of it; `secret` is merged member by member, and `''` takes a member away. A config that
- * leads elsewhere (host, base, bucket) moves nothing: points that lie there are then looked for where it leads. The host key of an
- * SFTP target stays while host and port do, unless another is given.
+ * leads elsewhere (host, base, bucket) moves nothing: points that lie there are then looked for where it leads. To another server
+ * (protocol, host, port), or without encryption, no kept password or key goes along: it must be given again. The host key of an SFTP
+ * target stays while host and port do, unless another is given.
  */
 export interface ChangeTarget {
   readonly config?: unknown
@@ -187,6 +188,7 @@ export function createTargets(deps: {
           const secret = change.secret ?? {}
           const checked = checkTarget({ config, description, recipients, secret })
           const opened = (await store.secret(target)) ?? {}
+          requireOwnSecret({ config: target.config, secret: opened }, checked)
           const merged = mergeSecret(opened, checked.secret)
           checkKeys(checked.recipients, merged)
           const values = {
