@@ -54,6 +54,8 @@ export const ControlPlaneConfig = z.object({
   HOLDFAST_CLIENT_CA_FILE: z.string().optional(),
   /** `true`: who is a member is decided elsewhere, and groups take ids of users that nobody here has. */
   HOLDFAST_EXTERNAL_IDENTITY: z.enum(['true', 'false']).default('false'),
+  /** What `at.start` of backups counts in: `seconds` after 00:00, or `minutes`, as some Container Station clients have it. */
+  HOLDFAST_QNAP_START_UNIT: z.enum(['seconds', 'minutes']).default('seconds'),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   HOLDFAST_DB_CONNECTIONS: z.coerce.number().int().min(2).max(100).default(8),
 })
