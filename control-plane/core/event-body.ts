@@ -20,12 +20,24 @@ export interface HostEventBody {
   readonly state: 'online' | 'offline' | 'draining' | 'accepting' | 'removed'
 }
 
+/** A due instant has had no good run, and its grace is over; or it has had one since. */
+export interface ScheduleEventBody {
+  readonly schedule: number
+  readonly schedule_id: string
+  readonly name: string
+  readonly state: 'overdue' | 'recovered'
+  /** The oldest due instant without a good run; null once there are none. */
+  readonly due_at: string | null
+  /** What became of the newest run, for people. */
+  readonly reason: string | null
+}
+
 /** An event before it has its number. */
 export interface UnnumberedEvent {
   readonly type: string
   readonly jobId: string | null
   readonly groupId: string | null
-  readonly body: JobEventBody | HostEventBody
+  readonly body: JobEventBody | HostEventBody | ScheduleEventBody
 }
 
 /** One event with its number and time; `body` is JSON text, so that what Postgres kept need not be parsed to be sent. */

@@ -1,13 +1,9 @@
 import { decideRetention, type RetentionDecision } from './retention.ts'
-import type { KeptSchedule, SeriesPoint } from './schedule-store.ts'
+import type { KeptForPrune, SeriesPoint } from './schedule-store.ts'
 import type { RetentionPreview } from './schedules.ts'
 
-type Kept = Pick<KeptSchedule, 'retention' | 'at' | 'timezone'> & {
-  readonly state: Pick<KeptSchedule['state'], 'result'>
-}
-
 /** What goes and what stays of the points that are not trashed yet. A schedule whose newest run was not good loses nothing. */
-export function pruneOf(schedule: Kept, points: readonly SeriesPoint[], nowMs: number): RetentionDecision {
+export function pruneOf(schedule: KeptForPrune, points: readonly SeriesPoint[], nowMs: number): RetentionDecision {
   const { retention, at, timezone, state } = schedule
   return decideRetention({
     points: points.filter(({ trashedAt }) => trashedAt === null),
@@ -19,7 +15,7 @@ export function pruneOf(schedule: Kept, points: readonly SeriesPoint[], nowMs: n
   })
 }
 
-export function previewOf(schedule: Kept, points: readonly SeriesPoint[], nowMs: number): RetentionPreview {
+export function previewOf(schedule: KeptForPrune, points: readonly SeriesPoint[], nowMs: number): RetentionPreview {
   const decision = pruneOf(schedule, points, nowMs)
   const byId = new Map(points.map((point) => [point.id, point]))
   const told = <Rule>({ id, rule, why }: { readonly id: string; readonly rule: Rule; readonly why: string }) => {

@@ -80,3 +80,11 @@ export interface ScheduleStore {
   undelete(caller: Caller, pointId: string): Promise<void>
   tasksOf(groupId: string, jobIds: readonly string[]): Promise<readonly JobTask[]>
 }
+
+/** What retention must know of a schedule. */
+export type KeptForPrune = Pick<KeptSchedule, 'retention' | 'at' | 'timezone'> & {
+  readonly state: Pick<KeptSchedule['state'], 'result'>
+}
+
+/** Points that one prune deletes at most; the next goes on. */
+export const PRUNE_LIMIT = 1_000

@@ -78,7 +78,7 @@ const runs = statement(
 )
 
 /** Those of every host, where they lie on hosts. The day of a point is that of the instant it was made for. */
-const seriesPoints = statement(
+export const readSeriesPoints = statement(
   'schedule_series_points',
   z
     .object({
@@ -180,7 +180,7 @@ export function createScheduleReads(sql: Sql): Reads {
     },
 
     seriesPoints: ({ groupId, targetId, directory, name }) =>
-      sql.rows(seriesPoints, [groupId, seriesDirectory(directory, name), targetId]),
+      sql.rows(readSeriesPoints, [groupId, seriesDirectory(directory, name), targetId]),
 
     undelete: (caller, pointId) =>
       sql.transaction(async (tx) => {

@@ -1,0 +1,174 @@
+import { z } from 'zod'
+import { newId } from '../../../shared/ids.ts'
+import type { ScheduleEventBody, UnnumberedEvent } from '../../core/event-body.ts'
+import { type Sql, statement } from '../sql.ts'
+import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
+
+/** A delivery that nobody finished is another replica's after so long. */
+const LEASE_SECONDS = 60
+const KEPT_DAYS = 30
+
+const AlarmRow = z.object({
+  id: z.string(),
+  number: z.coerce.number(),
+  group_id: z.string(),
+  name: z.string(),
+  unmet_at: z.date().nullable(),
+  reason: z.string().nullable(),
+})
+
+const ABOUT = `s.id, s.number, s.group_id, s.name, s.unmet_at, (
+     select coalesce(r.reason, r.outcome)
+     from schedule_run r
+     where r.schedule_id = s.id
+     order by r.due_at desc, r.ordinal desc
+     limit 1
+   ) as reason`
+
+/** A run that an agent works on will tell how it went. */
+const lockOverdue = statement(
+  'alert_lock_overdue',
+  AlarmRow,
+  `select ${ABOUT}
+   from schedule s
+   where s.unmet_at <= to_timestamp($1::float8 / 1000) - make_interval(secs => s.jitter_ms / 1000.0) and not s.overdue
+     and not s.disabled and s.code <> 'running'
+   order by s.unmet_at
+   limit $2
+   for update of s skip locked`,
+)
+
+const lockRecovered = statement(
+  'alert_lock_recovered',
+  AlarmRow,
+  `select ${ABOUT}
+   from schedule s
+   where s.overdue and (s.unmet_at is null or s.disabled)
+   order by s.id
+   limit $1
+   for update of s skip locked`,
+)
+
+const mark = statement('alert_mark', z.unknown(), 'update schedule set overdue = $2 where id = any($1::uuid[])')
+
+const keep = statement(
+  'alert_keep',
+  z.unknown(),
+  `insert into alert (id, body) select id, body from jsonb_to_recordset($1::jsonb) as a(id uuid, body json)`,
+)
+
+const count = statement(
+  'alert_count',
+  z.object({ n: z.coerce.number() }),
+  'select count(*) as n from schedule where overdue',
+)
+
+const Delivery = z.object({ id: z.string(), body: z.string(), attempts: z.number() })
+export type Delivery = z.infer<typeof Delivery>
+
+const claim = statement(
+  'alert_claim',
+  Delivery,
+  `update alert
+   set attempts = attempts + 1, next_at = now() + make_interval(secs => ${LEASE_SECONDS})
+   where id in (
+     select id
+     from alert
+     where delivered_at is null and given_up_at is null and next_at <= now()
+     order by next_at
+     limit $1
+     for update skip locked
+   )
+   returning id, body::text as body, attempts`,
+)
+
+const delivered = statement(
+  'alert_delivered',
+  z.unknown(),
+  'update alert set delivered_at = now(), error = null where id = $1 and delivered_at is null',
+)
+
+const undelivered = statement(
+  'alert_undelivered',
+  z.unknown(),
+  `update alert
+   set error = $2, next_at = now() + make_interval(secs => coalesce($3::float8, 0)), given_up_at = case when $3 is null then now() end
+   where id = $1 and delivered_at is null`,
+)
+
+const prune = statement(
+  'alert_prune',
+  z.unknown(),
+  `delete from alert
+   where id in (select id from alert where created_at < now() - make_interval(days => ${KEPT_DAYS}) order by created_at limit 1000)`,
+)
+
+/** Schedules that are overdue: told once when they become so, and once when they no longer are. */
+export interface AlertStore {
+  /** @param graceMs from a due instant to the alarm. @param webhook whether deliveries are kept. @returns undefined when nothing was to be told. */
+  raise(at: {
+    readonly nowMs: number
+    readonly graceMs: number
+    readonly limit: number
+    readonly webhook: boolean
+  }): Promise<Committed | undefined>
+  /** How many schedules are overdue. */
+  overdue(): Promise<number>
+  claim(limit: number): Promise<readonly Delivery[]>
+  delivered(id: string): Promise<void>
+  /** @param againSeconds null: it is given up. */
+  undelivered(id: string, error: string, againSeconds: number | null): Promise<void>
+  prune(): Promise<void>
+}
+
+/** @param origin tells this replica's notifications from the others'. */
+export function createAlertStore(sql: Sql, origin: string): AlertStore {
+  return {
+    raise: ({ nowMs, graceMs, limit, webhook }) =>
+      sql.transaction(async (tx) => {
+        const overdue = await tx.rows(lockOverdue, [nowMs - graceMs, limit])
+        const recovered = await tx.rows(lockRecovered, [limit])
+        if (overdue.length + recovered.length === 0) return undefined
+        await tx.rows(mark, [overdue.map(({ id }) => id), true])
+        await tx.rows(mark, [recovered.map(({ id }) => id), false])
+        const events = [
+          ...overdue.map((row) => eventOf(row, 'overdue')),
+          ...recovered.map((row) => eventOf(row, 'recovered')),
+        ]
+        const at = new Date(nowMs).toISOString()
+        if (webhook) {
+          const alerts = events.map(({ type, groupId, body }) => {
+            const id = newId()
+            return { id, body: { id, type, at, group_id: groupId, ...body } }
+          })
+          await tx.rows(keep, [JSON.stringify(alerts)])
+        }
+        const group = { changes: [], events, origin }
+        const [answer] = await tx.rowsAndCommit(writeChanges, writeValues(group, at))
+        return readWritten(group, answer, at)
+      }),
+
+    overdue: async () => (await sql.rows(count, []))[0]?.n ?? 0,
+
+    claim: (limit) => sql.rows(claim, [limit]),
+
+    async delivered(id) {
+      await sql.rows(delivered, [id])
+    },
+
+    async undelivered(id, error, againSeconds) {
+      await sql.rows(undelivered, [id, error, againSeconds])
+    },
+
+    async prune() {
+      await sql.rows(prune, [])
+    },
+  }
+}
+
+function eventOf(row: z.infer<typeof AlarmRow>, state: ScheduleEventBody['state']): UnnumberedEvent {
+  const { id, number, name, unmet_at: unmetAt, reason } = row
+  const dueAt = unmetAt?.toISOString() ?? null
+  const body = { schedule: number, schedule_id: id, name, state, due_at: dueAt, reason }
+  return { type: `schedule.${state}`, jobId: null, groupId: row.group_id, body }
+}

@@ -1,0 +1,39 @@
+import { toFleetError } from '../../../shared/errors.ts'
+import type { Logger } from '../../../shared/logger.ts'
+import { SYSTEM_CALLER } from '../../core/caller.ts'
+import type { PointOrders } from '../../core/point-orders.ts'
+import { pruneOf } from '../../core/schedule-retention.ts'
+import type { PruneStore } from '../../db/stores/prune-store.ts'
+
+/** Of one tick, so that it ends. */
+const MAX_PRUNES = 500
+const PURGE_LIMIT = 100
+
+/** Hides what a good run has made superfluous, and removes the bytes of what was hidden when its undo window is over. */
+export function createPruningTick(deps: {
+  readonly store: PruneStore
+  readonly points: Pick<PointOrders, 'delete'>
+  /** How long a deletion can be undone. */
+  readonly windowMs: number
+  readonly now: () => Promise<number>
+  readonly logger: Logger
+}): () => Promise<void> {
+  const { store, points, windowMs, now, logger } = deps
+  return async () => {
+    const nowMs = await now()
+    for (let n = 0; n < MAX_PRUNES; n += 1) {
+      const gone = await store.prune({ nowMs, purgeMs: nowMs + windowMs }, (schedule, kept) =>
+        pruneOf(schedule, kept, nowMs),
+      )
+      if (gone === undefined) break
+    }
+    for (const { id, groupId } of await store.purgeable({ nowMs, limit: PURGE_LIMIT })) {
+      try {
+        await points.delete({ ...SYSTEM_CALLER, groupId }, id)
+      } catch (error) {
+        // Its host is away, or somebody reads it: another tick comes back to it.
+        logger.info({ event: 'point.unpurged', point: id, code: toFleetError(error).code })
+      }
+    }
+  }
+}
