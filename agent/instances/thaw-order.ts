@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs'
 import { request } from 'node:http'
+import { join } from 'node:path'
 import { run } from '../exec/run.ts'
 
 /** How one frozen instance is thawed by somebody who knows nothing else of it: the watchdog, or the next agent. */
@@ -23,6 +25,7 @@ async function cycleLxc({ folder, name }: ThawOrder & { kind: 'lxc' }): Promise<
   const call = (tool: string, ...args: readonly string[]) =>
     run(`/usr/bin/lxc-${tool}`, ['-P', folder, '-n', name, ...args], { signal: NEVER, timeoutMs: STEP_TIMEOUT_MS })
   const isSettled = async () => /^State: +(RUNNING|STOPPED)$/m.test((await call('info', '-s')).stdout)
+  if (!existsSync(join(folder, name, 'config'))) return true
   await call('unfreeze')
   if (await isSettled()) return true
   await call('freeze')

@@ -1,4 +1,16 @@
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 
 /** Debian's busybox-static; a busybox that is linked to libraries would not run in a root of its own. */
@@ -29,11 +41,34 @@ export function makeRootfs(folder: string): string {
   return folder
 }
 
+/**
+ * Containers are frozen by their control groups. A bare machine may have mounted none: then version 2, which every kernel has, with
+ * or without controllers, is mounted for as long as a room is open.
+ * @returns what undoes it
+ */
+export function needControlGroups(): () => void {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
+  const given = mounts.some((line) => / - cgroup2? /.test(line) && !line.includes(` ${OUR_GROUPS} `))
+  if (given || !existsSync(GROUPS)) return () => undefined
+  mkdirSync(USERS, { recursive: true })
+  writeFileSync(join(USERS, String(process.pid)), '')
+  // Refused when another test file has mounted it.
+  spawnSync('/bin/mount', ['-t', 'cgroup2', OUR_GROUPS, GROUPS])
+  return () => {
+    rmSync(join(USERS, String(process.pid)), { force: true })
+    if (readdirSync(USERS).some((pid) => existsSync(`/proc/${pid}`))) return
+    spawnSync('/bin/umount', ['--lazy', GROUPS])
+    rmSync(USERS, { recursive: true, force: true })
+  }
+}
+const USERS = '/var/tmp/holdfast-test-cgroup'
+const OUR_GROUPS = 'holdfast-test-cgroup'
+const GROUPS = '/sys/fs/cgroup'
+
 /** Removes an empty control group that a tool leaves behind, from every hierarchy; one that somebody uses cannot be removed. */
 export function removeControlGroup(name: string): void {
-  const root = '/sys/fs/cgroup'
-  if (!existsSync(root)) return
-  const groups = ['', ...readdirSync(root)].map((hierarchy) => join(root, hierarchy, name))
+  if (!existsSync(GROUPS)) return
+  const groups = ['', ...readdirSync(GROUPS)].map((hierarchy) => join(GROUPS, hierarchy, name))
   for (const group of groups.filter((path) => existsSync(path))) {
     const below = readdirSync(group, { withFileTypes: true }).filter((entry) => entry.isDirectory())
     for (const folder of [...below.map((entry) => join(group, entry.name)), group]) {

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { BUSYBOX, COUNTER, makeRootfs, removeControlGroup } from './instance-room.ts'
+import { BUSYBOX, COUNTER, makeRootfs, needControlGroups, removeControlGroup } from './instance-room.ts'
 import { lacksTool } from './system-packages.ts'
 
 /** A folder of LXC containers for one test file; `close` ends and removes whatever is in it. */
@@ -16,6 +16,7 @@ export function openLxcRoom(): LxcRoom {
   const base = mkdtempSync('/var/tmp/holdfast-lxc-')
   const folder = join(base, 'containers')
   mkdirSync(folder)
+  const leaveControlGroups = needControlGroups()
   return {
     folder,
     define(name, lines = []) {
@@ -36,6 +37,7 @@ export function openLxcRoom(): LxcRoom {
       for (const name of readdirSync(folder)) quietly('/usr/bin/lxc-stop', ['-P', folder, '-n', name, '-k'])
       rmSync(base, { recursive: true, force: true })
       removeControlGroup('lxc.pivot')
+      leaveControlGroups()
     },
   }
 }

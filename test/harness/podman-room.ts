@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { findTool } from '../../deploy/tools.ts'
-import { BUSYBOX, COUNTER, makeRootfs, removeControlGroup } from './instance-room.ts'
+import { BUSYBOX, COUNTER, makeRootfs, needControlGroups, removeControlGroup } from './instance-room.ts'
 import { TestProcess } from './process.ts'
 import { lacksTool } from './system-packages.ts'
 import { until } from './until.ts'
@@ -31,6 +31,10 @@ export function openPodmanRoom(): PodmanRoom {
   execFileSync('/bin/mount', ['-t', 'tmpfs', '-o', 'size=512m,mode=700', 'holdfast-podman', base])
   const folder = join(base, 'folder')
   mkdirSync(folder)
+  const leaveControlGroups = needControlGroups()
+  // Control groups without controllers can freeze, and count nothing.
+  const configuration = join(base, 'containers.conf')
+  writeFileSync(configuration, '[containers]\npids_limit = 0\n')
   const socketPath = join(base, 'engine.sock')
   const settings = [
     ...['--root', join(base, 'root'), '--runroot', join(base, 'run'), '--storage-driver', 'overlay'],
@@ -44,7 +48,12 @@ export function openPodmanRoom(): PodmanRoom {
     ],
   ]
   const tool = findTool('podman') ?? '/usr/bin/podman'
-  const environment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: base, TMPDIR: base }
+  const environment = {
+    PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+    HOME: base,
+    TMPDIR: base,
+    CONTAINERS_CONF: configuration,
+  }
   const podman = (...args: readonly string[]) =>
     execFileSync(tool, [...settings, ...args], { env: environment, stdio: 'pipe', timeout: TOOL_TIMEOUT_MS }).toString()
   const service = new TestProcess({
@@ -91,6 +100,7 @@ export function openPodmanRoom(): PodmanRoom {
         execFileSync('/bin/umount', ['--lazy', base])
         rmSync(base, { recursive: true, force: true })
         removeControlGroup('libpod_parent')
+        leaveControlGroups()
       }
     },
   }
