@@ -76,7 +76,7 @@ export function requireOwnSecret(
 }
 
 function leadsElsewhere(from: TargetConfig, to: TargetConfig): boolean {
-  if (from.protocol === 'local' || from.protocol !== to.protocol || to.protocol === 'local') return true
+  if (from.protocol === 'local' || from.protocol !== to.protocol) return true
   if (!isSameServer(from, to)) return true
   return 'encrypt' in from && from.encrypt && 'encrypt' in to && !to.encrypt
 }
