@@ -6,6 +6,7 @@ import { FEATURES, SOURCE_TYPES, STATE_CODES } from '../../core/schedules.ts'
 
 const NAME_MAX = 200
 const PATH_MAX = 4096
+const PORTFOLIO_MAX = 255
 
 export const JobName = z.string().min(1, 'must not be empty').max(NAME_MAX).meta({ example: 'LocalJob' })
 export const ContainerId = z
@@ -121,14 +122,10 @@ export const CreateRestoreBody = z.object({
       target: Place,
       path: PlacePath,
       profile: Profile.optional(),
-      portfolio: z
-        .string()
-        .min(1, 'must not be empty')
-        .max(NAME_MAX * 2)
-        .meta({
-          example: '1',
-          description: "`<backup's job_name or id>[/<timestamp>]`; without a timestamp the newest good one",
-        }),
+      portfolio: z.string().min(1, 'must not be empty').max(PORTFOLIO_MAX).meta({
+        example: '1',
+        description: "`<backup's job_name or id>[/<timestamp>]`; without a timestamp the newest good one",
+      }),
     })
     .superRefine(requireProfile),
   disable: Disable.optional(),
