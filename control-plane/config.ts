@@ -56,7 +56,46 @@ export const ControlPlaneConfig = z.object({
   HOLDFAST_EXTERNAL_IDENTITY: z.enum(['true', 'false']).default('false'),
   /** What `at.start` of backups counts in: `seconds` after 00:00, or `minutes`, as some Container Station clients have it. */
   HOLDFAST_QNAP_START_UNIT: z.enum(['seconds', 'minutes']).default('seconds'),
+  /** IANA; what schedules that name no zone go by. */
+  HOLDFAST_TIMEZONE: z
+    .string()
+    .default('UTC')
+    .refine(isTimezone, 'must be the name of a time zone, like Europe/Berlin'),
+  /** What `start` of a daily, weekly or monthly schedule counts. */
+  HOLDFAST_START_UNIT: z.enum(['seconds', 'minutes']).default('seconds'),
+  /** Runs of schedules that work at a time: on one host, and towards one target. */
+  HOLDFAST_HOST_SLOTS: z.coerce.number().int().min(1).max(10_000).default(4),
+  HOLDFAST_TARGET_SLOTS: z.coerce.number().int().min(1).max(10_000).default(4),
+  /** Over how many seconds schedules of one instant are spread, each always by the same. */
+  HOLDFAST_SPREAD_SECONDS: z.coerce.number().int().min(0).max(3_600).default(0),
+  /** How long after its due instant a run is late, and a schedule without a good run overdue. */
+  HOLDFAST_GRACE_SECONDS: z.coerce.number().int().min(1).max(86_400).default(300),
+  /** How long what retention deletes can be had back. */
+  HOLDFAST_TRASH_HOURS: z.coerce
+    .number()
+    .min(0)
+    .max(24 * 366)
+    .default(24),
+  /** Told of overdue schedules by signed POSTs; a file (a systemd credential) with the secret that signs them, or the secret itself. */
+  HOLDFAST_ALERT_WEBHOOK: z
+    .string()
+    .regex(/^https?:\/\//, 'must be an http:// or https:// URL')
+    .optional(),
+  HOLDFAST_ALERT_SECRET_FILE: z.string().optional(),
+  HOLDFAST_ALERT_SECRET: z.string().min(16, 'must be at least 16 characters').optional(),
+  /** `true`: the webhook may be on this machine. */
+  HOLDFAST_ALERT_LOOPBACK: z.enum(['true', 'false']).default('false'),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   HOLDFAST_DB_CONNECTIONS: z.coerce.number().int().min(2).max(100).default(8),
 })
+
+function isTimezone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: name })
+    return /^[A-Za-z]/.test(name)
+  } catch {
+    return false
+  }
+}
+
 export type ControlPlaneConfig = Readonly<z.infer<typeof ControlPlaneConfig>>

@@ -52,6 +52,7 @@ import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
 import { closedByServer, connectNats, ensureStreams } from './nats.ts'
 import { openPoints } from './open-points.ts'
+import { type OpenSchedules, openSchedules, openWebhook, scheduleSettings } from './open-schedules.ts'
 import { ownListeners } from './own-listeners.ts'
 import { readCredentials } from './read-credentials.ts'
 import { startSchedule } from './schedule/bree.ts'
@@ -119,10 +120,15 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
 
   const registry = createHostRegistry()
   const ends = createEnds()
+  const watchEnds = createEndWatcher({ ends, jobs: jobReader, logger })
+  let scheduling: OpenSchedules | undefined
   const feed = await createJobFeed({
     store: eventStore,
     logger,
-    onEvents: createEndWatcher({ ends, jobs: jobReader, logger }),
+    onEvents(events) {
+      watchEnds(events)
+      scheduling?.onEvents(events)
+    },
   })
   const seal = createHostSeal(hostStore.sealKey)
   const secrets = createSecrets({ rows: secretRows(sql), vault })
@@ -149,6 +155,22 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
     change: async (id, decide) => afterCommit(await changes.change([id], decide)),
   })
+  const schedules = openSchedules({
+    ...{
+      sql,
+      origin: replicaId,
+      points,
+      targets,
+      jobs,
+      fleet: registry,
+      settings: scheduleSettings(config),
+      afterCommit,
+      logger,
+    },
+    webhook: openWebhook(config, () => ownListeners(config, listening)),
+  })
+  scheduling = schedules
+  starting.defer(() => schedules.stop())
   const directory = {
     users: createUsers({ store: createUserStore(sql), passwords: identity.passwords }),
     groups: createGroups({
@@ -175,6 +197,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     snapshots,
     points,
     targets,
+    schedules: schedules.schedules,
+    restoreTasks: schedules.restoreTasks,
     jobs,
     hosts,
     enrolments,
@@ -248,6 +272,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       hosts: { everyMs: SLOW_MS, run: fleet.tick },
       uses: { everyMs: SLOW_MS, run: credentials.flush },
       streams: { everyMs: SLOW_MS, run: () => ensureStreams(nats) },
+      ...schedules.ticks,
       oldEvents: {
         everyMs: PRUNE_MS,
         run: async () => {
@@ -262,7 +287,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   )
   starting.defer(() => schedule.stop())
 
-  const metrics = createMetrics({ registry, feed, audit })
+  const metrics = createMetrics({ registry, feed, audit, schedules })
   const http = await createHttp({
     core,
     keys,

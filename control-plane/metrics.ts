@@ -5,6 +5,7 @@ export function createMetrics(deps: {
   readonly registry: { onlineCount(): number }
   readonly feed: { head(): number }
   readonly audit: { dropped(): number }
+  readonly schedules: { overdueCount(): number }
 }): Registry {
   const metrics = new Registry()
   collectDefaultMetrics({ register: metrics })
@@ -22,6 +23,14 @@ export function createMetrics(deps: {
     registers: [metrics],
     collect() {
       this.set(deps.feed.head())
+    },
+  })
+  new Gauge({
+    name: 'holdfast_schedules_overdue',
+    help: 'Schedules of which a due instant has had no good run within its grace',
+    registers: [metrics],
+    collect() {
+      this.set(deps.schedules.overdueCount())
     },
   })
   new Counter({

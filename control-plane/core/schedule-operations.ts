@@ -10,7 +10,7 @@ import { hostOfSource } from './schedule-sources.ts'
 import type { KeptSchedule, LedgerStart, ScheduleStore, ScheduleValues } from './schedule-store.ts'
 import type { ChangeSchedule, CreateSchedule, Schedule, ScheduleCondition, Schedules } from './schedules.ts'
 import { IDLE_CODES } from './schedules.ts'
-import { noTarget, type TargetReader } from './targets.ts'
+import type { Targets } from './targets.ts'
 import { changeVersion } from './version-change.ts'
 
 /** How long a run that somebody asked for waits for its host or a slot. */
@@ -19,7 +19,7 @@ const MAX_JOBS_ASKED = 1_000
 
 export interface ScheduleDeps {
   readonly store: ScheduleStore
-  readonly targets: Pick<TargetReader, 'find'>
+  readonly targets: Pick<Targets, 'get'>
   readonly fleet: FleetView
   readonly calendar: Calendar
   /** Over how long schedules of one instant are spread. */
@@ -44,10 +44,7 @@ export function createSchedules(deps: ScheduleDeps): Schedules {
   }
 
   async function targetOf(caller: Caller, id: string | null): Promise<string | null> {
-    if (id === null) return null
-    const target = await targets.find(caller.groupId, id)
-    if (target === undefined) throw noTarget(id, 'target')
-    return target.id
+    return id === null ? null : (await targets.get(caller, id)).id
   }
 
   async function shown(schedule: KeptSchedule): Promise<Schedule> {

@@ -1,0 +1,38 @@
+import { z } from 'zod'
+import { FleetError } from '../../shared/errors.ts'
+import { PointName } from '../../shared/point-spec.ts'
+import { checkRequest } from './check-request.ts'
+import type { RestorePoint } from './points.ts'
+import type { SourceType } from './schedules.ts'
+
+/** What a portfolio names. */
+export interface Portfolio {
+  /** A backup's name, or its number. */
+  readonly backup: string
+  /** Null: the newest good one. */
+  readonly point: string | null
+}
+
+/** @throws invalid. */
+export function parsePortfolio(text: string): Portfolio {
+  const [backup = '', point, ...rest] = text.replace(/^\/+|\/+$/g, '').split('/')
+  if (rest.length > 0 || backup === '') {
+    throw new FleetError('invalid', 'portfolio: must be the name or id of a backup, and a timestamp if wanted', {
+      field: 'portfolio',
+    })
+  }
+  if (point !== undefined) checkRequest(z.object({ portfolio: PointName }), { portfolio: point })
+  return { backup, point: point ?? null }
+}
+
+/** Where a restore goes. @throws refused for what no order can be made of yet. */
+export function restoreRequest(task: {
+  readonly type: SourceType
+  readonly container: string
+  readonly host: string | null
+}): RestorePoint {
+  const { type, container, host } = task
+  if (type === 'dataset') return { destination: { newDataset: container, host: host ?? undefined } }
+  if (type === 'path' && host !== null) return { destination: { host, path: container }, overwrite: true }
+  throw new FleetError('refused', 'containers are not restored by this version yet')
+}

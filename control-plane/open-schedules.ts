@@ -1,0 +1,168 @@
+import { readFileSync } from 'node:fs'
+import { ConfigError } from '../shared/config.ts'
+import { FleetError } from '../shared/errors.ts'
+import type { Logger } from '../shared/logger.ts'
+import type { ControlPlaneConfig } from './config.ts'
+import type { Caller } from './core/caller.ts'
+import type { FeedEvent } from './core/feed.ts'
+import type { FleetView } from './core/fleet-view.ts'
+import type { Jobs } from './core/jobs.ts'
+import type { PointOrders } from './core/point-orders.ts'
+import { createRestoreTasks } from './core/restore-task-operations.ts'
+import type { RestoreTasks } from './core/restore-tasks.ts'
+import { createSchedules } from './core/schedule-operations.ts'
+import type { Calendar } from './core/schedule-requests.ts'
+import type { SlotBounds } from './core/schedule-slots.ts'
+import type { Schedules } from './core/schedules.ts'
+import type { Targets } from './core/targets.ts'
+import type { Sql } from './db/sql.ts'
+import { createAlertStore } from './db/stores/alert-store.ts'
+import type { Committed } from './db/stores/change-write.ts'
+import { createClock } from './db/stores/clock-store.ts'
+import { createFiringStore } from './db/stores/firing-store.ts'
+import { createPruneStore } from './db/stores/prune-store.ts'
+import { createRestoreTaskStore } from './db/stores/restore-task-store.ts'
+import { createRestoreTickStore } from './db/stores/restore-tick-store.ts'
+import { createRunStore } from './db/stores/run-store.ts'
+import { createScheduleStore } from './db/stores/schedule-store.ts'
+import type { Tick } from './schedule/bree.ts'
+import { createAlertTick } from './schedule/ticks/alert-tick.ts'
+import { createDueTick } from './schedule/ticks/due-tick.ts'
+import { createFiringTick } from './schedule/ticks/firing-tick.ts'
+import { createPruningTick } from './schedule/ticks/pruning-tick.ts'
+import { createRestoreTick } from './schedule/ticks/restore-tick.ts'
+import { createSettlingTick } from './schedule/ticks/settling-tick.ts'
+import { createWaker } from './schedule/waker.ts'
+import { createWebhook, type Webhook } from './schedule/webhook.ts'
+
+const SECOND_MS = 1_000
+const PRUNE_MS = 5_000
+const DELIVER_MS = 2_000
+const HOUR_MS = 3_600_000
+
+export interface ScheduleSettings {
+  readonly calendar: Calendar
+  readonly slots: SlotBounds
+  readonly spreadMs: number
+  readonly graceMs: number
+  /** How long what retention deletes can be had back. */
+  readonly trashMs: number
+}
+
+export interface OpenSchedules {
+  readonly schedules: Schedules
+  readonly restoreTasks: RestoreTasks
+  readonly ticks: Readonly<Record<'due' | 'firing' | 'settling' | 'restores' | 'pruning' | 'alarms' | 'alerts', Tick>>
+  overdueCount(): number
+  /** Ends of jobs about points are what runs wait for. */
+  onEvents(events: readonly FeedEvent[]): void
+  stop(): Promise<void>
+}
+
+/** Backups that are made again and again, and restores by their names. */
+export function openSchedules(deps: {
+  readonly sql: Sql
+  readonly origin: string
+  readonly points: PointOrders
+  readonly targets: Pick<Targets, 'get'>
+  readonly jobs: Pick<Jobs, 'cancel'>
+  readonly fleet: FleetView
+  readonly settings: ScheduleSettings
+  readonly webhook: Webhook | undefined
+  readonly afterCommit: (committed: Committed) => void
+  readonly logger: Logger
+  /** Default: the time of Postgres. */
+  readonly now?: () => Promise<number>
+}): OpenSchedules {
+  const { sql, points, targets, jobs, fleet, settings, webhook, afterCommit, logger } = deps
+  const now = deps.now ?? createClock(sql)
+  const { graceMs, calendar } = settings
+
+  async function cancel(caller: Caller, jobId: string): Promise<void> {
+    try {
+      await jobs.cancel(caller, jobId)
+    } catch (error) {
+      // It has ended in this moment.
+      if (!(error instanceof FleetError && ['conflict', 'not_found'].includes(error.code))) throw error
+    }
+  }
+
+  const runs = createRunStore(sql)
+  const firings = createFiringStore(sql)
+  const due = createDueTick({ store: runs, now })
+  const firing = createFiringTick({ store: firings, points, fleet, bounds: settings.slots, now, logger })
+  const settling = createSettlingTick({ store: firings, points, cancel, graceMs, now, logger })
+  const restores = createRestoreTick({ store: createRestoreTickStore(sql), points, cancel, now, logger })
+  const prunes = createPruneStore(sql)
+  const pruning = createPruningTick({ store: prunes, points, windowMs: settings.trashMs, now, logger })
+  const alerts = createAlertTick({
+    ...{ store: createAlertStore(sql, deps.origin), webhook, graceMs, now, afterCommit, logger },
+  })
+  const waker = createWaker(
+    async () => {
+      await settling()
+      await firing()
+      await restores()
+    },
+    (error) => logger.warn({ event: 'schedule.unwoken', error: String(error) }),
+  )
+  const { wake } = waker
+  const common = { targets, fleet, now, wake, cancel }
+
+  return {
+    schedules: createSchedules({
+      ...{ ...common, store: createScheduleStore(sql), calendar, spreadMs: settings.spreadMs, catchUp: due },
+    }),
+    restoreTasks: createRestoreTasks({ ...common, store: createRestoreTaskStore(sql) }),
+    ticks: {
+      due: { everyMs: SECOND_MS, run: due },
+      firing: { everyMs: SECOND_MS, run: firing },
+      settling: { everyMs: SECOND_MS, run: settling },
+      restores: { everyMs: SECOND_MS, run: restores },
+      pruning: { everyMs: PRUNE_MS, run: pruning },
+      alarms: { everyMs: SECOND_MS, run: alerts.raise },
+      alerts: { everyMs: DELIVER_MS, run: alerts.deliver },
+    },
+    overdueCount: alerts.overdueCount,
+    onEvents(events) {
+      if (events.some(isEndOfPointJob)) wake()
+    },
+    stop: waker.stop,
+  }
+}
+
+const ENDS = new Set(['job.succeeded', 'job.failed', 'job.cancelled'])
+
+function isEndOfPointJob({ type, json }: FeedEvent): boolean {
+  return ENDS.has(type) && json.includes('"kind":"point.')
+}
+
+export function scheduleSettings(config: ControlPlaneConfig): ScheduleSettings {
+  return {
+    calendar: { startUnit: config.HOLDFAST_START_UNIT, timezone: config.HOLDFAST_TIMEZONE },
+    slots: { perHost: config.HOLDFAST_HOST_SLOTS, perTarget: config.HOLDFAST_TARGET_SLOTS },
+    spreadMs: config.HOLDFAST_SPREAD_SECONDS * SECOND_MS,
+    graceMs: config.HOLDFAST_GRACE_SECONDS * SECOND_MS,
+    trashMs: config.HOLDFAST_TRASH_HOURS * HOUR_MS,
+  }
+}
+
+/** @throws ConfigError. */
+export function openWebhook(config: ControlPlaneConfig, ownListeners: () => readonly string[]): Webhook | undefined {
+  const { HOLDFAST_ALERT_WEBHOOK: url, HOLDFAST_ALERT_SECRET_FILE: file, HOLDFAST_ALERT_SECRET: text } = config
+  if (url === undefined) return undefined
+  const secret = file === undefined ? text : readSecret(file)
+  if (secret === undefined || secret === '') {
+    throw new ConfigError('HOLDFAST_ALERT_SECRET_FILE: is required with HOLDFAST_ALERT_WEBHOOK: it signs what is told')
+  }
+  return createWebhook({ url, secret, allowLoopback: config.HOLDFAST_ALERT_LOOPBACK === 'true', ownListeners })
+}
+
+/** @throws ConfigError naming the setting, and never what it holds. */
+function readSecret(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch {
+    throw new ConfigError('HOLDFAST_ALERT_SECRET_FILE: cannot be read')
+  }
+}
