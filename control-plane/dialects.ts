@@ -15,9 +15,16 @@ const ABOUT = {
     'Snapshots, backups, clones and block exports over a fleet of storage hosts, in several REST dialects on one listener.',
 }
 
+export interface DialectDeps extends OperationsDeps {
+  /** IANA: of times that are shown by a clock; default: the machine's. */
+  readonly timezone?: string
+}
+
+const SYSTEM_ZONE = new Intl.DateTimeFormat().resolvedOptions().timeZone
+
 /** Every dialect that is served, the fleet's own last: it answers for paths that none of the others owns. */
-export function createDialects(deps: OperationsDeps): readonly Dialect[] {
+export function createDialects({ timezone = SYSTEM_ZONE, ...deps }: DialectDeps): readonly Dialect[] {
   const docs = createDocsDialect({ title: ABOUT.title, describe: () => describeAll(dialects, ABOUT) })
-  const dialects = [docs, zerofs, createQnapDialect(), cloudcasa, createFleetDialect(deps)]
+  const dialects = [docs, zerofs, createQnapDialect({ timezone }), cloudcasa, createFleetDialect(deps)]
   return dialects
 }

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { startListener } from '../../../test/harness/fake-listener.ts'
-import { zonedTime } from './present-backups.ts'
+import { zonedTime } from './present.ts'
 
 const JOB = {
   job_name: 'LocalJob',

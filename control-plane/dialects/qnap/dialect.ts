@@ -2,9 +2,9 @@ import { COMMON_STATUSES, type Dialect, type Failure } from '../../http/route.ts
 import { BackupView, RestoreView } from './backup-schemas.ts'
 import { changeBackup, createBackup, deleteBackup, getBackup, listBackups, runBackup, stopBackup } from './backups.ts'
 import examples from './examples.json' with { type: 'json' }
-import { getLogin, login, logout, refreshLogin } from './login.ts'
+import { createLoginRoutes } from './login.ts'
 import { createProgressRoute } from './progress.ts'
-import { createRestore, deleteRestore, getRestore, listRestores, stopRestore } from './restores.ts'
+import { createRestoreRoutes } from './restores.ts'
 import { LoginView, QnapErrorBody } from './schemas.ts'
 import { listFolder, listLocalFolder, listLocalTop, listTop, pingTarget } from './target-reach.ts'
 import { EntryView, TargetView } from './target-schemas.ts'
@@ -16,7 +16,8 @@ function errorBody({ code, message, blockers }: Failure) {
   return { error: { code: STATUSES[code], message, ...(blockers ? { blockers } : {}) } }
 }
 
-export function createQnapDialect(): Dialect {
+/** @param timezone the server's (IANA): of times that have no other. */
+export function createQnapDialect({ timezone }: { readonly timezone: string }): Dialect {
   return {
     name: 'qnap',
     title: 'Container Station API',
@@ -46,10 +47,7 @@ export function createQnapDialect(): Dialect {
     },
     examples,
     routes: [
-      login,
-      getLogin,
-      refreshLogin,
-      logout,
+      ...createLoginRoutes(timezone),
       createTarget,
       listTargets,
       getTarget,
@@ -68,11 +66,7 @@ export function createQnapDialect(): Dialect {
       runBackup,
       stopBackup,
       deleteBackup,
-      createRestore,
-      listRestores,
-      getRestore,
-      stopRestore,
-      deleteRestore,
+      ...createRestoreRoutes(timezone),
     ],
   }
 }

@@ -1,15 +1,9 @@
 import type { RestoreTask, RestoreTaskCondition } from '../../core/restore-tasks.ts'
 import type { Schedule, ScheduleCondition } from '../../core/schedules.ts'
 import type { BackupView, RestoreView } from './backup-schemas.ts'
-import { localTime } from './present.ts'
+import { zonedTime } from './present.ts'
 
 const MS = 1000
-
-/** `YYYY-MM-DD HH:MM:SS` by the clock of a zone. */
-export function zonedTime(at: Date, timezone: string): string {
-  const wall = Temporal.Instant.fromEpochMilliseconds(at.getTime()).toZonedDateTimeISO(timezone).toPlainDateTime()
-  return wall.round({ smallestUnit: 'second', roundingMode: 'trunc' }).toString().replace('T', ' ')
-}
 
 /** Progress and the next run are shown, and change without a new version. */
 export function etagOfBackup({ number, version, state }: Schedule): string {
@@ -67,8 +61,8 @@ function epoch(at: Date): number {
   return Math.floor(at.getTime() / MS)
 }
 
-/** A restore has no zone of its own: its times are the server's. */
-export function presentRestore({ source, state, ...task }: RestoreTask): RestoreView {
+/** @param timezone a restore has none of its own. */
+export function presentRestore({ source, state, ...task }: RestoreTask, timezone: string): RestoreView {
   return {
     container_id: task.container,
     disable: task.disabled,
@@ -78,7 +72,7 @@ export function presentRestore({ source, state, ...task }: RestoreTask): Restore
     state: {
       code: state.code,
       ...(state.end === null ? {} : { end: epoch(state.end) }),
-      ...(state.lastRun === null ? {} : { last_run: localTime(state.lastRun) }),
+      ...(state.lastRun === null ? {} : { last_run: zonedTime(state.lastRun, timezone) }),
       ...(state.progress === null ? {} : { progress: state.progress }),
       ...(state.reason === null ? {} : { reason: state.reason }),
       ...(state.result === null ? {} : { result: state.result }),

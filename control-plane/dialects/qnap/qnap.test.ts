@@ -2,7 +2,6 @@ import { join } from 'node:path'
 import test from 'ava'
 import { startListener } from '../../../test/harness/fake-listener.ts'
 import { readExchanges, replay } from '../../../test/harness/replay.ts'
-import { localTime } from './present.ts'
 
 /** `silent` is where the fake core's targets do not answer; the folders are the fake core's, too. */
 const VARIABLES = {
@@ -74,8 +73,4 @@ test('the cookie is for encrypted connections only where the client has one', as
   const proxied = await startListener(t, { proxies: ['127.0.0.1'] })
   t.regex((await logIn(proxied, https)).answer.headers.get('set-cookie') ?? '', /; Secure$/)
   t.notRegex((await logIn(proxied)).answer.headers.get('set-cookie') ?? '', /Secure/)
-})
-
-test('times are local', (t) => {
-  t.is(localTime(new Date(2026, 0, 2, 3, 4, 5)), '2026-01-02 03:04:05')
 })
