@@ -82,7 +82,13 @@ export const RestorePointSpec = z.object({
   ]),
   overwrite: z.boolean().optional(),
 })
-export const DeletePointSpec = z.object({ kind: z.literal('point.delete'), ...inSeries, name: PointName })
+export const DeletePointSpec = z.object({
+  kind: z.literal('point.delete'),
+  ...inSeries,
+  name: PointName,
+  /** Its order failed: what stands there under its name goes only where the target tells that it is this point. */
+  failed: z.boolean().optional(),
+})
 
 const count = z.number().int().nonnegative()
 

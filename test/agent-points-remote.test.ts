@@ -6,6 +6,7 @@ import type { StepContext } from '../agent/pipelines/pipeline.ts'
 import { openTarget, readHostKey } from '../agent/transfer/open-target.ts'
 import type { Progress } from '../shared/job-event.ts'
 import type { JobSpec } from '../shared/job-spec.ts'
+import type { OrderTarget } from '../shared/point-spec.ts'
 import { PointVerified } from '../shared/point-spec.ts'
 import { newBoxKeys, openSealed, sealFor } from '../shared/sealed-box.ts'
 import {
@@ -98,6 +99,51 @@ async function s3(t: ExecutionContext): Promise<Opened> {
 }
 
 const PROTOCOLS = { sftp: [sftp, lacksSsh()], webdav: [webdav, lacksDav()], s3: [s3, lacksSwift()] } as const
+
+/** Orders on the same place of one server, each under a target of its own. */
+async function sharing(t: ExecutionContext, { config, secret }: Opened) {
+  const keys = newBoxKeys()
+  const unseal = (sealed: Buffer, end: string) => openSealed(keys.privateKey, sealed, end)
+  const newTarget = (): OrderTarget => ({ id: randomUUID(), config, secretId: randomUUID(), recipients: [] })
+  const made = await pointOrders(t, { target: newTarget(), unseal })
+  const run = <Spec extends JobSpec>(spec: Spec, more: Partial<StepContext> = {}) => {
+    const jobId = randomUUID()
+    const sealed = sealFor(keys.publicKey, Buffer.from(JSON.stringify(secret)), `order/${jobId}`).toString('base64')
+    return made.run(spec, { jobId, context: { secret: sealed, ...more } })
+  }
+  return { made, run, newTarget }
+}
+
+for (const [protocol, [open, lacks]] of Object.entries(PROTOCOLS)) {
+  testUnless(lacks)(
+    `${protocol}: two groups or fleets that keep points in one place neither mix nor sweep each other's files`,
+    async (t) => {
+      const { made, run, newTarget } = await sharing(t, await open(t))
+      fill(made.root)
+      writeFileSync(join(made.root, 'noise'), randomBytes(12_000_000))
+      const ours = made.create()
+      const sameName = { ...made.create(), target: newTarget(), name: ours.name }
+      const nextName = { ...made.create(), target: newTarget() }
+      const theirs: Promise<unknown>[] = []
+      const progress = ({ bytes = 0 }: Progress) => {
+        if (bytes > 1_000_000 && theirs.length === 0)
+          theirs.push(...[sameName, nextName].map((spec) => run(spec).catch((error: unknown) => error)))
+      }
+      const mine = await run(ours, { progress }).catch((error: unknown) => error)
+      const outcomes = [mine, ...(await Promise.all(theirs))]
+      const specs = [ours, sameName, nextName]
+      t.is(outcomes.length, specs.length)
+      t.false(outcomes[2] instanceof Error, String(outcomes[2]))
+      t.true(outcomes.slice(0, 2).filter((outcome) => !(outcome instanceof Error)).length <= 1)
+      for (const [at, spec] of specs.entries()) {
+        if (outcomes[at] instanceof Error) continue
+        const chain = [refOf(spec)]
+        const place = { target: spec.target, series: SERIES, pointId: spec.pointId, chain }
+        await t.notThrowsAsync(run({ kind: 'point.verify', ...place }), spec.name)
+      }
+    },
+  )
+}
 
 for (const [protocol, [open, lacks]] of Object.entries(PROTOCOLS)) {
   testUnless(lacks)(

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
@@ -174,6 +174,61 @@ test('a point that is deleted is gone, and what is beside it stays', async (t) =
   await made.run(order)
   t.deepEqual(readdirSync(made.backups).toSorted(), ['backup-metadata', refs[0]?.name, refs[1]?.name].toSorted())
   t.is(JSON.parse(readFileSync(join(made.backups, 'backup-metadata'), 'utf8')).points.length, 2)
+})
+
+test("others' points of the same name stay when one that failed for them is deleted, and so does what others are writing", async (t) => {
+  const made = await pointOrders(t)
+  fill(made.root)
+  const theirs = made.create()
+  await made.run(theirs)
+  const { name, target } = theirs
+  const ours = { ...made.create(), name }
+  t.is((await failureOf(t, made.run(ours))).code, 'exists')
+  const order = { kind: 'point.delete', target, series: SERIES, pointId: ours.pointId, name } as const
+  const metadata = join(made.backups, 'backup-metadata')
+  const before = readFileSync(metadata, 'utf8')
+  for (const failed of [true, false]) await made.run({ ...order, failed })
+  t.is(readFileSync(metadata, 'utf8'), before)
+  rmSync(metadata) // then nothing tells whose it is
+  await made.run({ ...order, failed: true })
+  await restoredAs(t, made, [refOf(theirs)], seen(made.root))
+  const writing = ['20200101T000000Z.0123456789ab.partial', '20200101T000000Z.0123456789ab.increment.partial']
+  const ended = '20200101T000001Z.own.partial'
+  for (const folder of [...writing, ended]) mkdirSync(join(made.backups, folder))
+  const next = made.create()
+  await made.run(next)
+  t.deepEqual(readdirSync(made.backups).toSorted(), [...writing, name, next.name, 'backup-metadata'].toSorted())
+})
+
+test('a point whose files cannot be taken away is gone all the same, and the next order takes them', async (t) => {
+  const made = await pointOrders(t)
+  fill(made.root)
+  const spec = made.create()
+  await made.run(spec)
+  const { name, pointId } = spec
+  const cancelled = new AbortController()
+  const work = await openWork(
+    { kind: 'point.delete', target: spec.target, series: SERIES, pointId, name },
+    randomUUID(),
+    made.tools,
+  )
+  const [hide, remove] = work.steps
+  const context = {
+    ...{ jobId: randomUUID(), signal: cancelled.signal, progress: () => undefined, release: () => undefined },
+    memory: { staged: () => undefined, stage: async () => undefined },
+  }
+  await hide?.run(context)
+  cancelled.abort()
+  t.false(existsSync(join(made.backups, name)))
+  const hidden = readdirSync(made.backups).filter((entry) => entry.endsWith('.partial'))
+  t.is(hidden.length, 1)
+  mkdirSync(join(made.backups, hidden[0] ?? '', ...Array.from({ length: 70 }, () => 'deep')), { recursive: true })
+  await t.notThrowsAsync(async () => remove?.run(context))
+  rmSync(join(made.backups, hidden[0] ?? '', 'deep'), { recursive: true })
+  await work.close?.()
+  const next = made.create()
+  await made.run(next)
+  t.deepEqual(readdirSync(made.backups).toSorted(), [next.name, 'backup-metadata'].toSorted())
 })
 
 test('directories of the host are backed up below what is allowed, and nowhere else', async (t) => {

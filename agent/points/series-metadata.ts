@@ -4,6 +4,7 @@ import { Id } from '../../shared/ids.ts'
 import { PointName } from '../../shared/point-spec.ts'
 import type { Target } from '../transfer/transfer.ts'
 import { directoryOf, entriesOf, isPoint, METADATA, readText, sumsAt } from './series.ts'
+import { putSmall } from './target-sink.ts'
 
 const count = z.number().int().nonnegative()
 
@@ -79,13 +80,7 @@ async function put(
   const path = `${series}/${METADATA}`
   if (points.length === 0) return target.remove(path, { signal })
   const text = `${JSON.stringify({ version: 1, points }, null, 2)}\n`
-  const sink = await target.put(path, { signal, replace: true })
-  try {
-    await sink.write(Buffer.from(text))
-    await sink.finish()
-  } finally {
-    await sink.abort()
-  }
+  await putSmall(target, path, text, signal)
 }
 
 export function sha256(text: string): string {

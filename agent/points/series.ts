@@ -1,12 +1,16 @@
+import { hash } from 'node:crypto'
 import { FleetError } from '../../shared/errors.ts'
-import { PointName } from '../../shared/point-spec.ts'
+import { type OrderTarget, PointName } from '../../shared/point-spec.ts'
 import { SUMS } from '../archive/frame-table.ts'
 import type { Entry, Target, Watch } from '../transfer/transfer.ts'
-import { putSums } from './target-sink.ts'
+import { putSmall, putSums } from './target-sink.ts'
 
 export const METADATA = 'backup-metadata'
 /** Of what is being made or removed: no point has such a name. */
 const PARTIAL = '.partial'
+/** Where directories cannot be renamed: a file that says whose the unfinished ones beside it are. Last by name, so the last to be removed. */
+const CLAIM = 'unfinished-'
+const OWNER_DIGITS = 12
 /** Of single files and parts: somebody else's clock may tell their age. */
 const STALE_MS = 24 * 3_600_000
 const MAX_SMALL_BYTES = 2 ** 26
@@ -18,19 +22,39 @@ export interface PointPlace {
   readonly name: string
 }
 
+/**
+ * Targets of other groups and fleets may lead to the same directory: what is unfinished there is known by whose it is, and only one's
+ * own is ever taken away.
+ */
+export interface OwnPlace extends PointPlace {
+  readonly owner: string
+}
+
+export function ownerOf({ id }: Pick<OrderTarget, 'id'>): string {
+  return id === null ? 'own' : hash('sha256', id, 'hex').slice(0, OWNER_DIGITS)
+}
+
 export function directoryOf({ series, name }: Omit<PointPlace, 'target'>): string {
   return `${series}/${name}`
 }
 
 /** Where a point is written: on a target that cannot rename directories, where it will be. */
-export function workingDirectoryOf(place: PointPlace): string {
-  const directory = directoryOf(place)
-  return place.target.features.renameDirectory ? `${directory}${PARTIAL}` : directory
+export function workingDirectoryOf(place: OwnPlace): string {
+  return place.target.features.renameDirectory ? hiddenDirectoryOf(place) : directoryOf(place)
+}
+
+function hiddenDirectoryOf(place: OwnPlace): string {
+  return `${directoryOf(place)}.${place.owner}${PARTIAL}`
 }
 
 /** An increment that only lives until it is merged with what it completes. */
-export function incrementDirectoryOf(place: PointPlace): string {
-  return `${directoryOf(place)}.increment${PARTIAL}`
+export function incrementDirectoryOf(place: OwnPlace): string {
+  return `${directoryOf(place)}.${place.owner}.increment${PARTIAL}`
+}
+
+function isOwnPartial(name: string, owner: string): boolean {
+  const [point, ...rest] = name.split('.')
+  return PointName.safeParse(point).success && [owner, `${owner}.increment`].includes(rest.slice(0, -1).join('.'))
 }
 
 /** @returns what `sums` holds, or undefined where no point is */
@@ -55,35 +79,84 @@ export async function readText(target: Target, path: string, signal: AbortSignal
 }
 
 /**
+ * Before the first file is written. Where directories cannot be renamed, two who make a point of one name at the same time would mix
+ * their files: whoever sees the other's claim steps back, and at least one of them does.
+ * @throws exists
+ */
+export async function claimDirectory(place: OwnPlace, signal: AbortSignal): Promise<void> {
+  const { target } = place
+  if (target.features.renameDirectory) return
+  await putSmall(target, claimOf(place), 'not a point yet\n', signal)
+  const { isPoint, isOthers } = await lookedAt(place, signal)
+  if (!isPoint && !isOthers) return
+  await target.remove(claimOf(place), { signal })
+  throw new FleetError('exists', 'the target holds a point of this name already, or somebody else makes one')
+}
+
+/** Once it is a point; harmless where there is no claim. */
+export async function releaseClaim(place: OwnPlace, signal: AbortSignal): Promise<void> {
+  if (!place.target.features.renameDirectory) await place.target.remove(claimOf(place), { signal })
+}
+
+function claimOf(place: OwnPlace): string {
+  return `${directoryOf(place)}/${CLAIM}${place.owner}`
+}
+
+interface Looked {
+  readonly isPoint: boolean
+  readonly isOwn: boolean
+  readonly isOthers: boolean
+}
+
+/** Where directories cannot be renamed: what stands under the point's name. */
+async function lookedAt(place: OwnPlace, signal: AbortSignal): Promise<Looked> {
+  let [isPoint, isOwn, isOthers] = [false, false, false]
+  for await (const { name } of entriesOf(place.target, directoryOf(place), signal)) {
+    isPoint ||= name === SUMS
+    isOwn ||= name === `${CLAIM}${place.owner}`
+    isOthers ||= name.startsWith(CLAIM) && name !== `${CLAIM}${place.owner}`
+  }
+  return { isPoint, isOwn, isOthers }
+}
+
+/** Takes away what an earlier run left of the point: never the point, and nothing of others. */
+export async function discardUnfinished(place: OwnPlace, signal: AbortSignal): Promise<void> {
+  const { target } = place
+  await discardTree(target, incrementDirectoryOf(place), signal)
+  if (target.features.renameDirectory) return discardTree(target, hiddenDirectoryOf(place), signal)
+  const { isPoint, isOwn, isOthers } = await lookedAt(place, signal)
+  if (isPoint || !isOwn) return
+  await (isOthers ? releaseClaim(place, signal) : discardTree(target, directoryOf(place), signal))
+}
+
+/**
  * The written files become the point: by one rename, or by the file that makes a directory a point. A repeat finds it done.
  * @param sums as they were written: by them it is known again. @throws exists when somebody else's point has its name
  */
-export async function publish(place: PointPlace, sums: string, signal: AbortSignal): Promise<void> {
+export async function publish(place: OwnPlace, sums: string, signal: AbortSignal): Promise<void> {
   const { target } = place
   const directory = directoryOf(place)
   if (!target.features.renameDirectory) return putSums(target, directory, sums, signal)
   try {
-    await target.rename(`${directory}${PARTIAL}`, directory, { signal })
+    await target.rename(hiddenDirectoryOf(place), directory, { signal })
   } catch (error) {
     const isThere = error instanceof FleetError && ['exists', 'not_found'].includes(error.code)
     if (!isThere || (await sumsAt(target, directory, signal)) !== sums) throw error
   }
 }
 
-/** A point vanishes at once from under its name, then piece by piece. Absence is well. */
-export async function unpublish(place: PointPlace, signal: AbortSignal): Promise<void> {
+/** A point vanishes at once from under its name; `discardUnfinished` takes away what it was. Absence is well. */
+export async function hide(place: OwnPlace, signal: AbortSignal): Promise<void> {
   const { target } = place
   const directory = directoryOf(place)
-  const hidden = `${directory}${PARTIAL}`
   if (!target.features.renameDirectory) {
-    await target.remove(`${directory}/${SUMS}`, { signal })
-    return discardTree(target, directory, signal)
+    if (!(await isPoint(place, { signal }))) return
+    await putSmall(target, claimOf(place), 'no point any more\n', signal)
+    return target.remove(`${directory}/${SUMS}`, { signal })
   }
-  if ((await target.stat(directory, { signal })) !== undefined) {
-    await discardTree(target, hidden, signal)
-    await target.rename(directory, hidden, { signal })
-  }
-  await discardTree(target, hidden, signal)
+  if ((await target.stat(directory, { signal })) === undefined) return
+  await discardTree(target, hiddenDirectoryOf(place), signal)
+  await target.rename(directory, hiddenDirectoryOf(place), { signal })
 }
 
 export async function discardTree(target: Target, directory: string, signal: AbortSignal): Promise<void> {
@@ -95,25 +168,23 @@ export async function discardTree(target: Target, directory: string, signal: Abo
 }
 
 /**
- * Takes away what is left in a series of work that ended badly; the series is one order's at a time, so nobody works on it.
+ * Takes away what is left in a series of one's own work that ended badly; of this owner the series is one order's at a time, so nobody
+ * works on that.
  * @param known names of points that need not be looked at
  */
 export async function sweepSeries(
-  { target, series }: Omit<PointPlace, 'name'>,
+  { target, series, owner }: Omit<OwnPlace, 'name'>,
   known: ReadonlySet<string>,
   signal: AbortSignal,
 ): Promise<void> {
   for await (const { name, kind } of entriesOf(target, series, signal)) {
-    if (kind !== 'directory' || known.has(name) || !PointName.safeParse(name.split('.')[0]).success) continue
-    const isLitter = name.endsWith(PARTIAL) || (await isUnfinished({ target, series, name }, signal))
-    if (isLitter) await discardTree(target, `${series}/${name}`, signal)
+    if (kind !== 'directory' || known.has(name)) continue
+    if (name.endsWith(PARTIAL)) {
+      if (isOwnPartial(name, owner)) await discardTree(target, `${series}/${name}`, signal)
+    } else if (!target.features.renameDirectory && PointName.safeParse(name).success)
+      await discardUnfinished({ target, series, name, owner }, signal)
   }
   await target.sweep(series, { signal, olderThanMs: STALE_MS })
-}
-
-/** Where directories cannot be renamed, files stand under the point's name before it is one. */
-async function isUnfinished(place: PointPlace, signal: AbortSignal): Promise<boolean> {
-  return !place.target.features.renameDirectory && !(await isPoint(place, { signal }))
 }
 
 /** @returns nothing where the directory is absent */

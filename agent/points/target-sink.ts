@@ -87,10 +87,15 @@ export class TargetSink implements ArchiveSink {
 }
 
 /** From here on the directory holds a point. */
-export async function putSums(target: Target, directory: string, sums: string, signal: AbortSignal): Promise<void> {
-  const sink = await target.put(`${directory}/${SUMS}`, { signal, replace: true })
+export function putSums(target: Target, directory: string, sums: string, signal: AbortSignal): Promise<void> {
+  return putSmall(target, `${directory}/${SUMS}`, sums, signal)
+}
+
+/** A file of a few bytes, whole or not at all, in the place of one of its name. */
+export async function putSmall(target: Target, path: string, text: string, signal: AbortSignal): Promise<void> {
+  const sink = await target.put(path, { signal, replace: true })
   try {
-    await sink.write(Buffer.from(sums))
+    await sink.write(Buffer.from(text))
     await sink.finish()
   } finally {
     await sink.abort()

@@ -107,7 +107,10 @@ export function createPointWork(deps: {
           const { series } = point
           return {
             point: { remove: point.id },
-            spec: { kind: 'point.delete', target, series, pointId: point.id, name: point.name },
+            spec: {
+              ...{ kind: 'point.delete', target, series, pointId: point.id, name: point.name },
+              failed: status === 'failed',
+            },
             host: { id: hostId, name },
             subject: null,
             holds: [

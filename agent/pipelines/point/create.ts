@@ -7,23 +7,23 @@ import type { PointMade } from '../../../shared/point-spec.ts'
 import type { TargetLease } from '../../points/point-tools.ts'
 import { Rated } from '../../points/rate.ts'
 import {
+  claimDirectory,
   directoryOf,
-  discardTree,
-  incrementDirectoryOf,
-  isPoint,
-  type PointPlace,
+  discardUnfinished,
+  hide,
+  type OwnPlace,
+  ownerOf,
   publish,
+  releaseClaim,
   sumsAt,
   sweepSeries,
-  unpublish,
-  workingDirectoryOf,
 } from '../../points/series.ts'
 import { type PointRecord, readMetadata, sha256, updateMetadata } from '../../points/series-metadata.ts'
 import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { type Base, openBase } from './base.ts'
 import { encodeReceipt, type PointReceipt, parseReceipt } from './point-receipt.ts'
 import { requireRoom } from './room.ts'
-import { named, UNDO_MS } from './steps.ts'
+import { named, tolerating, UNDO_MS } from './steps.ts'
 import { TreeSource } from './tree-source.ts'
 import { writePoint } from './write-point.ts'
 
@@ -78,7 +78,7 @@ class Creation {
     if (standing !== undefined) throw new FleetError('exists', 'the target holds a point of this name already')
     if (this.#receipt !== undefined) return
     await place.target.mkdir(place.series, { signal })
-    await this.#discard(place, signal)
+    await discardUnfinished(place, signal)
     this.#known = await readMetadata(place.target, place.series, signal)
     await sweepSeries(place, new Set(this.#known.map(({ name }) => name)), signal)
     this.#isClean = true
@@ -96,8 +96,9 @@ class Creation {
     const place = this.#place()
     const turn = await this.#tools.points.turn(signal)
     try {
-      if (!this.#isClean) await this.#discard(place, signal)
+      if (!this.#isClean) await discardUnfinished(place, signal)
       this.#isClean = false
+      await claimDirectory(place, signal)
       await using base = await this.#openBase(signal)
       using rated = new Rated(context.progress, this.#totals(base))
       const written = await this.#written(place, base, { signal, progress: rated.progress })
@@ -119,10 +120,10 @@ class Creation {
     const sums = this.#receipt?.sums
     // An earlier run may have ended right after it published: nobody was told of that point.
     if (sums !== undefined && (await sumsAt(place.target, directoryOf(place), signal)) === sums)
-      await unpublish(place, signal)
+      await hide(place, signal)
     if (sums !== undefined) await memory.stage('')
     this.#receipt = undefined
-    await this.#discard(place, signal)
+    await discardUnfinished(place, signal)
   }
 
   async commit({ signal }: StepContext): Promise<void> {
@@ -136,6 +137,7 @@ class Creation {
   async settle(): Promise<void> {
     assert(this.#receipt)
     const signal = AbortSignal.timeout(SETTLE_MS)
+    await tolerating(releaseClaim(this.#place(), signal))
     await tolerating(updateMetadata(this.#place(), { made: this.#record(this.#receipt) }, signal))
     await tolerating(this.#source.keep())
   }
@@ -155,7 +157,7 @@ class Creation {
     return join(this.#tools.points.indexes, this.#spec.pointId)
   }
 
-  async #open(secret: string | undefined): Promise<PointPlace> {
+  async #open(secret: string | undefined): Promise<OwnPlace> {
     const { points } = this.#tools
     this.#lease ??= await points.lease({
       target: this.#spec.target,
@@ -165,18 +167,10 @@ class Creation {
     return this.#place()
   }
 
-  #place(): PointPlace {
+  #place(): OwnPlace {
     assert(this.#lease)
     const { series, name } = this.#spec
-    return { target: this.#lease.target, series, name }
-  }
-
-  /** Takes away what an earlier run left: never what a receipt stands for. */
-  async #discard(place: PointPlace, signal: AbortSignal): Promise<void> {
-    const { target } = place
-    await discardTree(target, incrementDirectoryOf(place), signal)
-    if (!target.features.renameDirectory && (await isPoint(place, { signal }))) return
-    await discardTree(target, workingDirectoryOf(place), signal)
+    return { target: this.#lease.target, series, name, owner: ownerOf(this.#spec.target) }
   }
 
   async #openBase(signal: AbortSignal): Promise<Base> {
@@ -194,7 +188,7 @@ class Creation {
     }
   }
 
-  async #written(place: PointPlace, base: Base, watch: Parameters<typeof writePoint>[1]): Promise<PointReceipt> {
+  async #written(place: OwnPlace, base: Base, watch: Parameters<typeof writePoint>[1]): Promise<PointReceipt> {
     assert(this.#lease)
     const { compression, target, consolidate } = this.#spec
     const written = await writePoint(
@@ -233,9 +227,3 @@ class Creation {
 }
 
 const SETTLE_MS = 120_000
-/** What an operation of the target or the pool reports does not take back what is done; a bug still ends the job. */
-async function tolerating(work: Promise<void>): Promise<void> {
-  await work.catch((error: unknown) => {
-    if (!(error instanceof FleetError)) throw error
-  })
-}

@@ -1,27 +1,79 @@
+import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { unpublish } from '../../points/series.ts'
-import { updateMetadata } from '../../points/series-metadata.ts'
-import type { Pipeline } from '../pipeline.ts'
+import type { SpecOf } from '../../../shared/job-spec.ts'
+import type { TargetLease } from '../../points/point-tools.ts'
+import { discardUnfinished, hide, type OwnPlace, ownerOf } from '../../points/series.ts'
+import { readMetadata, updateMetadata } from '../../points/series-metadata.ts'
+import type { Pipeline, PipelineTools, StepContext } from '../pipeline.ts'
 import { dropBaseOf } from './base-snapshots.ts'
-import { named } from './steps.ts'
+import { named, tolerating } from './steps.ts'
 
-/** Absence is success: the order may be a repeat. The point is gone as of one rename; nothing beside it is touched. */
-export const deletePoint: Pipeline<'point.delete'> = (spec, jobId, tools) => ({
-  steps: [
-    {
-      ...named('remove', async ({ signal, secret }) => {
-        const { series, name, pointId } = spec
-        const { points } = tools
-        await using lease = await points.lease({ target: spec.target, sealed: secret, context: `order/${jobId}` })
-        const { target } = lease
-        await unpublish({ target, series, name }, signal)
-        await updateMetadata({ target, series }, { gone: name }, signal)
-        await dropBaseOf(tools, pointId)
-        await rm(join(points.indexes, pointId), { recursive: true, force: true })
-      }),
-      commits: true,
-    },
-  ],
-  result: () => ({}),
-})
+/** Once it is begun nothing stops it: its calls are bounded by themselves, and half of it would be told as nothing. */
+const unstopped = new AbortController().signal
+const CLEAR_MS = 600_000
+
+/**
+ * Absence is success: the order may be a repeat. The point is gone as of one rename; nothing beside it is touched. What cannot be
+ * cleared away behind that is taken by the next order of the series.
+ */
+export const deletePoint: Pipeline<'point.delete'> = (spec, jobId, tools) => {
+  const deletion = new Deletion(spec, jobId, tools)
+  return {
+    steps: [
+      { ...named('hide', (context) => deletion.hide(context)), commits: true },
+      named('remove', () => deletion.clear()),
+    ],
+    result: () => ({}),
+    close: () => deletion.close(),
+  }
+}
+
+class Deletion {
+  readonly #spec: SpecOf<'point.delete'>
+  readonly #jobId: string
+  readonly #tools: PipelineTools
+  #lease: TargetLease | undefined
+  #isOurs = false
+
+  constructor(spec: SpecOf<'point.delete'>, jobId: string, tools: PipelineTools) {
+    this.#spec = spec
+    this.#jobId = jobId
+    this.#tools = tools
+  }
+
+  async hide({ signal, secret }: StepContext): Promise<void> {
+    const { points } = this.#tools
+    const context = `order/${this.#jobId}`
+    this.#lease ??= await points.lease({ target: this.#spec.target, sealed: secret, context })
+    this.#isOurs = await this.#looksLikeOurs(signal)
+    await dropBaseOf(this.#tools, this.#spec.pointId)
+    await rm(join(points.indexes, this.#spec.pointId), { recursive: true, force: true })
+    signal.throwIfAborted()
+    if (this.#isOurs) await hide(this.#place(), unstopped)
+  }
+
+  async clear(): Promise<void> {
+    const signal = AbortSignal.timeout(CLEAR_MS)
+    await tolerating(discardUnfinished(this.#place(), signal))
+    if (this.#isOurs) await tolerating(updateMetadata(this.#place(), { gone: this.#spec.name }, signal))
+  }
+
+  async close(): Promise<void> {
+    await this.#lease?.[Symbol.asyncDispose]()
+    this.#lease = undefined
+  }
+
+  /** Another group or fleet may keep its points in the same directory, and one of them may be why this one failed. */
+  async #looksLikeOurs(signal: AbortSignal): Promise<boolean> {
+    const { target, series, name } = this.#place()
+    const told = (await readMetadata(target, series, signal)).find((record) => record.name === name)
+    return told?.id === undefined ? this.#spec.failed !== true : told.id === this.#spec.pointId
+  }
+
+  #place(): OwnPlace {
+    assert(this.#lease)
+    const { series, name, target } = this.#spec
+    return { target: this.#lease.target, series, name, owner: ownerOf(target) }
+  }
+}

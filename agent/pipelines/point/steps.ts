@@ -1,3 +1,4 @@
+import { FleetError } from '../../../shared/errors.ts'
 import { asFleetError } from '../../native/system-error.ts'
 import type { Step, StepContext } from '../pipeline.ts'
 
@@ -16,4 +17,11 @@ export function named(name: string, act: (context: StepContext) => Promise<void>
       }
     },
   }
+}
+
+/** For what follows the commit: what a target or a pool reports there does not take back what is done; a bug still ends the job. */
+export async function tolerating(work: Promise<void>): Promise<void> {
+  await work.catch((error: unknown) => {
+    if (!(error instanceof FleetError)) throw error
+  })
 }

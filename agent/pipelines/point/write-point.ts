@@ -13,14 +13,21 @@ import type { ArchiveSink } from '../../archive/sink.ts'
 import { type ArchiveBase, type ArchiveWatch, type WrittenArchive, writeArchive } from '../../archive/write-archive.ts'
 import type { ChangeList } from '../../drivers/driver.ts'
 import type { TargetLease } from '../../points/point-tools.ts'
-import { discardTree, incrementDirectoryOf, type PointPlace, workingDirectoryOf } from '../../points/series.ts'
+import {
+  claimDirectory,
+  discardTree,
+  discardUnfinished,
+  incrementDirectoryOf,
+  type OwnPlace,
+  workingDirectoryOf,
+} from '../../points/series.ts'
 import { TargetFiles } from '../../points/target-files.ts'
 import { TargetSink } from '../../points/target-sink.ts'
 import { alone, type Base } from './base.ts'
 import type { PointReceipt } from './point-receipt.ts'
 
 export interface WritePointRequest {
-  readonly place: PointPlace
+  readonly place: OwnPlace
   readonly base: Base
   readonly lease: TargetLease
   /** The tree's root, open for reading. */
@@ -49,8 +56,8 @@ export async function writePoint(request: WritePointRequest, watch: ArchiveWatch
     return await (request.consolidate ? writeMerged(request, base.chain, watch) : writeTree(request, watch))
   } catch (error) {
     if (!(error instanceof FleetError) || error.code !== 'corrupt') throw error
-    await discardTree(place.target, incrementDirectoryOf(place), watch.signal)
-    await discardTree(place.target, workingDirectoryOf(place), watch.signal)
+    await discardUnfinished(place, watch.signal)
+    await claimDirectory(place, watch.signal)
     return writeTree({ ...request, base: alone('the points that it was to complete are damaged') }, watch)
   }
 }
