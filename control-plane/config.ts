@@ -61,8 +61,6 @@ export const ControlPlaneConfig = z.object({
     .string()
     .default('UTC')
     .refine(isTimezone, 'must be the name of a time zone, like Europe/Berlin'),
-  /** What `start` of a daily, weekly or monthly schedule counts. */
-  HOLDFAST_START_UNIT: z.enum(['seconds', 'minutes']).default('seconds'),
   /** Runs of schedules that work at a time: on one host, and towards one target. */
   HOLDFAST_HOST_SLOTS: z.coerce.number().int().min(1).max(10_000).default(4),
   HOLDFAST_TARGET_SLOTS: z.coerce.number().int().min(1).max(10_000).default(4),

@@ -293,6 +293,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     keys,
     credentials,
     dialects: createDialects({
+      timezone: config.HOLDFAST_TIMEZONE,
       metrics,
       readiness: async () => ({
         postgres: await answersInTime(sql.rows(ONE, [])),

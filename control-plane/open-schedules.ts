@@ -139,7 +139,7 @@ function isEndOfPointJob({ type, json }: FeedEvent): boolean {
 
 export function scheduleSettings(config: ControlPlaneConfig): ScheduleSettings {
   return {
-    calendar: { startUnit: config.HOLDFAST_START_UNIT, timezone: config.HOLDFAST_TIMEZONE },
+    calendar: { startUnit: config.HOLDFAST_QNAP_START_UNIT, timezone: config.HOLDFAST_TIMEZONE },
     slots: { perHost: config.HOLDFAST_HOST_SLOTS, perTarget: config.HOLDFAST_TARGET_SLOTS },
     spreadMs: config.HOLDFAST_SPREAD_SECONDS * SECOND_MS,
     graceMs: config.HOLDFAST_GRACE_SECONDS * SECOND_MS,

@@ -10,7 +10,7 @@ import type { RestoreTask, RestoreTaskCondition, RestoreTasks } from './restore-
 import { BackupName, checkContainer, seriesPath } from './schedule-requests.ts'
 import { hostOfDestination } from './schedule-sources.ts'
 import { IDLE_CODES, SOURCE_TYPES } from './schedules.ts'
-import type { Targets } from './targets.ts'
+import { type Targets, targetNamed } from './targets.ts'
 import { changeVersion } from './version-change.ts'
 
 /** How long one waits for its host. */
@@ -90,7 +90,8 @@ export function createRestoreTasks(deps: {
       const { source, ...asked } = checkKept(Request, request)
       const container = checkContainer(asked.type, asked.container)
       const host = hostOfDestination(fleet, caller, { type: asked.type, container, host: asked.host ?? null })
-      const target = source.target === undefined ? undefined : await targets.get(caller, source.target)
+      const named = source.target === undefined ? undefined : { id: source.target, field: 'source.target' }
+      const target = named && (await targetNamed(targets, caller, named))
       const task = await store.create(caller, {
         ...{ name: asked.name, type: asked.type, container, host, disabled: asked.disabled ?? false },
         ...{ targetId: target?.id ?? null, path: source.path, portfolio: source.portfolio },

@@ -10,7 +10,7 @@ import { hostOfSource } from './schedule-sources.ts'
 import type { KeptSchedule, LedgerStart, ScheduleStore, ScheduleValues } from './schedule-store.ts'
 import type { ChangeSchedule, CreateSchedule, Schedule, ScheduleCondition, Schedules } from './schedules.ts'
 import { IDLE_CODES } from './schedules.ts'
-import type { Targets } from './targets.ts'
+import { type Targets, targetNamed } from './targets.ts'
 import { changeVersion } from './version-change.ts'
 
 /** How long a run that somebody asked for waits for its host or a slot. */
@@ -44,7 +44,7 @@ export function createSchedules(deps: ScheduleDeps): Schedules {
   }
 
   async function targetOf(caller: Caller, id: string | null): Promise<string | null> {
-    return id === null ? null : (await targets.get(caller, id)).id
+    return id === null ? null : (await targetNamed(targets, caller, { id, field: 'target' })).id
   }
 
   async function shown(schedule: KeptSchedule): Promise<Schedule> {

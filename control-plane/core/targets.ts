@@ -122,6 +122,19 @@ export function noTarget(id: string, field?: string): FleetError {
   return new FleetError('not_found', `there is no target '${id}'`, field === undefined ? {} : { field })
 }
 
+/** The target that a member of a request names. @throws not_found, naming that member. */
+export async function targetNamed(
+  targets: Pick<Targets, 'get'>,
+  caller: Caller,
+  { id, field }: { readonly id: string; readonly field: string },
+): Promise<TargetInfo> {
+  try {
+    return await targets.get(caller, id)
+  } catch (error) {
+    throw toFleetError(error).code === 'not_found' ? noTarget(id, field) : error
+  }
+}
+
 export function createTargets(deps: {
   readonly store: TargetStore
   readonly fleet: FleetView

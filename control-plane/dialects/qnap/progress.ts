@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { Caller } from '../../core/caller.ts'
 import type { Core } from '../../core/core.ts'
 import { raw } from '../../http/route.ts'
+import { createClientWords } from './client-words.ts'
 import { createJobProgress, type JobProgress, type ProgressChange } from './job-progress.ts'
 import { createProgressHub, type ProgressHub } from './progress-hub.ts'
 
@@ -10,6 +11,8 @@ const MS = 1000
 /** Of a client that was away: read at once, and then answered, whatever there was. */
 const PAGES_MAX = 20
 const PAGE = 1_000
+/** They are told with their field in front. */
+const inQueryWords = createClientWords({})
 const AT_ONCE = AbortSignal.abort()
 
 const ProgressList = z.array(
@@ -128,7 +131,7 @@ export function createProgressRoute() {
       const timer = setTimeout(() => waited.abort(), query.timeout * MS)
       try {
         const until = AbortSignal.any([signal, closing, waited.signal])
-        const { changes, cursor } = await poll(core, open(core), { caller, since, signal: until })
+        const { changes, cursor } = await inQueryWords(poll(core, open(core), { caller, since, signal: until }))
         const headers = { 'X-Progress-Cursor': String(cursor) }
         return { status: 200, headers, body: JSON.stringify(newest(changes)) }
       } finally {
