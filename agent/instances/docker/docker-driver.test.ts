@@ -89,7 +89,8 @@ it('volumes and bound directories are its mounts, and are chosen anew for anothe
   t.deepEqual(dropped.toSorted(), ['/shared', 'CapAdd'])
   t.deepEqual(instance.mounts, [{ ...volume, source: other, volume: 'other' }])
   await driver.start(instance.id, never)
-  t.is(room().podman('exec', instance.id, 'busybox', 'cat', '/data/note'), 'restored')
+  const { pid } = (await driver.find(instance.id, never)) ?? {}
+  t.is(readFileSync(`/proc/${pid}/root/data/note`, 'utf8'), 'restored')
   await driver.stop(instance.id, { graceMs: 0, signal: never })
   await driver.destroy(instance.id, never)
   await driver.destroy(id, never)
