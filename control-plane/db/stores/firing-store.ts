@@ -116,7 +116,7 @@ const abandoned = statement(
      for update skip locked
    )
    update schedule_run r
-   set lease = to_timestamp($2 / 1000)
+   set lease = to_timestamp($2::float8 / 1000)
    from chosen, schedule s
    where r.id = chosen.id and s.id = r.schedule_id
    returning r.id as run_id, r.point_id, ${SCHEDULE_JSON}`,
@@ -174,7 +174,7 @@ const lockEnded = statement(
      extract(epoch from r.fired_at - r.due_at) * 1000 - s.jitter_ms as late_ms, r.stopped_by is not null as stopped,
      coalesce(r.lease > to_timestamp($1::float8 / 1000), false) as leased, j.state as job_state, j.error as job_error,
      coalesce((j.result ->> 'problemCount')::bigint, 0) as problems, v.state as verify_state, v.error as verify_error,
-     r.verify_job_id is not null as verifies, extract(epoch from to_timestamp($1 / 1000) - r.fired_at) * 1000 as waited_ms
+     r.verify_job_id is not null as verifies, extract(epoch from to_timestamp($1::float8 / 1000) - r.fired_at) * 1000 as waited_ms
    from schedule s
    join schedule_run r on r.schedule_id = s.id
    left join job j on j.id = r.job_id

@@ -74,7 +74,7 @@ const purgeable = statement(
    where id in (
      select p.id
      from point p
-     where p.trashed_at is not null and p.purge_at <= to_timestamp($1 / 1000) and not p.deleting and not p.pinned
+     where p.trashed_at is not null and p.purge_at <= to_timestamp($1::float8 / 1000) and not p.deleting and not p.pinned
        and not exists (select 1 from point d where d.base_id = p.id)
      order by p.purge_at
      limit $2

@@ -38,7 +38,7 @@ const claim = statement(
      select id
      from restore_task
      where code in ('init', 'waiting') and not disabled
-       and (lease is null or lease <= to_timestamp($1 / 1000) or lease > to_timestamp(($1 + 60000) / 1000))
+       and (lease is null or lease <= to_timestamp($1::float8 / 1000) or lease > to_timestamp(($1::float8 + 60000) / 1000))
      order by id
      limit $2
      for update skip locked

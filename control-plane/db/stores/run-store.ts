@@ -157,7 +157,7 @@ const lockExpired = statement(
    from schedule s
    join schedule_run r on r.schedule_id = s.id
    where r.state in ('waiting', 'granted') and r.expires_at <= to_timestamp($1::float8 / 1000)
-     and (r.state = 'waiting' or r.lease is null or r.lease <= to_timestamp($1 / 1000))
+     and (r.state = 'waiting' or r.lease is null or r.lease <= to_timestamp($1::float8 / 1000))
    order by r.expires_at
    limit $2
    for update of s, r skip locked`,

@@ -69,7 +69,7 @@ const runs = statement(
   `select id, ordinal, schedule_id, trigger, due_at, state, outcome, reason, host, job_id, point_id, verify_job_id, fired_at, ended_at
    from schedule_run
    where schedule_id = $1
-     and ($2::float8 is null or (due_at, ordinal) < (to_timestamp($2 / 1000), $3::bigint))
+     and ($2::float8 is null or (due_at, ordinal) < (to_timestamp($2::float8 / 1000), $3::bigint))
      and ($4::text is null or outcome = $4)
      and ($5::timestamptz is null or due_at >= $5)
      and ($6::timestamptz is null or due_at <= $6)

@@ -34,7 +34,7 @@ const update = statement(
   `update schedule
    set name = $3, type = $4, container = $5, host = $6, target_id = $7, path = $8, directory = $9, at = $10, recurrence = $11,
      timezone = $12, disabled = $13, retention = $14, features = $15, code = $16,
-     ledger_at = case when $18::float8 is null then ledger_at else to_timestamp($18 / 1000) end,
+     ledger_at = case when $18::float8 is null then ledger_at else to_timestamp($18::float8 / 1000) end,
      next_due = case when $18 is null then next_due else to_timestamp($19::float8 / 1000) end,
      fire_at = case when $18 is null then fire_at else to_timestamp(($19 + jitter_ms) / 1000) end,
      unmet_at = case when $18 is null then unmet_at end,
