@@ -7,7 +7,6 @@ import { litterIn, type PointUser, pointHost, pointUser, sameTree, tidy, treeOf 
 import { sharedFleet } from '../harness/shared-fleet.ts'
 import { type Place, stepsIn } from '../harness/steps.ts'
 import { lacksServers, lacksTool, testUnless } from '../harness/system-packages.ts'
-import { until } from '../harness/until.ts'
 
 const lacks =
   lacksServers() ??
@@ -68,9 +67,9 @@ async function killEverywhere<Ready>(
     // as: steps.ts wrote it so
     steps.set({ step: words.join(' '), place: place as Place, act: { killAfterMs: 0 } })
     const { jobId, holds } = await ask(next)
-    await until(`the agent dies ${gate}`, () => !steps.isSet())
+    await steps.died(fleet.agent(host.wish.name))
     await fleet.ready({ agent: host.wish.name })
-    const job = await fleet.ended(jobId)
+    const job = await fleet.ended(jobId, 60_000)
     t.is(job.state, 'succeeded', `${gate}: ${JSON.stringify(job.error)}`)
     await holds()
     await tidy(t, fleet, host)
@@ -137,7 +136,7 @@ serially('killed in the middle of writing and of reading much', async (t) => {
   for (const part of [0.1, 0.4, 0.8]) {
     here.steps.set({ step: 'write', place: 'before', act: { killAfterMs: 1 + part * writeMs } })
     const told = await posted(here, '', { source: { dataset: 'large' } })
-    await until('the agent dies', () => !here.steps.isSet())
+    await here.steps.died(here.fleet.agent('a'))
     await here.fleet.ready({ agent: 'a' })
     t.is((await here.fleet.ended(told.job_id)).state, 'succeeded')
     sameByScript(t, here, (await here.user.get(told.id)).location.path, tree)
@@ -261,11 +260,11 @@ serially('killed again and again while a chain is brought together', async (t) =
         { step: 'commit', place: 'after', act: { killAfterMs: 0 } },
         { step: 'settle', place: 'after', act: { killAfterMs: 0 } },
       ] as const) {
-        await until('the agent dies', () => !here.steps.isSet())
+        await here.steps.died(here.fleet.agent('a'))
         here.steps.set(gate)
         await here.fleet.ready({ agent: 'a' })
       }
-      await until('the agent dies', () => !here.steps.isSet())
+      await here.steps.died(here.fleet.agent('a'))
       await here.fleet.ready({ agent: 'a' })
     }
     const job = await here.fleet.ended(told.job_id)

@@ -89,7 +89,7 @@ serially('killed while it takes back what was cancelled', async (t) => {
     const { job_id } = await heldPoint(world(t), 'undone')
     await fleet.call('POST', `/api/v1/jobs/${job_id}/cancel`)
     steps.set({ step, place: 'undo', act: { killAfterMs: 0 } })
-    await until('the agent dies', () => !steps.isSet())
+    await steps.died(fleet.agent('a'))
     await fleet.ready({ agent: 'a' })
     t.true(['cancelled', 'succeeded'].includes((await fleet.ended(job_id)).state))
     await tidy(t, fleet, host)

@@ -136,7 +136,7 @@ testUnless(lacks ?? LACKS.sftp())(
     // Its agent killed with the snapshot taken, and the server away when the next one looks: the snapshot goes all the same.
     steps.set({ step: 'snapshot', place: 'after', act: { killAfterMs: 0 } })
     const { body: next } = await fleet.call('POST', '/api/v1/points', { source: { dataset: 'killed' }, target })
-    await until('the agent dies', () => !steps.isSet())
+    await steps.died(fleet.agent('a'))
     await vault.kill()
     await fleet.ready({ agent: host.wish.name })
     const failed = await fleet.ended(next.job_id, 60_000)

@@ -1,5 +1,5 @@
 import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { registerHooks } from 'node:module'
+import { flushCompileCache, registerHooks } from 'node:module'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Gate, Place } from './steps.ts'
@@ -12,8 +12,16 @@ const POLL_MS = 5
 const folder = process.env.HOLDFAST_TEST_STEPS ?? ''
 const gatePath = join(folder, 'gate.json')
 
+let isCompiled = false
+/** In the middle of a step; at its end at the latest. */
+let dying: { readonly step: string; readonly die: () => void } | undefined
+
 async function pass(step: string, place: Place): Promise<void> {
+  // Who is killed writes nothing at its end, and the next one compiles it all again.
+  if (!isCompiled) flushCompileCache()
+  isCompiled = true
   appendFileSync(join(folder, 'passed'), `${JSON.stringify({ step, place })}\n`)
+  if (dying?.step === step && place === 'after') dying.die()
   const gate = read()
   if (gate === undefined || gate.step !== step || gate.place !== place) return
   if (gate.act === 'hold') {
@@ -28,6 +36,7 @@ async function pass(step: string, place: Place): Promise<void> {
     process.kill(process.pid, 'SIGKILL')
   }
   if (gate.act.killAfterMs === 0) return die()
+  dying = { step, die }
   setTimeout(die, gate.act.killAfterMs)
 }
 

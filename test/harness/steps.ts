@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { TestProcess } from './process.ts'
 import { until } from './until.ts'
 
 export type Place = 'before' | 'after' | 'undo'
@@ -8,7 +9,7 @@ export type Place = 'before' | 'after' | 'undo'
 export interface Gate {
   readonly step: string
   readonly place: Place
-  /** SIGKILL, at once or so much later; or to wait there until the gate is opened. */
+  /** SIGKILL, at once or so much later, but before the step ends; or to wait there until the gate is opened. */
   readonly act: 'hold' | { readonly killAfterMs: number }
 }
 
@@ -23,8 +24,8 @@ export interface Steps {
   held(): Promise<void>
   /** What was passed since the last call, in order: `<place> <step>`. */
   passed(): readonly string[]
-  /** Whether the gate is still to be reached: a kill that never came. */
-  isSet(): boolean
+  /** Resolves once the agent has died at the gate, as its service would wait before it starts the next. */
+  died(agent: TestProcess): Promise<void>
 }
 
 export function stepsIn(folder: string): Steps {
@@ -32,6 +33,7 @@ export function stepsIn(folder: string): Steps {
   return {
     environment: {
       HOLDFAST_TEST_STEPS: folder,
+      NODE_COMPILE_CACHE: path('compiled'),
       NODE_OPTIONS: `--import=${join(import.meta.dirname, 'step-gate.ts')}`,
     },
     set(gate) {
@@ -48,6 +50,10 @@ export function stepsIn(folder: string): Steps {
       rmSync(path('passed'))
       return lines.map((line) => JSON.parse(line)).map(({ step, place }) => `${place} ${step}`)
     },
-    isSet: () => existsSync(path('gate.json')),
+    async died(agent) {
+      await until('the agent dies', () => !existsSync(path('gate.json')))
+      // It may still be in a system call.
+      await agent.signal('SIGKILL')
+    },
   }
 }
