@@ -10,7 +10,7 @@ import { createJobs } from '../../control-plane/core/jobs.ts'
 import { createRoots } from '../../control-plane/core/roots.ts'
 import { createSnapshots } from '../../control-plane/core/snapshots.ts'
 import { createDataSource, migrate } from '../../control-plane/db/data-source.ts'
-import { createSql } from '../../control-plane/db/sql.ts'
+import { createSql, type Sql } from '../../control-plane/db/sql.ts'
 import { createChangeStore } from '../../control-plane/db/stores/change-store.ts'
 import { createDatasetStore } from '../../control-plane/db/stores/dataset-store.ts'
 import { createDispatchStore } from '../../control-plane/db/stores/dispatch-store.ts'
@@ -105,7 +105,7 @@ export async function openPointRoom(t: ExecutionContext) {
   await arrive('b', { backupRoot: '/backups', isEnrolled: true })
   await arrive('bare', { backupRoot: null, isEnrolled: false })
 
-  const plane = () => openPlane({ sql, nats, vault, registry, hosts })
+  const plane = (given: { readonly sql?: Sql } = {}) => openPlane({ sql, nats, vault, registry, hosts, ...given })
   const first = plane()
   const { changes } = first
 
@@ -129,7 +129,7 @@ export async function openPointRoom(t: ExecutionContext) {
 
   return {
     ...first,
-    /** Another replica. */
+    /** Another replica, by a database that may fail. */
     plane,
     db,
     sql,

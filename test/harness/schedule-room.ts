@@ -41,7 +41,7 @@ export async function openScheduleRoom(
   function replica(
     changed: { readonly sql?: Sql; readonly points?: typeof room.points; readonly now?: () => number } = {},
   ) {
-    const plane = room.plane()
+    const plane = room.plane(changed.sql ? { sql: changed.sql } : {})
     const { points = plane.points, now = () => clock.nowMs } = changed
     const opened = openSchedules({
       sql: changed.sql ?? room.sql,
