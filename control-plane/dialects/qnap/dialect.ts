@@ -2,6 +2,7 @@ import { COMMON_STATUSES, type Dialect, type Failure } from '../../http/route.ts
 import { BackupView, RestoreView } from './backup-schemas.ts'
 import { changeBackup, createBackup, deleteBackup, getBackup, listBackups, runBackup, stopBackup } from './backups.ts'
 import examples from './examples.json' with { type: 'json' }
+import backupExamples from './examples-backups.json' with { type: 'json' }
 import { createLoginRoutes } from './login.ts'
 import { createProgressRoute } from './progress.ts'
 import { createRestoreRoutes } from './restores.ts'
@@ -45,7 +46,7 @@ export function createQnapDialect({ timezone }: { readonly timezone: string }): 
       Restore: RestoreView,
       Error: QnapErrorBody,
     },
-    examples,
+    examples: [...examples, ...backupExamples],
     routes: [
       ...createLoginRoutes(timezone),
       createTarget,
