@@ -141,9 +141,7 @@ export interface RestoreTickStore {
     bounds: Bounds,
     decide: (ended: EndedRestore) => { readonly result: 0 | -1 | -2; readonly reason: string | null },
   ): Promise<number>
-  stopsOwed(
-    limit: number,
-  ): Promise<
+  stopsOwed(limit: number): Promise<
     readonly {
       readonly jobId: string
       readonly groupId: string

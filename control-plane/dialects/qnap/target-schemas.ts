@@ -83,12 +83,12 @@ export const CreateTargetBody = z
     password: Password.optional().meta({ description: 'Required, but of sftp with a private key' }),
   })
   .superRefine((body, context) => {
-    const require = (name: keyof typeof body) => {
+    const demand = (name: keyof typeof body) => {
       if (body[name] === undefined)
         context.addIssue({ code: 'custom', path: [name], message: 'is required', input: body })
     }
-    if (body.private_key === undefined) require('password')
-    if (body.protocol === 's3') require('bucket')
+    if (body.private_key === undefined) demand('password')
+    if (body.protocol === 's3') demand('bucket')
   })
 export type CreateTargetBody = z.infer<typeof CreateTargetBody>
 
