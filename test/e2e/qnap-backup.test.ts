@@ -6,6 +6,7 @@ import { startFleet, type TestFleet } from '../harness/fleet.ts'
 import { temporaryDirectory } from '../harness/loop-mount.ts'
 import { litterIn } from '../harness/point-fleet.ts'
 import { readExchanges, replay } from '../harness/replay.ts'
+import { sharedFleet } from '../harness/shared-fleet.ts'
 import { stepsIn } from '../harness/steps.ts'
 import { until } from '../harness/until.ts'
 
@@ -17,13 +18,16 @@ const RUN_MS = 60_000
 // biome-ignore lint/suspicious/noExplicitAny: answers as the API shows them
 type Shown = any
 
-async function startKeeper(t: ExecutionContext, given: Readonly<Record<string, string>> = {}) {
-  const backups = temporaryDirectory(t)
-  const environment = { HOLDFAST_AGENT_BACKUP_ROOT: backups, ...given }
-  const fleet = await startFleet(t, {
-    agents: [{ name: 'a', driver: 'copy', path: temporaryDirectory(t), environment }],
-  })
-  return { fleet, backups, user: containerStation(t, fleet) }
+const at = sharedFleet(test, (scope) => {
+  const backups = temporaryDirectory(scope)
+  const steps = stepsIn(temporaryDirectory(scope))
+  const environment = { HOLDFAST_AGENT_BACKUP_ROOT: backups, ...steps.environment }
+  return { backups, steps, agents: [{ name: 'a', driver: 'copy', path: temporaryDirectory(scope), environment }] }
+})
+
+function clientOf(t: ExecutionContext) {
+  const shared = at(t)
+  return { ...shared, user: containerStation(t, shared.fleet) }
 }
 
 /** What a client of the Container Station does. */
@@ -80,8 +84,8 @@ async function follow(fleet: TestFleet, since: string | null, isOver: (told: rea
   return told
 }
 
-test('the documented exchanges about backups, restores and progress', async (t) => {
-  const { fleet, user } = await startKeeper(t)
+test.serial('the documented exchanges about backups, restores and progress', async (t) => {
+  const { fleet, user } = clientOf(t)
   await user.dataset('utest')
   const titles = /^(Backups|Restores|Progress):/
   const exchanges = (await readExchanges(EXCHANGES)).filter(({ title }) => titles.test(title))
@@ -93,11 +97,11 @@ test('the documented exchanges about backups, restores and progress', async (t) 
   t.deepEqual(await compareWith(file), [], 'HOLDFAST_RECORD=1 records them anew')
 })
 
-test('a backup runs now, its progress is told to who polls, and it is restored to a new dataset', async (t) => {
-  const { fleet, backups, user } = await startKeeper(t)
-  const source = await user.dataset('source')
+test.serial('a backup runs now, its progress is told to who polls, and it is restored to a new dataset', async (t) => {
+  const { fleet, backups, user } = clientOf(t)
+  const source = await user.dataset('source-run')
   writeFileSync(join(source, 'file'), 'as it was')
-  const { id } = await user.backup({ job_name: 'Job', container_id: 'source', retention: 2 })
+  const { id } = await user.backup({ job_name: 'Job-run', container_id: 'source-run', retention: 2 })
   const now = await fleet.call('GET', '/api/v1/backup/progress?timeout=0')
   const cursor = now.headers.get('x-progress-cursor')
   const asked = await user.call('PUT', `/backup/${id}/run`)
@@ -111,21 +115,21 @@ test('a backup runs now, its progress is told to who polls, and it is restored t
   const [run] = await user.runs(id)
   t.like(run, { trigger: 'manual', state: 'ended', outcome: 'ran', reason: null })
   const { body: point } = await fleet.call('GET', `/api/v1/points/${run.point_id}`)
-  t.like(point, { status: 'good', series: 'nightly/container-backup@Job', job_id: run.job_id })
+  t.like(point, { status: 'good', series: 'nightly/container-backup@Job-run', job_id: run.job_id })
   const series = join(backups, readdirSync(backups)[0] ?? '', point.series)
   t.true(existsSync(join(series, point.name, 'data.tar')), readdirSync(series, { recursive: true }).join())
 
   writeFileSync(join(source, 'file'), 'changed')
   const made = await user.call('POST', '/restore/', {
     job_name: 'Back',
-    container_id: 'again',
+    container_id: 'again-run',
     type: 'dataset',
-    src: { target: 'local', path: '/nightly', portfolio: 'Job' },
+    src: { target: 'local', path: '/nightly', portfolio: 'Job-run' },
   })
   const restored = await user.idle(`/restore/${made.id}`)
   t.like(restored.state, { code: 'completed', result: 0 })
   t.true(restored.state.end >= restored.state.start)
-  const { body: again } = await fleet.call('GET', '/api/v1/datasets/again')
+  const { body: again } = await fleet.call('GET', '/api/v1/datasets/again-run')
   t.is(readFileSync(join(again.mountpoint, 'file'), 'utf8'), 'as it was')
   const all = await follow(fleet, cursor, (seen) => seen.some(({ type }) => type === 'restore'))
   t.true(all.some((change) => change.type === 'restore' && change.id === made.id))
@@ -135,10 +139,10 @@ test('a backup runs now, its progress is told to who polls, and it is restored t
   await fleet.quiet()
 })
 
-test('retention keeps the newest good ones; what it took is had back', async (t) => {
-  const { fleet, user } = await startKeeper(t)
-  const source = await user.dataset('source')
-  const { id } = await user.backup({ job_name: 'Kept', container_id: 'source', retention: 2 })
+test.serial('retention keeps the newest good ones; what it took is had back', async (t) => {
+  const { fleet, user } = clientOf(t)
+  const source = await user.dataset('source-kept')
+  const { id } = await user.backup({ job_name: 'Kept', container_id: 'source-kept', retention: 2 })
   const points: string[] = []
   for (const round of [1, 2, 3]) {
     writeFileSync(join(source, 'file'), `${round}`)
@@ -159,10 +163,10 @@ test('retention keeps the newest good ones; what it took is had back', async (t)
   await fleet.quiet()
 })
 
-test('a backup whose host is away waits, is not run twice or deleted, and stops', async (t) => {
-  const { fleet, user } = await startKeeper(t)
-  await user.dataset('source')
-  const { id } = await user.backup({ job_name: 'Job', container_id: 'source' })
+test.serial('a backup whose host is away waits, is not run twice or deleted, and stops', async (t) => {
+  const { fleet, user } = clientOf(t)
+  await user.dataset('source-away')
+  const { id } = await user.backup({ job_name: 'Job-away', container_id: 'source-away' })
   await fleet.agent('a').signal('SIGKILL')
   await until('the host is offline', async () => (await fleet.call('GET', '/api/v1/hosts/a')).body.state === 'offline')
   t.like((await user.call('PUT', `/backup/${id}/run`)).state, { code: 'waiting', progress: -1 })
@@ -173,54 +177,62 @@ test('a backup whose host is away waits, is not run twice or deleted, and stops'
   t.like((await user.runs(id))[0], { trigger: 'manual', state: 'ended', outcome: 'stopped' })
   t.like((await user.call('PUT', `/backup/${id}`, { disable: true })).state, { result: -2 })
   t.deepEqual(await user.call('DELETE', `/backup/${id}`), [id])
+  await fleet.ready({ agent: 'a' })
 })
 
-test('what is stopped while it runs leaves nothing behind, and what it would have replaced as it was', async (t) => {
-  const steps = stepsIn(temporaryDirectory(t))
-  const { fleet, backups, user } = await startKeeper(t, steps.environment)
-  writeFileSync(join(await user.dataset('source'), 'file'), 'as it was')
-  const { id } = await user.backup({ job_name: 'Job', container_id: 'source' })
-  const hold = (step: string) => steps.set({ step, place: 'before', act: 'hold' })
-  const stop = async (path: string) => {
-    t.is((await user.call('GET', path)).state.code, 'running')
-    t.is((await fleet.call('DELETE', `/api/v1${path}`)).status, 409)
-    await user.call('PUT', `${path}/stop`)
-    steps.open()
-    t.is((await user.idle(path)).state.result, -2)
-  }
-  hold('commit')
-  await user.call('PUT', `/backup/${id}/run`)
-  await steps.held()
-  await stop(`/backup/${id}`)
-  await fleet.quiet()
-  t.deepEqual(litterIn(backups), [])
-  t.like((await user.runs(id))[0], { outcome: 'stopped' })
-  await user.call('PUT', `/backup/${id}/run`)
-  t.is((await user.idle(`/backup/${id}`)).state.result, 0, 'the next run is good')
-  hold('stage')
-  const src = { target: 'local', path: '/nightly', portfolio: 'Job' }
-  const made = await user.call('POST', '/restore', { job_name: 'B', container_id: 'again', type: 'dataset', src })
-  await steps.held()
-  await stop(`/restore/${made.id}`)
-  await fleet.quiet()
-  t.is((await fleet.call('GET', '/api/v1/datasets/again')).status, 404)
-})
+test.serial(
+  'what is stopped while it runs leaves nothing behind, and what it would have replaced as it was',
+  async (t) => {
+    const { fleet, backups, steps, user } = clientOf(t)
+    writeFileSync(join(await user.dataset('source-stop'), 'file'), 'as it was')
+    const { id } = await user.backup({ job_name: 'Job-stop', container_id: 'source-stop' })
+    const hold = (step: string) => steps.set({ step, place: 'before', act: 'hold' })
+    const stop = async (path: string) => {
+      t.is((await user.call('GET', path)).state.code, 'running')
+      t.is((await fleet.call('DELETE', `/api/v1${path}`)).status, 409)
+      await user.call('PUT', `${path}/stop`)
+      steps.open()
+      t.is((await user.idle(path)).state.result, -2)
+    }
+    hold('commit')
+    await user.call('PUT', `/backup/${id}/run`)
+    await steps.held()
+    await stop(`/backup/${id}`)
+    await fleet.quiet()
+    t.deepEqual(litterIn(backups), [])
+    t.like((await user.runs(id))[0], { outcome: 'stopped' })
+    await user.call('PUT', `/backup/${id}/run`)
+    t.is((await user.idle(`/backup/${id}`)).state.result, 0, 'the next run is good')
+    hold('stage')
+    const src = { target: 'local', path: '/nightly', portfolio: 'Job-stop' }
+    const made = await user.call('POST', '/restore', {
+      job_name: 'B',
+      container_id: 'again-stop',
+      type: 'dataset',
+      src,
+    })
+    await steps.held()
+    await stop(`/restore/${made.id}`)
+    await fleet.quiet()
+    t.is((await fleet.call('GET', '/api/v1/datasets/again-stop')).status, 404)
+  },
+)
 
-test('a portfolio that names nothing fails the restore, and says so', async (t) => {
-  const { fleet, user } = await startKeeper(t)
+test.serial('a portfolio that names nothing fails the restore, and says so', async (t) => {
+  const { fleet, user } = clientOf(t)
   const made = await user.call('POST', '/restore', {
     job_name: 'Back',
-    container_id: 'again',
+    container_id: 'again-none',
     type: 'dataset',
     src: { target: 'local', path: '/nightly', portfolio: 'Nobody/20260102T030405Z' },
   })
   const { state } = await user.idle(`/restore/${made.id}`)
   t.like(state, { code: 'completed', result: -1 })
   t.true(state.reason.length > 0)
-  t.is((await fleet.call('GET', '/api/v1/datasets/again')).status, 404)
+  t.is((await fleet.call('GET', '/api/v1/datasets/again-none')).status, 404)
 })
 
-test('minutes are minutes where the server is told so', async (t) => {
+test.serial('minutes are minutes where the server is told so', async (t) => {
   const fleet = await startFleet(t, {
     agents: [{ name: 'a', driver: 'sim' }],
     environment: { HOLDFAST_QNAP_START_UNIT: 'minutes' },
