@@ -5,6 +5,7 @@ import { FleetError } from '../../../shared/errors.ts'
 import type { SftpTargetConfig, TargetSecret } from '../../../shared/target-config.ts'
 import type { Dialer } from '../dial.ts'
 import { patiently } from '../patience.ts'
+import { gatheringWrites } from './gathered-writes.ts'
 import { asSftpError } from './sftp-error.ts'
 
 const LOGIN_MS = 15_000
@@ -48,7 +49,7 @@ export async function connectSftp(
   }
   try {
     const options = { ...loginOf(config, secret), algorithms: algorithmsFor(hostKey), hostVerifier: verify }
-    await handshake(client, { ...options, sock: socket }, parts.signal)
+    await handshake(client, { ...options, sock: gatheringWrites(socket) }, parts.signal)
     const sftp = await openChannel(client, parts.signal)
     return { sftp, broken: new Promise((resolve) => client.once('close', resolve)), end: () => void client.destroy() }
   } catch (error) {

@@ -6,9 +6,13 @@ import type { SftpSession } from './sftp-connection.ts'
 import { asSftpError, isPlainFailure } from './sftp-error.ts'
 import type { SftpLink } from './sftp-link.ts'
 
-/** One in flight would wait a round trip for every piece: 64 of 32 KiB fill OpenSSH's window of 2 MiB. */
-const PIECE_BYTES = 32_768
-const MAX_IN_FLIGHT = 64
+/**
+ * Seven packets of SSH, as OpenSSH takes them, with the head of the request; ssh2 divides it for servers that take less. Pieces of one packet cost a
+ * request, an answer and a second packet of a few bytes each.
+ */
+const PIECE_BYTES = 7 * 32_768 - 64
+/** They fill OpenSSH's window of 2 MiB; with one, every piece would wait a round trip. */
+const MAX_IN_FLIGHT = 10
 const DISCARD_MS = 5_000
 const FULL_BELOW_BYTES = 1_048_576
 
