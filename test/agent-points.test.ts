@@ -1,4 +1,6 @@
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -21,6 +23,7 @@ import {
   seen,
   threePoints,
 } from './harness/point-orders.ts'
+import { lacksTool, testUnless } from './harness/system-packages.ts'
 
 async function orders(t: ExecutionContext, driver: 'btrfs' | 'copy'): Promise<PointOrders | undefined> {
   if (driver === 'btrfs' && !canMount(t)) return undefined
@@ -244,6 +247,40 @@ test('directories of the host are backed up below what is allowed, and nowhere e
     t.is((await failureOf(t, made.run(from(path)))).code, 'refused', path)
   t.is((await failureOf(t, made.run(from(join(made.outside, 'absent'))))).code, 'not_found')
 })
+
+/** Holds a page of a file and writes to it when it is told to; the first write is done when this resolves. */
+async function mappedWriter(t: ExecutionContext, path: string) {
+  const script = `import mmap,sys
+f=open(sys.argv[1],'r+b'); m=mmap.mmap(f.fileno(),4096)
+for line in sys.stdin: m[0:1]=line.strip().encode(); print('ok',flush=True)`
+  const child = spawn('python3', ['-c', script, path], { stdio: ['pipe', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill())
+  return async (letter: string) => {
+    child.stdin.write(`${letter}\n`)
+    await once(child.stdout, 'data')
+  }
+}
+
+testUnless(lacksTool('python3'))(
+  'a file of a living directory that changes through a mapping is in the next increment',
+  async (t) => {
+    const made = await pointOrders(t)
+    const source = join(made.outside, 'site')
+    mkdirSync(source)
+    writeFileSync(join(source, 'mapped'), Buffer.alloc(4_096, '.'))
+    const write = await mappedWriter(t, join(source, 'mapped'))
+    const living = { source: { kind: 'path', path: source } } as const
+    await write('A')
+    const full = made.create([], living)
+    await made.run(full)
+    await write('B')
+    const increment = made.create([refOf(full)], living)
+    t.like(await made.run(increment), { full: false })
+    const destination = { kind: 'host', path: join(made.outside, 'back') } as const
+    await made.run(restoreTo(made, [refOf(full), refOf(increment)], destination))
+    t.is(readFileSync(join(destination.path, 'mapped'), 'latin1').slice(0, 2), 'B.')
+  },
+)
 
 for (const kind of ['point.create', 'point.create of an increment', 'point.create by merging'] as const) {
   pipelineContract(test, {

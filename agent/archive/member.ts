@@ -38,7 +38,7 @@ export interface Member {
   readonly mode: number
   readonly uid: number
   readonly gid: number
-  /** Decimal seconds with nine places. */
+  /** Decimal seconds with nine places; ctime with a `?` behind it where the file may have changed again without moving it. */
   readonly mtime: string
   readonly ctime: string
   readonly inode: number

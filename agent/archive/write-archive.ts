@@ -49,6 +49,8 @@ export interface WriteRequest {
   readonly base?: ArchiveBase
   /** Of a tree that is a clone: the file that its driver wrote beside it. Pass it for full archives too. */
   readonly stamps?: string
+  /** Of a tree that others write to while it is read: what changed then or later is read again by the next increment. */
+  readonly settledBeforeMs?: number
 }
 
 export interface ArchiveBase {
@@ -162,7 +164,7 @@ class ArchiveWriting {
   }
 
   async #walk({ lines, wanted, stamps }: Walk, signal: AbortSignal): Promise<WriteEnd> {
-    const { subject, rootFd, scratch } = this.#request
+    const { subject, rootFd, scratch, settledBeforeMs } = this.#request
     const channel = lines === undefined ? undefined : new MessageChannel()
     const counts = newCounts()
     const stampsFd = stamps === undefined ? undefined : openStamps(stamps)
@@ -177,6 +179,7 @@ class ArchiveWriting {
       previous: channel === undefined ? undefined : { port: channel.port2, counts },
       wanted,
       stampsFd,
+      settledBeforeMs,
     }
     const worker = new Worker(new URL('./write/write-worker.ts', import.meta.url), {
       workerData: task,

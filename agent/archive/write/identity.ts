@@ -14,6 +14,25 @@ export type Identify = (status: Status) => Identity
 export const ownIdentity: Identify = (status) => status
 
 /**
+ * Of a tree that others write to while it is read. What changed since `settledBeforeMs` (of the epoch) may change again within one tick
+ * of the clock and keep its ctime: it is known by none, so the next increment reads it again. Changes through a mapping move the
+ * ctime only if its pages were clean: whoever passes such a time has had them written before.
+ */
+export function livingIdentity(settledBeforeMs: number): Identify {
+  const settledBefore = BigInt(settledBeforeMs) * 1_000_000n
+  return (status) => {
+    const { inode, changed } = status
+    return status.changedNanoseconds < settledBefore ? status : { inode, changed: changed + UNSETTLED }
+  }
+}
+/** Behind a ctime that says nothing. */
+const UNSETTLED = '?'
+
+export function isSettled(changed: string): boolean {
+  return !changed.endsWith(UNSETTLED)
+}
+
+/**
  * Of an image that is a clone: the number and time of the file that was cloned, where they are known.
  * @param fd of the stamps @throws conflict when they are not of this tree; corrupt
  */

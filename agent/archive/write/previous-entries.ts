@@ -1,5 +1,6 @@
 import { type BytePath, isWithin } from '../byte-path.ts'
 import { parseJson, pathOfLine } from '../member.ts'
+import { isSettled } from './identity.ts'
 
 /** What a scan compares. */
 export interface PreviousEntry {
@@ -9,7 +10,7 @@ export interface PreviousEntry {
   readonly mtime: string
   readonly size: number
   readonly isDirectory: boolean
-  /** It was not read well then, so it is read again whatever its times say. */
+  /** It was not read well then, or may have changed behind it: so it is read again whatever its times say. */
   readonly flawed: boolean
 }
 
@@ -78,6 +79,6 @@ function parseEntry(text: string): PreviousEntry {
     mtime: String(m),
     size: Number(s),
     isDirectory: t === 'd',
-    flawed: x !== undefined,
+    flawed: x !== undefined || !isSettled(String(c)),
   }
 }

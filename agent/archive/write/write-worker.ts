@@ -12,7 +12,7 @@ import { AttributeRecords } from './attribute-records.ts'
 import { FrameFiller } from './frame-filler.ts'
 import { FrameSlots, type SlotMemory } from './frame-slots.ts'
 import { GoneTar } from './gone-tar.ts'
-import { ownIdentity, stampedIdentity } from './identity.ts'
+import { type Identify, livingIdentity, ownIdentity, stampedIdentity } from './identity.ts'
 import { IndexText } from './index-text.ts'
 import { LinkTable } from './link-table.ts'
 import { LinksTar, mayHaveNames } from './links-tar.ts'
@@ -32,6 +32,7 @@ export interface WriteTask {
   readonly previous: QueueEnds | undefined
   readonly wanted: Wanted | undefined
   readonly stampsFd: number | undefined
+  readonly settledBeforeMs: number | undefined
 }
 
 /** `again`: the thread waits for all of what the chain holds. */
@@ -72,8 +73,8 @@ function write(task: WriteTask, post: (message: WriteMessage, transfer?: readonl
   const line = (path: BytePath, text: string) => index.add(path, text)
   const problem = (path: BytePath, reason: ProblemReason) => problems.add(path, reason)
   const links = new LinkTable(task.linkSpillFd)
-  const { rootFd, previous, wanted, stampsFd } = task
-  const identify = stampsFd === undefined ? ownIdentity : stampedIdentity(stampsFd, new Status().readDescriptor(rootFd))
+  const { rootFd, previous, wanted } = task
+  const identify = identifyOf(task)
   const attributes = new AttributeRecords()
   const writer = new MemberWriter({ frames, links, attributes, counters, identify, line, problem })
   const taker = previous === undefined ? undefined : new QueueTaker<Uint8Array | undefined>(previous, stop)
@@ -102,6 +103,11 @@ function write(task: WriteTask, post: (message: WriteMessage, transfer?: readonl
   frames.finish()
   index.flush()
   return { type: 'done', problems: problems.kept, problemCount: problems.count }
+}
+
+function identifyOf({ rootFd, stampsFd, settledBeforeMs }: WriteTask): Identify {
+  if (stampsFd !== undefined) return stampedIdentity(stampsFd, new Status().readDescriptor(rootFd))
+  return settledBeforeMs === undefined ? ownIdentity : livingIdentity(settledBeforeMs)
 }
 
 function outcomeOf(task: WriteTask, port: MessagePort): WriteEnd {

@@ -8,7 +8,7 @@ import { datasetNotFound } from '../pool-layout.ts'
 
 const PARTIAL = '.partial'
 /** More than a tick of the clock that times of files are taken from, and than a second where a file system counts only those. */
-const SETTLED_MS = 2_000
+export const SETTLED_MS = 2_000
 
 /** The stamps of one clone while it is made. */
 export interface StampFile {

@@ -203,6 +203,7 @@ class Creation {
         keptIndex: this.#keptIndex,
         scratch: this.#tools.points.scratch,
         stamps: this.#source.stamps,
+        settledBeforeMs: await this.#source.settled(),
         changes: base.chain === undefined ? undefined : await this.#source.changes(watch),
       },
       watch,

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
+import { SETTLED_MS } from '../../drivers/tree/stamp-file.ts'
+import { syncFileSystem } from '../../native/file-system.ts'
 import { close } from '../../native/paths.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { changesSince, dropBaseOf, keepBase, keepsBases } from './base-snapshots.ts'
@@ -38,6 +40,17 @@ export class TreeSource {
   /** What the snapshot's driver wrote of what it was cloned from, if it did. */
   get stamps(): string | undefined {
     return existsSync(this.#stampsPath) ? this.#stampsPath : undefined
+  }
+
+  /**
+   * Before a directory is read that lives meanwhile: its dirty pages are written, as they are for stamps of a clone, so that what
+   * changes from here on has a later ctime. @returns what changed then or later may change again unseen; undefined for a snapshot
+   */
+  async settled(): Promise<number | undefined> {
+    if (this.#spec.source.kind !== 'path') return undefined
+    const settledBeforeMs = Date.now() - SETTLED_MS
+    await syncFileSystem(this.rootFd)
+    return settledBeforeMs
   }
 
   async open(watch: Watch): Promise<void> {

@@ -41,6 +41,8 @@ export interface WritePointRequest {
   readonly scratch: string
   /** What the snapshot's driver wrote of what it was cloned from. */
   readonly stamps: string | undefined
+  /** Of a source that lives while it is read. */
+  readonly settledBeforeMs: number | undefined
   /** What differs from the tree of the last point of the base, where that is known. */
   readonly changes: ChangeList | undefined
 }
@@ -99,8 +101,12 @@ async function writeMerged(request: WritePointRequest, base: Chain, watch: Archi
   return receiptOf(request, { sums: sink.sums, written, full: true, synthetic: true, ...problems })
 }
 
-function archiveOf({ rootFd, compression, scratch, stamps }: WritePointRequest) {
-  return { subject: 'backup', rootFd, compression, scratch, ...(stamps === undefined ? {} : { stamps }) } as const
+function archiveOf({ rootFd, compression, scratch, stamps, settledBeforeMs }: WritePointRequest) {
+  return {
+    ...({ subject: 'backup', rootFd, compression, scratch } as const),
+    ...(stamps === undefined ? {} : { stamps }),
+    ...(settledBeforeMs === undefined ? {} : { settledBeforeMs }),
+  }
 }
 
 function baseOf({ base, changes }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {
