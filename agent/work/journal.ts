@@ -71,12 +71,17 @@ export function openJournal(folder: string, now: () => number = Date.now): Journ
   for (const line of readLines(path)) apply(entries, line)
   let file = rewrite(path, entries, now())
   let written = 0
+  let isTorn = false
   let syncing: Promise<void> | undefined
   let syncAgain: Promise<void> | undefined
 
   function append(line: Line): void {
     apply(entries, line)
-    written += writeSync(file, `${JSON.stringify(line)}\n`)
+    // What a full disk left of a line must not spoil the one behind it.
+    const text = `${isTorn ? '\n' : ''}${JSON.stringify(line)}\n`
+    isTorn = true
+    written += writeAll(file, text)
+    isTorn = false
     if (written < COMPACT_AFTER_BYTES) return
     const old = file
     file = rewrite(path, entries, now())
@@ -227,7 +232,7 @@ function rewrite(path: string, entries: Map<string, JournalEntry>, nowMs: number
       entries.delete(entry.jobId)
       continue
     }
-    for (const line of linesOf(entry, nowMs)) writeSync(fresh, `${JSON.stringify(line)}\n`)
+    for (const line of linesOf(entry, nowMs)) writeAll(fresh, `${JSON.stringify(line)}\n`)
   }
   fsyncSync(fresh)
   closeSync(fresh)
@@ -246,6 +251,13 @@ function linesOf(entry: JournalEntry, nowMs: number): Line[] {
     ...(entry.end ? [{ t: 'end' as const, at: nowMs, jobId, attempt, delivery, event: entry.end }] : []),
     ...(entry.confirmedAtMs !== undefined ? [{ t: 'confirmed' as const, at: entry.confirmedAtMs, jobId }] : []),
   ]
+}
+
+/** One call may write less than it was given, when the disk is about to be full. @returns bytes */
+function writeAll(file: number, text: string): number {
+  const bytes = Buffer.from(text)
+  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done)
+  return bytes.length
 }
 
 function fdatasyncAsync(file: number): Promise<void> {

@@ -6,8 +6,14 @@ import { InnerPath } from './requests.ts'
 /** Orders and questions travel in one message of at most 1 MiB, with much else. */
 const MAX_PATH_BYTES = 256 * 1024
 
-/** Segments of a target's path, without slashes at its ends or doubled ones. */
-const SeriesPath = TargetPath.transform((path) => path.split('/').filter(Boolean).join('/'))
+/** What the directories of points are called, finished or not. */
+const OF_A_POINT = /^\d{8}T\d{6}Z/
+
+/** Segments of a target's path, without slashes at its ends or doubled ones. What lies in a point's directory would go with that point. */
+const SeriesPath = TargetPath.transform((path) => path.split('/').filter(Boolean).join('/')).refine(
+  (path) => !path.split('/').some((segment) => OF_A_POINT.test(segment)),
+  'must not lead into the directory of a point',
+)
 
 /** As indexes spell it: without a leading slash or `./`. */
 export const AskedMember = MemberPath.transform((path) => path.replace(/^(\.?\/)+/, '').replace(/\/+$/, ''))
