@@ -61,7 +61,13 @@ export async function startControlPlane(
 /** A real agent with one pool. */
 export function startAgent(
   workbench: Workbench,
-  options: { readonly natsUrl: string; readonly driver: DriverName; readonly path: string; readonly name?: string },
+  options: {
+    readonly natsUrl: string
+    readonly driver: DriverName
+    readonly path: string
+    readonly name?: string
+    readonly environment?: Readonly<Record<string, string>>
+  },
 ): BenchProcess {
   const name = options.name ?? 'agent'
   const state = join(workbench.folder, `${name}-state`)
@@ -76,6 +82,7 @@ export function startAgent(
       HOLDFAST_AGENT_STATE: state,
       HOLDFAST_AGENT_POOLS: JSON.stringify([{ name: `${name}-pool`, path: options.path, driver: options.driver }]),
       NATS_URL: options.natsUrl,
+      ...options.environment,
     },
   })
 }

@@ -12,16 +12,30 @@ const IMAGE_BYTES = 8 * 1024 ** 3
  */
 const MOUNT_OPTIONS = 'loop,noatime,discard=async,ssd'
 
+const FILE_SYSTEMS = {
+  btrfs: { maker: 'mkfs.btrfs', flags: ['--quiet'], options: MOUNT_OPTIONS },
+  xfs: { maker: 'mkfs.xfs', flags: ['-q', '-m', 'reflink=1'], options: 'loop,noatime' },
+  ext4: { maker: 'mkfs.ext4', flags: ['-q', '-F'], options: 'loop,noatime' },
+} as const
+
 /** A btrfs of our own on a sparse loop image in the scratch directory. @returns where it is mounted. */
 export function mountPool(workbench: Workbench, imageBytes = IMAGE_BYTES): string {
-  const image = join(workbench.folder, 'pool.img')
-  const path = join(workbench.folder, 'pool')
+  return mountFileSystem(workbench, { kind: 'btrfs', name: 'pool', imageBytes })
+}
+
+export function mountFileSystem(
+  workbench: Workbench,
+  wish: { readonly kind: keyof typeof FILE_SYSTEMS; readonly name: string; readonly imageBytes?: number },
+): string {
+  const { maker, flags, options } = FILE_SYSTEMS[wish.kind]
+  const image = join(workbench.folder, `${wish.name}.img`)
+  const path = join(workbench.folder, wish.name)
   const file = openSync(image, 'wx', 0o600)
-  ftruncateSync(file, imageBytes)
+  ftruncateSync(file, wish.imageBytes ?? IMAGE_BYTES)
   closeSync(file)
   mkdirSync(path)
-  execFileSync(requireTool('mkfs.btrfs'), ['--quiet', image])
-  execFileSync(requireTool('mount'), ['-t', 'btrfs', '-o', MOUNT_OPTIONS, image, path])
+  execFileSync(requireTool(maker), [...flags, image])
+  execFileSync(requireTool('mount'), ['-t', wish.kind, '-o', options, image, path])
   workbench.defer(() => void execFileSync(requireTool('umount'), [path]))
   return path
 }

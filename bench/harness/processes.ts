@@ -103,8 +103,17 @@ export class BenchProcess implements AsyncDisposable {
   }
 
   rssMebibytes(): number {
-    const kibibytes = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))?.[1]
-    return Number(kibibytes) / 1024
+    return this.#mebibytes('VmRSS')
+  }
+
+  /** The most it ever had. */
+  peakMebibytes(): number {
+    return this.#mebibytes('VmHWM')
+  }
+
+  #mebibytes(field: string): number {
+    const kibibytes = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))
+    return Number(kibibytes?.[1]) / 1024
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
