@@ -74,7 +74,11 @@ class Creation {
     const place = await this.#open(secret)
     const standing = await sumsAt(place.target, directoryOf(place), signal)
     this.isCommitted = this.#receipt !== undefined && standing === this.#receipt.sums
-    if (this.isCommitted) return
+    if (this.isCommitted) {
+      // An earlier run ended right behind its commit, perhaps while it wrote the metadata.
+      await tolerating(place.target.sweep(place.series, { signal, olderThanMs: 0 }))
+      return
+    }
     if (standing !== undefined) throw new FleetError('exists', 'the target holds a point of this name already')
     if (this.#receipt !== undefined) return
     await place.target.mkdir(place.series, { signal })
