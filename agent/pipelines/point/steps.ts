@@ -20,7 +20,7 @@ export function named(name: string, act: (context: StepContext) => Promise<void>
 }
 
 /** For what follows the commit: what a target or a pool reports there does not take back what is done; a bug still ends the job. */
-export async function tolerating(work: Promise<void>): Promise<void> {
+export async function tolerating(work: Promise<unknown>): Promise<void> {
   await work.catch((error: unknown) => {
     if (!(error instanceof FleetError)) throw error
   })
