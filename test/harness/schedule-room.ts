@@ -7,6 +7,12 @@ import type { Webhook } from '../../control-plane/schedule/webhook.ts'
 import { newId } from '../../shared/ids.ts'
 import { createLogger } from '../../shared/logger.ts'
 import { ADMIN, MADE, openPointRoom } from './point-room.ts'
+import { until } from './until.ts'
+
+/** What a replica that was woken has claimed and not placed yet. */
+const AT_WORK = `select id from schedule_run where state = 'granted' and lease > $1
+  union all
+  select id from restore_task where code = 'init' and not disabled and lease > $1`
 
 export type ScheduleRoom = Awaited<ReturnType<typeof openScheduleRoom>>
 
@@ -71,6 +77,7 @@ export async function openScheduleRoom(
   async function tick(of: Pick<typeof first, 'ticks'> = first): Promise<void> {
     for (const name of ['due', 'firing', 'settling', 'restores', 'pruning', 'alarms'] as const)
       await of.ticks[name].run()
+    await until('nobody is at work', async () => (await room.db.query(AT_WORK, [new Date(clock.nowMs)])).length === 0)
   }
 
   const create = (request: Partial<CreateSchedule> = {}, caller: Caller = ADMIN): Promise<Schedule> =>

@@ -1,0 +1,258 @@
+import { createHmac } from 'node:crypto'
+import { createServer, type IncomingHttpHeaders } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import test, { type ExecutionContext } from 'ava'
+import { createWebhook } from '../control-plane/schedule/webhook.ts'
+import { ADMIN, MADE, OPERATOR } from './harness/point-room.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS, openScheduleRoom, type ScheduleRoom } from './harness/schedule-room.ts'
+
+/** A good or bad run at each of the next days. @returns its point. */
+async function night(room: ScheduleRoom, id: string, how: 'good' | 'partial' | 'failed' = 'good'): Promise<string> {
+  await room.later(DAY_MS)
+  if (how !== 'failed') return room.finish(id, how === 'partial' ? { problemCount: 1 } : {})
+  const run = (await room.ledger(id)).at(-1)
+  await room.fail(run?.jobId ?? '', { code: 'internal', message: 'x' })
+  await room.tick()
+  return run?.pointId ?? ''
+}
+
+async function openNights(
+  t: ExecutionContext,
+  given: { readonly retention: number; readonly features?: 'incremental'[] },
+) {
+  const room = await openScheduleRoom(t)
+  await room.dataset('x')
+  const { id } = await room.create(given)
+  await room.tick()
+  room.clock.nowMs += 2 * HOUR_MS - DAY_MS
+  return { room, id }
+}
+
+const trashed = async (room: ScheduleRoom, ids: readonly string[]) => {
+  const points = await Promise.all(ids.map((id) => room.points.get(ADMIN, id)))
+  return points.map(({ trashedAt }) => trashedAt !== null)
+}
+
+test.serial(
+  'a good run hides what retention no longer keeps; it can be had back, and goes when the window is over',
+  async (t) => {
+    const { room, id } = await openNights(t, { retention: 2 })
+    const points = [await night(room, id), await night(room, id)]
+    t.deepEqual((await room.schedules.retentionPreview(ADMIN, id)).delete, [])
+    await room.later(DAY_MS)
+    const run = (await room.ledger(id)).at(-1)
+    const before = await room.schedules.retentionPreview(ADMIN, id)
+    t.deepEqual(before.delete, [])
+    t.deepEqual(
+      before.keep.map(({ rule }) => rule),
+      ['running', 'newest', 'count'],
+    )
+    await room.succeed(run?.jobId ?? '', MADE)
+    await room.tick()
+    points.push(run?.pointId ?? '')
+    t.deepEqual(await trashed(room, points), [true, false, false])
+    const after = await room.schedules.retentionPreview(ADMIN, id)
+    t.deepEqual(
+      after.trashed.map((point) => [point.id, point.removedAt.getTime() - point.trashedAt.getTime()]),
+      [[points[0] ?? '', 24 * HOUR_MS]],
+    )
+    const audited = await room.db.query(
+      `select operation, subject, detail ->> 'rule' as rule from audit where object_id = $1 and operation = 'point.trash'`,
+      [points[0]],
+    )
+    t.deepEqual(audited, [{ operation: 'point.trash', subject: 'schedule:1', rule: 'superseded' }])
+
+    await t.throwsAsync(room.points.pin(ADMIN, points[0] ?? '', true), { code: 'conflict' })
+    await t.throwsAsync(room.schedules.undelete({ ...OPERATOR, role: 'viewer' }, points[0] ?? ''), {
+      code: 'forbidden',
+    })
+    await t.throwsAsync(room.schedules.undelete(ADMIN, points[1] ?? ''), { code: 'conflict' })
+    await room.schedules.undelete(OPERATOR, points[0] ?? '')
+    t.like(await room.points.get(ADMIN, points[0] ?? ''), { trashedAt: null, pinned: true })
+
+    points.push(await night(room, id))
+    t.deepEqual(await trashed(room, points), [false, true, false, false])
+    await room.later(23 * HOUR_MS)
+    t.false((await room.points.get(ADMIN, points[1] ?? '')).isDeleting)
+    await room.later(HOUR_MS + MINUTE_MS)
+    t.true((await room.points.get(ADMIN, points[1] ?? '')).isDeleting)
+    const jobs = await room.db.query(`select id, spec from job where kind = 'point.delete'`)
+    t.is(jobs.length, 1)
+    await room.fail(jobs[0].id, { code: 'unavailable', message: 'cut off' })
+    await room.later(MINUTE_MS)
+    t.is((await room.db.query(`select id from job where kind = 'point.delete'`)).length, 1)
+    await room.later(HOUR_MS)
+    const again = await room.db.query(`select id from job where kind = 'point.delete' and finished_at is null`)
+    t.is(again.length, 1)
+    await room.succeed(again[0].id)
+    await t.throwsAsync(room.points.get(ADMIN, points[1] ?? ''), { code: 'not_found' })
+  },
+)
+
+test.serial('runs that are not good delete nothing, and the last good point stays whatever happens', async (t) => {
+  const { room, id } = await openNights(t, { retention: 2 })
+  const good = [await night(room, id), await night(room, id)]
+  for (const how of ['failed', 'partial', 'failed', 'partial', 'failed'] as const) {
+    await night(room, id, how)
+    t.deepEqual(await trashed(room, good), [false, false])
+  }
+  good.push(await night(room, id))
+  t.deepEqual(await trashed(room, good), [true, false, false])
+  const all = (await room.points.list(ADMIN, {}, { limit: 50 })).items
+  const kept = all.filter(({ trashedAt }) => trashedAt === null)
+  t.deepEqual(
+    kept.filter(({ status }) => status === 'failed'),
+    [],
+  )
+  t.true(kept.filter(({ status }) => status === 'good').length >= 2)
+})
+
+test.serial('what a point that stays rests on stays, and nothing is built on what is hidden', async (t) => {
+  const { room, id } = await openNights(t, { retention: 2, features: ['incremental'] })
+  const chain = [await night(room, id), await night(room, id), await night(room, id), await night(room, id)]
+  t.deepEqual(await trashed(room, chain), [false, false, false, false])
+  t.deepEqual((await room.points.get(ADMIN, chain[3] ?? '')).chain, chain.slice(0, 3))
+  await room.schedules.change(ADMIN, id, { features: [] })
+  chain.push(await night(room, id), await night(room, id))
+  t.deepEqual(await trashed(room, chain), [true, true, true, true, false, false])
+  // The chain goes from its end on, each when what rests on it has gone.
+  room.clock.nowMs += 25 * HOUR_MS
+  const order: string[] = []
+  for (let n = 0; n < 4; n += 1) {
+    await room.ticks.pruning.run()
+    const [job] = await room.db.query(
+      `select id, spec ->> 'pointId' as point from job where kind = 'point.delete' and finished_at is null`,
+    )
+    order.push(job?.point)
+    await room.succeed(job?.id)
+  }
+  t.deepEqual(order, chain.slice(0, 4).toReversed())
+
+  const [last = ''] = chain.slice(-1)
+  await room.db.query("update point set trashed_at = now(), purge_at = now() + interval '1 day' where id = $1", [last])
+  await room.schedules.change(ADMIN, id, { features: ['incremental'] })
+  const next = await room.points.get(ADMIN, await night(room, id))
+  t.deepEqual(next.chain, [chain[4] ?? ''])
+})
+
+test.serial('with `verify` a run is good when its point was read again, and deletes nothing before', async (t) => {
+  const room = await openScheduleRoom(t)
+  await room.dataset('x')
+  const { id } = await room.create({ features: ['verify', 'compress'], retention: 2 })
+  await room.later(2 * HOUR_MS)
+  await room.finish(id)
+  const [run] = await room.ledger(id)
+  t.like(run, { state: 'running', outcome: null })
+  t.truthy(run?.verifyJobId)
+  t.like((await room.sent(run?.verifyJobId ?? '')).spec, { kind: 'point.verify', pointId: run?.pointId })
+  await room.tick()
+  t.is((await room.db.query(`select id from job where kind = 'point.verify'`)).length, 1)
+  await room.succeed(run?.verifyJobId ?? '', { files: 1, bytes: 1 })
+  await room.tick()
+  t.like((await room.ledger(id))[0], { outcome: 'ran' })
+
+  await room.later(DAY_MS)
+  await room.finish(id)
+  const second = (await room.ledger(id))[1]
+  await room.fail(second?.verifyJobId ?? '', { code: 'corrupt', message: 'damaged', members: ['a'] })
+  await room.tick()
+  t.like((await room.ledger(id))[1], { outcome: 'failed', reason: 'the point could not be verified: damaged' })
+  t.like((await room.get(id)).state, { code: 'scheduled', result: -1 })
+
+  await room.later(DAY_MS)
+  await room.finish(id)
+  const third = (await room.ledger(id))[2]
+  await room.schedules.stop(ADMIN, id)
+  await room.tell(third?.verifyJobId ?? '', { type: 'stop', seq: 5, at: 0, phases: [] })
+  await room.tick()
+  t.like((await room.ledger(id))[2], { outcome: 'stopped' })
+})
+
+test.serial(
+  'a schedule without a good run for its grace raises an alarm, once, and another when it has one',
+  async (t) => {
+    const told: { body: string; headers: IncomingHttpHeaders }[] = []
+    let status = 500
+    const server = createServer((request, response) => {
+      let body = ''
+      request.on('data', (chunk) => {
+        body += chunk
+      })
+      request.on('end', () => {
+        told.push({ body, headers: request.headers })
+        response.writeHead(status).end()
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    t.teardown(() => server.close())
+    const { port } = server.address() as AddressInfo // as: it listens on a port
+    const hook = { url: `http://127.0.0.1:${port}/alerts`, secret: 'a secret of the hook', ownListeners: () => [] }
+    const room = await openScheduleRoom(t, { webhook: createWebhook({ ...hook, allowLoopback: true }) })
+    await room.dataset('x')
+    const { id } = await room.create()
+    room.registry.deaf('a')
+    await room.later(2 * HOUR_MS)
+    await room.later(4 * MINUTE_MS)
+    t.deepEqual(room.events, [])
+    t.is(room.overdueCount(), 0)
+    await room.later(2 * MINUTE_MS)
+    await room.tick(room.replica())
+    await room.tick()
+    t.deepEqual(
+      room.events.map(({ type }) => type),
+      ['schedule.overdue'],
+    )
+    t.like(JSON.parse(room.events[0]?.json ?? ''), {
+      type: 'schedule.overdue',
+      schedule: 1,
+      name: 'nightly',
+      due_at: '2026-03-02T02:00:00.000Z',
+      reason: "host 'a' was offline",
+    })
+    t.is(room.overdueCount(), 1)
+
+    await room.ticks.alerts.run()
+    t.is(told.length, 1)
+    await room.ticks.alerts.run()
+    t.is(told.length, 1)
+    status = 204
+    await room.db.query('update alert set next_at = now()')
+    await Promise.all([room.ticks.alerts.run(), room.replica().ticks.alerts.run()])
+    t.is(told.length, 2)
+    const { body, headers } = told[1] ?? { body: '', headers: {} }
+    t.like(JSON.parse(body), { type: 'schedule.overdue', schedule_id: id, group_id: room.groupId })
+    const [, seconds, signature = ''] =
+      /^t=(\d+),v1=([0-9a-f]{64})$/.exec(String(headers['x-holdfast-signature'])) ?? []
+    t.is(createHmac('sha256', hook.secret).update(`${seconds}.${body}`).digest('hex'), signature)
+
+    room.registry.heard('a')
+    await room.tick()
+    await room.finish(id)
+    t.deepEqual(
+      room.events.map(({ type }) => type),
+      ['schedule.overdue', 'schedule.recovered'],
+    )
+    t.is(room.overdueCount(), 0)
+
+    // A run that failed is no run.
+    await room.later(DAY_MS)
+    await room.fail((await room.ledger(id))[1]?.jobId ?? '', { code: 'internal', message: 'the disk is broken' })
+    await room.tick()
+    await room.later(10 * MINUTE_MS)
+    t.like(JSON.parse(room.events.at(-1)?.json ?? ''), { type: 'schedule.overdue', reason: 'the disk is broken' })
+    await room.schedules.change(ADMIN, id, { disabled: true })
+    await room.tick()
+    t.is(room.events.at(-1)?.type, 'schedule.recovered')
+
+    const denied = createWebhook({ ...hook, allowLoopback: false })
+    await t.throwsAsync(denied({ id, body }), { code: 'refused' })
+    const named = createWebhook({ ...hook, url: `http://localhost:${port}/`, allowLoopback: false })
+    await t.throwsAsync(named({ id, body }), { code: 'refused' })
+    const own = createWebhook({ ...hook, allowLoopback: true, ownListeners: () => [`127.0.0.1:${port}`] })
+    await t.throwsAsync(own({ id, body }), { code: 'refused' })
+    for (const url of ['http://169.254.169.254/', 'http://[::ffff:169.254.169.254]/']) {
+      await t.throwsAsync(createWebhook({ ...hook, url, allowLoopback: true })({ id, body }), { code: 'refused' })
+    }
+    t.is(told.length, 2)
+  },
+)
