@@ -24,6 +24,9 @@ const BENCHES = [
   'archive',
   'archive-peers',
   'archive-million',
+  'points',
+  'one-file',
+  'uploads',
 ]
 
 const { values, positionals } = parseArgs({

@@ -14,6 +14,8 @@ export class FaultProxy {
   fault: Fault = { kind: 'none' }
   /** Connections that were ended by a fault. */
   cuts = 0
+  /** What the server has sent. */
+  answeredBytes = 0
   #bytes = 0
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
@@ -64,6 +66,7 @@ export class FaultProxy {
     const pass = (from: Socket, to: Socket, counted: boolean) => {
       from.on('data', (chunk: Buffer) => {
         if (counted) this.#bytes += chunk.length
+        else this.answeredBytes += chunk.length
         if (this.fault.kind !== 'none' && this.#bytes > this.fault.afterBytes) return this.#break(from, client, counted)
         if (!to.write(chunk)) from.pause()
       })
