@@ -105,6 +105,18 @@ test('a link that leads out is kept, never followed, or refused where the caller
   )
 })
 
+test('links that are harmless one by one lead out together, and are refused where that matters', async (t) => {
+  const up = header({ name: './x/y/up', flag: FLAGS.symlink, link: '../..' })
+  const elsewhere = header({ name: './up', flag: FLAGS.hardlink, link: './x/y/up' })
+  const through = header({ name: './out', flag: FLAGS.symlink, link: 'x/y/up/../..' })
+  for (const second of [elsewhere, through]) {
+    await t.notThrowsAsync(extractBytes(t, [up, second, end]))
+    await t.throwsAsync(extractBytes(t, [up, second, end], { symlinks: 'inside' }), { code: 'refused' })
+  }
+  const beside = header({ name: './x/z/up', flag: FLAGS.hardlink, link: './x/y/up' })
+  await t.notThrowsAsync(extractBytes(t, [up, beside, end], { symlinks: 'inside' }))
+})
+
 test('a file is never written through a link that is there before', async (t) => {
   const members = [
     header({ name: './a', flag: FLAGS.symlink, link: '../evil' }),

@@ -17,14 +17,18 @@ export function placeOf(name: BytePath): BytePath {
   return parts.join('/')
 }
 
-/** Whether a symbolic link at `path` points to somewhere below the root. */
+/**
+ * Whether a symbolic link at `path` points to somewhere below the root, whatever other links of the tree it meets: `..` counts only where
+ * it leads up from the link's own directory. Behind a name it leads up from where that name may lead as a link, which nobody knows.
+ */
 export function staysInside(path: BytePath, text: BytePath): boolean {
   if (text.startsWith('/')) return false
   const parts = path.split('/').slice(0, -1)
+  let hasDescended = false
   for (const part of text.split('/')) {
     if (part === '' || part === '.') continue
-    if (part !== '..') parts.push(part)
-    else if (parts.pop() === undefined) return false
+    if (part !== '..') hasDescended = true
+    else if (hasDescended || parts.pop() === undefined) return false
   }
   return true
 }

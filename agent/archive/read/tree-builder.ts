@@ -17,6 +17,7 @@ const NO_BYTES = Buffer.alloc(0)
 const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY)
 /** What one system call takes of a path is 4,096 bytes; deeper ones are opened in pieces of whole names. */
 const MAX_PIECE_BYTES = 4_000
+const MAX_LINK_BYTES = 4_096
 
 export interface BuildPolicy {
   /** `refuse`: a device node ends the extraction. */
@@ -107,12 +108,14 @@ export class TreeBuilder {
   /** @param target a path of the tree, resolved as a member's name is: no link on the way */
   hardLink(entry: TarEntry, target: BytePath): void {
     const from = placeOf(target)
-    const { fd, name } = this.#parent(entry.name)
+    const { fd, name, path } = this.#parent(entry.name)
     const [root] = this.#levels
     const parent = parentOf(from)
     const parentFd = parent === '' ? (root?.fd ?? -1) : tryOpenDeep(root?.fd ?? -1, parent)
     if (parentFd < 0) throw refused(entry.name, 'its hard link leads to nothing in the tree')
     try {
+      if (this.#policy.symlinks === 'inside' && !linkStaysInside(path, parentFd, cBytes(nameOf(from))))
+        throw refused(entry.name, 'its link leads out of the tree')
       this.#replacing(fd, name, () => checked('link', libc().linkat(parentFd, cBytes(nameOf(from)), fd, name, 0)))
     } catch (error) {
       if (errorCodeOf(error) !== 'ENOENT') throw error
@@ -206,6 +209,13 @@ function openOrMake(
   if (code !== 'ENOENT') throw refused(memberName, `a parent of it cannot be opened (${code})`)
   makeDirectory(parentFd, name, STAGED_MODE)
   return { fd: checked('openat2', tryOpenBeneath(parentFd, name, READ_DIRECTORY)), isNew: true }
+}
+
+/** The text of a symbolic link that gets a second name means something else there. Of anything that is none: true. */
+function linkStaysInside(path: BytePath, directoryFd: number, name: Buffer): boolean {
+  const text = Buffer.alloc(MAX_LINK_BYTES)
+  const length = libc().readlinkat(directoryFd, name, text, MAX_LINK_BYTES)
+  return length < 0 || staysInside(path, text.toString('latin1', 0, length))
 }
 
 /** @returns a descriptor, or a negative number with errno set */
