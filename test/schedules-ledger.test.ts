@@ -166,7 +166,7 @@ for (const where of ['before', 'after'] as const) {
       await delay(20)
       for (const after of [0, 11_000, 11_000]) {
         room.clock.nowMs += after
-        await room.tick()
+        await room.round()
       }
       room.clock.nowMs -= 22_000
       const ledger = await room.ledger(id)
@@ -199,7 +199,7 @@ test.serial('a replica that dies while it settles: the run ends once, and retent
     const dying = room.replica({ sql: broken.sql })
     await dying.ticks.settling.run().catch(() => undefined)
     await dying.ticks.pruning.run().catch(() => undefined)
-    await room.tick()
+    await room.round()
     t.is((await room.ledger(id)).at(-1)?.outcome, 'ran')
     const preview = await room.schedules.retentionPreview(ADMIN, id)
     t.is(preview.keep.length, Math.min(n, 2))

@@ -16,12 +16,9 @@ export interface OrderPoint extends CreatePoint {
 
 /** What dialects do not need: retries, and what waits for the job. */
 export interface PointOrders extends Points {
-  create(
-    caller: Caller,
-    request: OrderPoint,
-    retryOf?: string,
-    task?: OrderTask,
-  ): Promise<Accepted & { readonly point: PointInfo }>
+  create(caller: Caller, request: OrderPoint, retryOf?: string): Promise<Accepted & { readonly point: PointInfo }>
+  /** A point for a task, which is told nothing of it. @param host where its dataset was seen last: conflict when it is elsewhere now. */
+  order(caller: Caller, request: OrderPoint, task: OrderTask, host?: string): Promise<Accepted>
   verify(caller: Caller, id: string, retryOf?: string, task?: OrderTask): Promise<Accepted>
   rehearse(caller: Caller, id: string, retryOf?: string): Promise<Accepted>
   restore(caller: Caller, id: string, request: RestorePoint, retryOf?: string, task?: OrderTask): Promise<Accepted>

@@ -7,13 +7,14 @@ import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted } from './datasets.ts'
 import type { FleetView } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
-import { type OrderBook, orderOf } from './orders.ts'
+import { type OrderBook, type OrderTask, orderOf } from './orders.ts'
 import type { Page, PageRequest } from './page.ts'
 import { decideCreate, locateSource } from './point-create.ts'
 import {
   type KeptPoint,
   localTarget,
   noPoint,
+  type OrderPoint,
   orderTarget,
   type PointOrders,
   type PointReader,
@@ -163,36 +164,46 @@ export function createPoints(deps: {
     return target
   }
 
+  async function place(
+    caller: Caller,
+    request: OrderPoint,
+    given: { readonly retryOf?: string | undefined; readonly task?: OrderTask; readonly host?: string | undefined },
+  ): Promise<Accepted> {
+    const { retryOf, task, host: seen } = given
+    requireRole(caller, 'operator')
+    const asked = checkKept(CreatePointRequest, request)
+    const kept = await targetOf(caller, asked.target, 'target')
+    const known = seen === undefined ? reader : { hostOf: async () => seen }
+    const located = await locateSource({ fleet, reader: known }, caller, asked)
+    const { host, source } = located
+    if (kept === undefined && host.backupRoot === null) {
+      throw new FleetError('refused', `host '${host.name}' keeps no backups itself; name a target`, { field: 'target' })
+    }
+    const { groupId } = caller
+    const named = source.kind === 'path' ? source : { ...source, id: '' }
+    const series = seriesOf({
+      ...{ groupId, targetId: kept?.id ?? null, host, source: named, path: asked.path ?? '' },
+      backup: asked.backup?.name,
+    })
+    const target = kept ? orderTarget(kept) : localTarget(groupId)
+    const hasIdentity = kept?.hasIdentity ?? false
+    const order = orderOf(caller, source.kind === 'dataset' ? [source.name] : [], (findings) => {
+      const question = { asked, groupId, located, series, target, hasIdentity, fleet, findings, nowMs: now() }
+      const decision = { ...decideCreate(question), request: asked, interactive: false }
+      return retryOf === undefined ? decision : { ...decision, retryOf }
+    })
+    return orders.place({ ...order, task, points: { ids: [], series } })
+  }
+
   return {
-    async create(caller, request, retryOf, task) {
-      requireRole(caller, 'operator')
-      const asked = checkKept(CreatePointRequest, request)
-      const kept = await targetOf(caller, asked.target, 'target')
-      const located = await locateSource({ fleet, reader }, caller, asked)
-      const { host, source } = located
-      if (kept === undefined && host.backupRoot === null) {
-        throw new FleetError('refused', `host '${host.name}' keeps no backups itself; name a target`, {
-          field: 'target',
-        })
-      }
-      const { groupId } = caller
-      const named = source.kind === 'path' ? source : { ...source, id: '' }
-      const series = seriesOf({
-        ...{ groupId, targetId: kept?.id ?? null, host, source: named, path: asked.path ?? '' },
-        backup: asked.backup?.name,
-      })
-      const target = kept ? orderTarget(kept) : localTarget(groupId)
-      const hasIdentity = kept?.hasIdentity ?? false
-      const order = orderOf(caller, source.kind === 'dataset' ? [source.name] : [], (findings) => {
-        const question = { asked, groupId, located, series, target, hasIdentity, fleet, findings, nowMs: now() }
-        const decision = { ...decideCreate(question), request: asked, interactive: false }
-        return retryOf === undefined ? decision : { ...decision, retryOf }
-      })
-      const { jobId } = await orders.place({ ...order, task, points: { ids: [], series } })
-      const point = await reader.madeBy(groupId, jobId)
+    async create(caller, request, retryOf) {
+      const { jobId } = await place(caller, request, { retryOf })
+      const point = await reader.madeBy(caller.groupId, jobId)
       if (point === undefined) throw new FleetError('not_found', 'the point that was ordered is gone already')
       return { jobId, point: shownTo(caller, point) }
     },
+
+    order: (caller, request, task, host) => place(caller, request, { task, host }),
 
     get: async (caller, id) => shownTo(caller, await find(caller, id)),
 

@@ -73,10 +73,14 @@ export async function openScheduleRoom(
   const first = replica()
   const { schedules, restoreTasks, ticks } = first
 
-  /** One round of everything, as it comes within seconds of a running fleet. */
-  async function tick(of: Pick<typeof first, 'ticks'> = first): Promise<void> {
+  async function round(of: Pick<typeof first, 'ticks'> = first): Promise<void> {
     for (const name of ['due', 'firing', 'settling', 'restores', 'pruning', 'alarms'] as const)
       await of.ticks[name].run()
+  }
+
+  /** One round of everything, as it comes within seconds of a running fleet. */
+  async function tick(of: Pick<typeof first, 'ticks'> = first): Promise<void> {
+    await round(of)
     await until('nobody is at work', async () => (await room.db.query(AT_WORK, [new Date(clock.nowMs)])).length === 0)
   }
 
@@ -95,6 +99,8 @@ export async function openScheduleRoom(
     restoreTasks,
     ticks,
     tick,
+    /** The same where some replica has died: what it had claimed is waited for. */
+    round,
     create,
     overdueCount: first.overdueCount,
     /** The ledger of a schedule, oldest first. */

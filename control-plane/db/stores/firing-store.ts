@@ -8,6 +8,7 @@ import { ADVISORY_LOCKS } from '../advisory-locks.ts'
 import { type Sql, statement } from '../sql.ts'
 import { endRuns } from './run-ends.ts'
 import type { Bounds } from './run-store.ts'
+import { SLOT_HOST } from './schedule-columns.ts'
 
 /** For so long a replica that has claimed a run is trusted to place its order. */
 const LEASE_MS = 10_000
@@ -16,6 +17,8 @@ const LEASE_MS = 10_000
 export interface FiringRun {
   readonly id: string
   readonly pointId: string | null
+  /** That its slot is counted for. */
+  readonly host: string
   readonly schedule: z.infer<typeof OfSchedule>
 }
 
@@ -42,7 +45,7 @@ const OfSchedule = z
 const OF_SCHEDULE =
   's.id as schedule_id, s.number, s.group_id, s.name, s.type, s.container, s.host, s.target_id, s.directory, s.features'
 
-const Firing = z.object({ run_id: z.string(), point_id: z.string().nullable(), schedule: OfSchedule })
+const Firing = z.object({ run_id: z.string(), point_id: z.string().nullable(), host: z.string(), schedule: OfSchedule })
 const SCHEDULE_JSON = `(select to_jsonb(o) from (select ${OF_SCHEDULE}) o) as schedule`
 
 const loads = statement(
@@ -99,7 +102,7 @@ const grant = statement(
    set state = 'granted', lease = to_timestamp($3::float8 / 1000)
    from chosen, schedule s
    where r.id = chosen.id and s.id = r.schedule_id
-   returning r.id as run_id, r.point_id, ${SCHEDULE_JSON}`,
+   returning r.id as run_id, r.point_id, r.host, ${SCHEDULE_JSON}`,
 )
 
 /** Whoever was to place them is gone. A lease that is further ahead than any was given by a clock that was wrong. */
@@ -119,15 +122,17 @@ const abandoned = statement(
    set lease = to_timestamp($2::float8 / 1000)
    from chosen, schedule s
    where r.id = chosen.id and s.id = r.schedule_id
-   returning r.id as run_id, r.point_id, ${SCHEDULE_JSON}`,
+   returning r.id as run_id, r.point_id, r.host, ${SCHEDULE_JSON}`,
 )
 
+/** Its dataset may be on another host by then. */
 const postpone = statement(
   'firing_postpone',
   z.unknown(),
-  `update schedule_run
-   set state = 'waiting', reason = $2, lease = to_timestamp($3::float8 / 1000)
-   where id = $1 and state = 'granted'`,
+  `update schedule_run r
+   set state = 'waiting', reason = $2, lease = to_timestamp($3::float8 / 1000), host = ${SLOT_HOST}
+   from schedule s
+   where r.id = $1 and r.state = 'granted' and s.id = r.schedule_id`,
 )
 
 const lockGranted = statement(
@@ -153,6 +158,7 @@ const tellWaiting = statement(
 const EndedRow = z.object({
   run_id: z.string(),
   point_id: z.string().nullable(),
+  host: z.string(),
   schedule: OfSchedule,
   trigger: z.enum(['due', 'manual', 'early']),
   late_ms: z.coerce.number(),
@@ -170,7 +176,7 @@ const EndedRow = z.object({
 const lockEnded = statement(
   'firing_lock_ended',
   EndedRow,
-  `select r.id as run_id, r.point_id, ${SCHEDULE_JSON}, r.trigger,
+  `select r.id as run_id, r.point_id, r.host, ${SCHEDULE_JSON}, r.trigger,
      extract(epoch from r.fired_at - r.due_at) * 1000 - s.jitter_ms as late_ms, r.stopped_by is not null as stopped,
      coalesce(r.lease > to_timestamp($1::float8 / 1000), false) as leased, j.state as job_state, j.error as job_error,
      coalesce((j.result ->> 'problemCount')::bigint, 0) as problems, v.state as verify_state, v.error as verify_error,
@@ -213,7 +219,7 @@ export interface FiringStore {
   ): Promise<readonly FiringRun[]>
   abandoned(bounds: Bounds): Promise<readonly FiringRun[]>
   /** Back to those that wait, and not before `untilMs`. */
-  postpone(runId: string, reason: string, untilMs: number): Promise<void>
+  postpone(runId: string, until: { readonly reason: string; readonly untilMs: number }): Promise<void>
   /** Ends a run without a job, or one whose point cannot be verified. */
   end(runId: string, nowMs: number, end: RunEnd): Promise<void>
   /** Settles runs whose jobs have ended. @returns how many there were, and those whose points the caller is to verify. */
@@ -246,7 +252,7 @@ export function createFiringStore(sql: Sql): FiringStore {
 
     abandoned: async ({ nowMs, limit }) => (await sql.rows(abandoned, [nowMs, nowMs + LEASE_MS, limit])).map(firing),
 
-    async postpone(runId, reason, untilMs) {
+    async postpone(runId, { reason, untilMs }) {
       await sql.rows(postpone, [runId, reason, untilMs])
     },
 
@@ -275,7 +281,7 @@ export function createFiringStore(sql: Sql): FiringStore {
 }
 
 function firing(row: z.infer<typeof Firing>): FiringRun {
-  return { id: row.run_id, pointId: row.point_id, schedule: row.schedule }
+  return { id: row.run_id, pointId: row.point_id, host: row.host, schedule: row.schedule }
 }
 
 function endedRun(row: z.infer<typeof EndedRow>): Omit<EndedRun, 'graceMs'> {

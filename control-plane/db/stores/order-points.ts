@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { z } from 'zod'
 import type { Decision, LockedPoint, Order, PointFindings } from '../../core/orders.ts'
 import { statement, type Transaction } from '../sql.ts'
@@ -49,9 +50,22 @@ const lockSeries = statement(
   'order_lock_series',
   z.unknown(),
   `insert into point_series (id, group_id, target_id, host_id, directory)
-   values ($1, $2, $3, $4, $5)
+   select id, group_id, target_id, host_id, directory
+   from jsonb_to_recordset($1::jsonb) as s(id uuid, group_id uuid, target_id uuid, host_id uuid, directory text)
+   order by id
    on conflict (id) do update set directory = excluded.directory`,
 )
+
+/** Those that were `wanted`. */
+const LOCKED = `select p.id, p.group_id, p.series_id, s.directory as series, p.name, p.host_id, h.name as host, s.target_id, p.status, p.deleting,
+     p.trashed_at is not null as is_trashed,
+     p.damaged_at is not null as is_damaged, p.pinned, coalesce((p.made ->> 'encrypted')::boolean, false) as encrypted, p.chain, p.version
+   from point p
+   join point_series s on s.id = p.series_id
+   join host h on h.id = p.host_id
+   where p.id in (select id from wanted)
+   order by p.id
+   for update of p`
 
 /**
  * Those named, what they complete, what completes them, the newest of the series (of all, and of those that are good), and those of it
@@ -82,34 +96,83 @@ const lockPoints = statement(
      union select unnest(chain) from newest
      union select id from damaged
    )
-   select p.id, p.group_id, p.series_id, s.directory as series, p.name, p.host_id, h.name as host, s.target_id, p.status, p.deleting,
-     p.trashed_at is not null as is_trashed,
-     p.damaged_at is not null as is_damaged, p.pinned, coalesce((p.made ->> 'encrypted')::boolean, false) as encrypted, p.chain, p.version
-   from point p
-   join point_series s on s.id = p.series_id
-   join host h on h.id = p.host_id
-   where p.id in (select id from wanted)
-   order by p.id
-   for update of p`,
+   ${LOCKED}`,
 )
 
-/** Locks the series of the order, where it has one. Comes before datasets are locked. */
-export async function lockSeriesOf(tx: Transaction, { groupId, points }: Order): Promise<void> {
-  const series = points?.series
-  if (series === undefined) return
-  const hostId = series.targetId === null ? series.hostId : null
-  await tx.rows(lockSeries, [series.id, groupId, series.targetId, hostId, series.directory])
+/** The same of many series, for orders that name no points. */
+const lockPointsOfSeries = statement(
+  'order_lock_points_of_series',
+  LockedPointRow,
+  `with series as (
+     select unnest($1::uuid[]) as id
+   ), newest as (
+     select p.id, p.chain
+     from series
+     cross join lateral (
+       (select id, chain from point where series_id = series.id order by name desc limit 1)
+       union
+       (select id, chain from point
+        where series_id = series.id and status = 'good' and not deleting and trashed_at is null and damaged_at is null
+        order by name desc
+        limit 1)
+     ) p
+   ), damaged as (
+     select p.id
+     from series
+     cross join lateral (
+       select id from point
+       where series_id = series.id and damaged_at is not null and not deleting
+       order by name desc
+       limit 100
+     ) p
+   ), wanted as (
+     select id from newest
+     union select unnest(chain) from newest
+     union select id from damaged
+   )
+   ${LOCKED}`,
+)
+
+/** Locks the series of orders that have one. Comes before datasets are locked. */
+export async function lockSeriesOf(tx: Transaction, orders: readonly Order[]): Promise<void> {
+  const rows = orders.flatMap(({ groupId, points }) => {
+    const series = points?.series
+    if (series === undefined) return []
+    const hostId = series.targetId === null ? series.hostId : null
+    return {
+      id: series.id,
+      group_id: groupId,
+      target_id: series.targetId,
+      host_id: hostId,
+      directory: series.directory,
+    }
+  })
+  if (rows.length > 0) await tx.rows(lockSeries, [JSON.stringify(rows)])
 }
 
-/** Locks what the order reads of points. Comes after datasets, as in every transaction that locks both. */
-export async function lockPointsOf(tx: Transaction, { groupId, points }: Order): Promise<PointFindings> {
-  if (points === undefined) return NO_POINTS
-  const ids = points.ids.filter((id) => z.uuid().safeParse(id).success)
-  const found = await tx.rows(lockPoints, [groupId, ids, points.series?.id ?? null])
+/**
+ * Locks what orders read of points: of one order, or of several that name none. Comes after datasets, as in every transaction
+ * that locks both.
+ */
+export async function lockPointsOf(
+  tx: Transaction,
+  orders: readonly Order[],
+): Promise<(order: Order) => PointFindings> {
+  const [first] = orders
+  if (first === undefined) return () => NO_POINTS
+  const ids = orders.flatMap(({ points }) => points?.ids ?? []).filter((id) => z.uuid().safeParse(id).success)
+  const series = orders.flatMap(({ points }) => points?.series?.id ?? [])
+  assert(orders.length === 1 || ids.length === 0, 'orders that name points are decided one at a time')
+  const found =
+    orders.length === 1
+      ? await tx.rows(lockPoints, [first.groupId, ids, series[0] ?? null])
+      : await tx.rows(lockPointsOfSeries, [series])
+  return ({ points }) => findingsOf(found, points?.series?.id)
+}
+
+function findingsOf(found: readonly LockedPoint[], seriesId: string | undefined): PointFindings {
   const named = (id: string) => found.find((point) => point.id === id)
-  const inSeries = found
-    .filter((point) => point.seriesId === points.series?.id)
-    .toSorted((a, b) => (a.name < b.name ? 1 : -1))
+  const inSeries = found.filter((point) => point.seriesId === seriesId).toSorted((a, b) => (a.name < b.name ? 1 : -1))
   return {
     withPointId: named,
     dependants: (id) => found.filter((point) => point.chain.at(-1) === id && point.status !== 'failed'),

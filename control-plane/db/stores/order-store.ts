@@ -11,7 +11,7 @@ import { ACTOR_COLUMNS, actorValues } from './audit-write.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
 import { createKnownDatasets } from './known-datasets.ts'
 import { lockPointsOf, lockSeriesOf, NO_POINTS, POINT_RECORD, pointValues } from './order-points.ts'
-import { linkTask, lockTask } from './order-tasks.ts'
+import { linkTasks, lockTasks } from './order-tasks.ts'
 import { keepPlaced, type PlacedBefore, placedBefore } from './placed-before.ts'
 
 /** An accepted order; a `dispatched` one holds its lanes and is to be published at once. */
@@ -170,29 +170,30 @@ export function createOrderStore(sql: Sql): OrderStore {
     })
   }
 
-  /** Orders without points, in their sequence, or one with them. */
+  /** One of the groups of `inGroups`, in its sequence. */
   function placeLocked(orders: readonly Order[], notAfterMs: number) {
     return sql.transaction(async (tx) => {
       const before = await placedBefore(tx, orders)
-      const [only] = orders
-      const withPoints = only?.points === undefined ? undefined : only
-      const gone = withPoints ? await lockTask(tx, withPoints) : undefined
-      if (withPoints && !gone) await lockSeriesOf(tx, withPoints)
+      const gone = await lockTasks(tx, orders)
+      const withPoints = orders.filter((order) => order.points !== undefined && !gone.has(order))
+      await lockSeriesOf(tx, withPoints)
       const datasets = await lock(tx, orders)
-      const points = withPoints ? await lockPointsOf(tx, withPoints) : NO_POINTS
+      const points = await lockPointsOf(tx, withPoints)
       known.remember(datasets)
       let standing = datasets
       const decided = orders.map((order, n) => {
         if (before[n] !== undefined) return undefined
-        const decision = gone ?? decide(order, standing, points)
+        const decision = gone.get(order) ?? decide(order, standing, order.points ? points(order) : NO_POINTS)
         standing = after(decision, standing)
         return decision
       })
       const isKeyed = before.length > 0
-      const isLast = !isKeyed && withPoints?.task === undefined
+      const isLast = !isKeyed && orders.every(({ task }) => task === undefined)
       const answers = await write({ rows: isLast ? tx.rowsAndCommit : tx.rows }, { orders, decided, notAfterMs })
-      const [answer] = answers
-      if (withPoints && answer && 'job' in answer) await linkTask(tx, withPoints, answer.job)
+      await linkTasks(tx, orders, (n) => {
+        const answer = answers[n]
+        return answer && 'job' in answer ? answer.job : undefined
+      })
       if (isKeyed) await keepPlaced(tx, placedNow(orders, answers))
       return orders.map((_, n) => {
         const answer = before[n] ?? answers[n]
@@ -215,9 +216,8 @@ export function createOrderStore(sql: Sql): OrderStore {
   async function placeAll(orders: readonly Order[], notAfterMs: number) {
     const quick = await placeKnown(orders, notAfterMs)
     const rest = orders.filter((_, n) => quick[n] === undefined)
-    const plain = rest.filter((order) => order.points === undefined)
     const answered = new Map<Order, Placed | PlacedBefore | FleetError>()
-    for (const group of [plain, ...rest.filter((order) => order.points).map((order) => [order])]) {
+    for (const group of inGroups(rest)) {
       if (group.length === 0) continue
       const othersArePlaced = rest.length < orders.length || answered.size > 0
       for (const [n, answer] of (await placeRest(group, notAfterMs, othersArePlaced)).entries()) {
@@ -247,6 +247,19 @@ function placedNow(orders: readonly Order[], answers: readonly (Placed | FleetEr
     const answer = answers[n]
     return answer && 'job' in answer ? [{ order, jobId: answer.job.id, dataset: answer.dataset }] : []
   })
+}
+
+/** What is decided together: orders without points; runs of schedules, each in a series of its own; any other with points alone. */
+function inGroups(orders: readonly Order[]): readonly (readonly Order[])[] {
+  const runs = new Map<string, Order>()
+  const alone: Order[] = []
+  for (const order of orders) {
+    const series = order.points?.series?.id
+    const isRun = order.task?.kind === 'run' && order.key === undefined && order.points?.ids.length === 0
+    if (isRun && series !== undefined && !runs.has(series)) runs.set(series, order)
+    else if (order.points !== undefined) alone.push(order)
+  }
+  return [orders.filter(({ points }) => points === undefined), [...runs.values()], ...alone.map((order) => [order])]
 }
 
 async function lock(tx: Transaction, orders: readonly Order[]): Promise<readonly LockedDataset[]> {

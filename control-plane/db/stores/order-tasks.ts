@@ -4,75 +4,110 @@ import type { LockedJob } from '../../core/job-change.ts'
 import type { Order, OrderTask } from '../../core/orders.ts'
 import { type Statement, statement, type Transaction } from '../sql.ts'
 
+const Locked = z.object({ id: z.string() })
+
 /** A schedule before its run, and both before what the order is about, as in every transaction that locks them. */
-const lock: Readonly<Record<OrderTask['kind'], Statement<z.ZodType>>> = {
+const lock: Readonly<Record<OrderTask['kind'], Statement<typeof Locked>>> = {
   run: statement(
     'order_lock_run',
-    z.unknown(),
-    `select 1
+    Locked,
+    `select r.id
      from schedule s
      join schedule_run r on r.schedule_id = s.id
-     where r.id = $1 and r.state = 'granted'
+     where r.id = any($1::uuid[]) and r.state = 'granted'
+     order by s.id
      for update of s, r`,
   ),
   verify: statement(
     'order_lock_verification',
-    z.unknown(),
-    `select 1
+    Locked,
+    `select r.id
      from schedule s
      join schedule_run r on r.schedule_id = s.id
-     where r.id = $1 and r.state = 'running' and r.verify_job_id is null and r.stopped_by is null
+     where r.id = any($1::uuid[]) and r.state = 'running' and r.verify_job_id is null and r.stopped_by is null
      for update of s, r`,
   ),
   restore: statement(
     'order_lock_restore_task',
-    z.unknown(),
-    `select 1 from restore_task where id = $1 and code in ('init', 'waiting') for update`,
+    Locked,
+    `select id from restore_task where id = any($1::uuid[]) and code in ('init', 'waiting') order by id for update`,
   ),
 }
+
+const LINKS = 'jsonb_to_recordset($1::jsonb) as l(id uuid, job_id uuid, point_id uuid, host text, at_ms float8)'
 
 const link: Readonly<Record<OrderTask['kind'], Statement<z.ZodType>>> = {
   run: statement(
     'order_link_run',
     z.unknown(),
     `with fired as (
-       update schedule_run
-       set state = 'running', job_id = $2, point_id = $3, host = $4, fired_at = to_timestamp($5::float8 / 1000), reason = null, lease = null
-       where id = $1
-       returning schedule_id
+       update schedule_run r
+       set state = 'running', job_id = l.job_id, point_id = l.point_id, host = l.host, fired_at = to_timestamp(l.at_ms / 1000), reason = null,
+         lease = null
+       from ${LINKS}
+       where r.id = l.id
+       returning r.schedule_id, r.fired_at
      )
-     update schedule
-     set code = 'running', last_run = to_timestamp($5::float8 / 1000), version = version + 1
-     where id in (select schedule_id from fired)`,
+     update schedule s
+     set code = 'running', last_run = fired.fired_at, version = s.version + 1
+     from fired
+     where s.id = fired.schedule_id`,
   ),
   verify: statement(
     'order_link_verification',
     z.unknown(),
-    `update schedule_run
-     set verify_job_id = $2, lease = null
-     where id = $1 and $3::uuid is not null and $4::text is not null and $5::float8 is not null`,
+    `update schedule_run r
+     set verify_job_id = l.job_id, lease = null
+     from ${LINKS}
+     where r.id = l.id`,
   ),
   restore: statement(
     'order_link_restore_task',
     z.unknown(),
-    `update restore_task
-     set code = 'running', job_id = $2, point_id = $3, host = coalesce(host, $4), started_at = to_timestamp($5::float8 / 1000),
-       reason = null, lease = null, version = version + 1
-     where id = $1`,
+    `update restore_task r
+     set code = 'running', job_id = l.job_id, point_id = l.point_id, host = coalesce(r.host, l.host),
+       started_at = to_timestamp(l.at_ms / 1000), reason = null, lease = null, version = r.version + 1
+     from ${LINKS}
+     where r.id = l.id`,
   ),
 }
 
-/** @returns why the order must not be placed. */
-export async function lockTask(tx: Transaction, { task }: Order): Promise<FleetError | undefined> {
-  if (task === undefined) return undefined
-  const [found] = await tx.rows(lock[task.kind], [task.id])
-  if (found !== undefined) return undefined
-  return new FleetError('conflict', 'what this was ordered for has its job already, or was stopped')
+/** @returns why orders must not be placed; the tasks of the others are locked. */
+export async function lockTasks(tx: Transaction, orders: readonly Order[]): Promise<ReadonlyMap<Order, FleetError>> {
+  const gone = new Map<Order, FleetError>()
+  for (const [kind, asked] of byKind(orders)) {
+    const locked = await tx.rows(lock[kind], [asked.map(({ task }) => task?.id)])
+    const there = new Set(locked.map(({ id }) => id))
+    for (const order of asked) {
+      if (there.has(order.task?.id ?? '')) continue
+      gone.set(order, new FleetError('conflict', 'what this was ordered for has its job already, or was stopped'))
+    }
+  }
+  return gone
 }
 
-/** From here on the task is the job's. */
-export async function linkTask(tx: Transaction, { task }: Order, { id, host, spec }: LockedJob): Promise<void> {
-  if (task === undefined) return
-  const pointId = 'pointId' in spec ? spec.pointId : null
-  await tx.rows(link[task.kind], [task.id, id, pointId, host, task.atMs])
+/** From here on the tasks are the jobs'. @param jobOf of the n-th order, where it was placed. */
+export async function linkTasks(
+  tx: Transaction,
+  orders: readonly Order[],
+  jobOf: (n: number) => LockedJob | undefined,
+): Promise<void> {
+  for (const [kind, asked] of byKind(orders)) {
+    const links = asked.flatMap((order) => {
+      const job = jobOf(orders.indexOf(order))
+      if (job === undefined || order.task === undefined) return []
+      const { id, host, spec } = job
+      const pointId = 'pointId' in spec ? spec.pointId : null
+      return { id: order.task.id, job_id: id, point_id: pointId, host, at_ms: order.task.atMs }
+    })
+    if (links.length > 0) await tx.rows(link[kind], [JSON.stringify(links)])
+  }
+}
+
+function byKind(orders: readonly Order[]): ReadonlyMap<OrderTask['kind'], readonly Order[]> {
+  const found = new Map<OrderTask['kind'], Order[]>()
+  for (const order of orders) {
+    if (order.task) found.set(order.task.kind, [...(found.get(order.task.kind) ?? []), order])
+  }
+  return found
 }

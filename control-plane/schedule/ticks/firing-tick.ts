@@ -8,7 +8,7 @@ import { pointSource, taskCaller } from '../../core/schedule-sources.ts'
 import type { FiringRun, FiringStore, Wait } from '../../db/stores/firing-store.ts'
 
 /** Orders placed at a time. */
-const AT_A_TIME = 6
+const AT_A_TIME = 128
 const ABANDONED_LIMIT = 500
 /** Rounds of one tick, so that it ends. */
 const MAX_ROUNDS = 100
@@ -21,7 +21,7 @@ const HOPELESS: ReadonlySet<string> = new Set(['invalid', 'not_found', 'refused'
 /** Gives slots to runs that wait, and places their orders: each is linked to its run in the transaction that writes it. */
 export function createFiringTick(deps: {
   readonly store: FiringStore
-  readonly points: Pick<PointOrders, 'create'>
+  readonly points: Pick<PointOrders, 'order'>
   readonly fleet: Pick<FleetView, 'isOnline'>
   readonly bounds: SlotBounds
   readonly now: () => Promise<number>
@@ -29,7 +29,7 @@ export function createFiringTick(deps: {
 }): () => Promise<void> {
   const { store, points, fleet, bounds, now, logger } = deps
 
-  async function place({ id, schedule }: FiringRun, atMs: number): Promise<void> {
+  async function place({ id, host, schedule }: FiringRun, atMs: number): Promise<void> {
     const { targetId, directory, features, name } = schedule
     try {
       const request = {
@@ -41,13 +41,14 @@ export function createFiringTick(deps: {
         backup: { scheduleId: schedule.id, name },
       }
       const task = { kind: 'run', id, atMs } as const
-      const { jobId } = await points.create(taskCaller({ ...schedule, kind: 'schedule' }), request, undefined, task)
+      const caller = taskCaller({ ...schedule, kind: 'schedule' })
+      const { jobId } = await points.order(caller, request, task, host === '' ? undefined : host)
       logger.info({ event: 'schedule.fired', schedule: schedule.id, run: id, jobId })
     } catch (error) {
       const { code, message } = toFleetError(error)
       logger.warn({ event: 'schedule.unfired', schedule: schedule.id, run: id, code, error: String(error) })
       if (HOPELESS.has(code)) await store.end(id, atMs, failed(message))
-      else await store.postpone(id, `it could not begin: ${message}`, atMs + AGAIN_MS)
+      else await store.postpone(id, { reason: `it could not begin: ${message}`, untilMs: atMs + AGAIN_MS })
     }
   }
 
