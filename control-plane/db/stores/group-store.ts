@@ -126,6 +126,8 @@ const blockers = statement(
    union all
    (select 'point ' || id from point where group_id = $1 order by ordinal limit $2)
    union all
+   (select 'schedule ' || name from schedule where group_id = $1 order by number limit $2)
+   union all
    (select 'job ' || id from job where group_id = $1 and finished_at is null order by ordinal limit $2)`,
 )
 

@@ -92,11 +92,14 @@ const lock = statement(
 const blockers = statement(
   'target_blockers',
   z.object({ id: z.string() }),
-  `select p.id
-   from point_series s
-   join point p on p.series_id = s.id
-   where s.target_id = $1
-   order by p.ordinal
+  `(select p.id::text as id
+    from point_series s
+    join point p on p.series_id = s.id
+    where s.target_id = $1
+    order by p.ordinal
+    limit $2)
+   union all
+   (select 'schedule ' || name from schedule where target_id = $1 order by number limit $2)
    limit $2`,
 )
 
@@ -172,7 +175,8 @@ export function createTargetStore(sql: Sql, secretsIn: (sql: Pick<Sql, 'rows'>) 
           const [locked] = await tx.rows(lock, [id, version])
           if (locked === undefined) return undefined
           const found = (await tx.rows(blockers, [id, MAX_BLOCKERS])).map((point) => point.id)
-          if (found.length > 0) throw new FleetError('conflict', 'points lie on the target', { blockers: found })
+          if (found.length > 0)
+            throw new FleetError('conflict', 'points lie on the target, or schedules lead there', { blockers: found })
           await tx.rows(removeSeries, [id])
           await tx.rows(remove, [id])
           if (secretId !== null) await secretsIn(tx).delete(secretId)
