@@ -114,7 +114,7 @@ test.serial('a change keeps what it does not name, and of a secret every other m
   t.deepEqual(detail, { fields: ['description', 'secret'] })
 })
 
-test.serial('a kept secret follows to no other server, and onto no open line', async (t) => {
+test.serial('a kept secret follows an operator to no other server, and onto no open line', async (t) => {
   const room = await openPointRoom(t)
   const secure = { ...DAV, encrypt: true, port: 443 }
   const { id } = await room.targets.create(OPERATOR, { config: secure, secret: { password: 'one' } })
@@ -125,6 +125,8 @@ test.serial('a kept secret follows to no other server, and onto no open line', a
     await t.throwsAsync(update(elsewhere), invalid('secret.password'))
     await t.throwsAsync(update(elsewhere, { privateKey: 'k' }), invalid('secret.password'))
   }
+  const byAdmin = await room.targets.update(ADMIN, id, { config: { ...secure, port: 8443 } })
+  t.like(await room.targets.update(ADMIN, id, { config: secure }), { hasSecret: byAdmin.hasSecret })
   t.like(await update({ base: '/elsewhere', username: 'other', host: secure.host.toUpperCase() }), { hasSecret: true })
   t.like(await update({ host: 'new.test' }, { password: 'two' }), { hasSecret: true })
   t.like(await update({ host: 'newer.test' }, { password: '' }), { hasSecret: false })

@@ -1,7 +1,7 @@
 import { FleetError, toFleetError } from '../../shared/errors.ts'
 import type { TargetConfig, TargetSecret } from '../../shared/target-config.ts'
 import type { ReadAnswerOf, TargetEntry } from '../../shared/wire/reads.ts'
-import { type Caller, requireRole } from './caller.ts'
+import { type Caller, hasRole, requireRole } from './caller.ts'
 import { type Condition, requireCondition } from './condition.ts'
 import { anyOnline, type FleetView, requireOnline } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
@@ -38,8 +38,8 @@ export interface CreateTarget {
 /**
  * Absent members stay; `config` is the whole of it; `secret` is merged member by member, and `''` takes a member away. A config that
  * leads elsewhere (host, base, bucket) moves nothing: points that lie there are then looked for where it leads. To another server
- * (protocol, host, port), or without encryption, no kept password or key goes along: it must be given again. The host key of an SFTP
- * target stays while host and port do, unless another is given.
+ * (protocol, host, port), or without encryption, only an admin can take the kept password or key along; operators must give it again.
+ * The host key of an SFTP target stays while host and port do, unless another is given.
  */
 export interface ChangeTarget {
   readonly config?: unknown
@@ -201,7 +201,7 @@ export function createTargets(deps: {
           const secret = change.secret ?? {}
           const checked = checkTarget({ config, description, recipients, secret })
           const opened = (await store.secret(target)) ?? {}
-          requireOwnSecret({ config: target.config, secret: opened }, checked)
+          if (!hasRole(caller, 'admin')) requireOwnSecret({ config: target.config, secret: opened }, checked)
           const merged = mergeSecret(opened, checked.secret)
           checkKeys(checked.recipients, merged)
           const values = {
