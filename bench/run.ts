@@ -19,6 +19,7 @@ const BENCHES = [
   'flat',
   'beats',
   'feed',
+  'progress',
   'idle',
   'tree-restore',
   'archive',

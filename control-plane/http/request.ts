@@ -40,9 +40,8 @@ export class ValidatedRequest implements HandlerRequest {
     this.#response = exchange.response
   }
 
-  /** The same request, whose `closing` also aborts with `signal`. */
-  until(signal: AbortSignal): ValidatedRequest {
-    const closing = AbortSignal.any([this.closing, signal])
+  /** The same request with another `closing`. */
+  until(closing: AbortSignal): ValidatedRequest {
     return new ValidatedRequest(this, { request: this.#request, response: this.#response, closing })
   }
 
