@@ -8,25 +8,25 @@ const NAME_MAX = 200
 const PATH_MAX = 4096
 const PORTFOLIO_MAX = 255
 
-export const JobName = z.string().min(1, 'must not be empty').max(NAME_MAX).meta({ example: 'LocalJob' })
-export const ContainerId = z
+const JobName = z.string().min(1, 'must not be empty').max(NAME_MAX).meta({ example: 'LocalJob' })
+const ContainerId = z
   .string()
   .min(1, 'must not be empty')
   .max(PATH_MAX)
   .meta({ example: 'utest', description: 'Of `dataset` its name, of `path` an absolute directory of the host' })
-export const SourceTypes = z.enum(SOURCE_TYPES).meta({ example: 'lxc' })
-export const Place = z.enum(['local', 'remote'])
-export const PlacePath = z
+const SourceTypes = z.enum(SOURCE_TYPES).meta({ example: 'lxc' })
+const Place = z.enum(['local', 'remote'])
+const PlacePath = z
   .string()
   .min(1, 'must not be empty')
   .max(PATH_MAX)
   .meta({ example: '/test/backup', description: "Below the target's base; of `local` below the host's backup root" })
-export const Profile = z.int().min(1).meta({ example: 1, description: "A target's id; with `remote`, and only there" })
-export const Disable = z.boolean().meta({ description: 'False unless said' })
+const Profile = z.int().min(1).meta({ example: 1, description: "A target's id; with `remote`, and only there" })
+const Disable = z.boolean().meta({ description: 'False unless said' })
 const Host = HostName.meta({ description: 'Needed where several hosts have that container' })
 
 /** Where backups go to, or come from. A profile is what makes a place remote. */
-export function requireProfile(
+function requireProfile(
   place: { readonly target: 'local' | 'remote'; readonly profile?: number | undefined },
   context: z.RefinementCtx,
 ): void {
@@ -85,7 +85,7 @@ const LocalTime = z.string().meta({ example: '2015-03-18 01:00:00' })
 const Result = z.int().meta({ description: '0 good, −1 failed, −2 stopped', example: 0 })
 const ProgressView = z.int().min(-1).max(99).meta({ description: 'While it waits or runs; −1: not known' })
 
-export const StateView = z.object({
+const StateView = z.object({
   code: z.enum(STATE_CODES),
   last_run: LocalTime.optional(),
   next_run: LocalTime.optional(),
@@ -93,7 +93,7 @@ export const StateView = z.object({
   result: Result.optional(),
 })
 
-export const PlaceView = z.object({ path: z.string(), profile: z.number().int().optional(), target: Place })
+const PlaceView = z.object({ path: z.string(), profile: z.number().int().optional(), target: Place })
 
 /** The documented members; `host` only where one was asked for. */
 export const BackupView = z.object({
