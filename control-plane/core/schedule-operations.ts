@@ -14,7 +14,7 @@ import { type Targets, targetNamed } from './targets.ts'
 import { changeVersion } from './version-change.ts'
 
 /** How long a run that somebody asked for waits for its host or a slot. */
-export const MANUAL_WAIT_MS = 24 * 3_600_000
+const MANUAL_WAIT_MS = 24 * 3_600_000
 const MAX_JOBS_ASKED = 1_000
 
 export interface ScheduleDeps {

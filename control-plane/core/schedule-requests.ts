@@ -40,7 +40,7 @@ const CONTAINERS: Readonly<Record<SourceType, z.ZodType<string>>> = {
   docker: ContainerName,
 }
 
-export const SourceFields = { type: z.enum(SOURCE_TYPES), container: z.string(), host: HostName.nullable() }
+const SourceFields = { type: z.enum(SOURCE_TYPES), container: z.string(), host: HostName.nullable() }
 
 /** What a schedule is, whether it was just made or changed. */
 const Wanted = z.object({
