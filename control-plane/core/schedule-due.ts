@@ -61,7 +61,9 @@ const BUSY = 'the run before was still under way'
 
 /** Why a run that waited was given up. */
 export function missedBecause(waitedFor: string | null): string {
-  return waitedFor === null ? 'no control plane was there to fire it before it was too late' : `${waitedFor}, until it was too late`
+  return waitedFor === null
+    ? 'no control plane was there to fire it before it was too late'
+    : `${waitedFor}, until it was too late`
 }
 
 function expiresOf(of: {
