@@ -112,5 +112,5 @@ function ours({ folder, profileFolder }: Workbench, { server, verify, file, prot
 function peer({ server, verify, file }: Contest): Cost {
   const { put, get } = server
   const script = verify === 'server' ? put : `${put}\nsum=$(${get} | sha256sum)\n[ "$sum" = "$(sha256sum < "$1")" ]`
-  return theirs(script, [file])
+  return theirs(script, [file], server.environment)
 }

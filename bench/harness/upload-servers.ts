@@ -1,6 +1,5 @@
-import { chownSync, mkdirSync, rmSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import aws4 from 'aws4'
 import { openTarget, readHostKey } from '../../agent/transfer/open-target.ts'
 import {
   S3TargetConfig,
@@ -23,14 +22,14 @@ export interface UploadServer {
   readonly put: string
   /** Bash: writes the file of the name `${UPLOAD}` to standard output. */
   readonly get: string
+  /** Of the client. */
+  readonly environment?: Readonly<Record<string, string>>
   /** Takes it away. */
   remove(): Promise<void>
 }
 
-export const LACKS = { sftp: lacksSsh, webdav: lacksDav, s3: lacksSwift }
+export const LACKS = { sftp: lacksSsh, webdav: lacksDav, s3: lacksS3 }
 export const UPLOAD = 'upload'
-/** An hour. */
-const SIGNED_S = 3_600
 /** Debian's www-data. */
 const WWW_DATA = 33
 const place = (port: number) => ({ host: '127.0.0.1', port, name: 'bench' })
@@ -90,17 +89,12 @@ async function s3(workbench: Workbench, folder: string): Promise<UploadServer> {
   }
   const config = S3TargetConfig.parse({ ...asked, base: '/', region })
   const secret = { password: secretAccessKey }
-  // A key with a colon cannot be told to `curl --aws-sigv4`: the address is signed instead.
-  const signed = (method: string) => {
-    const host = `127.0.0.1:${server.port}`
-    const path = `/bucket/${UPLOAD}?X-Amz-Expires=${SIGNED_S}`
-    const options = { service: 's3', region, method, host, path, signQuery: true }
-    return `http://${host}${aws4.sign(options, { accessKeyId, secretAccessKey }).path}`
+  const environment = {
+    ...{ AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_DEFAULT_REGION: region },
+    ...{ PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? folder },
   }
   return {
-    ...{ config, secret, client: 'curl -T' },
-    put: `/usr/bin/curl -sSf -o /dev/null -T "$1" '${signed('PUT')}'`,
-    get: `/usr/bin/curl -sSf '${signed('GET')}'`,
+    ...{ config, secret, environment, ...s3Client(server.port) },
     async remove() {
       await using target = await openTarget(config, secret, {
         backupRoot: '/',
@@ -109,6 +103,30 @@ async function s3(workbench: Workbench, folder: string): Promise<UploadServer> {
       await target.remove(UPLOAD, { signal: new AbortController().signal })
     },
   }
+}
+
+/** The vendor's own client where it is installed, else rclone; neither sends what it has not hashed, as we do not. */
+function s3Client(port: number): Pick<UploadServer, 'client' | 'put' | 'get'> {
+  const url = `http://127.0.0.1:${port}`
+  if (isInstalled('aws')) {
+    const aws = `aws --endpoint-url ${url} s3 cp --quiet`
+    return { client: 'aws s3 cp', put: `${aws} "$1" s3://bucket/${UPLOAD}`, get: `${aws} s3://bucket/${UPLOAD} -` }
+  }
+  const flags = `--config /dev/null --s3-provider Other --s3-endpoint ${url} --s3-env-auth --s3-no-check-bucket`
+  const rclone = `rclone -q ${flags}`
+  const remote = `:s3:bucket/${UPLOAD}`
+  return { client: 'rclone', put: `${rclone} copyto "$1" ${remote}`, get: `${rclone} cat ${remote}` }
+}
+
+function lacksS3(): string | undefined {
+  return (
+    lacksSwift() ?? (isInstalled('aws') || isInstalled('rclone') ? undefined : 'neither aws nor rclone is installed')
+  )
+}
+
+/** Not only where the system's tools are. */
+function isInstalled(name: string): boolean {
+  return (process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, name)))
 }
 
 /** With its files on this machine's disk, below the workbench. */

@@ -16,6 +16,8 @@ export interface S3Request {
   readonly query?: Readonly<Record<string, string>>
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Buffer
+  /** Of the body, where it is known already. */
+  readonly md5?: Buffer
   readonly signal: AbortSignal
 }
 
@@ -65,7 +67,7 @@ export class S3Client implements Disposable {
           'X-Amz-Content-Sha256': createHash('sha256')
             .update(body ?? '')
             .digest('hex'),
-          ...(body === undefined ? {} : { 'Content-MD5': md5(body).toString('base64') }),
+          ...(body === undefined ? {} : { 'Content-MD5': (asked.md5 ?? md5(body)).toString('base64') }),
         },
       },
       { accessKeyId, secretAccessKey: this.#secretAccessKey },

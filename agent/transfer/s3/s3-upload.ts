@@ -97,9 +97,10 @@ export class S3Upload implements Upload {
     const body = part.subarray(0, this.#filledBytes)
     this.#part = NOTHING
     this.#filledBytes = 0
-    this.#sums.push(md5(body))
+    const sum = md5(body)
+    this.#sums.push(sum)
     this.#buffered += body.length
-    const sending = this.#put(this.#sums.length, body)
+    const sending = this.#put(this.#sums.length, { body, md5: sum })
       .then(() => void this.#spare.push(part))
       .catch((error: unknown) => {
         this.#failure ??= error
@@ -125,12 +126,12 @@ export class S3Upload implements Upload {
     })
   }
 
-  async #put(number: number, body: Buffer): Promise<void> {
+  async #put(number: number, part: { readonly body: Buffer; readonly md5: Buffer }): Promise<void> {
     const { client, path, options } = this.#parts
     const signal = AbortSignal.any([options.signal, this.#stop.signal])
     const query = { partNumber: String(number), uploadId: this.#uploadId ?? '' }
     await this.#try(async () => {
-      const answer = await client.expect({ method: 'PUT', path, query, body, signal })
+      const answer = await client.expect({ method: 'PUT', path, query, ...part, signal })
       await answer.discard(signal)
     })
   }

@@ -4,8 +4,9 @@ import type { SftpSession } from './sftp-connection.ts'
 import { isEnd } from './sftp-error.ts'
 import type { SftpLink } from './sftp-link.ts'
 
-const PIECE_BYTES = 32_768
-const MAX_IN_FLIGHT = 64
+/** As of uploads: of servers that give less, ssh2 asks several times. */
+const PIECE_BYTES = 7 * 32_768 - 64
+const MAX_IN_FLIGHT = 10
 
 /** A file read by pieces that are asked for side by side; opened again by itself after its connection broke. */
 export async function openSftpFile(link: SftpLink, path: string, { signal }: Watch): Promise<StoreFile> {
