@@ -27,7 +27,14 @@ export const OrderTarget = z.object({
 })
 export type OrderTarget = z.infer<typeof OrderTarget>
 
-const PointRef = z.object({ id: Id, name: PointName })
+const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+
+const PointRef = z.object({
+  id: Id,
+  name: PointName,
+  /** Of its `sums` as it was written; absent for points of agents that did not tell it. */
+  sumsSha256: Sha256.optional(),
+})
 export type PointRef = z.infer<typeof PointRef>
 
 /** A series is a directory of a target; each of its points is a directory in it. */
@@ -110,6 +117,8 @@ export const PointMade = z.object({
   storedBytes: count,
   consistency: z.enum(['crash', 'fuzzy']),
   encrypted: z.boolean(),
+  /** Of its `sums`: kept apart from the target, so that nobody there can pass another point off as this one. */
+  sumsSha256: Sha256.optional(),
   /** Without sockets. Any makes the point PARTIAL. */
   problemCount: count,
   /** The first thousand, with the sockets that were met behind them. */

@@ -121,13 +121,14 @@ async function lookAtFiles(ref: PointRef, request: VerifyRequest, watch: Archive
   return { broken, isSealed, files: listed.length, bytes }
 }
 
-/** Whoever changes a file and its sum has not changed what the series' metadata say of the sums. */
+/** Whoever changes a file and its sum has not changed what was told of the sums, nor what the series' metadata say of them. */
 async function isRecorded(
   ref: PointRef,
   { lease, series }: VerifyRequest,
   sums: string,
   signal: AbortSignal,
 ): Promise<boolean> {
+  if (ref.sumsSha256 !== undefined && ref.sumsSha256 !== sha256(sums)) return false
   const recorded = (await readMetadata(lease.target, series, signal)).find(({ name }) => name === ref.name)?.sumsSha256
   return recorded === undefined || recorded === sha256(sums)
 }

@@ -43,6 +43,8 @@ export interface LockedPoint {
   readonly isDamaged: boolean
   readonly pinned: boolean
   readonly encrypted: boolean
+  /** Of its `sums`, where its agent told it. */
+  readonly sumsSha256: string | null
   /** Ids of its bases, oldest first; the last is the one it completes. */
   readonly chain: readonly string[]
   readonly version: number

@@ -32,12 +32,17 @@ export function chainOf(
   // Not every job that finds damage can say in which archive of the chain it lies.
   const isSuspect = ({ id }: LockedPoint) => findings.damaged().some((point) => point.chain.includes(id))
   if (chain.some(isSuspect)) return full('a point that rests on the same ones was found damaged')
-  const bases = chain.map(({ id, name }) => ({ id, name }))
+  const bases = chain.map(refOf)
   if (bases.length < MAX_CHAIN) return { bases, fullReason: null, consolidate: false }
   if (!wish.hasIdentity && chain.some((point) => point.encrypted)) {
     return full(`the chain has ${MAX_CHAIN} points, and without their key they cannot be brought together`)
   }
   return { bases, fullReason: null, consolidate: true }
+}
+
+/** A point as orders name it. */
+export function refOf({ id, name, sumsSha256 }: LockedPoint): PointRef {
+  return { id, name, ...(sumsSha256 === null ? {} : { sumsSha256 }) }
 }
 
 /** The bases of `point`, oldest first, then itself; undefined when one is not there. */

@@ -5,7 +5,7 @@ import type { Accepted } from './datasets.ts'
 import { anyOnline, type FleetView, type LiveHost } from './fleet-view.ts'
 import type { Hold, LockedPoint, OrderTask, PointFindings } from './orders.ts'
 import type { Page, PageRequest } from './page.ts'
-import { chainThrough } from './point-chain.ts'
+import { chainThrough, refOf } from './point-chain.ts'
 import type { CreatePoint, PointCondition, PointFilter, PointInfo, Points, RestorePoint } from './points.ts'
 import type { KeptTarget } from './targets.ts'
 
@@ -88,7 +88,7 @@ export function readableOf(
       target,
       series: point.series,
       pointId: point.id,
-      chain: chain.map(({ id, name }) => ({ id, name })),
+      chain: chain.map(refOf),
     },
     holds: chain.map(({ id }) => ({ lane: id, exclusive: false })),
   }

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { mountLoop } from '../harness/loop-mount.ts'
@@ -81,6 +81,23 @@ serially(
     t.regex(after.full_reason, /damaged/)
     await user.done(`/${after.id}/verify`)
     await sameRestored(t, here, after.id, path)
+    await tidy(t, fleet, host)
+  },
+)
+
+serially(
+  'another archive in the place of a point, its sums and the metadata in order, is not taken for it',
+  async (t) => {
+    const { fleet, host, user } = world(t)
+    const { full, path } = await chain(user, 'forged')
+    writeFileSync(join(path, 'dir', 'file-3'), 'what somebody would rather have restored')
+    const other = await user.good({ source: { dataset: 'forged' } })
+    rmSync(full.location.path, { recursive: true })
+    cpSync(other.location.path, full.location.path, { recursive: true })
+    rmSync(join(full.location.path, '..', 'backup-metadata'))
+    const found = await user.work(`/${full.id}/verify`)
+    t.is(found.error?.code, 'corrupt', JSON.stringify(found))
+    await user.done(`/${other.id}/verify`)
     await tidy(t, fleet, host)
   },
 )

@@ -21,6 +21,7 @@ import {
   type OwnPlace,
   workingDirectoryOf,
 } from '../../points/series.ts'
+import { sha256 } from '../../points/series-metadata.ts'
 import { TargetFiles } from '../../points/target-files.ts'
 import { TargetSink } from '../../points/target-sink.ts'
 import { alone, type Base } from './base.ts'
@@ -144,6 +145,7 @@ function receiptOf(
       storedBytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
       consistency: 'fuzzy',
       encrypted: recipients.length > 0,
+      sumsSha256: sha256(sums),
       problemCount: Math.max(totals.problems, what.problemCount ?? 0),
       problems: toldProblems(what.problems ?? written.problems),
     },

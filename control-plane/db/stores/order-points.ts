@@ -21,6 +21,7 @@ const LockedPointRow = z
     is_damaged: z.boolean(),
     pinned: z.boolean(),
     encrypted: z.boolean(),
+    sums_sha256: z.string().nullable(),
     chain: z.array(z.string()),
     version: z.coerce.number(),
   })
@@ -40,6 +41,7 @@ const LockedPointRow = z
       isDamaged: row.is_damaged,
       pinned: row.pinned,
       encrypted: row.encrypted,
+      sumsSha256: row.sums_sha256,
       chain: row.chain,
       version: row.version,
     }),
@@ -59,7 +61,8 @@ const lockSeries = statement(
 /** Those that were `wanted`. */
 const LOCKED = `select p.id, p.group_id, p.series_id, s.directory as series, p.name, p.host_id, h.name as host, s.target_id, p.status, p.deleting,
      p.trashed_at is not null as is_trashed,
-     p.damaged_at is not null as is_damaged, p.pinned, coalesce((p.made ->> 'encrypted')::boolean, false) as encrypted, p.chain, p.version
+     p.damaged_at is not null as is_damaged, p.pinned, coalesce((p.made ->> 'encrypted')::boolean, false) as encrypted,
+     p.made ->> 'sumsSha256' as sums_sha256, p.chain, p.version
    from point p
    join point_series s on s.id = p.series_id
    join host h on h.id = p.host_id
