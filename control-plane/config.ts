@@ -56,10 +56,10 @@ export const ControlPlaneConfig = z.object({
   HOLDFAST_EXTERNAL_IDENTITY: z.enum(['true', 'false']).default('false'),
   /** What `at.start` of backups counts in: `seconds` after 00:00, or `minutes`, as some Container Station clients have it. */
   HOLDFAST_QNAP_START_UNIT: z.enum(['seconds', 'minutes']).default('seconds'),
-  /** IANA; what schedules that name no zone go by. */
+  /** IANA; what schedules that name no zone go by. The same on every replica; without it the machine's. */
   HOLDFAST_TIMEZONE: z
     .string()
-    .default('UTC')
+    .default(() => Intl.DateTimeFormat().resolvedOptions().timeZone)
     .refine(isTimezone, 'must be the name of a time zone, like Europe/Berlin'),
   /** Runs of schedules that work at a time: on one host, and towards one target. */
   HOLDFAST_HOST_SLOTS: z.coerce.number().int().min(1).max(10_000).default(4),
