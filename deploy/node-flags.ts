@@ -7,7 +7,7 @@ interface Program {
 
 /** An agent is a guest on a storage host: these keep an idle one below 75 MiB. */
 export const AGENT: Program = {
-  flags: ['--max-semi-space-size=1', '--optimize-for-size', '--no-maglev'],
+  flags: ['--max-semi-space-size=1', '--no-parallel-scavenge', '--optimize-for-size', '--no-maglev'],
   environment: { MALLOC_ARENA_MAX: '1' },
 }
 
