@@ -51,6 +51,7 @@ function loadLibc() {
     sendfile: declare<[Fd, Fd, null, number]>('sendfile', 'long', 'int', 'int', 'void *', 'long'),
     ftruncate: declare<[Fd, number]>('ftruncate', 'int', 'int', 'long'),
     fallocate: declare<[Fd, number, number, number]>('fallocate', 'int', 'int', 'int', 'long', 'long'),
+    posix_fadvise: declare<[Fd, number, number, number]>('posix_fadvise', 'int', 'int', 'long', 'long', 'int'),
     syncfs: declare<[Fd]>('syncfs', 'int', 'int'),
     ioctlNumber: declare<[Fd, number, number]>('ioctl', 'int', 'int', 'ulong', 'long'),
     ioctlBuffer: declare<[Fd, number, Buffer]>('ioctl', 'int', 'int', 'ulong', 'void *'),

@@ -1,6 +1,5 @@
-import { constants } from 'node:fs'
-import { type CString, cString } from '../../native/libc.ts'
-import { close, howBeneath, tryOpenBeneath } from '../../native/paths.ts'
+import { cString } from '../../native/libc.ts'
+import { close, tryOpenBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
 import { checked, errorCodeOf, lastErrorCode } from '../../native/system-error.ts'
 import type { Counters } from '../../tree/counters.ts'
@@ -10,13 +9,11 @@ import { rootSelection, type Selection, selectedNames, type Wanted } from '../wa
 import type { Identify, Identity } from './identity.ts'
 import type { MemberWriter } from './member-writer.ts'
 import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
+import { READ_FILE, ReadAhead } from './read-ahead.ts'
 import { DIRECTORY, FILE, type Level, TreeLevels, unmarked } from './tree-levels.ts'
 
-const READ_FILE = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
 /** An entry that changes its kind each time it is looked at. */
 const ENTRY_ATTEMPTS = 3
-/** NAME_MAX and its NUL, and room for what file systems of others may yet allow. */
-const NAME_BYTES = 4_096
 
 export interface WalkParts {
   readonly rootFd: number
@@ -44,7 +41,7 @@ export class TreeWalk {
   readonly #parts: WalkParts
   readonly #levels = new TreeLevels()
   readonly #status = new Status()
-  readonly #name = Buffer.alloc(NAME_BYTES)
+  readonly #ahead = new ReadAhead()
 
   constructor(parts: WalkParts) {
     this.#parts = parts
@@ -66,6 +63,7 @@ export class TreeWalk {
       }
       this.#passGone(undefined)
     } finally {
+      this.#ahead.close()
       this.#levels.close()
     }
   }
@@ -77,6 +75,7 @@ export class TreeWalk {
     this.#passGone(path)
     if (isDirectory && this.#enter(level, { name, path, selection })) return
     if (this.#parts.previous === undefined && marked.endsWith(FILE) && this.#visitFile(level, name, path)) return
+    if (selection !== undefined) this.#ahead.advise(level)
     for (let attempt = 0; attempt < ENTRY_ATTEMPTS; attempt += 1) {
       if (this.#visitNamed(level, { name, path, selection })) return
     }
@@ -85,24 +84,19 @@ export class TreeWalk {
 
   /** A full archive reads every file, so there is nothing to look at before it is open. */
   #visitFile(level: Level, name: BytePath, path: BytePath): boolean {
+    const fd = this.#ahead.open(level)
     try {
-      return this.#writeFile(level, this.#terminated(name), path)
+      return this.#writeFile(level, { name, path, fd })
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
     }
   }
 
-  /** @returns valid until the next call */
-  #terminated(name: BytePath): Buffer {
-    this.#name[this.#name.write(name, 'latin1')] = 0
-    return this.#name
-  }
-
   /** @returns false when the name came to stand for something else while it was looked at */
   #visitNamed(level: Level, place: VisitedName): boolean {
     const { name, path, selection } = place
-    const terminated = this.#terminated(name)
+    const terminated = this.#ahead.terminated(name)
     try {
       const status = this.#status.readName(level.fd, terminated)
       // A list of changes names what is gone too; what the chain holds of it is found gone when the walk moves on.
@@ -110,7 +104,7 @@ export class TreeWalk {
       if (status.kind === 'directory') return this.#enter(level, place)
       if (status.kind === 'socket') return this.#refuse(path, 'socket')
       if (this.#isUnchanged(path)) return true
-      if (status.kind === 'file') return this.#writeFile(level, terminated, path)
+      if (status.kind === 'file') return this.#writeFile(level, { name, path, fd: -1 })
       this.#writeParents()
       this.#status.readName(level.fd, terminated)
       return this.#parts.writer.special(
@@ -124,13 +118,16 @@ export class TreeWalk {
     }
   }
 
-  #writeFile(level: Level, name: CString, path: BytePath): boolean {
-    const fd = tryOpenBeneath(level.fd, name, READ_FILE)
+  /** @param file.fd negative: it is not open yet */
+  #writeFile(level: Level, file: { readonly name: BytePath; readonly path: BytePath; readonly fd: number }): boolean {
+    const { name, path } = file
+    const fd = file.fd < 0 ? tryOpenBeneath(level.fd, this.#ahead.terminated(name), READ_FILE) : file.fd
     if (fd < 0) return this.#cannotOpen(path)
     try {
       this.#writeParents()
       const status = this.#status.readDescriptor(fd)
-      if (status.kind !== 'file') return false
+      // Opened a little before, its name may be gone by now, or another's.
+      if (status.kind !== 'file' || (file.fd >= 0 && status.links === 0)) return false
       this.#parts.writer.file(path, fd, status)
       return true
     } finally {
