@@ -19,10 +19,17 @@ export function keepsBases(tools: PipelineTools, pool: string): boolean {
   return tools.driver(pool).changes !== undefined
 }
 
-/** Durable before the older one goes; that nobody waits for, as btrfs may take a second to forget a snapshot for good. */
+/** Durable when it returns: the older one may go. */
 export function keepBase(tools: PipelineTools, { pool, source, series, pointId }: Snapshotted): void {
+  tools.points.own.claim({ pool, dataset: pointId, use: { kind: 'base', source, series, at: Date.now() } })
+}
+
+/**
+ * Nobody waits for it: btrfs may take a second to forget a snapshot for good. Meanwhile it lets nobody else into the directory of its
+ * datasets, so that what a job still looks for there comes before.
+ */
+export function dropSuperseded(tools: PipelineTools): void {
   const { own, later } = tools.points
-  own.claim({ pool, dataset: pointId, use: { kind: 'base', source, series, at: Date.now() } })
   const superseded = own.superseded()
   if (superseded.length > 0) later(() => destroyAll(tools, superseded))
 }

@@ -8,7 +8,7 @@ import { SETTLED_MS } from '../../drivers/tree/stamp-file.ts'
 import { syncFileSystem } from '../../native/file-system.ts'
 import { close } from '../../native/paths.ts'
 import type { PipelineTools } from '../pipeline.ts'
-import { changesSince, dropBaseOf, keepBase, keepsBases } from './base-snapshots.ts'
+import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
 import { openPathSource } from './path-source.ts'
 import { openRoot } from './restore-new.ts'
 
@@ -96,6 +96,7 @@ export class TreeSource {
     keepBase(this.#tools, { pool, source: dataset, series: `${target.id ?? 'own'}/${series}`, pointId })
     // Deleted meanwhile: whoever did that dropped what was kept before.
     if ((await this.#tools.driver(pool).find(dataset)) === undefined) await dropBaseOf(this.#tools, pointId)
+    dropSuperseded(this.#tools)
   }
 
   close(): void {
