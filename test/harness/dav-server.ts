@@ -118,6 +118,7 @@ Listen 127.0.0.1:${port}
 Listen 127.0.0.1:${tlsPort}
 DocumentRoot ${root}
 DavLockDB ${folder}/locks/db
+LimitRequestBody 0
 StartServers 1
 ThreadsPerChild 25
 MaxRequestWorkers 50
