@@ -118,12 +118,13 @@ Listen 127.0.0.1:${port}
 Listen 127.0.0.1:${tlsPort}
 DocumentRoot ${root}
 DavLockDB ${folder}/locks/db
-LimitRequestBody 0
 StartServers 1
 ThreadsPerChild 25
 MaxRequestWorkers 50
 <Directory ${root}>
   Dav On
+  # As of servers that are made for large files; unless said it is 1 GiB.
+  LimitRequestBody 0
   DavDepthInfinity Off
   AuthType Basic
   AuthName test
