@@ -6,6 +6,7 @@ import pg from 'pg'
 import { AGENT, CONTROL_PLANE } from '../../deploy/node-flags.ts'
 import { type Backends, startBackends } from './backends.ts'
 import { freePort } from './free-port.ts'
+import { seeing } from './own-mounts.ts'
 import { TestProcess } from './process.ts'
 import { until } from './until.ts'
 
@@ -208,9 +209,7 @@ function agentSpec(backends: Backends, agent: AgentWish, port: number) {
 }
 
 function withHosts(spec: ReturnType<typeof nodeSpec>, hosts: string) {
-  const seen = 'mount --bind "$0" /etc/hosts && exec "$@"'
-  const args = ['--mount', '/bin/sh', '-c', seen, hosts, spec.command, ...spec.args]
-  return { ...spec, command: '/usr/bin/unshare', args }
+  return { ...spec, ...seeing(hosts, '/etc/hosts', [spec.command, ...spec.args]) }
 }
 
 interface NodeProgram {

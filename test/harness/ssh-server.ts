@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { findTool } from '../../deploy/tools.ts'
 import { freePort } from './free-port.ts'
+import { seeing } from './own-mounts.ts'
 import { TestProcess } from './process.ts'
 import { listening } from './until.ts'
 
@@ -41,14 +42,9 @@ export class SshServer {
     const shadow = readFileSync('/etc/shadow', 'utf8').replace(/^root:[^:]*:/m, `root:${hash}:`)
     writeFileSync(join(folder, 'shadow'), shadow, { mode: 0o600 })
     writeFileSync(join(folder, 'config'), config(folder, port, 'host'))
-    const hidden = 'mount --bind "$0" /etc/shadow && exec "$@"'
     const process = new TestProcess({
       name: 'sshd',
-      command: '/usr/bin/unshare',
-      args: [
-        ...['--mount', '/bin/sh', '-c', hidden, join(folder, 'shadow')],
-        ...['/usr/sbin/sshd', '-D', '-e', '-f', join(folder, 'config')],
-      ],
+      ...seeing(join(folder, 'shadow'), '/etc/shadow', ['/usr/sbin/sshd', '-D', '-e', '-f', join(folder, 'config')]),
       environment: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
       workingDirectory: folder,
       logPath: join(folder, 'sshd.log'),

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import aws4 from 'aws4'
 import { findTool, runTool } from '../../deploy/tools.ts'
 import { freePort } from './free-port.ts'
+import { seeing } from './own-mounts.ts'
 import { TestProcess } from './process.ts'
 import { listening } from './until.ts'
 
@@ -47,14 +48,14 @@ export class SwiftServer {
     writeFileSync(join(etc, 'rings.py'), ringScript(etc, ports))
     await runTool('/usr/bin/python3', [join(etc, 'rings.py')])
 
-    const memcached = [tool('memcached'), '-l', '127.0.0.1', '-p', String(ports.memcached), '-u', 'root', '-m', '16']
-    const servers = ['proxy', ...PARTS].map((name) => [
-      ...['/usr/bin/unshare', '--mount', '/bin/sh', '-c', 'mount --bind "$0" /etc/swift && exec "$@"', etc],
-      ...[tool(`swift-${name}-server`), `/etc/swift/${name}-server.conf`],
-    ])
-    const processes = [memcached, ...servers].map(([command = '', ...args], index) => {
+    const memory = ['-l', '127.0.0.1', '-p', String(ports.memcached), '-u', 'root', '-m', '16']
+    const memcached = { command: tool('memcached'), args: memory }
+    const servers = ['proxy', ...PARTS].map((name) =>
+      seeing(etc, '/etc/swift', [tool(`swift-${name}-server`), `/etc/swift/${name}-server.conf`]),
+    )
+    const processes = [memcached, ...servers].map((run, index) => {
       const name = `swift-${index}`
-      const spec = { name, command, args, environment: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' } }
+      const spec = { name, ...run, environment: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' } }
       const place = { workingDirectory: folder, logPath: join(folder, `${name}.log`) }
       return new TestProcess({ ...spec, ...place, stopSignal: 'SIGTERM', stopTimeoutMs: 5_000 })
     })
