@@ -72,6 +72,9 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
         ...config.HOLDFAST_AGENT_POOLS.map((pool) => pool.path),
       ],
       points: points.tools,
+      instances(type) {
+        throw new FleetError('unavailable', `host '${host}' serves no instances of type '${type}'`)
+      },
     },
     clock: () => Date.now() + clockAheadMs,
     logger,

@@ -1,6 +1,13 @@
 import { z } from 'zod'
 import { HostName, Id } from './ids.ts'
 import {
+  CloneInstanceSpec,
+  InstanceChanged,
+  InstanceCloned,
+  StartInstanceSpec,
+  StopInstanceSpec,
+} from './instance-spec.ts'
+import {
   CreatePointSpec,
   DeletePointSpec,
   PointDeleted,
@@ -62,6 +69,9 @@ export const JobSpec = z.discriminatedUnion('kind', [
   RehearsePointSpec,
   RestorePointSpec,
   DeletePointSpec,
+  CloneInstanceSpec,
+  StartInstanceSpec,
+  StopInstanceSpec,
 ])
 export type JobSpec = z.infer<typeof JobSpec>
 export type JobKind = JobSpec['kind']
@@ -106,6 +116,9 @@ export const RESULT_SCHEMAS = {
   'point.rehearse': PointRehearsed,
   'point.restore': PointRestored,
   'point.delete': PointDeleted,
+  'instance.clone': InstanceCloned,
+  'instance.start': InstanceChanged,
+  'instance.stop': InstanceChanged,
 } as const satisfies Record<JobKind, z.ZodType>
 
 export type ResultOf<Kind extends JobKind> = z.infer<(typeof RESULT_SCHEMAS)[Kind]>

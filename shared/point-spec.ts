@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { HostName, Id } from './ids.ts'
+import { Held, Hold, InstanceDestination, InstanceMade, InstancePlace } from './instance-spec.ts'
 import { TargetConfig } from './target-config.ts'
 
 /** Segments below the base of a target; none of them `.`, `..` or hidden. */
@@ -58,6 +59,7 @@ export const CreatePointSpec = z.object({
     z.object({ kind: z.literal('dataset'), place: DatasetPlace }),
     /** An absolute directory below the agent's allow-list. */
     z.object({ kind: z.literal('path'), path: z.string().min(1).max(4096) }),
+    z.object({ kind: z.literal('instance'), place: InstancePlace, hold: Hold }),
   ]),
   /** The points that it may complete, oldest first; empty for a full one. */
   bases: z.array(PointRef).max(1000),
@@ -86,6 +88,8 @@ export const RestorePointSpec = z.object({
     z.object({ kind: z.literal('host'), path: z.string().min(1).max(4096) }),
     /** A dataset that is made for it; only the whole point. */
     z.object({ kind: z.literal('new'), place: DatasetPlace }),
+    /** The same, and an instance on it. */
+    InstanceDestination,
   ]),
   overwrite: z.boolean().optional(),
 })
@@ -116,6 +120,8 @@ export const PointMade = z.object({
   /** On the target, all files of the point together. */
   storedBytes: count,
   consistency: z.enum(['crash', 'fuzzy']),
+  /** Of an instance that was held. */
+  held: Held.optional(),
   encrypted: z.boolean(),
   /** Of its `sums`: kept apart from the target, so that nobody there can pass another point off as this one. */
   sumsSha256: Sha256.optional(),
@@ -138,6 +144,7 @@ export const PointRestored = z.object({
   bytes: count,
   /** Of a destination that was made for it. */
   made: z.object({ rootInode: count, mountpoint: z.string() }).optional(),
+  instance: InstanceMade.optional(),
 })
 export type PointRestored = z.infer<typeof PointRestored>
 

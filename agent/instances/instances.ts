@@ -1,9 +1,4 @@
-/** What runs instances on a host: LXC's own tools, or a container engine behind Docker's API (Docker, Podman). */
-export const INSTANCE_TYPES = ['lxc', 'docker'] as const
-export type InstanceType = (typeof INSTANCE_TYPES)[number]
-
-/** `OTHER`: on its way from one to another, dead, or unreadable; nothing but `find` and `list` works on it. */
-export type InstanceState = 'RUNNING' | 'STOPPED' | 'FROZEN' | 'OTHER'
+import type { InstanceState, InstanceType } from '../../shared/instance-spec.ts'
 
 /** A place in an instance where something of its host is mounted. The system's own (proc, sysfs, tmpfs) are left out. */
 export interface InstanceMount {

@@ -5,6 +5,7 @@ import test, { type ExecutionContext } from 'ava'
 import { watch } from '../../test/contracts/driver-contract.ts'
 import { contextOf, pipelineContract } from '../../test/contracts/pipeline-contract.ts'
 import { temporaryDirectory } from '../../test/harness/loop-mount.ts'
+import { noInstances } from '../../test/harness/no-instances.ts'
 import { pointsOf } from '../../test/harness/points.ts'
 import { openDriver } from '../drivers/registry.ts'
 import type { PipelineTools } from './pipeline.ts'
@@ -13,7 +14,13 @@ import { openWork } from './pipelines.ts'
 async function prepare(t: ExecutionContext) {
   const path = temporaryDirectory(t)
   const driver = await openDriver({ name: 'a', path, driver: 'copy' })
-  const tools: PipelineTools = { driver: () => driver, restorePaths: [], forbiddenPaths: [], points: pointsOf(t).tools }
+  const tools: PipelineTools = {
+    driver: () => driver,
+    restorePaths: [],
+    forbiddenPaths: [],
+    points: pointsOf(t).tools,
+    instances: noInstances,
+  }
   const source = { pool: 'a', dataset: randomUUID() }
   await driver.create(source.dataset, watch)
   const target = { pool: 'a', dataset: randomUUID() }

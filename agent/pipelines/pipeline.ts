@@ -1,5 +1,7 @@
+import type { InstanceType } from '../../shared/instance-spec.ts'
 import type { JobKind, ResultOf, SpecOf } from '../../shared/job-spec.ts'
 import type { Driver, Watch } from '../drivers/driver.ts'
+import type { Instances } from '../instances/instances.ts'
 import type { PointTools } from '../points/point-tools.ts'
 
 /** What the journal remembers for one job across restarts of the agent. */
@@ -56,6 +58,8 @@ export interface PipelineTools {
   /** Paths no restore may touch whatever `restorePaths` says: pools, agent state. */
   readonly forbiddenPaths: readonly string[]
   readonly points: PointTools
+  /** @throws unavailable when this agent serves none of that type. */
+  instances(type: InstanceType): Instances
 }
 
 export type Pipeline<Kind extends JobKind> = (spec: SpecOf<Kind>, jobId: string, tools: PipelineTools) => Work<Kind>

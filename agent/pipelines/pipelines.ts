@@ -17,6 +17,9 @@ const PIPELINES: { readonly [Kind in JobKind]: () => Pipelines[Kind] | Promise<P
   'point.rehearse': async () => (await import('./point/rehearse.ts')).rehearsePoint,
   'point.restore': async () => (await import('./point/restore.ts')).restorePoint,
   'point.delete': async () => (await import('./point/delete.ts')).deletePoint,
+  'instance.clone': async () => (await import('./instance/clone.ts')).cloneInstance,
+  'instance.start': async () => (await import('./instance/start-stop.ts')).startInstance,
+  'instance.stop': async () => (await import('./instance/start-stop.ts')).stopInstance,
 }
 
 /** The steps of one order. */

@@ -34,7 +34,11 @@ export function laneOf(spec: JobSpec): string {
     case 'dataset.clone':
     case 'dataset.delete':
     case 'snapshot.create':
+    case 'instance.clone':
       return spec.target.dataset
+    case 'instance.start':
+    case 'instance.stop':
+      return `instance:${spec.place.type}/${spec.place.instance}`
     case 'point.create':
     case 'point.delete':
       return `series:${spec.target.id ?? 'own'}/${spec.series}`

@@ -174,9 +174,14 @@ export function settlementOf(change: JobChange): Settlement | undefined {
     case 'point.verify':
     case 'point.rehearse':
     case 'point.delete':
+    case 'instance.start':
+    case 'instance.stop':
       return undefined
     case 'point.restore': {
-      if (spec.kind !== kind || spec.destination.kind !== 'new') return undefined
+      if (spec.kind !== kind) return undefined
+      const { destination } = spec
+      // One that is there already is only brought up to date.
+      if (destination.kind === 'instance' ? destination.update !== null : destination.kind !== 'new') return undefined
       const made = good ? RESULT_SCHEMAS[kind].parse(change.result).made : undefined
       return made ? { act: 'made', id: datasetId, ...made, fuzzy: false } : { act: 'drop', id: datasetId }
     }
@@ -184,7 +189,8 @@ export function settlementOf(change: JobChange): Settlement | undefined {
       return { act: good ? 'drop' : 'keep', id: datasetId }
     case 'dataset.create':
     case 'dataset.clone':
-    case 'snapshot.create': {
+    case 'snapshot.create':
+    case 'instance.clone': {
       if (!good) return { act: 'drop', id: datasetId }
       const made = RESULT_SCHEMAS[kind].parse(change.result)
       return { act: 'made', id: datasetId, rootInode: made.rootInode, mountpoint: made.mountpoint, fuzzy: !made.atomic }

@@ -125,6 +125,10 @@ export function createJobs(deps: {
     return job
   }
 
+  function notYet(): never {
+    throw new FleetError('refused', 'orders about instances are not given by this version yet')
+  }
+
   /** Asks again what the job was asked; everything is checked anew. */
   const again: Record<JobKind, (caller: Caller, job: KeptJob) => Promise<Accepted>> = {
     'dataset.create': (caller, job) => datasets.create(caller, CreateDatasetRequest.parse(job.request), job.id),
@@ -140,6 +144,9 @@ export function createJobs(deps: {
       return points.restore(caller, id, request, job.id)
     },
     'point.delete': (caller, job) => points.delete(caller, PointRequest.parse(job.request).id, undefined, job.id),
+    'instance.clone': notYet,
+    'instance.start': notYet,
+    'instance.stop': notYet,
   }
 
   return {

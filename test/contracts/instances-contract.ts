@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
-import type { Instances, InstanceType } from '../../agent/instances/instances.ts'
+import type { Instances } from '../../agent/instances/instances.ts'
 import { thawLeft } from '../../agent/instances/watchdog.ts'
+import type { InstanceType } from '../../shared/instance-spec.ts'
 import { until } from '../harness/until.ts'
 
 export interface InstancesSubject {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import type { Instance, InstanceConfig, InstanceMount, InstanceState } from '../instances.ts'
+import type { InstanceState } from '../../../shared/instance-spec.ts'
+import type { Instance, InstanceConfig, InstanceMount } from '../instances.ts'
 
 const Members = z.record(z.string(), z.unknown())
 

@@ -1,8 +1,8 @@
 import { accessSync, constants } from 'node:fs'
 import { FleetError } from '../../../shared/errors.ts'
+import type { InstanceState } from '../../../shared/instance-spec.ts'
 import type { Run } from '../../exec/run.ts'
 import { isInstanceName } from '../instance-name.ts'
-import type { InstanceState } from '../instances.ts'
 
 const TOOLS = '/usr/bin'
 const TIMEOUT_MS = 30_000

@@ -225,10 +225,21 @@ class Creation {
       sumsSha256: sha256(sums),
       ...{ full, synthetic, encrypted, consistency, members, sourceBytes, storedBytes, problems: problemCount },
       finishedAt,
-      source: source.kind === 'path' ? { path: source.path } : { dataset: source.place.dataset },
+      source: toldOf(source),
       about,
     }
   }
 }
 
 const SETTLE_MS = 120_000
+
+function toldOf(source: Spec['source']) {
+  switch (source.kind) {
+    case 'path':
+      return { path: source.path }
+    case 'dataset':
+      return { dataset: source.place.dataset }
+    case 'instance':
+      return source.place
+  }
+}

@@ -1,3 +1,4 @@
+import { FleetError } from '../../../shared/errors.ts'
 import type { Pipeline } from '../pipeline.ts'
 import { NewDatasetRestore } from './restore-new.ts'
 import { PlacedRestore } from './restore-placed.ts'
@@ -9,6 +10,7 @@ import { named } from './steps.ts'
  */
 export const restorePoint: Pipeline<'point.restore'> = (spec, jobId, tools) => {
   const { destination } = spec
+  if (destination.kind === 'instance') throw new FleetError('refused', 'this agent does not restore instances yet')
   const restore =
     destination.kind === 'new'
       ? new NewDatasetRestore(spec, destination.place, tools)

@@ -60,6 +60,7 @@ export class TreeSource {
       this.#rootFd = openPathSource(source.path, this.#tools)
       return
     }
+    if (source.kind === 'instance') throw new FleetError('refused', 'this agent does not back instances up yet')
     const { pool, dataset } = source.place
     const driver = this.#tools.driver(pool)
     if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
