@@ -20,6 +20,7 @@ const BENCHES = [
   'beats',
   'feed',
   'progress',
+  'firing',
   'idle',
   'tree-restore',
   'archive',

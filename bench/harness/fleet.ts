@@ -16,10 +16,14 @@ export interface ControlPlane {
   rooted(): Promise<void>
 }
 
-/** A real control plane with its defaults. */
+/** A real control plane with its defaults, but for `environment`. */
 export async function startControlPlane(
   workbench: Workbench,
-  servers: { readonly databaseUrl: string; readonly natsUrl: string },
+  servers: {
+    readonly databaseUrl: string
+    readonly natsUrl: string
+    readonly environment?: Readonly<Record<string, string>>
+  },
   name = 'control-plane',
 ): Promise<ControlPlane> {
   const port = await freePort()
@@ -37,6 +41,7 @@ export async function startControlPlane(
       HOLDFAST_SECRETS_KEY: Buffer.alloc(32, 1).toString('base64'),
       DATABASE_URL: servers.databaseUrl,
       NATS_URL: servers.natsUrl,
+      ...servers.environment,
     },
   })
   const ask = (path: string, init: RequestInit) => fetch(`http://127.0.0.1:${port}${path}`, init)

@@ -95,11 +95,13 @@ export class BenchProcess implements AsyncDisposable {
 
   /** Seconds of processor time it has used, all its threads together. */
   cpuSeconds(): number {
-    // proc(5): the fields after the name, which may hold blanks and parentheses; utime and stime are the 14th and 15th of all.
-    const fields = readFileSync(`/proc/${this.pid}/stat`, 'utf8')
-      .replace(/^.*\) /s, '')
-      .split(' ')
-    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+    return cpuSecondsOf(this.pid)
+  }
+
+  /** The same with its children. */
+  treeCpuSeconds(): number {
+    const children = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8').split(' ').filter(Boolean)
+    return children.reduce((sum, pid) => sum + cpuSecondsOf(Number(pid)), this.cpuSeconds())
   }
 
   rssMebibytes(): number {
@@ -123,6 +125,19 @@ export class BenchProcess implements AsyncDisposable {
       await this.#ended
     }
     clearTimeout(cut)
+  }
+}
+
+/** 0 for one that has ended. */
+function cpuSecondsOf(pid: number): number {
+  try {
+    // proc(5): the fields after the name, which may hold blanks and parentheses; utime and stime are the 14th and 15th of all.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ')
+    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+  } catch {
+    return 0
   }
 }
 

@@ -41,6 +41,8 @@ const COSTLIEST = `select d.datname, s.calls, s.total_exec_time::int as total, s
   limit 25`
 
 export interface Postgres {
+  /** Seconds of processor time, of all its processes that are there now. */
+  cpuSeconds(): number
   /** A new, empty database. @returns its URL. */
   createDatabase(name: string): Promise<string>
 }
@@ -87,6 +89,7 @@ export async function startPostgres(workbench: Workbench): Promise<Postgres> {
   })
   if (workbench.profileFolder) await keepStatistics(workbench, workbench.profileFolder, urlOf('postgres'))
   return {
+    cpuSeconds: () => server.treeCpuSeconds(),
     async createDatabase(name) {
       await run(urlOf('postgres'), [`create database ${pg.escapeIdentifier(name)}`])
       return urlOf(name)
@@ -121,6 +124,10 @@ export async function run(url: string, statements: readonly string[]): Promise<r
 
 /** A private JetStream server. @returns its URL. */
 export async function startNats(workbench: Workbench, name = 'nats'): Promise<string> {
+  return (await startNatsServer(workbench, name)).url
+}
+
+export async function startNatsServer(workbench: Workbench, name = 'nats') {
   const port = await freePort()
   const server = workbench.start({
     name,
@@ -129,7 +136,7 @@ export async function startNats(workbench: Workbench, name = 'nats'): Promise<st
     stopSignal: 'SIGINT',
   })
   await server.until(() => accepts(port))
-  return `nats://127.0.0.1:${port}`
+  return { url: `nats://127.0.0.1:${port}`, process: server }
 }
 
 export function accepts(port: number): Promise<boolean> {

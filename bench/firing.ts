@@ -1,0 +1,148 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { startControlPlane } from './harness/fleet.ts'
+import type { BenchProcess } from './harness/processes.ts'
+import { atMost } from './harness/report.ts'
+import { startNatsServer, startPostgres } from './harness/servers.ts'
+import { median, percentile } from './harness/statistics.ts'
+import { runBench, type Workbench } from './harness/workbench.ts'
+
+/**
+ * 10,000 schedules of as many datasets that are due at one instant. A run has fired when its host has the order in its hands: then the
+ * run, its job and its point are durable, and NATS has carried the order there. Its host says at once that it has begun, and
+ * that load is part of the figure; what agents do then is not: they have processors of their own. Slots are just enough.
+ */
+
+const HOSTS = 100
+const SCHEDULES_OF_HOST = 100
+const SCHEDULES = HOSTS * SCHEDULES_OF_HOST
+const TARGET_S = 5
+/** From the moment that a round's schedules are written: its instant is a whole second after that. */
+const AHEAD_MS = 4_000
+const TIMEOUT_MS = 120_000
+const POLL_MS = 200
+
+const DATASETS = `insert into dataset (id, group_id, pool_id, kind, name, is_snapshot, readonly, state, root_inode, mountpoint)
+  select gen_random_uuid(), g.id, p.id, 'filesystem', h.name || '-' || n, false, false, 'available', 256, '/pool/' || n
+  from (select id from user_group order by id limit 1) g, host h join pool p on p.host_id = h.id, generate_series(1, $1::int) n`
+
+/** As the first, which the API has made. */
+const MULTIPLY = `insert into schedule (id, group_id, name, type, container, path, directory, at, recurrence, timezone, disabled, retention,
+    features, code, ledger_at, next_due, fire_at, jitter_ms, zone_rules)
+  select gen_random_uuid(), s.group_id, d.name, s.type, d.name, path, directory, at, recurrence, timezone, true, retention, features,
+    code, ledger_at, null, null, jitter_ms, zone_rules
+  from schedule s, dataset d
+  where d.name ~ '^sim-[0-9]+-[0-9]+$'`
+
+const PLAN = `update schedule
+  set at = jsonb_set(at::jsonb, '{start}', to_jsonb($2::int))::json, recurrence = jsonb_set(recurrence, '{startSeconds}', to_jsonb($2::int)), disabled = false, code = 'scheduled',
+    ledger_at = to_timestamp($1::float8 / 1000 - 1), next_due = to_timestamp($1::float8 / 1000), fire_at = to_timestamp($1::float8 / 1000)
+  where name ~ '^sim-'`
+
+const LINKED = `select count(distinct job_id)::int as linked
+  from schedule_run
+  where due_at = to_timestamp($1::float8 / 1000) and job_id is not null`
+
+const UNFINISHED = `select count(*)::int as unfinished from schedule_run where state <> 'ended'`
+
+interface Fired {
+  /** Of each order, from the instant to its host. */
+  readonly latenciesMs: readonly number[]
+  /** Of processor time. */
+  readonly cpuS: { readonly ours: number; readonly postgres: number; readonly nats: number }
+}
+
+interface Room {
+  readonly workbench: Workbench
+  readonly fleet: BenchProcess
+  readonly client: pg.Client
+  cpuS(): Fired['cpuS']
+}
+
+await runBench(async (workbench) => {
+  const room = await open(workbench)
+  const all: Fired[] = []
+  for (let round = 1; round <= workbench.rounds; round += 1) {
+    const fired = await fire(room)
+    all.push(fired)
+    workbench.say(`firing ${round}: ${words([fired])}`)
+  }
+  const slowest = median(all.map(({ latenciesMs }) => Math.max(...latenciesMs))) / 1000
+  const target = atMost(slowest, TARGET_S, ' s')
+  return [{ bench: 'firing: 10,000 schedules', figure: words(all), peer: '', target }]
+})
+
+async function open(workbench: Workbench): Promise<Room> {
+  const postgres = await startPostgres(workbench)
+  const nats = await startNatsServer(workbench)
+  const databaseUrl = await postgres.createDatabase('ours')
+  const environment = { HOLDFAST_HOST_SLOTS: String(SCHEDULES_OF_HOST) }
+  const controlPlane = await startControlPlane(workbench, { databaseUrl, natsUrl: nats.url, environment })
+  const args = [JSON.stringify({ natsUrl: nats.url, hosts: HOSTS })]
+  const fleet = workbench.startNode({ name: 'fleet', entry: 'bench/programs/firing-hosts.ts', args })
+  await fleet.hear()
+  await controlPlane.rooted()
+  const client = new pg.Client({ connectionString: databaseUrl })
+  await client.connect()
+  workbench.defer(() => client.end())
+  await client.query(DATASETS, [SCHEDULES_OF_HOST])
+  const at = { repeat: 'daily', start: 0 }
+  const dest = { target: 'local', path: '/bench' }
+  const first = { job_name: 'bench', container_id: 'root', type: 'dataset', disable: true, dest, at }
+  await controlPlane.post('/api/v1/backup/', first)
+  await client.query(MULTIPLY)
+  await client.query('vacuum analyze')
+  return {
+    workbench,
+    fleet,
+    client,
+    cpuS: () => ({
+      ours: controlPlane.process.cpuSeconds(),
+      postgres: postgres.cpuSeconds(),
+      nats: nats.process.cpuSeconds(),
+    }),
+  }
+}
+
+async function fire({ fleet, client, cpuS }: Room): Promise<Fired> {
+  const dueMs = Math.ceil((Date.now() + AHEAD_MS) / 1000) * 1000
+  await client.query(PLAN, [dueMs, Math.floor(dueMs / 1000) % 86_400])
+  await sleep(Math.max(0, dueMs - Date.now()))
+  const before = cpuS()
+  await untilCount(SCHEDULES, async () => Number(await fleet.ask({ asked: 'count' })))
+  const after = cpuS()
+  // as: firing-hosts.ts answers so
+  const arrivals = (await fleet.ask({ asked: 'arrivals' })) as { readonly jobId: string; readonly atMs: number }[]
+  const orders = new Set(arrivals.map(({ jobId }) => jobId)).size
+  const { rows } = await client.query(LINKED, [dueMs])
+  if (orders !== SCHEDULES || arrivals.length !== SCHEDULES || rows[0]?.linked !== SCHEDULES) {
+    throw new Error(`${arrivals.length} orders of ${orders} jobs for ${rows[0]?.linked} runs`)
+  }
+  await fleet.ask({ asked: 'finish' })
+  await untilCount(0, async () => Number((await client.query(UNFINISHED)).rows[0]?.unfinished))
+  return {
+    latenciesMs: arrivals.map(({ atMs }) => atMs - dueMs),
+    cpuS: {
+      ours: after.ours - before.ours,
+      postgres: after.postgres - before.postgres,
+      nats: after.nats - before.nats,
+    },
+  }
+}
+
+async function untilCount(wanted: number, count: () => Promise<number>): Promise<void> {
+  const deadline = performance.now() + TIMEOUT_MS
+  for (let seen = await count(); seen !== wanted; seen = await count()) {
+    if (performance.now() > deadline) throw new Error(`${seen} of ${wanted} after ${TIMEOUT_MS / 1000} s`)
+    await sleep(POLL_MS)
+  }
+}
+
+function words(all: readonly Fired[]): string {
+  const latencies = all.flatMap(({ latenciesMs }) => latenciesMs)
+  const [p50, p99, last] = [0.5, 0.99, 1].map((share) => (percentile(latencies, share) / 1000).toFixed(1))
+  const [ours, postgres, nats] = (['ours', 'postgres', 'nats'] as const).map((name) =>
+    (all.reduce((sum, { cpuS }) => sum + cpuS[name], 0) / all.length).toFixed(1),
+  )
+  return `p50 ${p50}, p99 ${p99}, last ${last} s; CPU ${ours}, Postgres ${postgres}, NATS ${nats} s`
+}
