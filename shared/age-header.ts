@@ -1,8 +1,8 @@
 import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 import { base64nopad } from '@scure/base'
-import { FleetError } from '../../../shared/errors.ts'
-import { agreedSecret, newBoxKeys, publicKeyOf } from '../../../shared/sealed-box.ts'
 import { NEVER_REPEATED, openInto, sealInto, TAG_BYTES } from './age-chunks.ts'
+import { FleetError } from './errors.ts'
+import { agreedSecret, newBoxKeys, publicKeyOf } from './sealed-box.ts'
 
 const VERSION = 'age-encryption.org/v1'
 const X25519 = 'X25519'
@@ -63,7 +63,7 @@ export function openHeader(
 }
 
 export function damaged(how: string, cause?: unknown): FleetError {
-  return new FleetError('corrupt', `an encrypted file of the point is damaged: ${how}`, { cause })
+  return new FleetError('corrupt', `an encrypted file is damaged: ${how}`, { cause })
 }
 
 function wrapped(fileKey: Buffer, recipient: Buffer): string {
@@ -90,8 +90,8 @@ function fileKeyOf(stanzas: readonly Stanza[], identities: readonly Identity[]):
   }
   const message =
     identities.length === 0
-      ? 'the point is encrypted: reading it needs the identity that belongs to its recipient'
-      : 'the point is encrypted for others: none of the given identities opens it'
+      ? 'it is encrypted: reading it needs the identity that belongs to its recipient'
+      : 'it is encrypted for others: none of the given identities opens it'
   throw new FleetError('refused', message)
 }
 
