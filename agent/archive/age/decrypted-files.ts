@@ -1,8 +1,8 @@
+import { type Identity, identityOf } from '../../../shared/age-header.ts'
 import { identityKey } from '../../../shared/age-keys.ts'
 import { FleetError } from '../../../shared/errors.ts'
 import { RESTORE, SUMS } from '../frame-table.ts'
 import type { PointFiles, RangeSource } from '../range-source.ts'
-import { type Identity, identityOf } from './age-header.ts'
 import { EncryptedRange } from './encrypted-range.ts'
 import { AGE_SUFFIX } from './encrypted-sink.ts'
 

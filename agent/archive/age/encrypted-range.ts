@@ -1,7 +1,7 @@
+import { CHUNK_BYTES, nonceOf, openInto, SEALED_CHUNK_BYTES, TAG_BYTES } from '../../../shared/age-chunks.ts'
+import { damaged, type Identity, MAX_HEADER_BYTES, openHeader } from '../../../shared/age-header.ts'
 import { FleetError } from '../../../shared/errors.ts'
 import type { RangeSource } from '../range-source.ts'
-import { CHUNK_BYTES, nonceOf, openInto, SEALED_CHUNK_BYTES, TAG_BYTES } from './age-chunks.ts'
-import { damaged, type Identity, MAX_HEADER_BYTES, openHeader } from './age-header.ts'
 
 /** Of the beginning of a file that is fetched at once: the header, and all of a small file. */
 const HEAD_BYTES = 2 ** 14

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
+import { CHUNK_BYTES, nonceOf, SEALED_CHUNK_BYTES, sealInto } from '../../../shared/age-chunks.ts'
+import { newHeader } from '../../../shared/age-header.ts'
 import { recipientKey } from '../../../shared/age-keys.ts'
 import { FleetError } from '../../../shared/errors.ts'
 import { RESTORE, SUMS } from '../frame-table.ts'
 import type { ArchiveSink, SinkFile, StoredFile } from '../sink.ts'
-import { CHUNK_BYTES, nonceOf, SEALED_CHUNK_BYTES, sealInto } from './age-chunks.ts'
-import { newHeader } from './age-header.ts'
 
 export const AGE_SUFFIX = '.age'
 /** What a holder of no key needs: to check the point, and to learn how it is restored. */
