@@ -25,6 +25,8 @@ function splitList(text: string): readonly string[] {
 
 const Prefixes = z.array(z.string().regex(/^\/.*\/$/, 'must begin and end with a slash'))
 
+const PathOrNone = z.string().regex(/^(\/.*)?$/, 'must be an absolute path, or empty')
+
 /** One agent's environment. Nothing else of the agent reads `process.env`. */
 export const AgentConfig = z.object({
   HOLDFAST_AGENT_NAME: HostName,
@@ -43,6 +45,12 @@ export const AgentConfig = z.object({
     .enum(['true', 'false'])
     .default('false')
     .transform((text) => text === 'true'),
+  /** Folder of LXC's containers. Default: LXC's own where its tools are; empty: none are served. */
+  HOLDFAST_AGENT_LXC_PATH: PathOrNone.optional(),
+  /** Where a container engine (Docker, Podman) listens. Default: its usual socket, where there is one; empty: none are served. */
+  HOLDFAST_AGENT_DOCKER_SOCKET: PathOrNone.optional(),
+  /** How long an instance may be kept frozen, in seconds: its watchdog thaws it then. */
+  HOLDFAST_AGENT_FREEZE_SECONDS: z.coerce.number().int().min(1).max(3600).default(60),
   /** Orders worked on at one time. */
   HOLDFAST_AGENT_SLOTS: z.coerce.number().int().min(1).max(1024).default(64),
   /** Where the control plane is, and the file (a systemd credential) with the one-time token that makes this host one of the fleet. */

@@ -13,6 +13,7 @@ import { startPresence } from './host/presence.ts'
 import { createReads } from './host/reads.ts'
 import { openIdentity } from './identity/identity.ts'
 import { startRenewal } from './identity/renewal.ts'
+import { openInstances } from './instances/open-instances.ts'
 import { connectNats } from './nats.ts'
 import { openPoints } from './points/open-points.ts'
 import { listenerOf } from './transfer/listeners.ts'
@@ -41,6 +42,13 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     await driver.sweep()
     pools.set(pool.name, driver)
   }
+  const instances = openInstances({
+    lxcPath: config.HOLDFAST_AGENT_LXC_PATH,
+    dockerSocket: config.HOLDFAST_AGENT_DOCKER_SOCKET,
+    state: config.HOLDFAST_AGENT_STATE,
+  })
+  const stillFrozen = await instances.thawLeft()
+  if (stillFrozen !== 0) logger.error({ event: 'instances.left_frozen', host, count: stillFrozen })
   const journal = openJournal(config.HOLDFAST_AGENT_STATE)
   const { urls, tls, authenticator, key, unseal } = await openIdentity(config, logger)
   const points = openPoints(pointsConfig(config, pools), unseal)
@@ -72,9 +80,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
         ...config.HOLDFAST_AGENT_POOLS.map((pool) => pool.path),
       ],
       points: points.tools,
-      instances(type) {
-        throw new FleetError('unavailable', `host '${host}' serves no instances of type '${type}'`)
-      },
+      instances: instances.get,
+      freezeMs: 1_000 * config.HOLDFAST_AGENT_FREEZE_SECONDS,
     },
     clock: () => Date.now() + clockAheadMs,
     logger,

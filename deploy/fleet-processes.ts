@@ -93,12 +93,17 @@ export function controlPlaneProcess(fleet: FleetEnvironment): ProcessSpec {
   }
 }
 
+const FIRST_AGENT = 'agent-1'
+const NO_INSTANCES = { HOLDFAST_AGENT_LXC_PATH: '', HOLDFAST_AGENT_DOCKER_SOCKET: '' }
+
 export function agentProcess(fleet: FleetEnvironment, agent: LocalAgent): ProcessSpec {
   const { driver, path } = agent.pool
   return {
     ...nodeProcess(fleet, { name: agent.name, entry: 'agent/main.ts', flags: AGENT.flags }),
     environment: {
       ...inherited(),
+      // All are on one machine: its containers are of one host.
+      ...(agent.name === FIRST_AGENT ? {} : NO_INSTANCES),
       ...commonEnvironment(fleet),
       ...enrolmentEnvironment(fleet, agent),
       ...AGENT.environment,

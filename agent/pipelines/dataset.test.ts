@@ -20,6 +20,7 @@ async function prepare(t: ExecutionContext) {
     forbiddenPaths: [],
     points: pointsOf(t).tools,
     instances: noInstances,
+    freezeMs: 60_000,
   }
   const source = { pool: 'a', dataset: randomUUID() }
   await driver.create(source.dataset, watch)

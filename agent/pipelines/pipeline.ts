@@ -60,6 +60,8 @@ export interface PipelineTools {
   readonly points: PointTools
   /** @throws unavailable when this agent serves none of that type. */
   instances(type: InstanceType): Instances
+  /** How long an instance may be kept frozen: what its watchdog is told. */
+  readonly freezeMs: number
 }
 
 export type Pipeline<Kind extends JobKind> = (spec: SpecOf<Kind>, jobId: string, tools: PipelineTools) => Work<Kind>

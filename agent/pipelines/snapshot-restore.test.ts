@@ -53,6 +53,7 @@ async function fixture(t: ExecutionContext, driverName: 'copy' | 'btrfs' = 'copy
     forbiddenPaths: [join(outside, 'kept')],
     points: pointsOf(t).tools,
     instances: noInstances,
+    freezeMs: 60_000,
   }
   const place = async (): Promise<{ place: DatasetPlace; root: string }> => {
     const dataset = randomUUID()

@@ -200,6 +200,9 @@ function agentSpec(backends: Backends, agent: AgentWish, port: number) {
       HOLDFAST_AGENT_POOLS: JSON.stringify([
         { name: `${agent.name}-pool`, path: agent.path ?? join(state, 'pool'), driver: agent.driver },
       ]),
+      // What happens to run on this machine is none of a test's.
+      HOLDFAST_AGENT_LXC_PATH: '',
+      HOLDFAST_AGENT_DOCKER_SOCKET: '',
       HOLDFAST_ENROL_URL: `http://127.0.0.1:${port}`,
       HOLDFAST_ENROL_TOKEN_FILE: join(state, 'enrolment-token'),
       ...agent.environment,

@@ -72,6 +72,7 @@ export async function pointOrders(
     forbiddenPaths: [pool, points.state],
     points: points.tools,
     instances: noInstances,
+    freezeMs: 60_000,
   }
   const dataset = randomUUID()
   const root = (await driver.create(dataset, unwatched)).mountpoint

@@ -1,0 +1,46 @@
+import type { InstanceType } from '../../shared/instance-spec.ts'
+import type { Instances } from './instances.ts'
+
+/** A driver that is loaded by its first call; after a load that failed, by the next. */
+export function lazily(type: InstanceType, load: () => Promise<Instances>): Instances {
+  let loading: Promise<Instances> | undefined
+  const driver = () => {
+    loading ??= load().catch((thrown: unknown) => {
+      loading = undefined
+      throw thrown
+    })
+    return loading
+  }
+  return {
+    type,
+    list: async (signal) => (await driver()).list(signal),
+    find: async (id, signal) => (await driver()).find(id, signal),
+    freeze: async (request) => (await driver()).freeze(request),
+    thaw: async (id, signal) => (await driver()).thaw(id, signal),
+    start: async (id, signal) => (await driver()).start(id, signal),
+    stop: async (id, options) => (await driver()).stop(id, options),
+    readConfig: async (id, signal) => (await driver()).readConfig(id, signal),
+    create: async (request, signal) => (await driver()).create(request, signal),
+    destroy: async (id, signal) => (await driver()).destroy(id, signal),
+    ...(type === 'docker' ? ofEngine(driver) : {}),
+  }
+}
+
+/** What only engines have. */
+function ofEngine(driver: () => Promise<Instances>) {
+  return {
+    async *exportImage(id, signal) {
+      yield* (await driver()).exportImage?.(id, signal) ?? []
+    },
+    async importImage(image, signal) {
+      await (await driver()).importImage?.(image, signal)
+    },
+    async *exportRootfs(id, signal) {
+      yield* (await driver()).exportRootfs?.(id, signal) ?? []
+    },
+    async ensureVolume(name, signal) {
+      const { ensureVolume } = await driver()
+      return ensureVolume?.(name, signal) ?? ''
+    },
+  } satisfies Partial<Instances>
+}
