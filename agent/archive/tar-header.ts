@@ -58,12 +58,15 @@ export function paddingOf(size: number): number {
  * the bytes as they are in any locale. Longer ones are a pax record, or GNU's L and K where they are not UTF-8.
  */
 export class HeaderEncoder {
+  readonly #header = Buffer.alloc(BLOCK)
+  #timeHeader: Buffer | undefined
   #bytes = Buffer.alloc(16 * BLOCK)
   #used = 0
 
   /** @returns valid until the next call */
   encode(fields: HeaderFields): Buffer {
     this.#used = 0
+    if (isUsual(fields)) return this.#encodeUsual(fields)
     const records = [...fields.records]
     const name = this.#longText(fields.name, FLAGS.longName, 'path', records)
     const link = this.#longText(fields.link, FLAGS.longLink, 'linkpath', records)
@@ -72,11 +75,28 @@ export class HeaderEncoder {
     if (fields.gid > OCTAL_7) records.push(paxRecord('gid', String(fields.gid)))
     if (fields.major > OCTAL_7) records.push(paxRecord('SCHILY.devmajor', String(fields.major)))
     if (fields.minor > OCTAL_7) records.push(paxRecord('SCHILY.devminor', String(fields.minor)))
-    const wholeSeconds = /^\d{1,10}\.0+$/.test(fields.mtime)
-    if (!wholeSeconds) records.push(paxRecord('mtime', fields.mtime))
-    if (records.length > 0) this.#body(FLAGS.pax, './PaxHeaders/x', records)
+    if (!isWholeSeconds(fields.mtime)) records.push(paxRecord('mtime', fields.mtime))
+    if (records.length > 0) this.#body(FLAGS.pax, EXTENSION_NAME, records)
     this.#block(fields, name, link)
     return this.#bytes.subarray(0, this.#used)
+  }
+
+  /** Nearly every member: one block, and before it at most the time that no block can carry. */
+  #encodeUsual(fields: HeaderFields): Buffer {
+    if (!isWholeSeconds(fields.mtime)) this.#usualTime(fields.mtime)
+    this.#block(fields, fields.name, fields.link)
+    return this.#bytes.subarray(0, this.#used)
+  }
+
+  /** The same each time but for its digits. */
+  #usualTime(mtime: string): void {
+    if (this.#timeHeader === undefined) {
+      this.#body(FLAGS.pax, EXTENSION_NAME, [paxRecord('mtime', mtime)])
+      this.#timeHeader = Buffer.from(this.#bytes.subarray(0, this.#used))
+    } else {
+      this.#used = this.#timeHeader.copy(this.#bytes)
+      this.#bytes.write(mtime, USUAL_TIME_AT, 'latin1')
+    }
   }
 
   #longText(text: BytePath, flag: number, key: string, records: Buffer[]): BytePath {
@@ -101,8 +121,7 @@ export class HeaderEncoder {
 
   #block(fields: HeaderFields, name: BytePath, link: BytePath): void {
     this.#grow(this.#used + BLOCK)
-    const block = this.#bytes.subarray(this.#used, this.#used + BLOCK)
-    this.#used += BLOCK
+    const block = this.#header
     block.fill(0)
     block.write(name, 0, 'latin1')
     octal(block, 100, 7, fields.mode)
@@ -119,6 +138,7 @@ export class HeaderEncoder {
     }
     octal(block, 148, 6, checksum(block))
     block[155] = 0x20
+    this.#used += block.copy(this.#bytes, this.#used)
   }
 
   #grow(bytes: number): void {
@@ -129,6 +149,7 @@ export class HeaderEncoder {
   }
 }
 
+const EXTENSION_NAME = './PaxHeaders/x'
 const EXTENSION: Omit<HeaderFields, 'flag' | 'size'> = {
   name: '',
   mode: 0o644,
@@ -139,6 +160,27 @@ const EXTENSION: Omit<HeaderFields, 'flag' | 'size'> = {
   major: 0,
   minor: 0,
   records: [],
+}
+
+const USUAL_TIME_BYTES = '1700000000.123456789'.length
+const USUAL_TIME_AT = BLOCK + '30 mtime='.length
+
+function isUsual({ name, link, records, size, uid, gid, major, minor, mtime }: HeaderFields): boolean {
+  return (
+    name.length <= NAME_BYTES &&
+    link.length <= NAME_BYTES &&
+    records.length === 0 &&
+    size <= OCTAL_11 &&
+    uid <= OCTAL_7 &&
+    gid <= OCTAL_7 &&
+    major <= OCTAL_7 &&
+    minor <= OCTAL_7 &&
+    mtime.length === USUAL_TIME_BYTES
+  )
+}
+
+function isWholeSeconds(mtime: string): boolean {
+  return mtime.endsWith('.000000000') && /^\d{1,10}\./.test(mtime)
 }
 
 function octal(block: Buffer, offset: number, digits: number, value: number): void {

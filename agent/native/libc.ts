@@ -47,6 +47,7 @@ function loadLibc() {
     statx: declare<[Fd, CString, number, number, Buffer]>('statx', 'int', 'int', 'void *', 'int', 'uint', 'void *'),
     fstatfs: declare<[Fd, Buffer]>('fstatfs', 'int', 'int', 'void *'),
     getdents64: declare<[Fd, Buffer, number]>('getdents64', 'long', 'int', 'void *', 'long'),
+    pread: declare<[Fd, Buffer, number, number]>('pread', 'long', 'int', 'void *', 'long', 'long'),
     lseek: declare<[Fd, number, number]>('lseek', 'long', 'int', 'long', 'int'),
     sendfile: declare<[Fd, Fd, null, number]>('sendfile', 'long', 'int', 'int', 'void *', 'long'),
     ftruncate: declare<[Fd, number]>('ftruncate', 'int', 'int', 'long'),

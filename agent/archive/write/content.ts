@@ -1,6 +1,5 @@
 import { createHash, type Hash, hash } from 'node:crypto'
-import { readSync } from 'node:fs'
-import { errorCodeOf } from '../../native/system-error.ts'
+import { libc } from '../../native/libc.ts'
 import type { Counters } from '../../tree/counters.ts'
 import type { ProblemReason } from '../member.ts'
 import type { FrameFiller } from './frame-filler.ts'
@@ -98,15 +97,11 @@ function readFully(
   position: number,
 ): { readonly read: number; readonly problem: ProblemReason | undefined } {
   let read = 0
-  try {
-    while (read < room.length) {
-      const bytes = readSync(fd, room, read, room.length - read, position + read)
-      if (bytes === 0) return { read, problem: 'changed' }
-      read += bytes
-    }
-    return { read, problem: undefined }
-  } catch (error) {
-    if (errorCodeOf(error) === undefined) throw error
-    return { read, problem: 'unreadable' }
+  while (read < room.length) {
+    const bytes = libc().pread(fd, read === 0 ? room : room.subarray(read), room.length - read, position + read)
+    if (bytes < 0) return { read, problem: 'unreadable' }
+    if (bytes === 0) return { read, problem: 'changed' }
+    read += bytes
   }
+  return { read, problem: undefined }
 }

@@ -10,6 +10,10 @@ export const READ_FILE = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | 
 const FILES_AHEAD = 32
 /** Of each; the kernel reads ahead by itself in what is longer. */
 const BYTES_AHEAD = 131_072
+/** Asking costs as much as reading what is in memory: it is not done before files turn out to take longer than that, each. */
+const SLOW_MS = 0.1
+/** Of `FILES_AHEAD` files: then those that follow are taken for slow too, and after so many it is looked at again. */
+const SLOW_BLOCKS = 32
 /** linux/fadvise.h */
 const POSIX_FADV_WILLNEED = 3
 /** NAME_MAX and its NUL, and room for what file systems of others may yet allow. */
@@ -24,6 +28,9 @@ export class ReadAhead {
   readonly #status = new Status()
   /** Of the file that the walk is at, and those right behind it; negative where one could not be opened. */
   readonly #opened: number[] = []
+  #files = 0
+  #blockMs = 0
+  #slowBlocks = 0
 
   /**
    * Where every file is read: opens the one that the level is at, and those that follow up to the next that is no file. Called for each of them in turn.
@@ -31,11 +38,13 @@ export class ReadAhead {
    */
   open({ fd, names, next }: Level): number {
     const current = next - 1
+    if (this.#files % FILES_AHEAD === 0) this.#judge()
+    this.#files += 1
     while (this.#opened.length <= FILES_AHEAD) {
       const name = names[current + this.#opened.length]
       if (!name?.endsWith(FILE)) break
       const opened = tryOpenBeneath(fd, this.terminated(unmarked(name)), READ_FILE)
-      if (opened >= 0) libc().posix_fadvise(opened, 0, BYTES_AHEAD, POSIX_FADV_WILLNEED)
+      if (opened >= 0 && this.#slowBlocks > 0) libc().posix_fadvise(opened, 0, BYTES_AHEAD, POSIX_FADV_WILLNEED)
       this.#opened.push(opened)
     }
     return this.#opened.shift() ?? -1
@@ -50,6 +59,14 @@ export class ReadAhead {
 
   close(): void {
     for (const fd of this.#opened.splice(0)) if (fd >= 0) close(fd)
+  }
+
+  #judge(): void {
+    const nowMs = performance.now()
+    const isSlow = this.#files > 0 && nowMs - this.#blockMs > FILES_AHEAD * SLOW_MS
+    if (this.#slowBlocks > 0) this.#slowBlocks -= 1
+    else if (isSlow) this.#slowBlocks = SLOW_BLOCKS
+    this.#blockMs = nowMs
   }
 
   /** @returns valid until the next call */
