@@ -104,6 +104,10 @@ process.on('message', (message: unknown) => {
     for (const [host, jobs] of Map.groupBy(arrivals, (one) => one.host)) tell(host, jobs, event)
     arrivals = []
   }
-  tellParent(asked === 'arrivals' ? arrivals.map(({ jobId, atMs }) => ({ jobId, atMs })) : arrivals.length)
+  tellParent(
+    asked === 'arrivals'
+      ? arrivals.map(({ jobId, atMs }) => ({ jobId, atMs }))
+      : new Set(arrivals.map(({ jobId }) => jobId)).size,
+  )
 })
 tellParent('ready')
