@@ -161,6 +161,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       origin: replicaId,
       points,
       targets,
+      datasets,
       jobs,
       fleet: registry,
       settings: scheduleSettings(config),

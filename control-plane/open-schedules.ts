@@ -4,9 +4,11 @@ import { FleetError } from '../shared/errors.ts'
 import type { Logger } from '../shared/logger.ts'
 import type { ControlPlaneConfig } from './config.ts'
 import type { Caller } from './core/caller.ts'
+import type { Datasets } from './core/datasets.ts'
 import type { FeedEvent } from './core/feed.ts'
 import type { FleetView } from './core/fleet-view.ts'
 import type { Jobs } from './core/jobs.ts'
+import { type InstanceNames, NO_INSTANCES } from './core/point-instances.ts'
 import type { PointOrders } from './core/point-orders.ts'
 import { createRestoreTasks } from './core/restore-task-operations.ts'
 import type { RestoreTasks } from './core/restore-tasks.ts'
@@ -25,6 +27,7 @@ import { createRestoreTaskStore } from './db/stores/restore-task-store.ts'
 import { createRestoreTickStore } from './db/stores/restore-tick-store.ts'
 import { createRunStore } from './db/stores/run-store.ts'
 import { createScheduleStore } from './db/stores/schedule-store.ts'
+import { createSupersededStore } from './db/stores/superseded-store.ts'
 import type { Tick } from './schedule/bree.ts'
 import { createAlertTick } from './schedule/ticks/alert-tick.ts'
 import { createDueTick } from './schedule/ticks/due-tick.ts'
@@ -33,6 +36,7 @@ import { createPruningTick } from './schedule/ticks/pruning-tick.ts'
 import { createRestoreTick } from './schedule/ticks/restore-tick.ts'
 import { createSettlingTick } from './schedule/ticks/settling-tick.ts'
 import { createWaker } from './schedule/waker.ts'
+import { createSupersededTick } from './schedule/ticks/superseded-tick.ts'
 import { createWebhook, type Webhook } from './schedule/webhook.ts'
 
 const SECOND_MS = 1_000
@@ -50,9 +54,11 @@ export interface ScheduleSettings {
 }
 
 export interface OpenSchedules {
+type TickName = 'due' | 'firing' | 'settling' | 'restores' | 'pruning' | 'superseded' | 'alarms' | 'alerts'
+
   readonly schedules: Schedules
   readonly restoreTasks: RestoreTasks
-  readonly ticks: Readonly<Record<'due' | 'firing' | 'settling' | 'restores' | 'pruning' | 'alarms' | 'alerts', Tick>>
+  readonly ticks: Readonly<Record<TickName, Tick>>
   overdueCount(): number
   /** Ends of jobs about points are what runs wait for. */
   onEvents(events: readonly FeedEvent[]): void
@@ -66,6 +72,8 @@ export function openSchedules(deps: {
   readonly points: PointOrders
   readonly targets: Pick<Targets, 'get'>
   readonly jobs: Pick<Jobs, 'cancel'>
+  readonly instances?: InstanceNames
+  readonly datasets: Pick<Datasets, 'delete'>
   readonly fleet: FleetView
   readonly settings: ScheduleSettings
   readonly webhook: Webhook | undefined
@@ -74,7 +82,8 @@ export function openSchedules(deps: {
   /** Default: the time of Postgres. */
   readonly now?: () => Promise<number>
 }): OpenSchedules {
-  const { sql, points, targets, jobs, fleet, settings, webhook, afterCommit, logger } = deps
+  const { sql, points, targets, datasets, jobs, fleet, settings, webhook, afterCommit, logger } = deps
+  const { instances = NO_INSTANCES } = deps
   const now = deps.now ?? createClock(sql)
   const { graceMs, calendar } = settings
 
@@ -107,7 +116,7 @@ export function openSchedules(deps: {
     (error) => logger.warn({ event: 'schedule.unwoken', error: String(error) }),
   )
   const { wake } = waker
-  const common = { targets, fleet, now, wake, cancel }
+  const common = { targets, instances, fleet, now, wake, cancel }
 
   return {
     schedules: createSchedules({
@@ -124,6 +133,7 @@ export function openSchedules(deps: {
       alerts: { everyMs: DELIVER_MS, run: alerts.deliver },
     },
     overdueCount: alerts.overdueCount,
+      superseded: { everyMs: PRUNE_MS, run: superseded },
     onEvents(events) {
       if (events.some(isEndOfPointJob)) wake()
     },

@@ -76,7 +76,7 @@ test.serial('a restore that cannot be fails itself, and says why', async (t) => 
       'there is no point ',
       'portfolio: must be like 20260131T235959Z',
       '',
-      'containers are not restored by this version yet',
+      'the point is not one of a container; restore it to a dataset',
       'there is no good point of the backup ',
     ],
   )

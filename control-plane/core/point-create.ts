@@ -1,26 +1,39 @@
 import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
+import type { Hold as InstanceHold } from '../../shared/instance-spec.ts'
 import type { OrderTarget } from '../../shared/point-spec.ts'
 import type { Caller } from './caller.ts'
 import { type FleetView, type LiveHost, requireOnline } from './fleet-view.ts'
 import { notFound, placeOf, usable } from './images.ts'
+import type { PresentInstance } from './instances.ts'
 import type { Decision, Findings, Hold, PointSeries } from './orders.ts'
 import { chainOf } from './point-chain.ts'
+import { type InstanceNames, oneInstance } from './point-instances.ts'
 import { isBelow, type PointReader } from './point-orders.ts'
 import type { CreatePointRequest } from './point-requests.ts'
 import { requireHostPaths } from './point-restore.ts'
 import { nextPointName } from './point-series.ts'
 import type { PointSource } from './points.ts'
 
+const INSTANCE_FIELDS = { instance: 'source.instance', type: 'source.type', host: 'source.host' } as const
+
 /** Where a source is: a dataset by its name, its id to come from the locked row. */
 export interface LocatedSource {
   readonly host: LiveHost
-  readonly source: { readonly kind: 'dataset'; readonly name: string } | Extract<PointSource, { kind: 'path' }>
+  readonly source:
+    | { readonly kind: 'dataset'; readonly name: string }
+    | Extract<PointSource, { kind: 'path' }>
+    | { readonly kind: 'instance'; readonly instance: PresentInstance; readonly hold: InstanceHold }
 }
 
-/** @throws not_found, refused (a path without the role, or that the host does not allow), unavailable. */
+/** @param deps `seen`: where its dataset or instance was last. @throws not_found, conflict (several hosts have the instance), refused (a path without the role, or that the host does not allow), unavailable. */
 export async function locateSource(
-  deps: { readonly fleet: FleetView; readonly reader: Pick<PointReader, 'hostOf'> },
+  deps: {
+    readonly fleet: FleetView
+    readonly instances: InstanceNames
+    readonly reader: Pick<PointReader, 'hostOf'>
+    readonly seen?: string | undefined
+  },
   caller: Caller,
   { source }: CreatePointRequest,
 ): Promise<LocatedSource> {
@@ -29,6 +42,11 @@ export async function locateSource(
     const name = await reader.hostOf(caller.groupId, source.dataset)
     if (name === undefined) throw notFound(source.dataset, 'source.dataset')
     return { host: live(fleet, name), source: { kind: 'dataset', name: source.dataset } }
+  }
+  if ('instance' in source) {
+    const { hold = 'none', host = deps.seen, ...wish } = source
+    const instance = await oneInstance(deps, caller.groupId, { ...wish, host }, INSTANCE_FIELDS)
+    return { host: live(fleet, instance.host), source: { kind: 'instance', instance, hold } }
   }
   requireHostPaths(caller, 'source')
   if (!fleet.knows(source.host)) {
@@ -92,7 +110,8 @@ export function decideCreate(question: CreateQuestion): Omit<Decision, 'request'
       consolidate,
       compression: asked.compress === false ? 'none' : 'zstd',
       about: {
-        source: source.kind === 'dataset' ? source.name : `${host.name}:${source.path}`,
+        source: source.kind === 'path' ? `${host.name}:${source.path}` : source.name,
+        ...(source.kind === 'instance' ? { type: source.type } : {}),
         group: groupId,
         host: host.name,
         ...(asked.backup ? { backup: asked.backup.name } : {}),
@@ -118,6 +137,15 @@ interface DecidedSource {
 function sourceOf({ located, findings }: CreateQuestion): DecidedSource {
   const { source, host } = located
   if (source.kind === 'path') return { source, from: source, subject: null, holds: [] }
+  if (source.kind === 'instance') {
+    const { id, type, name, ref } = source.instance
+    return {
+      source: { kind: 'instance', id, type, name },
+      from: { kind: 'instance', place: { type, instance: ref }, hold: source.hold },
+      subject: null,
+      holds: [{ lane: id, exclusive: false }],
+    }
+  }
   const { name } = source
   const dataset = usable(findings.named(name), name, 'source.dataset')
   // Deleted and made anew in this very moment.
@@ -128,4 +156,12 @@ function sourceOf({ located, findings }: CreateQuestion): DecidedSource {
     subject: { id: dataset.id, name },
     holds: [{ lane: dataset.id, exclusive: false }],
   }
+}
+
+/** What the series of a source is called after. */
+export function seriesSource(source: LocatedSource['source']): PointSource {
+  if (source.kind === 'path') return source
+  if (source.kind === 'dataset') return { ...source, id: '' }
+  const { id, type, name } = source.instance
+  return { kind: 'instance', id, type, name }
 }

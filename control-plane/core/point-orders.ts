@@ -3,6 +3,7 @@ import type { OrderTarget, PointRef, ReadablePoint } from '../../shared/point-sp
 import { atLeast, type Caller } from './caller.ts'
 import type { Accepted } from './datasets.ts'
 import { anyOnline, type FleetView, type LiveHost } from './fleet-view.ts'
+import type { PresentInstance } from './instances.ts'
 import type { Hold, LockedPoint, OrderTask, PointFindings } from './orders.ts'
 import type { Page, PageRequest } from './page.ts'
 import { chainThrough, refOf } from './point-chain.ts'
@@ -40,6 +41,8 @@ export interface PointReader {
   hostOf(groupId: string, dataset: string): Promise<string | undefined>
 }
 
+  /** Datasets of the group that were made for this very instance, by a restore or as a clone. */
+  datasetsOf(groupId: string, instance: PresentInstance): Promise<readonly NamedDataset[]>
 export function noPoint(id: string): FleetError {
   return new FleetError('not_found', `there is no point '${id}'`)
 }

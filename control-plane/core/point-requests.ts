@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { HostName, ResourceName } from '../../shared/ids.ts'
+import { Hold, InstanceName, InstanceRef, InstanceType } from '../../shared/instance-spec.ts'
 import { MemberPath, TargetPath } from '../../shared/point-spec.ts'
 import { InnerPath } from './requests.ts'
 
@@ -20,7 +21,16 @@ export const AskedMember = MemberPath.transform((path) => path.replace(/^(\.?\/)
 
 /** What each kind of job about a point was asked, as it is kept with the job so that a retry can ask it again. */
 export const CreatePointRequest = z.object({
-  source: z.union([z.object({ dataset: z.string() }), z.object({ host: HostName, path: InnerPath })]),
+  source: z.union([
+    z.object({ dataset: z.string() }),
+    z.object({ host: HostName, path: InnerPath }),
+    z.object({
+      instance: InstanceRef,
+      type: InstanceType.optional(),
+      host: HostName.optional(),
+      hold: Hold.optional(),
+    }),
+  ]),
   target: z.string().optional(),
   path: SeriesPath.optional(),
   incremental: z.boolean().optional(),
@@ -42,6 +52,14 @@ export const RestorePointRequest = z.object({
     z.object({ dataset: z.string(), path: InnerPath }),
     z.object({ newDataset: ResourceName, host: z.string().optional(), pool: z.string().optional() }),
     z.object({ host: HostName, path: InnerPath }),
+    z.object({
+      instance: InstanceName,
+      type: InstanceType.optional(),
+      host: HostName.optional(),
+      pool: HostName.optional(),
+      start: z.boolean().optional(),
+      replace: z.boolean().optional(),
+    }),
   ]),
   overwrite: z.boolean().optional(),
 })

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { FleetError } from '../../shared/errors.ts'
 import type { ReadablePoint } from '../../shared/point-spec.ts'
 import { atLeast, type Caller } from './caller.ts'
@@ -33,6 +34,7 @@ export function decideRestore(question: RestoreQuestion): Omit<Decision, 'reques
   const { destination } = question.asked
   if ('newDataset' in destination) return intoNewDataset(question, destination)
   if ('dataset' in destination) return intoDataset(question, destination)
+  assert('path' in destination, 'instances are decided elsewhere')
   return ontoHost(question, destination)
 }
 
@@ -46,7 +48,7 @@ function intoDataset(
   requireReach(point, dataset.host, field)
   requireOnline(fleet, dataset.host)
   return {
-    spec: spec(readable, asked, { kind: 'dataset', place: placeOf(dataset), path }),
+    spec: restoreSpec(readable, asked, { kind: 'dataset', place: placeOf(dataset), path }),
     host: { id: dataset.hostId, name: dataset.host },
     subject: { id: dataset.id, name },
     holds: [...holds, { lane: dataset.id, exclusive: true }],
@@ -67,18 +69,14 @@ function ontoHost(
   if (!isBelow(path, host.restorePaths)) {
     throw new FleetError('refused', `host '${name}' allows no restores there`, { field: 'destination.path' })
   }
-  return { spec: spec(readable, asked, { kind: 'host', path }), host, subject: null, holds }
+  return { spec: restoreSpec(readable, asked, { kind: 'host', path }), host, subject: null, holds }
 }
 
 function intoNewDataset(
   { asked, fleet, point, readable, holds }: RestoreQuestion,
   wish: { readonly newDataset: string; readonly host?: string | undefined; readonly pool?: string | undefined },
 ): Omit<Decision, 'request' | 'interactive'> {
-  if (asked.paths !== undefined && asked.paths.length > 0 && !asked.paths.includes('')) {
-    throw new FleetError('invalid', 'only a whole point becomes a new dataset; name an existing one for a part', {
-      field: 'paths',
-    })
-  }
+  requireWhole(asked, 'a new dataset')
   // A point without a target is read where it lies.
   const isLeftOpen = wish.host === undefined && wish.pool === undefined
   const host = isLeftOpen && point.targetId === null ? point.host : wish.host
@@ -88,20 +86,28 @@ function intoNewDataset(
   const place = made.spec.target
   return {
     create: made.create,
-    spec: spec(readable, asked, { kind: 'new', place }),
+    spec: restoreSpec(readable, asked, { kind: 'new', place }),
     host: made.host,
     subject: made.subject,
     holds,
   }
 }
 
+/** @throws invalid. */
+export function requireWhole({ paths = [] }: RestorePointRequest, what: string): void {
+  if (paths.length === 0 || paths.includes('')) return
+  throw new FleetError('invalid', `only a whole point becomes ${what}; name an existing dataset for a part`, {
+    field: 'paths',
+  })
+}
+
 /** @throws invalid when `host` cannot read the point. */
-function requireReach(point: LockedPoint, host: string, field: string): void {
+export function requireReach(point: LockedPoint, host: string, field: string): void {
   if (point.targetId !== null || point.host === host) return
   throw new FleetError('invalid', `the point lies on host '${point.host}' and can be restored there only`, { field })
 }
 
-function spec(
+export function restoreSpec(
   readable: ReadablePoint,
   asked: RestorePointRequest,
   destination: Extract<Decision['spec'], { kind: 'point.restore' }>['destination'],

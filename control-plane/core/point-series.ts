@@ -10,8 +10,8 @@ const NAME_MAX = 150
 const SLUG_MAX = 60
 
 /**
- * Where the points of one source lie: `<path>/dataset-backup@<name>`, or `<path>/path-backup@<slug>-<hash>` with a hash of host and
- * path, since hosts that share a target may have directories of one name. Points of a backup lie in `<path>/container-backup@<its name>`.
+ * Where the points of one source lie: `<path>/dataset-backup@<name>`, `<path>/path-backup@<slug>-<hash>`, or `<path>/lxc-backup@<slug>-<hash>`
+ * with a hash of the host and what it is there, since hosts that share a target may have directories and instances of one name. Points of a backup lie in `<path>/container-backup@<its name>`.
  * @param path below the target's base. @throws invalid when it is too long together.
  */
 export function seriesOf(of: {
@@ -40,11 +40,12 @@ function directoryName(source: PointSource, host: string): string {
     const { name } = source
     return `dataset-backup@${name.length <= NAME_MAX ? name : `${name.slice(0, NAME_MAX)}-${shortHash(name)}`}`
   }
-  const slug = source.path
+  const [kind, text] = source.kind === 'path' ? ['path', source.path] : [source.type, source.name]
+  const slug = text
     .replaceAll(/[^A-Za-z0-9._-]+/g, '-')
     .slice(0, SLUG_MAX)
     .replaceAll(/^[-.]+|[-.]+$/g, '')
-  return `path-backup@${slug || 'root'}-${shortHash(`${host}:${source.path}`)}`
+  return `${kind}-backup@${slug || 'root'}-${shortHash(`${host}:${kind === 'path' ? '' : `${kind}:`}${text}`)}`
 }
 
 function shortHash(text: string): string {
@@ -52,7 +53,7 @@ function shortHash(text: string): string {
 }
 
 /** The same for the same parts, whoever asks: of version 8, which is what a hash of one's own makes (RFC 9562). */
-function uuidOf(parts: readonly string[]): string {
+export function uuidOf(parts: readonly string[]): string {
   const bytes = createHash('sha256').update(JSON.stringify(parts)).digest().subarray(0, 16)
   bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6)
   bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8)

@@ -6,6 +6,7 @@ import { requireCondition } from './condition.ts'
 import type { Accepted } from './datasets.ts'
 import type { FleetView } from './fleet-view.ts'
 import { type Decision, type Findings, type LockedPoint, type OrderBook, type OrderTask, orderOf } from './orders.ts'
+import type { InstanceNames } from './point-instances.ts'
 import {
   hostThatReads,
   type KeptPoint,
@@ -13,6 +14,7 @@ import {
   noPoint,
   orderTarget,
   type PointOrders,
+  type PointReader,
   readableOf,
   shownTo,
 } from './point-orders.ts'
@@ -26,7 +28,9 @@ export function createPointWork(deps: {
   readonly fleet: FleetView
   readonly find: (caller: Caller, id: string) => Promise<KeptPoint>
   readonly targetOf: (caller: Caller, id: string | undefined) => Promise<KeptTarget | undefined>
-}): Pick<PointOrders, 'verify' | 'rehearse' | 'restore' | 'delete'> {
+  readonly instances: InstanceNames
+  readonly reader: Pick<PointReader, 'datasetsOf'>
+}): Pick<PointOrders, 'verify' | 'rehearse' | 'restore' | 'delete' | 'move'> {
   const { orders, fleet, find, targetOf } = deps
 
   async function orderAbout(
@@ -34,7 +38,7 @@ export function createPointWork(deps: {
     id: string,
     work: {
       readonly request: unknown
-      readonly names?: readonly string[]
+      readonly names?: readonly string[] | undefined
       readonly retryOf: string | undefined
       readonly task?: OrderTask | undefined
       decide(about: About): Omit<Decision, 'request' | 'interactive'>
@@ -83,14 +87,20 @@ export function createPointWork(deps: {
     async restore(caller, id, request, retryOf, task) {
       const asked = checkKept(RestorePointRequest, { ...request, id })
       const { destination } = asked
-      const isInside = 'dataset' in destination
+      requireRole(caller, 'operator')
+      const plan =
+        'instance' in destination
+          ? await planInstance(deps, caller.groupId, await find(caller, id), destination)
+          : undefined
+      const names = 'dataset' in destination ? [destination.dataset] : plan && namesOf(plan)
       return orderAbout(caller, id, {
         request: asked,
-        names: isInside ? [destination.dataset] : [],
+        names,
         retryOf,
         task,
         decide({ point, target, findings }) {
-          return decideRestore({ caller, asked, fleet, findings, point, ...readableOf(findings, point, target) })
+          const question = { caller, asked, fleet, findings, point, ...readableOf(findings, point, target) }
+          return plan ? intoInstance(question, plan) : decideRestore(question)
         },
       })
     },
@@ -104,7 +114,7 @@ export function createPointWork(deps: {
           requireCondition(ifMatch, { ...shownTo(caller, info), status, isDeleting, pinned, version })
           requireDeletable(point, findings)
           const { id: hostId, name } = hostThatReads(fleet, point)
-          const { series } = point
+          const { series, sumsSha256 } = point
           return {
             point: { remove: point.id },
             spec: {

@@ -1,4 +1,5 @@
 import { FleetError } from '../../shared/errors.ts'
+import type { Hold, InstanceType } from '../../shared/instance-spec.ts'
 import type { PointProblem } from '../../shared/point-spec.ts'
 import type { PointFile, ReadAnswerOf } from '../../shared/wire/reads.ts'
 import { type Caller, requireRole } from './caller.ts'
@@ -9,7 +10,8 @@ import type { FleetView } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
 import { type OrderBook, type OrderTask, orderOf } from './orders.ts'
 import type { Page, PageRequest } from './page.ts'
-import { decideCreate, locateSource } from './point-create.ts'
+import { decideCreate, locateSource, seriesSource } from './point-create.ts'
+import type { InstanceNames } from './point-instances.ts'
 import {
   type KeptPoint,
   localTarget,
@@ -30,6 +32,8 @@ import { changeVersion } from './version-change.ts'
 export type PointSource =
   | { readonly kind: 'dataset'; readonly id: string; readonly name: string }
   | { readonly kind: 'path'; readonly path: string }
+  /** As it was called when the point was made; it may be gone since. */
+  | { readonly kind: 'instance'; readonly id: string; readonly type: InstanceType; readonly name: string }
 
 /** One archive, as Postgres knows it. */
 export interface PointInfo {
@@ -78,7 +82,7 @@ export interface PointInfo {
 
 export interface CreatePoint {
   /** `path`: an absolute directory of the host, below its allow-list; for operators of the fleet. */
-  readonly source: { readonly dataset: string } | { readonly host: string; readonly path: string }
+  readonly source: PointSourceWish
   /** A target's id; absent: the host's own backup root. */
   readonly target?: string | undefined
   /** Below the target's base (locally: the group's directory); absent: at its top. */
@@ -90,7 +94,18 @@ export interface CreatePoint {
 }
 
 export interface PointFilter {
-  /** A dataset's name, or `host:/path`. */
+  /** A dataset's name, `host:/path`, or `type:name` of an instance. */
+export type PointSourceWish =
+  | { readonly dataset: string }
+  | { readonly host: string; readonly path: string }
+  /** Its name, or what its agent calls it; how it is held while it is copied from: not at all unless said. */
+  | {
+      readonly instance: string
+      readonly type?: InstanceType | undefined
+      readonly host?: string | undefined
+      readonly hold?: Hold | undefined
+    }
+
   readonly source?: string | undefined
   /** A target's id, or `local`. */
   readonly target?: string | undefined
@@ -107,9 +122,25 @@ export interface RestorePoint {
     | { readonly host: string; readonly path: string }
   readonly overwrite?: boolean | undefined
 }
+    | InstanceWanted
 
 export interface BrowsePoint extends PageRequest {
   readonly path: string
+/** An instance from a point of one: the whole of it, on a dataset that is made for it. */
+export interface InstanceWanted {
+  /** What it is to be called. */
+  readonly instance: string
+  /** Default: the point's. */
+  readonly type?: InstanceType | undefined
+  /** Default: where the one that is replaced is, else where the point was made. */
+  readonly host?: string | undefined
+  readonly pool?: string | undefined
+  /** Default false. */
+  readonly start?: boolean | undefined
+  /** A stopped one of that name goes once the new one is whole; default false. */
+  readonly replace?: boolean | undefined
+}
+
   /** Part of a name, whatever the case: searches below `path`. */
   readonly search?: string | undefined
 }
@@ -119,7 +150,7 @@ export type PointCondition = Condition<PointInfo>
 
 /** Archives of the caller's group. Work answers as soon as its job is durable. All throw not_found for another group's points. */
 export interface Points {
-  /** @throws invalid, not_found (dataset, target, host), conflict (dataset being made or deleted), refused (a path without the role), unavailable (host offline). */
+  /** @throws invalid, not_found (dataset, instance, target, host), conflict (dataset being made or deleted, several hosts have the instance), refused (a path without the role), unavailable (host offline). */
   create(caller: Caller, request: CreatePoint): Promise<Accepted & { readonly point: PointInfo }>
   get(caller: Caller, id: string): Promise<PointInfo>
   /** Newest first. @throws invalid for a cursor that is not ours. */
@@ -146,9 +177,10 @@ export function createPoints(deps: {
   readonly targets: TargetReader
   readonly fleet: FleetView
   readonly reads: HostReads
+  readonly instances: InstanceNames
   readonly now?: () => number
 }): PointOrders {
-  const { orders, reader, targets, fleet, now = Date.now } = deps
+  const { orders, reader, targets, instances, fleet, now = Date.now } = deps
 
   async function find(caller: Caller, id: string): Promise<KeptPoint> {
     const point = await reader.find(caller.groupId, id)
@@ -174,15 +206,14 @@ export function createPoints(deps: {
     const asked = checkKept(CreatePointRequest, request)
     const kept = await targetOf(caller, asked.target, 'target')
     const known = seen === undefined ? reader : { hostOf: async () => seen }
-    const located = await locateSource({ fleet, reader: known }, caller, asked)
+    const located = await locateSource({ fleet, instances, reader: known, seen }, caller, asked)
     const { host, source } = located
     if (kept === undefined && host.backupRoot === null) {
       throw new FleetError('refused', `host '${host.name}' keeps no backups itself; name a target`, { field: 'target' })
     }
     const { groupId } = caller
-    const named = source.kind === 'path' ? source : { ...source, id: '' }
     const series = seriesOf({
-      ...{ groupId, targetId: kept?.id ?? null, host, source: named, path: asked.path ?? '' },
+      ...{ groupId, targetId: kept?.id ?? null, host, source: seriesSource(source), path: asked.path ?? '' },
       backup: asked.backup?.name,
     })
     const target = kept ? orderTarget(kept) : localTarget(groupId)

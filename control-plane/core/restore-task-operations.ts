@@ -6,6 +6,7 @@ import { checkKept } from './check-request.ts'
 import { requireCondition } from './condition.ts'
 import type { FleetView } from './fleet-view.ts'
 import type { Page, PageRequest } from './page.ts'
+import type { InstanceNames } from './point-instances.ts'
 import type { RestoreTask, RestoreTaskCondition, RestoreTasks } from './restore-tasks.ts'
 import { BackupName, checkContainer, seriesPath } from './schedule-requests.ts'
 import { hostOfDestination } from './schedule-sources.ts'
@@ -27,6 +28,7 @@ const Request = z.object({
     path: z.string(),
     portfolio: z.string().min(1, 'must not be empty').max(PORTFOLIO_MAX),
   }),
+  start: z.boolean().optional(),
   disabled: z.boolean().optional(),
 })
 
@@ -35,6 +37,7 @@ export interface RestoreTaskValues {
   readonly type: RestoreTask['type']
   readonly container: string
   readonly host: string | null
+  readonly start: boolean
   readonly targetId: string | null
   readonly path: string
   readonly directory: string
@@ -58,11 +61,12 @@ export function createRestoreTasks(deps: {
   readonly store: RestoreTaskStore
   readonly targets: Pick<Targets, 'get'>
   readonly fleet: FleetView
+  readonly instances: InstanceNames
   readonly now: () => Promise<number>
   readonly wake: () => void
   readonly cancel: (caller: Caller, jobId: string) => Promise<void>
 }): RestoreTasks {
-  const { store, targets, fleet, now } = deps
+  const { store, targets, now } = deps
 
   async function find(caller: Caller, id: string): Promise<RestoreTask> {
     const task = await store.find(caller.groupId, id)
@@ -89,11 +93,18 @@ export function createRestoreTasks(deps: {
       requireRole(caller, 'operator')
       const { source, ...asked } = checkKept(Request, request)
       const container = checkContainer(asked.type, asked.container)
-      const host = hostOfDestination(fleet, caller, { type: asked.type, container, host: asked.host ?? null })
+      const host = await hostOfDestination(deps, caller, { type: asked.type, container, host: asked.host ?? null })
       const named = source.target === undefined ? undefined : { id: source.target, field: 'source.target' }
       const target = named && (await targetNamed(targets, caller, named))
       const task = await store.create(caller, {
-        ...{ name: asked.name, type: asked.type, container, host, disabled: asked.disabled ?? false },
+        ...{
+          name: asked.name,
+          type: asked.type,
+          container,
+          host,
+          start: asked.start ?? false,
+          disabled: asked.disabled ?? false,
+        },
         ...{ targetId: target?.id ?? null, path: source.path, portfolio: source.portfolio },
         directory: seriesPath(source.path),
         expiresMs: (await now()) + WAIT_MS,

@@ -25,14 +25,19 @@ export function parsePortfolio(text: string): Portfolio {
   return { backup, point: point ?? null }
 }
 
-/** Where a restore goes. @throws refused for what no order can be made of yet. */
+/** Where a restore goes. @throws refused: a directory without a host, which no task is. */
 export function restoreRequest(task: {
   readonly type: SourceType
   readonly container: string
   readonly host: string | null
+  readonly start: boolean
 }): RestorePoint {
-  const { type, container, host } = task
-  if (type === 'dataset') return { destination: { newDataset: container, host: host ?? undefined } }
-  if (type === 'path' && host !== null) return { destination: { host, path: container }, overwrite: true }
-  throw new FleetError('refused', 'containers are not restored by this version yet')
+  const { type, container, start } = task
+  const host = task.host ?? undefined
+  if (type === 'lxc' || type === 'docker') {
+    return { destination: { instance: container, type, host, start, replace: true } }
+  }
+  if (type === 'dataset') return { destination: { newDataset: container, host } }
+  if (host !== undefined) return { destination: { host, path: container }, overwrite: true }
+  throw new FleetError('refused', 'nobody knows on which host the directory is')
 }

@@ -27,6 +27,8 @@ export interface RestoreTask {
   readonly type: SourceType
   readonly container: string
   readonly host: string | null
+  /** A container is started when it is there. */
+  readonly start: boolean
   readonly source: RestoreTaskSource
   readonly disabled: boolean
   readonly state: RestoreTaskState
@@ -56,6 +58,8 @@ export interface CreateRestoreTask {
     readonly path: string
     readonly portfolio: string
   }
+  /** Of a container: default false. */
+  readonly start?: boolean | undefined
   /** It is kept, and does nothing. */
   readonly disabled?: boolean | undefined
 }
@@ -66,7 +70,7 @@ export type RestoreTaskCondition = Condition<RestoreTask>
 export interface RestoreTasks {
   /**
    * What it restores is found when it begins, so a portfolio that names nothing fails the task and not this call.
-   * @throws invalid, not_found (target, host), refused (a directory without the role over the fleet)
+   * @throws invalid, not_found (target, host), conflict (several hosts have that container: `blockers`), refused (a directory without the role over the fleet)
    */
   create(caller: Caller, request: CreateRestoreTask): Promise<RestoreTask>
   get(caller: Caller, id: string): Promise<RestoreTask>

@@ -3,6 +3,7 @@ import { FleetError } from '../../shared/errors.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { requireCondition } from './condition.ts'
 import type { FleetView } from './fleet-view.ts'
+import type { InstanceNames } from './point-instances.ts'
 import { firstDue, jitterMs, nextDue, type Recurrence } from './recurrence.ts'
 import { type Calendar, type CheckedSchedule, checkSchedule, type WantedSchedule } from './schedule-requests.ts'
 import { previewOf } from './schedule-retention.ts'
@@ -21,6 +22,7 @@ export interface ScheduleDeps {
   readonly store: ScheduleStore
   readonly targets: Pick<Targets, 'get'>
   readonly fleet: FleetView
+  readonly instances: InstanceNames
   readonly calendar: Calendar
   /** Over how long schedules of one instant are spread. */
   readonly spreadMs: number
@@ -35,7 +37,7 @@ export interface ScheduleDeps {
 }
 
 export function createSchedules(deps: ScheduleDeps): Schedules {
-  const { store, targets, fleet, calendar, now } = deps
+  const { store, targets, calendar, now } = deps
 
   async function find(caller: Caller, id: string): Promise<KeptSchedule> {
     const schedule = await store.find(caller.groupId, id)
@@ -70,7 +72,7 @@ export function createSchedules(deps: ScheduleDeps): Schedules {
     async create(caller, request) {
       requireRole(caller, 'operator')
       const checked = checkSchedule(wantedOf(request), calendar)
-      const host = hostOfSource(fleet, caller, checked)
+      const host = await hostOfSource(deps, caller, checked)
       const targetId = await targetOf(caller, checked.target)
       const jitter = jitterMs(`${caller.groupId}/${checked.name}`, deps.spreadMs)
       const ledger = ledgerFrom(checked, await now(), jitter)
@@ -160,7 +162,8 @@ export function createSchedules(deps: ScheduleDeps): Schedules {
 
     async undelete(caller, pointId) {
       requireRole(caller, 'operator')
-      await store.undelete(caller, pointId)
+      await store.undelete(caller, pointId, await now())
+      deps.wake()
     },
 
     tasksOf: (caller, jobIds) => store.tasksOf(caller.groupId, jobIds.slice(0, MAX_JOBS_ASKED)),

@@ -51,7 +51,13 @@ const Wanted = z.object({
   at: z.unknown(),
   disabled: z.boolean(),
   retention: Retention,
-  features: z.array(z.enum(FEATURES)).transform((features) => [...new Set(features)]),
+  features: z
+    .array(z.enum(FEATURES))
+    .refine(
+      (features) => !(features.includes('pause') && features.includes('stop')),
+      "'pause' and 'stop' exclude each other",
+    )
+    .transform((features) => [...new Set(features)]),
 })
 export type WantedSchedule = z.infer<typeof Wanted>
 

@@ -1,9 +1,18 @@
 import { FleetError } from '../../shared/errors.ts'
+import type { InstanceType } from '../../shared/instance-spec.ts'
 import type { Caller } from './caller.ts'
 import type { FleetView, LiveHost } from './fleet-view.ts'
+import { anyInstance, type InstanceNames, oneInstance } from './point-instances.ts'
 import { isBelow, type OrderPoint } from './point-orders.ts'
 import { requireHostPaths } from './point-restore.ts'
-import type { SourceType } from './schedules.ts'
+import type { Feature, SourceType } from './schedules.ts'
+
+const INSTANCE_FIELDS = { instance: 'container', type: 'type', host: 'host' } as const
+
+interface Places {
+  readonly fleet: FleetView
+  readonly instances: InstanceNames
+}
 
 interface Wish {
   readonly type: SourceType
@@ -12,16 +21,30 @@ interface Wish {
 }
 
 /**
- * The host that is kept with a schedule: the one named, or for a directory the only one that allows it.
- * @throws not_found, refused, conflict (several allow it).
+ * The host that is kept with a schedule: the one named, or for a directory the only one that allows it. A container must be there.
+ * @throws not_found, refused, conflict (several allow it, or have the container).
  */
-export function hostOfSource(fleet: FleetView, caller: Caller, wish: Wish): string | null {
+export async function hostOfSource({ fleet, instances }: Places, caller: Caller, wish: Wish): Promise<string | null> {
+  if (isInstance(wish)) await oneInstance({ fleet, instances }, caller.groupId, instanceWish(wish), INSTANCE_FIELDS)
   return chooseHost(fleet, caller, { ...wish, allowed: (host) => host.sourcePaths, what: 'backups from there' })
 }
 
-/** The same for what is restored. */
-export function hostOfDestination(fleet: FleetView, caller: Caller, wish: Wish): string | null {
+/** The same for what is restored, which need not be there. */
+export async function hostOfDestination(
+  { fleet, instances }: Places,
+  caller: Caller,
+  wish: Wish,
+): Promise<string | null> {
+  if (isInstance(wish)) await anyInstance({ fleet, instances }, caller.groupId, instanceWish(wish), INSTANCE_FIELDS)
   return chooseHost(fleet, caller, { ...wish, allowed: (host) => host.restorePaths, what: 'restores there' })
+}
+
+function isInstance(wish: Wish): wish is Wish & { readonly type: InstanceType } {
+  return wish.type === 'lxc' || wish.type === 'docker'
+}
+
+function instanceWish({ type, container, host }: Wish & { readonly type: InstanceType }) {
+  return { instance: container, type, host: host ?? undefined }
 }
 
 function chooseHost(
@@ -69,9 +92,13 @@ export function taskCaller(task: {
   }
 }
 
-/** What a point is made of. @throws refused for what no order can be made of yet. */
-export function pointSource({ type, container, host }: Wish): OrderPoint['source'] {
+/** What a point is made of. @throws refused: a directory without a host, which no schedule is. */
+export function pointSource(wish: Wish & { readonly features: readonly Feature[] }): OrderPoint['source'] {
+  const { type, container, host, features } = wish
+  if (isInstance(wish)) return { ...instanceWish(wish), hold: HOLDS.find((hold) => features.includes(hold)) ?? 'none' }
   if (type === 'dataset') return { dataset: container }
-  if (type === 'path' && host !== null) return { host, path: container }
-  throw new FleetError('refused', 'containers are not backed up by this version yet')
+  if (host !== null) return { host, path: container }
+  throw new FleetError('refused', 'nobody knows on which host the directory is')
 }
+
+const HOLDS = ['pause', 'stop'] as const

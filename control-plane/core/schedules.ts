@@ -12,10 +12,11 @@ export type SourceType = (typeof SOURCE_TYPES)[number]
 /**
  * - `compress`    archives are compressed
  * - `pause`       a container is frozen while its snapshot is taken
+ * - `stop`        a container is stopped around its snapshot, and started again if it ran
  * - `incremental` a run completes the newest good point
  * - `verify`      a good run's point is read again and compared
  */
-export const FEATURES = ['compress', 'pause', 'incremental', 'verify'] as const
+export const FEATURES = ['compress', 'pause', 'stop', 'incremental', 'verify'] as const
 export type Feature = (typeof FEATURES)[number]
 
 /**
@@ -146,8 +147,8 @@ export interface JobTask {
  */
 export interface Schedules {
   /**
-   * @throws invalid; exists (name at that target and path); not_found (target, host); conflict (several hosts allow that
-   * directory and none is named); refused (a directory without the role over the fleet, or that the host does not allow).
+   * @throws invalid; exists (name at that target and path); not_found (target, host, container); conflict (several hosts allow that
+   * directory or have that container, and none is named: `blockers`); refused (a directory without the role over the fleet, or that the host does not allow).
    */
   create(caller: Caller, request: CreateSchedule): Promise<Schedule>
   get(caller: Caller, id: string): Promise<Schedule>
@@ -165,7 +166,9 @@ export interface Schedules {
   runs(caller: Caller, id: string, filter: ScheduleRunFilter, page: PageRequest): Promise<Page<ScheduleRun>>
   retentionPreview(caller: Caller, id: string): Promise<RetentionPreview>
   /**
-   * Takes a point that retention deleted back, while its undo window lasts, and pins it: else the next prune would delete it again.
+   * Takes a point that retention deleted back, while its undo window lasts, and pins it: else the next prune would delete it again. With it
+   * come those that it rests on. They are good points again as soon as they stand in their series, by a job of an agent; until then it may
+   * be asked again, and a move that failed is ordered at once.
    * @throws not_found; conflict: it is not trashed, or its bytes are being removed
    */
   undelete(caller: Caller, pointId: string): Promise<void>

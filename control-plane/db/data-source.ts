@@ -47,13 +47,25 @@ const SESSION = {
   tcp_user_timeout: '20s',
 } as const
 
-export function createDataSource(options: { readonly url: string; readonly poolSize: number }): DataSource {
+/** Names of all migrations that this version has, in their order. */
+export function knownMigrations(): readonly string[] {
+  return MIGRATIONS.map((Migration) => new Migration().name)
+}
+
+export function createDataSource(options: {
+  readonly url: string
+  readonly poolSize: number
+  /** Names of the migrations to run; default: all. */
+  readonly only?: readonly string[] | undefined
+}): DataSource {
+  const { only } = options
+  const migrations = only === undefined ? MIGRATIONS : MIGRATIONS.filter((Each) => only.includes(new Each().name))
   return new DataSource({
     type: 'postgres',
     url: options.url,
     poolSize: options.poolSize,
     entities: [HostEntity, PoolEntity, TokenEntity],
-    migrations: MIGRATIONS,
+    migrations,
     migrationsTableName: 'schema_migration',
     synchronize: false,
     // TypeORM's own error log prints parameters, and those can be secrets.

@@ -131,7 +131,9 @@ export function createFakePoints({ points, targets, created, restored }: FakePoi
         source:
           'dataset' in source
             ? { kind: 'dataset', id: randomUUID(), name: source.dataset }
-            : { kind: 'path', path: source.path },
+            : 'instance' in source
+              ? { kind: 'instance', id: randomUUID(), type: source.type ?? 'lxc', name: source.instance }
+              : { kind: 'path', path: source.path },
       })
       const { jobId } = accept(caller, 'point.create', () => {
         created.push(request)
@@ -148,8 +150,7 @@ export function createFakePoints({ points, targets, created, restored }: FakePoi
           (visibleGroup(caller) === null || point.groupId === caller.groupId) &&
           (!status || point.status === status) &&
           (!target || (point.target?.id ?? 'local') === target) &&
-          (!source ||
-            source === (point.source.kind === 'dataset' ? point.source.name : `${point.host}:${point.source.path}`)),
+          (!source || source === spelled(point)),
       )
       return pageOf(shown.toReversed(), page)
     },
@@ -276,4 +277,9 @@ export function createFakeTargets({ points, targets, secrets, silent, entries }:
       return pageOf(entries, page)
     },
   }
+}
+
+function spelled({ source, host }: PointInfo): string {
+  if (source.kind === 'dataset') return source.name
+  return source.kind === 'path' ? `${host}:${source.path}` : `${source.type}:${source.name}`
 }

@@ -245,6 +245,7 @@ export function createFakeRestoreTasks(controls: FakeScheduleControls, points: F
     type: request.type,
     container: request.container,
     host: request.host ?? null,
+    start: request.start ?? false,
     source: { ...source, target: targetOf(points, source.target, 'source.target') },
     disabled: request.disabled ?? false,
     state: { code: 'init', result: null, lastRun: null, start: null, end: null, progress: null, reason: null },

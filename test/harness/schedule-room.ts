@@ -54,6 +54,7 @@ export async function openScheduleRoom(
       origin: newId(),
       points,
       targets: plane.targets,
+      datasets: plane.datasets,
       jobs: plane.jobs,
       fleet: room.registry,
       settings,
@@ -74,7 +75,7 @@ export async function openScheduleRoom(
   const { schedules, restoreTasks, ticks } = first
 
   async function round(of: Pick<typeof first, 'ticks'> = first): Promise<void> {
-    for (const name of ['due', 'firing', 'settling', 'restores', 'pruning', 'alarms'] as const)
+    for (const name of ['due', 'firing', 'settling', 'restores', 'pruning', 'superseded', 'alarms'] as const)
       await of.ticks[name].run()
   }
 
@@ -93,6 +94,7 @@ export async function openScheduleRoom(
   return {
     ...room,
     clock,
+    if (agents.move) for (const { id } of await moves()) await room.succeed(id)
     events,
     replica,
     schedules,

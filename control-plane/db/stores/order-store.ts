@@ -13,6 +13,7 @@ import { createKnownDatasets } from './known-datasets.ts'
 import { lockPointsOf, lockSeriesOf, NO_POINTS, POINT_RECORD, pointValues } from './order-points.ts'
 import { linkTasks, lockTasks } from './order-tasks.ts'
 import { keepPlaced, type PlacedBefore, placedBefore } from './placed-before.ts'
+import { supersedeDatasets, supersededBy } from './superseded-store.ts'
 
 /** An accepted order; a `dispatched` one holds its lanes and is to be published at once. */
 export interface Placed {
@@ -188,12 +189,14 @@ export function createOrderStore(sql: Sql): OrderStore {
         return decision
       })
       const isKeyed = before.length > 0
-      const isLast = !isKeyed && orders.every(({ task }) => task === undefined)
+      const superseded = supersededBy(decided)
+      const isLast = !isKeyed && superseded.length === 0 && orders.every(({ task }) => task === undefined)
       const answers = await write({ rows: isLast ? tx.rowsAndCommit : tx.rows }, { orders, decided, notAfterMs })
       await linkTasks(tx, orders, (n) => {
         const answer = answers[n]
         return answer && 'job' in answer ? answer.job : undefined
       })
+      await supersedeDatasets(tx, superseded)
       if (isKeyed) await keepPlaced(tx, placedNow(orders, answers))
       return orders.map((_, n) => {
         const answer = before[n] ?? answers[n]

@@ -1,9 +1,11 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
+import { InstanceType } from '../../../shared/instance-spec.ts'
 import { JobFailure } from '../../../shared/job-event.ts'
 import { PointMade } from '../../../shared/point-spec.ts'
 import { actorOn } from '../../core/audit.ts'
+import { instanceTag } from '../../core/point-instances.ts'
 import type { KeptPoint, PointReader } from '../../core/point-orders.ts'
 import { type Sql, statement } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
@@ -17,6 +19,7 @@ const PointRow = z.object({
   source: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('dataset'), id: z.string(), name: z.string() }),
     z.object({ kind: z.literal('path'), path: z.string() }),
+    z.object({ kind: z.literal('instance'), id: z.string(), type: InstanceType, name: z.string() }),
   ]),
   host: z.string(),
   target_id: z.string().nullable(),
@@ -77,7 +80,10 @@ const list = statement(
   `${select({ made: "p.made - 'problems'", bases: "'[]'::jsonb" })}
    where p.group_id = $1
      and ($2::bigint is null or p.ordinal < $2)
-     and ($3::text is null or $3 = coalesce(p.source ->> 'name', h.name || ':' || (p.source ->> 'path')))
+     and ($3::text is null or $3 = case p.source ->> 'kind'
+       when 'dataset' then p.source ->> 'name'
+       when 'path' then h.name || ':' || (p.source ->> 'path')
+       else (p.source ->> 'type') || ':' || (p.source ->> 'name') end)
      and ($4::uuid is null or s.target_id = $4)
      and (not $5 or s.target_id is null)
      and ($6::text is null or p.status = $6)
@@ -105,6 +111,25 @@ const hostOf = statement(
 )
 
 const isId = (id: string) => z.uuid().safeParse(id).success
+
+/** What the job that made it says is what was made, and not only what it was to be called. */
+const datasetsOf = statement(
+  'point_datasets_of_instance',
+  z.object({ id: z.string(), name: z.string() }),
+  `select d.id, d.name
+   from dataset d
+   join pool p on p.id = d.pool_id
+   join host h on h.id = p.host_id
+   where d.group_id = $1 and d.tags ->> 'holdfast.instance' = $2 and d.tags ? 'holdfast.instance' and h.name = $3
+     and d.state = 'available' and exists (
+       select 1
+       from job j
+       where j.dataset_id = d.id and j.kind in ('point.restore', 'instance.clone') and j.state = 'succeeded'
+         and $4 in (j.result #>> '{instance,instance}', j.result #>> '{made,instance}')
+     )
+   order by d.id
+   limit 100`,
+)
 
 export function createPointStore(sql: Sql): PointReader {
   return {
@@ -142,6 +167,9 @@ export function createPointStore(sql: Sql): PointReader {
 
     async hostOf(groupId, dataset) {
       const [row] = await sql.rows(hostOf, [groupId, dataset])
+    datasetsOf: (groupId, { type, ref, host, name }) =>
+      sql.rows(datasetsOf, [groupId, instanceTag({ type, name }), host, ref]),
+
       return row?.host
     },
   }

@@ -23,6 +23,7 @@ const TaskRow = z
     type: z.enum(SOURCE_TYPES),
     container: z.string(),
     host: z.string().nullable(),
+    start: z.boolean(),
     target_id: z.string().nullable(),
     target_number: z.coerce.number().nullable(),
     target_name: z.string().nullable(),
@@ -49,6 +50,7 @@ const TaskRow = z
       type: row.type,
       container: row.container,
       host: row.host,
+      start: row.start,
       source: {
         target:
           row.target_id === null
@@ -74,7 +76,7 @@ const TaskRow = z
     }),
   )
 
-const SELECT = `select r.id, r.number, r.group_id, r.name, r.type, r.container, r.host, r.target_id, t.number as target_number,
+const SELECT = `select r.id, r.number, r.group_id, r.name, r.type, r.container, r.host, r.start, r.target_id, t.number as target_number,
      t.name as target_name, r.path, r.portfolio, r.disabled, r.code, r.result, r.reason, r.point_id, r.job_id, j.progress, r.started_at,
      r.ended_at, r.version, r.created_at
    from restore_task r
@@ -101,8 +103,8 @@ const list = statement(
 const insert = statement(
   'restore_task_insert',
   z.unknown(),
-  `insert into restore_task (id, group_id, name, type, container, host, target_id, path, directory, portfolio, disabled, expires_at)
-   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, to_timestamp($12::float8 / 1000))`,
+  `insert into restore_task (id, group_id, name, type, container, host, target_id, path, directory, portfolio, disabled, expires_at, start)
+   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, to_timestamp($12::float8 / 1000), $13)`,
 )
 
 const lock = statement(
@@ -148,8 +150,9 @@ export function createRestoreTaskStore(sql: Sql): RestoreTaskStore {
       sql
         .transaction(async (tx) => {
           const id = newId()
-          const { name, type, container, host, targetId, path, directory, portfolio, disabled, expiresMs } = values
-          const source = [targetId, path, directory, portfolio, disabled, expiresMs]
+          const { name, type, container, host, targetId, path, directory, portfolio, disabled, expiresMs, start } =
+            values
+          const source = [targetId, path, directory, portfolio, disabled, expiresMs, start]
           await tx.rows(insert, [id, caller.groupId, name, type, container, host, ...source])
           const [task] = await tx.rows(byId, [id])
           if (task === undefined) throw new FleetError('internal', 'internal error', { detail: 'restore not written' })

@@ -16,6 +16,7 @@ const Owed = z
     type: z.enum(SOURCE_TYPES),
     container: z.string(),
     host: z.string().nullable(),
+    start: z.boolean(),
     target_id: z.string().nullable(),
     directory: z.string(),
     portfolio: z.string(),

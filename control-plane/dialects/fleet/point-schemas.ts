@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { HostName, ResourceName } from '../../../shared/ids.ts'
+import { Hold, InstanceName, InstanceRef, InstanceType } from '../../../shared/instance-spec.ts'
 import { MemberPath, PointProblem, TargetPath } from '../../../shared/point-spec.ts'
 import { PointFile } from '../../../shared/wire/reads.ts'
 import { PageQuery, pageOf, Timestamp } from './schemas.ts'
@@ -51,12 +52,17 @@ function oneWay(
 const Source = z
   .object({
     dataset: DatasetName.optional(),
-    host: HostName.optional().meta({ description: 'With `path`, for operators of the fleet' }),
+    instance: InstanceRef.optional().meta({ description: 'Its name, or what its agent calls it' }),
+    type: InstanceType.optional().meta({ description: 'Needed where an instance of that name is there in several' }),
+    hold: Hold.optional().meta({ description: 'How the instance is held while it is copied from; `none` unless said' }),
+    host: HostName.optional().meta({
+      description: 'With `path`, for operators of the fleet; with `instance` where several hosts have it',
+    }),
     path: AbsolutePath.optional().meta({ description: 'A directory that the host lets be backed up (`source_paths`)' }),
     volume,
   })
-  .superRefine(oneWay({ dataset: {}, host: { needs: ['path'] } }))
-  .meta({ description: 'A dataset, or a directory of a host', example: { dataset: 'my-dataset' } })
+  .superRefine(oneWay({ dataset: {}, instance: { may: ['type', 'hold', 'host'] }, host: { needs: ['path'] } }))
+  .meta({ description: 'A dataset, an instance, or a directory of a host', example: { dataset: 'my-dataset' } })
 
 export const CreatePointBody = z.object({
   source: Source,
@@ -83,7 +89,12 @@ export const PointPair = z.object({ id: z.uuid(), other: z.uuid() })
 const STATUSES = ['running', 'good', 'partial', 'failed'] as const
 
 export const PointQuery = PageQuery.extend({
-  source: z.string().min(1).max(PATH_MAX).optional().meta({ description: "A dataset's name, or `host:/path`" }),
+  source: z
+    .string()
+    .min(1)
+    .max(PATH_MAX)
+    .optional()
+    .meta({ description: "A dataset's name, `host:/path`, or `lxc:name`, `docker:name`" }),
   target: z.string().min(1).max(100).optional().meta({ description: "A target's id, or `local`" }),
   status: z.enum(STATUSES).optional(),
 })
@@ -115,6 +126,13 @@ const Destination = z
     dataset: DatasetName.optional(),
     path: z.string().min(1).max(PATH_MAX).optional().meta({ description: 'In the dataset; with `host`, on that host' }),
     new_dataset: ResourceName.optional().meta({ description: 'Made for the whole point' }),
+    instance: InstanceName.optional().meta({ description: 'Made for the whole point of one; how it is to be called' }),
+    type: InstanceType.optional(),
+    start: z.boolean().optional().meta({ description: 'Of an instance: false unless said' }),
+    replace: z
+      .boolean()
+      .optional()
+      .meta({ description: 'A stopped instance of that name goes once the new one is whole; false unless said' }),
     host: HostName.optional(),
     pool: HostName.optional(),
     volume,
@@ -123,11 +141,12 @@ const Destination = z
     oneWay({
       dataset: { needs: ['path'] },
       new_dataset: { may: ['host', 'pool'] },
+      instance: { may: ['type', 'host', 'pool', 'start', 'replace'] },
       host: { needs: ['path'] },
     }),
   )
   .meta({
-    description: 'A place in a dataset, a new dataset, or a directory that a host lets be restored to',
+    description: 'A place in a dataset, a new dataset, an instance, or a directory that a host lets be restored to',
     example: { dataset: 'my-dataset', path: '/restored' },
   })
 
@@ -147,6 +166,7 @@ export const PointView = z.object({
   source: z.union([
     z.object({ dataset: z.string(), dataset_id: z.uuid() }),
     z.object({ host: z.string(), path: z.string() }),
+    z.object({ instance: z.string(), instance_id: z.uuid(), type: InstanceType }),
   ]),
   host: z.string().meta({ description: 'The host that made it' }),
   target: z.object({ id: z.uuid(), name: z.string() }).nullable().meta({ description: "Null: the host's backup root" }),

@@ -84,10 +84,11 @@ export const rehearsePoint = reading('rehearse', {
 })
 
 function destinationOf(body: RestoreBody['destination']): RestorePoint['destination'] {
-  const { dataset, path = '', new_dataset: newDataset, host, pool } = body
+  const { dataset, path = '', new_dataset: newDataset, instance, type, start, replace, host, pool } = body
   if (dataset !== undefined) return { dataset, path }
   if (newDataset !== undefined) return { newDataset, host, pool }
-  // The schema lets nothing else through than one of the three.
+  if (instance !== undefined) return { instance, type, host, pool, start, replace }
+  // The schema lets nothing else through than one of the four.
   return { host: host ?? '', path }
 }
 

@@ -12,9 +12,10 @@ import { etagOfPoint, expectingPoint, presentPoint } from './present-points.ts'
 
 const LOCAL = 'local'
 
-function sourceOf({ dataset, host, path }: CreatePointBody['source']) {
+function sourceOf({ dataset, instance, type, hold, host, path }: CreatePointBody['source']) {
   if (dataset !== undefined) return { dataset }
-  // The schema lets nothing else through than one of the two.
+  if (instance !== undefined) return { instance, type, host, hold }
+  // The schema lets nothing else through than one of the three.
   return { host: host ?? '', path: path ?? '' }
 }
 
@@ -22,7 +23,7 @@ export const createPoint = route({
   operation: 'createPoint',
   method: 'POST',
   path: '/api/v1/points',
-  summary: 'Back up a dataset or a directory of a host',
+  summary: 'Back up a dataset, an instance or a directory of a host',
   description:
     'The point is `running` until its job ends. A directory of a host takes the role operator over the fleet.',
   access: 'operator',

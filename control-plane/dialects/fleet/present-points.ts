@@ -18,7 +18,9 @@ function locationFor(caller: Caller, { host, location }: PointInfo): PointView['
 }
 
 function presentSource({ source, host }: PointInfo): PointView['source'] {
-  return source.kind === 'dataset' ? { dataset: source.name, dataset_id: source.id } : { host, path: source.path }
+  if (source.kind === 'dataset') return { dataset: source.name, dataset_id: source.id }
+  if (source.kind === 'path') return { host, path: source.path }
+  return { instance: source.name, instance_id: source.id, type: source.type }
 }
 
 export function presentPoint(point: PointInfo, caller: Caller): PointView {

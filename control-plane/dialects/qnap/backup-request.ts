@@ -4,13 +4,16 @@ import type { ChangeSchedule, CreateSchedule, Schedule } from '../../core/schedu
 import type { ChangeBackupBody, CreateBackupBody, CreateRestoreBody } from './backup-schemas.ts'
 import { createClientWords } from './client-words.ts'
 
-export const inBackupWords = createClientWords({
-  name: 'job_name',
-  container: 'container_id',
-  disabled: 'disable',
-  target: 'dest.profile',
-  path: 'dest.path',
-})
+export const inBackupWords = createClientWords(
+  {
+    name: 'job_name',
+    container: 'container_id',
+    disabled: 'disable',
+    target: 'dest.profile',
+    path: 'dest.path',
+  },
+  ['container'],
+)
 
 export const inRestoreWords = createClientWords({
   name: 'job_name',

@@ -9,11 +9,10 @@ const PATH_MAX = 4096
 const PORTFOLIO_MAX = 255
 
 const JobName = z.string().min(1, 'must not be empty').max(NAME_MAX).meta({ example: 'LocalJob' })
-const ContainerId = z
-  .string()
-  .min(1, 'must not be empty')
-  .max(PATH_MAX)
-  .meta({ example: 'utest', description: 'Of `dataset` its name, of `path` an absolute directory of the host' })
+const ContainerId = z.string().min(1, 'must not be empty').max(PATH_MAX).meta({
+  example: 'utest',
+  description: "A container's name or id; of `dataset` its name, of `path` an absolute directory of the host",
+})
 const SourceTypes = z.enum(SOURCE_TYPES).meta({ example: 'lxc' })
 const Place = z.enum(['local', 'remote'])
 const PlacePath = z
@@ -50,7 +49,7 @@ const At = z.looseObject({}).meta({
 const Features = z
   .array(z.enum(FEATURES))
   .max(FEATURES.length)
-  .meta({ description: '`incremental`, `verify` are ours' })
+  .meta({ description: '`stop` (instead of `pause`), `incremental`, `verify` are ours' })
 
 export const CreateBackupBody = z.object({
   job_name: JobName,
@@ -128,6 +127,7 @@ export const CreateRestoreBody = z.object({
       }),
     })
     .superRefine(requireProfile),
+  start: z.boolean().optional().meta({ description: 'Ours: start the container then; false unless said' }),
   disable: Disable.optional(),
   host: Host.optional(),
 })
@@ -145,6 +145,7 @@ export const RestoreView = z.object({
     profile: z.number().int().optional(),
     target: Place,
   }),
+  start: z.boolean().optional(),
   state: z.object({
     code: z.enum(STATE_CODES),
     end: z.number().int().optional().meta({ description: 'Epoch' }),

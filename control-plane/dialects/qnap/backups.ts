@@ -25,7 +25,7 @@ export const createBackup = route({
   status: 200,
   body: CreateBackupBody,
   result: BackupView,
-  errors: [409],
+  errors: [404, 409],
 
   async handle({ body, caller }, core) {
     return answerOf(await inBackupWords(core.schedules.create(caller, newSchedule(body))))

@@ -13,8 +13,11 @@ function clientField(field: string, names: FieldNames): string {
   return field
 }
 
-/** Makes whatever a request is at fault with be told as the client spelled it. */
-export function createClientWords(names: FieldNames) {
+/**
+ * Makes whatever a request is at fault with be told as the client spelled it.
+ * @param subjects core's names of fields that name what the request is about: of those one that nobody has stays `not_found`.
+ */
+export function createClientWords(names: FieldNames, subjects: readonly string[] = []) {
   /**
    * What `work` answers. @throws what it throws; fields at fault under the client's names, and things that a request's body
    * names but nobody has as `invalid`: the path was right.
@@ -29,7 +32,8 @@ export function createClientWords(names: FieldNames) {
       const reason = error.message.startsWith(`${error.field}: `)
         ? error.message.slice(error.field.length + 2)
         : error.message
-      throw new FleetError('invalid', `${field}: ${reason}`, { field, cause: error })
+      const code = error.code === 'not_found' && subjects.includes(error.field) ? 'not_found' : 'invalid'
+      throw new FleetError(code, `${field}: ${reason}`, { field, cause: error })
     }
   }
 }

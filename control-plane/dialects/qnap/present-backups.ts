@@ -69,6 +69,7 @@ export function presentRestore({ source, state, ...task }: RestoreTask, timezone
     ...(task.host === null ? {} : { host: task.host }),
     id: task.number,
     src: { ...placeOf(source.target, source.path), portfolio: source.portfolio },
+    ...(task.start ? { start: true } : {}),
     state: {
       code: state.code,
       ...(state.end === null ? {} : { end: epoch(state.end) }),

@@ -1,0 +1,121 @@
+import { FleetError } from '../../shared/errors.ts'
+import { newId } from '../../shared/ids.ts'
+import { InstanceName, type InstanceType } from '../../shared/instance-spec.ts'
+import { orderNewDataset } from './datasets.ts'
+import { choosePool, type FleetView } from './fleet-view.ts'
+import type { PresentInstance } from './instances.ts'
+import type { Decision, Findings } from './orders.ts'
+import { anyInstance, INSTANCE_TAG, type InstanceNames, instanceDatasetNames, instanceTag } from './point-instances.ts'
+import type { KeptPoint, PointReader } from './point-orders.ts'
+import { type RestoreQuestion, requireReach, requireWhole, restoreSpec } from './point-restore.ts'
+import { uuidOf } from './point-series.ts'
+import type { InstanceWanted } from './points.ts'
+
+const FIELDS = { instance: 'destination.instance', type: 'destination.type', host: 'destination.host' } as const
+
+/** What is known of an instance to be before its order is decided. */
+export interface InstancePlan {
+  readonly type: InstanceType
+  readonly name: string
+  readonly identity: 'keep' | 'new'
+  readonly host: string | undefined
+  readonly pool: string | undefined
+  readonly start: boolean
+  /** It goes once the new one is whole. */
+  readonly replaced: PresentInstance | undefined
+  /** Those that were made for the one that goes. */
+  readonly superseded: readonly NamedDataset[]
+}
+
+export interface NamedDataset {
+  readonly id: string
+  readonly name: string
+}
+
+/** @throws invalid, not_found (host), exists, conflict (several hosts have it). */
+export async function planInstance(
+  deps: {
+    readonly fleet: FleetView
+    readonly instances: InstanceNames
+    readonly reader: Pick<PointReader, 'datasetsOf'>
+  },
+  groupId: string,
+  { source, host: madeOn }: Pick<KeptPoint, 'source' | 'host'>,
+  wanted: InstanceWanted,
+): Promise<InstancePlan> {
+  if (source.kind !== 'instance') {
+    throw new FleetError('invalid', 'the point is not one of a container; restore it to a dataset', {
+      field: FIELDS.instance,
+    })
+  }
+  const { type = source.type, instance, host, pool, start = false, replace = false } = wanted
+  if (type !== source.type) {
+    throw new FleetError('invalid', `the point is of type '${source.type}' and becomes no other`, {
+      field: FIELDS.type,
+    })
+  }
+  const there = await anyInstance(deps, groupId, { instance, type, host }, FIELDS)
+  if (there && !replace) {
+    throw new FleetError('exists', `there is '${there.name}' on host '${there.host}' already`, {
+      field: FIELDS.instance,
+    })
+  }
+  const name = InstanceName.safeParse(there?.name ?? instance)
+  if (!name.success) {
+    throw new FleetError('invalid', `destination.instance: ${name.error.issues[0]?.message}`, {
+      field: FIELDS.instance,
+    })
+  }
+  return {
+    ...{ type, name: name.data, pool, start, replaced: there },
+    // Who gets the old name takes the old one's place, wherever that was.
+    identity: name.data === source.name ? 'keep' : 'new',
+    host: host ?? there?.host ?? (pool === undefined ? madeOn : undefined),
+    superseded: there ? await deps.reader.datasetsOf(groupId, there) : [],
+  }
+}
+
+/** Datasets that the decision looks at: those that are superseded, and those whose names may be taken. */
+export function namesOf({ name, superseded }: InstancePlan): readonly string[] {
+  return [...new Set([...instanceDatasetNames(name), ...superseded.map((dataset) => dataset.name)])]
+}
+
+/** A dataset for it, and it on that. @throws invalid, not_found, unavailable. */
+export function intoInstance(question: RestoreQuestion, plan: InstancePlan): Omit<Decision, 'request' | 'interactive'> {
+  const { asked, fleet, findings, point, readable, holds } = question
+  const { type, name, identity, start, replaced } = plan
+  requireWhole(asked, 'an instance')
+  const pool = choosePool(fleet, { host: plan.host, pool: plan.pool })
+  requireReach(point, pool.host.name, FIELDS.host)
+  const made = orderNewDataset({
+    ...{ request: asked, pool, name: freeName(findings, name) },
+    tags: { [INSTANCE_TAG]: instanceTag({ type, name }) },
+  })
+  const superseded = plan.superseded.filter((dataset) => {
+    const found = findings.named(dataset.name)
+    return found?.id === dataset.id && found.state === 'available'
+  })
+  const lane = replaced?.id ?? uuidOf([pool.host.id, type, name])
+  return {
+    create: made.create,
+    ...(superseded.length > 0 ? { supersedes: superseded.map(({ id }) => id) } : {}),
+    spec: restoreSpec(readable, asked, {
+      kind: 'instance',
+      type,
+      name,
+      identity,
+      start,
+      place: made.spec.target,
+      replace: replaced?.ref ?? null,
+      update: null,
+    }),
+    host: made.host,
+    subject: made.subject,
+    holds: [...holds, ...[lane, ...superseded.map(({ id }) => id)].map((id) => ({ lane: id, exclusive: true }))],
+  }
+}
+
+function freeName(findings: Findings, name: string): string {
+  const free = instanceDatasetNames(name).find((one) => findings.named(one) === undefined)
+  return free ?? `${name}-${newId().slice(-8)}`
+}
