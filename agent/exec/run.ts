@@ -12,6 +12,8 @@ const DEFAULT_OUTPUT_BYTES = 1_048_576
 export interface RunOptions {
   readonly signal: AbortSignal
   readonly timeoutMs: number
+  /** The directory it runs in, open in this process; without one, this process's own. */
+  readonly directoryFd?: number
   /** Between SIGTERM and SIGKILL. */
   readonly graceMs?: number
   /** Kept of each of stdout and stderr; what is beyond is dropped. */
@@ -47,6 +49,8 @@ export const run: Run = (file, args, options) => {
       detached: true,
       env: { LC_ALL: 'C', TZ: 'UTC', PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
       stdio: 'pipe',
+      // The child's own: it has all descriptors until it becomes the program.
+      ...(options.directoryFd === undefined ? {} : { cwd: `/proc/self/fd/${options.directoryFd}` }),
     })
     const stdout = takeOutput(child.stdout, options, (thrown) => end(thrown))
     const stderr = capture(child.stderr, options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES)

@@ -39,8 +39,11 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
   const { state, allowLoopback, sourcePaths } = config
   const backupRoot = openBackupRoot(config)
   const [scratch, indexes, stamps] = [join(state, 'scratch'), join(state, 'indexes'), join(state, 'stamps')]
+  const listings = join(state, 'listings')
   rmSync(scratch, { recursive: true, force: true })
-  for (const folder of [scratch, indexes, stamps]) mkdirSync(folder, { recursive: true, mode: PRIVATE_MODE })
+  for (const folder of [scratch, indexes, stamps, listings]) mkdirSync(folder, { recursive: true, mode: PRIVATE_MODE })
+  // A job that begins again makes its own.
+  for (const name of readdirSync(listings)) if (name.includes('.partial')) rmSync(join(listings, name))
   // One array for as long as the agent runs: targets that are open look into it.
   const listeners: Listener[] = []
   const targets = createTargets({ context: { backupRoot, addresses: { allowLoopback, listeners } }, unseal })
@@ -53,6 +56,7 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
       scratch,
       indexes,
       stamps,
+      listings,
       own,
       lease: (request) => targets.lease(request),
       turn: (signal) => turns.take(signal),

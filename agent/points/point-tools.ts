@@ -28,6 +28,8 @@ export interface PointTools {
   readonly indexes: string
   /** Where drivers write what an archive of a clone must know, a file each, named by the point's id. */
   readonly stamps: string
+  /** Holds what trees were when their last points were made, a file each (agent/pipelines/point/unchanged.ts). */
+  readonly listings: string
   readonly own: OwnDatasets
   /** @throws refused when this host has no key for sealed secrets; invalid what the configuration lacks */
   lease(request: TargetRequest): Promise<TargetLease>

@@ -21,6 +21,8 @@ const PAGE_RECORDS = 2 ** 11
 const PAGE_BYTES = PAGE_RECORDS * RECORD_BYTES
 /** 24 MiB: all of a million files, whatever the order in which they are asked for. */
 const KEPT_PAGES = 512
+/** In the place of a ctime that says nothing. */
+const UNSETTLED = -(2n ** 63n)
 const NANOSECONDS = 1_000_000_000n
 const MAX_INT64 = 2n ** 63n - 1n
 
@@ -35,24 +37,25 @@ export class StampWriter {
   #position = HEADER_BYTES
 
   /**
-   * @param fd of an empty file @param settledBeforeMs since the epoch; what changed then or later gets no stamp: it may change again
-   * within one tick of the clock, or through a mapping, and look the same
+   * @param fd of an empty file @param settledBeforeMs since the epoch; the ctime of what changed then or later is not kept: it may
+   * change again within one tick of the clock, or through a mapping, and look the same
    */
   constructor(fd: number, settledBeforeMs: number) {
     this.#fd = fd
     this.#settledBefore = BigInt(settledBeforeMs) * 1_000_000n
   }
 
-  /** @param live before its content was read @param after the same behind it: a file that changed between them gets no stamp */
+  /** @param live before its content was read @param after the same behind it: the ctime of a file that changed between them is not kept */
   add(clone: Looked, live: Looked, after: Looked): void {
     const [changed, cloneInode] = [live.changedNanoseconds, clone.inode]
-    if (changed >= this.#settledBefore || after.changedNanoseconds !== changed || after.inode !== live.inode) return
+    const isSettled =
+      changed < this.#settledBefore && after.changedNanoseconds === changed && after.inode === live.inode
     if (cloneInode >= MAX_INODE || changed > MAX_INT64 || changed < -MAX_INT64) return
     const at = this.#count * RECORD_BYTES
     if (at === this.#run.length) this.#grow()
     this.#run.writeDoubleLE(cloneInode, at)
     this.#run.writeDoubleLE(live.inode, at + 8)
-    this.#run.writeBigInt64LE(changed, at + 16)
+    this.#run.writeBigInt64LE(isSettled ? changed : UNSETTLED, at + 16)
     this.#count += 1
     if (this.#count === RUN_RECORDS) this.#flush()
   }
@@ -129,8 +132,8 @@ export class StampTable {
       this.#firsts[page] = this.#read(HEADER_BYTES + page * PAGE_BYTES, 8).readDoubleLE(0)
   }
 
-  /** @param inode of the clone @returns the live file's number and ctime; undefined when it was not settled */
-  find(inode: number): { readonly inode: number; readonly changed: string } | undefined {
+  /** @param inode of the clone @returns the live file's number and ctime, the latter undefined when it was not settled */
+  find(inode: number): { readonly inode: number; readonly changed: string | undefined } | undefined {
     const pagesInRun = RUN_RECORDS / PAGE_RECORDS
     for (let from = 0; from < this.#firsts.length; from += pagesInRun) {
       const page = lastNotAbove(
@@ -151,6 +154,7 @@ export class StampTable {
     if (record < 0 || keyAt(record) !== inode) return undefined
     const at = record * RECORD_BYTES
     const changed = page.readBigInt64LE(at + 16)
+    if (changed === UNSETTLED) return { inode: page.readDoubleLE(at + 8), changed: undefined }
     const nanoseconds = ((changed % NANOSECONDS) + NANOSECONDS) % NANOSECONDS
     const seconds = Number((changed - nanoseconds) / NANOSECONDS)
     return { inode: page.readDoubleLE(at + 8), changed: timeText(seconds, Number(nanoseconds)) }

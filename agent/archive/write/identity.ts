@@ -28,6 +28,10 @@ export function livingIdentity(settledBeforeMs: number): Identify {
 /** Behind a ctime that says nothing. */
 const UNSETTLED = '?'
 
+function known(stamp: ReturnType<StampTable['find']>, changed: string): Identity | undefined {
+  return stamp && { inode: stamp.inode, changed: stamp.changed ?? changed + UNSETTLED }
+}
+
 export function isSettled(changed: string): boolean {
   return !changed.endsWith(UNSETTLED)
 }
@@ -44,7 +48,7 @@ export function stampedIdentity(fd: number, root: Status): Identify {
     const { inode } = status
     // Changed after it was cloned: it does not hold what the live file held. The root is renamed into place behind the rest.
     if (status.changedNanoseconds > table.finishedNanoseconds && inode !== rootInode) return status
-    if (last?.inode !== inode) last = { inode, found: table.find(inode) }
+    if (last?.inode !== inode) last = { inode, found: known(table.find(inode), status.changed) }
     return last.found ?? status
   }
 }

@@ -1,6 +1,7 @@
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import type { OwnDataset } from '../../points/own-datasets.ts'
 import type { PipelineTools } from '../pipeline.ts'
+import { dropListingOf, dropListings } from './unchanged.ts'
 
 const unwatched = { signal: new AbortController().signal, progress: () => undefined }
 
@@ -36,12 +37,14 @@ export function dropSuperseded(tools: PipelineTools): void {
 
 /** All that is kept of a dataset. */
 export async function dropBases(tools: PipelineTools, source: string): Promise<void> {
+  dropListings(tools, source)
   await destroyAll(tools, tools.points.own.basesOf(source))
 }
 
 /** What is kept for one point, which is no more. */
 export async function dropBaseOf(tools: PipelineTools, pointId: string): Promise<void> {
   const kept = tools.points.own.all().filter(({ dataset, use }) => dataset === pointId && use.kind === 'base')
+  dropListingOf(tools, pointId)
   await destroyAll(tools, kept)
 }
 

@@ -66,6 +66,11 @@ async function firstMissing(
   return undefined
 }
 
+/** Whether an increment on it need look only at what is known to differ: what could not be read then is in no list now. */
+export function takesChanges({ chain }: Base): boolean {
+  return chain?.points.at(-1)?.table.totals.problems === 0
+}
+
 export function alone(fullReason: string | null): Base {
   return { chain: undefined, names: [], fullReason, [Symbol.asyncDispose]: async () => undefined }
 }

@@ -20,7 +20,7 @@ import {
 } from '../../points/series.ts'
 import { type PointRecord, readMetadata, sha256, updateMetadata } from '../../points/series-metadata.ts'
 import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
-import { type Base, openBase } from './base.ts'
+import { type Base, openBase, takesChanges } from './base.ts'
 import { encodeReceipt, type PointReceipt, parseReceipt } from './point-receipt.ts'
 import { requireRoom } from './room.ts'
 import { named, tolerating, UNDO_MS } from './steps.ts'
@@ -57,6 +57,7 @@ class Creation {
   readonly #tools: PipelineTools
   readonly #source: TreeSource
   #lease: TargetLease | undefined
+  #base: Base | undefined
   #receipt: PointReceipt | undefined
   #known: readonly PointRecord[] = []
   #isClean = false
@@ -90,7 +91,10 @@ class Creation {
   }
 
   async snapshot(context: StepContext): Promise<void> {
-    if (!this.isCommitted && this.#receipt === undefined) await this.#source.open(context)
+    if (!this.isCommitted && this.#receipt === undefined) {
+      if (this.#source.asksForBase) this.#base = await this.#openBase(context.signal)
+      await this.#source.open(context, this.#base !== undefined && takesChanges(this.#base))
+    }
     context.release()
   }
 
@@ -103,7 +107,8 @@ class Creation {
       if (!this.#isClean) await discardUnfinished(place, signal)
       this.#isClean = false
       await claimDirectory(place, signal)
-      await using base = await this.#openBase(signal)
+      await using base = this.#base ?? (await this.#openBase(signal))
+      this.#base = undefined
       using rated = new Rated(context.progress, this.#totals(base))
       const written = await this.#written(place, base, { signal, progress: rated.progress })
       await memory.stage(encodeReceipt(written))
@@ -153,6 +158,8 @@ class Creation {
 
   async close(): Promise<void> {
     this.#source.close()
+    await this.#base?.[Symbol.asyncDispose]()
+    this.#base = undefined
     await this.#lease?.[Symbol.asyncDispose]()
     this.#lease = undefined
   }
@@ -207,8 +214,9 @@ class Creation {
         keptIndex: this.#keptIndex,
         scratch: this.#tools.points.scratch,
         stamps: this.#source.stamps,
-        settledBeforeMs: await this.#source.settled(),
+        settledBeforeMs: await this.#source.settled(watch),
         changes: base.chain === undefined ? undefined : await this.#source.changes(watch),
+        whole: this.#source.whole,
       },
       watch,
     )

@@ -1,20 +1,26 @@
+import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
-import { SETTLED_MS } from '../../drivers/tree/stamp-file.ts'
-import { syncFileSystem } from '../../native/file-system.ts'
 import { close } from '../../native/paths.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
 import { openPathSource } from './path-source.ts'
 import { openRoot } from './restore-new.ts'
+import { dropListings, type Looked, lookForChanges } from './unchanged.ts'
 
 type Spec = Pick<SpecOf<'point.create'>, 'source' | 'pointId' | 'target' | 'series' | 'bases'>
 
 const unwatched = { signal: new AbortController().signal, progress: () => undefined }
+
+export interface WholeTree {
+  /** Open for reading. */
+  readonly rootFd: number
+  readonly stamps: string | undefined
+}
 
 /** What is backed up: a snapshot that is named by the point and that nobody knows of, or a directory as it lives. */
 export class TreeSource {
@@ -22,6 +28,8 @@ export class TreeSource {
   readonly #jobId: string
   readonly #tools: PipelineTools
   #rootFd: number | undefined
+  #looked: Looked | undefined
+  #isPartial = false
   /** Whether the tree is of one instant. */
   atomic = false
 
@@ -42,43 +50,64 @@ export class TreeSource {
     return existsSync(this.#stampsPath) ? this.#stampsPath : undefined
   }
 
+  /** Whether a snapshot holds only what differs from the point that is to be completed: open that point first. */
+  get asksForBase(): boolean {
+    const { source, bases } = this.#spec
+    return bases.length > 0 && source.kind === 'dataset' && !keepsBases(this.#tools, source.place.pool)
+  }
+
   /**
-   * Before a directory is read that lives meanwhile: its dirty pages are written, as they are for stamps of a clone, so that what
-   * changes from here on has a later ctime. @returns what changed then or later may change again unseen; undefined for a snapshot
+   * Before a directory is read that lives meanwhile: it is listed.
+   * @returns what changed then or later may change again unseen; undefined for a snapshot
    */
-  async settled(): Promise<number | undefined> {
-    if (this.#spec.source.kind !== 'path') return undefined
-    const settledBeforeMs = Date.now() - SETTLED_MS
-    await syncFileSystem(this.rootFd)
+  async settled(watch: Watch): Promise<number | undefined> {
+    const { source } = this.#spec
+    if (source.kind !== 'path') return undefined
+    const { settledBeforeMs } = await this.#look({ rootFd: this.rootFd, source: source.path }, watch)
     return settledBeforeMs
   }
 
-  async open(watch: Watch): Promise<void> {
-    const { source, pointId } = this.#spec
+  /** @param takesChanges whether the archive will be of what differs from the point below alone, where that is known */
+  async open(watch: Watch, takesChanges = false): Promise<void> {
+    const { source } = this.#spec
     this.close()
+    this.#isPartial = false
     if (source.kind === 'path') {
       this.#rootFd = openPathSource(source.path, this.#tools)
       return
     }
     if (source.kind === 'instance') throw new FleetError('refused', 'this agent does not back instances up yet')
-    const { pool, dataset } = source.place
-    const driver = this.#tools.driver(pool)
-    if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
-    this.#tools.points.own.claim({ pool, dataset: pointId, use: { kind: 'job', jobId: this.#jobId } })
-    const request = { source: dataset, target: pointId, readonly: true, stamps: this.#stampsPath }
-    const image = await driver.snapshot(request, watch)
-    this.atomic = image.atomic
-    this.#rootFd = openRoot(image.mountpoint)
+    const { pool } = source.place
+    if (this.#tools.driver(pool).name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
+    if (!keepsBases(this.#tools, pool) && (await this.#openUnchanged(source.place, { watch, takesChanges }))) return
+    await this.#snapshot(watch)
+  }
+
+  /** Of what holds only what differs: the whole tree, as it is now. Undefined where it is whole already. */
+  get whole(): ((watch: Watch) => Promise<WholeTree>) | undefined {
+    if (!this.#isPartial) return undefined
+    return async (watch) => {
+      await this.#dropImage()
+      await this.#snapshot(watch)
+      return { rootFd: this.rootFd, stamps: this.stamps }
+    }
   }
 
   /** What differs from the tree of the point that is to be completed, where somebody knows. */
   async changes(watch: Watch): Promise<ChangeList | undefined> {
     const { source, bases, pointId } = this.#spec
+    if (this.#looked !== undefined) return this.#looked.changes
     if (source.kind !== 'dataset') return undefined
     return changesSince(this.#tools, { pool: source.place.pool, base: bases.at(-1)?.id, pointId }, watch)
   }
 
   async drop(): Promise<void> {
+    this.#looked?.drop()
+    this.#looked = undefined
+    await this.#dropImage()
+  }
+
+  async #dropImage(): Promise<void> {
     const { source, pointId } = this.#spec
     this.close()
     // What is not claimed was never made, or is gone.
@@ -90,11 +119,11 @@ export class TreeSource {
 
   /** The point stands: its snapshot is what the next increment is compared with, where the pool can do that. */
   async keep(): Promise<void> {
-    const { source, pointId, target, series } = this.#spec
-    if (source.kind !== 'dataset' || !keepsBases(this.#tools, source.place.pool)) return this.drop()
+    const { source, pointId } = this.#spec
+    if (source.kind !== 'dataset' || !keepsBases(this.#tools, source.place.pool)) return this.#keepListing()
     this.close()
     const { pool, dataset } = source.place
-    keepBase(this.#tools, { pool, source: dataset, series: `${target.id ?? 'own'}/${series}`, pointId })
+    keepBase(this.#tools, { pool, source: dataset, series: this.#series, pointId })
     // Deleted meanwhile: whoever did that dropped what was kept before.
     if ((await this.#tools.driver(pool).find(dataset)) === undefined) await dropBaseOf(this.#tools, pointId)
     dropSuperseded(this.#tools)
@@ -103,6 +132,65 @@ export class TreeSource {
   close(): void {
     if (this.#rootFd !== undefined) close(this.#rootFd)
     this.#rootFd = undefined
+  }
+
+  async #snapshot(watch: Watch): Promise<void> {
+    const { source, pointId } = this.#spec
+    assert(source.kind === 'dataset')
+    const { pool, dataset } = source.place
+    this.#tools.points.own.claim({ pool, dataset: pointId, use: { kind: 'job', jobId: this.#jobId } })
+    const request = { source: dataset, target: pointId, readonly: true, stamps: this.#stampsPath }
+    const image = await this.#tools.driver(pool).snapshot(request, watch)
+    this.atomic = image.atomic
+    this.#rootFd = openRoot(image.mountpoint)
+    this.#isPartial = false
+  }
+
+  async #keepListing(): Promise<void> {
+    const { source } = this.#spec
+    await this.#looked?.keep()
+    this.#looked = undefined
+    if (source.kind === 'dataset') {
+      const { pool, dataset } = source.place
+      if ((await this.#tools.driver(pool).find(dataset)) === undefined) dropListings(this.#tools, dataset)
+    }
+    await this.drop()
+  }
+
+  /** @returns true when it is open, and nothing is to be read of it */
+  async #openUnchanged(
+    { pool, dataset }: { readonly pool: string; readonly dataset: string },
+    { watch, takesChanges }: { readonly watch: Watch; readonly takesChanges: boolean },
+  ): Promise<boolean> {
+    // Of an earlier run: what is listed now may have come later.
+    await this.drop()
+    const live = await this.#tools.driver(pool).find(dataset)
+    if (live === undefined) return false
+    const rootFd = openRoot(live.mountpoint)
+    let isUnchanged = false
+    try {
+      const { changes } = await this.#look({ rootFd, source: dataset }, watch)
+      isUnchanged = takesChanges && changes?.length === 0
+    } finally {
+      if (!isUnchanged) close(rootFd)
+    }
+    if (!isUnchanged) return false
+    this.#rootFd = rootFd
+    this.#isPartial = true
+    return true
+  }
+
+  async #look(tree: { readonly rootFd: number; readonly source: string }, watch: Watch): Promise<Looked> {
+    const { pointId, bases } = this.#spec
+    this.#looked?.drop()
+    const listed = { source: tree.source, series: this.#series, pointId, baseId: bases.at(-1)?.id }
+    this.#looked = await lookForChanges(this.#tools, { rootFd: tree.rootFd, listed }, watch)
+    return this.#looked
+  }
+
+  get #series(): string {
+    const { target, series } = this.#spec
+    return `${target.id ?? 'own'}/${series}`
   }
 
   /** Not among what is scratch: the snapshot may be found again after a crash. */

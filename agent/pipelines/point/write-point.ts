@@ -46,6 +46,8 @@ export interface WritePointRequest {
   readonly settledBeforeMs: number | undefined
   /** What differs from the tree of the last point of the base, where that is known. */
   readonly changes: ChangeList | undefined
+  /** Where the tree holds no more than those: gives all of it, should there be no base after all. */
+  readonly whole: ((watch: ArchiveWatch) => Promise<Pick<WritePointRequest, 'rootFd' | 'stamps'>>) | undefined
 }
 
 /**
@@ -61,7 +63,8 @@ export async function writePoint(request: WritePointRequest, watch: ArchiveWatch
     if (!(error instanceof FleetError) || error.code !== 'corrupt') throw error
     await discardUnfinished(place, watch.signal)
     await claimDirectory(place, watch.signal)
-    return writeTree({ ...request, base: alone('the points that it was to complete are damaged') }, watch)
+    const whole = await request.whole?.(watch)
+    return writeTree({ ...request, ...whole, base: alone('the points that it was to complete are damaged') }, watch)
   }
 }
 

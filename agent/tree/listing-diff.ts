@@ -1,0 +1,226 @@
+import { readSync } from 'node:fs'
+
+/**
+ * A listing of a tree is a record an entry: its path from `.` on, NUL, what is known of it, NUL. The latter begins with the letter of
+ * its kind and its number; a record that begins with a question mark tells of an entry that may change again and look the same
+ * (drivers/tree/list-tree.ts), so that no record of a later listing is equal to it.
+ */
+export interface ListedChange {
+  /** Below the tree's root, one character a byte (latin1); '' is the root. */
+  readonly path: string
+  /** It, and everything below it, before or now. */
+  readonly subtree: boolean
+  /** Of a directory that was there before and is now: its number. */
+  readonly inode?: number
+}
+
+/** More is not worth a list; what one costs in memory bounds it too. */
+export const MAX_CHANGES = 20_000
+/** Entries that came in another order, and so wait for their counterparts. */
+const MAX_WAITING = 20_000
+/** How far a record is looked for that others may have been put before. */
+const AHEAD_RECORDS = 64
+/** Of both sides in memory. No record is longer: a path has 4 KiB in the kernel, some more by way of directories. */
+const WINDOW_BYTES = 2 ** 18
+const FINE_BYTES = 64
+const NUL = 0
+const DOT = 0x2e
+const QUESTION = 0x3f
+const DIRECTORY = 'd'
+
+interface Entry {
+  readonly path: string
+  readonly told: string
+  /** Of its record. */
+  readonly bytes: number
+}
+
+/**
+ * Compares a listing that comes in chunks with a part of an older one in a file. What is equal is compared as bytes and never parsed.
+ * Entries may come in another order. Memory is bounded; what differs too much is not followed.
+ */
+export class ListingDiff {
+  readonly #fd: number
+  readonly #end: number
+  readonly #changes: ListedChange[] = []
+  /** Seen on one side alone so far. */
+  readonly #gone = new Map<string, string>()
+  readonly #came = new Map<string, string>()
+  #position: number
+  #old: Buffer = Buffer.alloc(0)
+  #new: Buffer = Buffer.alloc(0)
+  #isTooMuch = false
+  #isEqual = true
+
+  /** @param old where the part lies in the file, which is open for reading and stays so */
+  constructor(old: { readonly fd: number; readonly from: number; readonly to: number }) {
+    this.#fd = old.fd
+    this.#position = old.from
+    this.#end = old.to
+  }
+
+  take(chunk: Buffer): void {
+    if (this.#isTooMuch) return
+    this.#new = this.#new.length === 0 ? chunk : Buffer.concat([this.#new, chunk])
+    this.#compare(false)
+  }
+
+  /** @returns undefined when too much differs; `isEqual` says that not even the order does */
+  finish(): { readonly changes: readonly ListedChange[]; readonly isEqual: boolean } | undefined {
+    if (!this.#isTooMuch) this.#compare(true)
+    if (this.#isTooMuch) return undefined
+    const changes = [...this.#changes]
+    for (const [path, told] of [...this.#gone, ...this.#came]) changes.push({ path, subtree: isDirectory(told) })
+    return changes.length > MAX_CHANGES ? undefined : { changes, isEqual: this.#isEqual }
+  }
+
+  #compare(isLast: boolean): void {
+    while (!this.#isTooMuch) {
+      this.#fill()
+      const same = wholeRecords(this.#new, commonLength(this.#new, this.#old))
+      if (same > 0) {
+        this.#skip(same, same)
+        continue
+      }
+      if (this.#new.length === 0 && (!isLast || this.#old.length === 0)) return
+      // A step wants any record whole, and some to look ahead at.
+      if (!isLast && this.#new.length < WINDOW_BYTES / 2) return
+      this.#step()
+    }
+  }
+
+  /** Past one record at least. */
+  #step(): void {
+    const [now, before] = [entryAt(this.#new, 0), entryAt(this.#old, 0)]
+    const isTorn = (now === undefined && this.#new.length > 0) || (before === undefined && this.#old.length > 0)
+    if (isTorn) this.#giveUp()
+    else if (now !== undefined && before !== undefined && now.path === before.path) {
+      if (now.told !== before.told) this.#changed(now.path, before.told, now.told)
+      this.#skip(now.bytes, before.bytes)
+    } else this.#stepApart(now, before)
+  }
+
+  #stepApart(now: Entry | undefined, before: Entry | undefined): void {
+    this.#isEqual = false
+    const gone = before === undefined ? [] : now === undefined ? [before] : recordsBefore(this.#old, now.path)
+    const came = now === undefined ? [] : before === undefined ? [now] : recordsBefore(this.#new, before.path)
+    // Neither is near: they changed places with others.
+    const [left, right] = gone.length > 0 ? [gone, []] : came.length > 0 ? [[], came] : [[before], [now]]
+    for (const entry of left) if (entry !== undefined) this.#wasThere(entry)
+    for (const entry of right) if (entry !== undefined) this.#isThere(entry)
+    this.#skip(lengthOf(right), lengthOf(left))
+    if (this.#changes.length > MAX_CHANGES || this.#gone.size + this.#came.size > MAX_WAITING) this.#giveUp()
+  }
+
+  #skip(newBytes: number, oldBytes: number): void {
+    this.#new = this.#new.subarray(newBytes)
+    this.#old = this.#old.subarray(oldBytes)
+  }
+
+  #giveUp(): void {
+    this.#isTooMuch = true
+    this.#gone.clear()
+    this.#came.clear()
+  }
+
+  #wasThere({ path, told }: Entry): void {
+    const now = this.#came.get(path)
+    if (now === undefined) return void this.#gone.set(path, told)
+    this.#came.delete(path)
+    if (now !== told) this.#changed(path, told, now)
+  }
+
+  #isThere({ path, told }: Entry): void {
+    const before = this.#gone.get(path)
+    if (before === undefined) return void this.#came.set(path, told)
+    this.#gone.delete(path)
+    if (before !== told) this.#changed(path, before, told)
+  }
+
+  #changed(path: string, before: string, now: string): void {
+    this.#isEqual = false
+    this.#changes.push(changeOf(path, before, now))
+    if (this.#changes.length > MAX_CHANGES) this.#giveUp()
+  }
+
+  #fill(): void {
+    const wanted = Math.min(WINDOW_BYTES - this.#old.length, this.#end - this.#position)
+    if (wanted <= 0 || this.#old.length >= Math.min(this.#new.length, WINDOW_BYTES / 2)) return
+    const filled = Buffer.allocUnsafe(this.#old.length + wanted)
+    this.#old.copy(filled)
+    const read = readSync(this.#fd, filled, this.#old.length, wanted, this.#position)
+    if (read === 0) this.#giveUp() // cut off: none that can be compared with
+    this.#position += read
+    this.#old = filled.subarray(0, this.#old.length + read)
+  }
+}
+
+/** Of one place, whose records differ. */
+export function changeOf(path: string, before: string, now: string): ListedChange {
+  if (!isDirectory(before) && !isDirectory(now)) return { path, subtree: false }
+  const inode = numberOf(now)
+  return isDirectory(before) && isDirectory(now) && numberOf(before) === inode
+    ? { path, subtree: false, inode }
+    : { path, subtree: true }
+}
+
+function isDirectory(told: string): boolean {
+  return told.startsWith(DIRECTORY)
+}
+
+function numberOf(told: string): number {
+  return Number(told.slice(1, told.indexOf(' ')))
+}
+
+/** How many bytes both begin with. */
+function commonLength(a: Buffer, b: Buffer): number {
+  let [low, high] = [0, Math.min(a.length, b.length)]
+  if (a.compare(b, 0, high, 0, high) === 0) return high
+  while (high - low > FINE_BYTES) {
+    const middle = (low + high) >> 1
+    if (a.compare(b, low, middle, low, middle) === 0) low = middle
+    else high = middle
+  }
+  while (a[low] === b[low]) low += 1
+  return low
+}
+
+/** Where the last record ends of those that lie within the first `length` bytes. */
+function wholeRecords(bytes: Buffer, length: number): number {
+  if (length === 0) return 0
+  const end = bytes.lastIndexOf(NUL, length - 1)
+  if (end < 0) return 0
+  const start = end === 0 ? 0 : bytes.lastIndexOf(NUL, end - 1) + 1
+  return bytes[start] === DOT || bytes[start] === QUESTION ? start : end + 1
+}
+
+/** @returns undefined where no whole record begins */
+function entryAt(bytes: Buffer, start: number): Entry | undefined {
+  const middle = bytes.indexOf(NUL, start)
+  const end = middle < 0 ? -1 : bytes.indexOf(NUL, middle + 1)
+  if (end < 0) return undefined
+  const name = bytes.toString('latin1', start, middle)
+  const mark = name.startsWith('?') ? name.slice(0, name.indexOf('.')) : ''
+  return {
+    path: name.slice(mark.length + 2),
+    told: bytes.toString('latin1', middle + 1, end) + mark,
+    bytes: end + 1 - start,
+  }
+}
+
+/** @returns those before that of the path; none where it is not near */
+function recordsBefore(bytes: Buffer, path: string): readonly Entry[] {
+  const entries: Entry[] = []
+  for (let at = 0; entries.length < AHEAD_RECORDS; ) {
+    const entry = entryAt(bytes, at)
+    if (entry === undefined) return []
+    if (entry.path === path) return entries
+    entries.push(entry)
+    at += entry.bytes
+  }
+  return []
+}
+
+function lengthOf(entries: readonly (Entry | undefined)[]): number {
+  return entries.reduce((sum, entry) => sum + (entry?.bytes ?? 0), 0)
+}
