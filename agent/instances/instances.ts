@@ -40,7 +40,10 @@ export interface InstanceConfig {
 }
 
 export interface CreateRequest {
+  /** What its configuration calls it. */
   readonly name: string
+  /** What it is called until it is renamed; without it, `name`. */
+  readonly under?: string
   readonly config: InstanceConfig
   /** A directory that holds the whole root. LXC keeps using it; engines read it into an image of its own. */
   readonly rootfs: string
@@ -114,6 +117,16 @@ export interface Instances {
   ensureVolume?(name: string, signal: AbortSignal): Promise<string>
   /** Whole or absent. It is not started. @throws exists; refused for a configuration of another type */
   create(request: CreateRequest, signal: AbortSignal): Promise<CreatedInstance>
+  /**
+   * Calls it something else; what it is called inside stays. Said again, it finds it under its new name.
+   * @throws exists when another has that name; conflict unless it is stopped, or where its snapshots know it by its old name
+   */
+  rename(id: string, name: string, signal: AbortSignal): Promise<Instance>
   /** With its root, and what `create` made for it; mounts and volumes stay. @throws conflict unless it is stopped */
   destroy(id: string, signal: AbortSignal): Promise<void>
+  /**
+   * Takes back a `create`, whole or half done, by the name that it was made under: the directory that it was made on stays.
+   * @throws conflict while it runs, or where its root is its own
+   */
+  unmake(name: string, signal: AbortSignal): Promise<void>
 }

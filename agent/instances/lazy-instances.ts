@@ -21,7 +21,9 @@ export function lazily(type: InstanceType, load: () => Promise<Instances>): Inst
     stop: async (id, options) => (await driver()).stop(id, options),
     readConfig: async (id, signal) => (await driver()).readConfig(id, signal),
     create: async (request, signal) => (await driver()).create(request, signal),
+    rename: async (id, name, signal) => (await driver()).rename(id, name, signal),
     destroy: async (id, signal) => (await driver()).destroy(id, signal),
+    unmake: async (name, signal) => (await driver()).unmake(name, signal),
     ...(type === 'docker' ? ofEngine(driver) : {}),
   }
 }

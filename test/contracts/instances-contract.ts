@@ -177,6 +177,30 @@ export function instancesContract(test: Test, open: () => InstancesSubject): voi
     await counts(id)
   })
 
+  it('one that was made on a directory changes its name, and is taken back without it', async (t, room, id) => {
+    const { driver } = room
+    const config = await driver.readConfig(id, never)
+    const rootfs = await room.copyRootfs(id)
+    const [under, name] = [`under-${process.pid}-${names++}`, `made-${process.pid}-${names++}`]
+    const request = { name, under, config, rootfs, identity: 'new', trusted: true, mounts: [] } as const
+    t.like((await driver.create(request, never)).instance, { name: under, state: 'STOPPED' })
+    await t.throwsAsync(driver.rename(under, await nameOf(driver, id), never), { code: 'exists' })
+    const renamed = await driver.rename(under, name, never)
+    t.like(renamed, { name, state: 'STOPPED' })
+    t.like(await driver.rename(under, name, never), { id: renamed.id, name })
+    t.is(await driver.find(under, never), undefined)
+    await driver.start(renamed.id, never)
+    await until('it began', () => room.read(renamed.id, 'hostname').trim() === name)
+    for (const act of [driver.rename(name, under, never), driver.unmake(name, never)])
+      await t.throwsAsync(act, { code: 'conflict' })
+    await driver.stop(renamed.id, { graceMs: 0, signal: never })
+    await driver.unmake(name, never)
+    await driver.unmake(name, never)
+    t.is(await driver.find(name, never), undefined)
+    t.true(readdirSync(rootfs).includes('bin'))
+    await t.throwsAsync(driver.rename(name, under, never), { code: 'not_found' })
+  })
+
   it('what a state forbids is a conflict', async (t, { driver }, id) => {
     await using freeze = await driver.freeze({ id, maxMs: 30_000, signal: never })
     await t.throwsAsync(driver.start(id, never), { code: 'conflict' })
@@ -198,6 +222,10 @@ export function instancesContract(test: Test, open: () => InstancesSubject): voi
     for (const bad of ['', '-n', '../x', 'a b', 'a/b', 'a\n', 'ü', '.hidden'])
       await t.throwsAsync(driver.find(bad, never), { code: 'invalid' }, bad)
   })
+}
+
+async function nameOf(driver: Instances, id: string): Promise<string> {
+  return (await driver.find(id, never))?.name ?? ''
 }
 
 /** Runs freeze-and-hang.ts. */

@@ -1,22 +1,27 @@
 import { existsSync } from 'node:fs'
-import { PassThrough } from 'node:stream'
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
-import { run } from '../../exec/run.ts'
 import { digestConfig } from '../config-hash.ts'
 import { FROZEN_BEFORE, holdFrozen } from '../hold-frozen.ts'
 import { checkHostPath, checkInstanceName } from '../instance-name.ts'
-import type { CreateRequest, Instance, Instances } from '../instances.ts'
+import type { Instance, Instances } from '../instances.ts'
 import type { Watchdogs } from '../watchdog.ts'
 import { type ContainerSpec, containerSpec } from './container-spec.ts'
 import { createEngineClient, type EngineClient } from './engine-client.ts'
 import { configOf, describe, Inspect, mergedDirectoryOf, nameOf, stateOf } from './inspect.ts'
+import {
+  cleanUpSignal,
+  importRootfs,
+  LOAD_TIMEOUT_MS,
+  removeImage,
+  rootImageOf,
+  withoutAlgorithm,
+} from './root-image.ts'
 
-const TAR = '/usr/bin/tar'
 const THAW_TIMEOUT_MS = 10_000
 const STOP_MARGIN_MS = 30_000
-/** Reading a whole root in, or an image. */
-const LOAD_TIMEOUT_MS = 24 * 3_600_000
+/** The layers of a container, or of its image, are removed file by file. */
+const DESTROY_TIMEOUT_MS = 600_000
 const FREEZE_SHARE = 0.5
 const INSPECTED_AT_ONCE = 8
 /** Says which image was made for a container, and goes with it. */
@@ -68,6 +73,17 @@ export function createDockerDriver({ socketPath, watchdogs }: DockerOptions): In
       if (stateOf(await get(id, signal)) !== 'FROZEN') return false
       throw thrown
     }
+  }
+
+  const remove = async (found: Inspect, signal: AbortSignal) => {
+    const state = stateOf(found)
+    forbidUnless(state === 'STOPPED', state)
+    const path = `/containers/${found.Id}`
+    await engine.act({ method: 'DELETE', path, query: { v: 'true' }, signal, timeoutMs: DESTROY_TIMEOUT_MS })
+    const labels = z.record(z.string(), z.string()).safeParse(found.Config.Labels).data ?? {}
+    const image = labels[IMAGE_LABEL]
+    if (image !== undefined && withoutAlgorithm(image) === withoutAlgorithm(found.Image))
+      await removeImage(engine, image)
   }
 
   return {
@@ -141,30 +157,42 @@ export function createDockerDriver({ socketPath, watchdogs }: DockerOptions): In
       checkHostPath(request.rootfs)
       if (request.config.type !== 'docker')
         throw new FleetError('refused', 'not the configuration of an engine’s container')
-      if ((await seek(request.name, signal)) !== undefined)
+      const called = request.under ?? request.name
+      if ((await seek(called, signal)) !== undefined)
         throw new FleetError('exists', 'a container of this name is there already')
       if (!existsSync(request.rootfs)) throw new FleetError('not_found', 'the root of the container is not there')
       containerSpec(request, '', {}) // refuses before anything is read in
-      const image = await importRootfs(engine, request, signal)
+      const repo = rootImageOf(called)
+      await removeImage(engine, repo) // of an agent that was killed before it had made the container
+      const image = await importRootfs(engine, { repo, rootfs: request.rootfs }, signal)
       try {
         const spec = containerSpec(request, image, { [IMAGE_LABEL]: image })
-        const id = await createContainer(engine, request.name, spec, signal)
+        const id = await createContainer(engine, called, spec, signal)
         return { instance: toInstance(await get(id, signal)), dropped: spec.dropped }
       } catch (thrown) {
         await removeImage(engine, image)
         throw thrown
       }
     },
-    async destroy(id, signal) {
-      const found = await seek(id, signal)
-      if (found === undefined) return
+    async rename(id, name, signal) {
+      checkInstanceName(name)
+      const [found, standing] = [await seek(id, signal), await seek(name, signal)]
+      if (standing !== undefined && (found === undefined || standing.Id === found.Id)) return toInstance(standing)
+      if (found === undefined) throw new FleetError('not_found', 'no container of this name')
+      if (standing !== undefined) throw new FleetError('exists', 'a container of this name is there already')
       const state = stateOf(found)
       forbidUnless(state === 'STOPPED', state)
-      await engine.act({ method: 'DELETE', path: `/containers/${found.Id}`, query: { v: 'true' }, signal })
-      const labels = z.record(z.string(), z.string()).safeParse(found.Config.Labels).data ?? {}
-      const image = labels[IMAGE_LABEL]
-      if (image !== undefined && withoutAlgorithm(image) === withoutAlgorithm(found.Image))
-        await removeImage(engine, image)
+      await act(found.Id, 'rename', { signal, query: { name } })
+      return toInstance(await get(found.Id, signal))
+    },
+    async destroy(id, signal) {
+      const found = await seek(id, signal)
+      if (found !== undefined) await remove(found, signal)
+    },
+    async unmake(name, signal) {
+      const found = await seek(name, signal)
+      if (found !== undefined) await remove(found, signal)
+      else await removeImage(engine, rootImageOf(name))
     },
   }
 }
@@ -181,64 +209,6 @@ function toInstance(inspect: Inspect | undefined): Instance | undefined {
 
 function forbidUnless(allowed: boolean, state: string): void {
   if (!allowed) throw new FleetError('conflict', `the container is ${state.toLowerCase()}`)
-}
-
-function withoutAlgorithm(image: string): string {
-  return image.replace(/^sha256:/, '')
-}
-
-/** Engines have no containers on plain directories: the root becomes an image of one layer. @returns its id */
-async function importRootfs(
-  engine: EngineClient,
-  { name, rootfs }: CreateRequest,
-  signal: AbortSignal,
-): Promise<string> {
-  const tar = new PassThrough()
-  const query = { fromSrc: '-', repo: `localhost/holdfast/${name.toLowerCase()}` }
-  const imported = engine.stream({
-    method: 'POST',
-    path: '/images/create',
-    query,
-    body: tar,
-    signal,
-    timeoutMs: LOAD_TIMEOUT_MS,
-  })
-  const args = [
-    '--create',
-    '--numeric-owner',
-    '--one-file-system',
-    '--xattrs',
-    '--format=posix',
-    '--directory',
-    rootfs,
-    '.',
-  ]
-  const packing = run(TAR, args, { signal, timeoutMs: LOAD_TIMEOUT_MS, output: tar }).then(({ exitCode, stderr }) => {
-    if (exitCode !== 0) throw new FleetError('internal', 'the root could not be read', { detail: stderr.slice(-2_000) })
-  })
-  packing.catch((thrown: unknown) => tar.destroy(thrown instanceof Error ? thrown : new Error(String(thrown))))
-  const reading = lastLineOf(imported).then(imageIdIn)
-  reading.catch(() => tar.destroy())
-  const [packed, read] = await Promise.allSettled([packing, reading])
-  if (packed.status === 'rejected' && read.status === 'fulfilled') await removeImage(engine, read.value)
-  // What the reader says of a broken stream is what the packer broke it with.
-  if (packed.status === 'rejected' && read.status === 'fulfilled') throw packed.reason
-  if (read.status === 'rejected') throw read.reason
-  return read.value
-}
-
-/** One JSON object a line; the last one tells the image, or what went wrong. */
-async function lastLineOf(stream: AsyncIterable<Buffer>): Promise<string> {
-  let text = ''
-  for await (const chunk of stream) text = (text + chunk.toString()).slice(-MAX_LINE)
-  return text.trim().split('\n').at(-1) ?? ''
-}
-const MAX_LINE = 65_536
-
-function imageIdIn(line: string): string {
-  const id = /"(?:status|id)":"(sha256:[0-9a-f]{64})"/.exec(line)?.[1]
-  if (id === undefined) throw new FleetError('internal', 'the container engine did not take the root', { detail: line })
-  return id
 }
 
 async function createContainer(
@@ -264,15 +234,4 @@ async function createContainer(
     })
     throw thrown
   }
-}
-
-/** One that others use stays. */
-async function removeImage(engine: EngineClient, image: string): Promise<void> {
-  const path = `/images/${encodeURIComponent(image)}`
-  await engine.act({ method: 'DELETE', path, signal: cleanUpSignal() }).catch(() => undefined)
-}
-
-/** Cleaning up must come to an end, whatever became of the job. */
-function cleanUpSignal(): AbortSignal {
-  return AbortSignal.timeout(THAW_TIMEOUT_MS)
 }

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { instancesContract, never } from '../../../test/contracts/instances-contract.ts'
@@ -97,6 +97,24 @@ it('a freeze whose tool was killed is thawed, and may be frozen again', async (t
   t.log(`${changing} left LXC believing that it freezes`)
   await driver.stop('killed', { graceMs: 0, signal: never })
   await driver.destroy('killed', never)
+})
+
+it('one with its root in its own folder is renamed with it, again after a kill, and not where snapshots know its name', async (t) => {
+  room.define('home', [`lxc.hook.pre-start = /bin/true`, `lxc.log.file = ${room.folder}/home-2/log`])
+  const before = readFileSync(join(room.folder, 'home/config'), 'utf8')
+  // As after a kill between the two.
+  renameSync(join(room.folder, 'home'), join(room.folder, 'aside'))
+  t.is((await driver.rename('home', 'aside', never)).rootfs, join(room.folder, 'aside/rootfs'))
+  t.regex(readFileSync(join(room.folder, 'aside/config'), 'utf8'), /log.file = .*\/home-2\/log$/m)
+  await driver.start('aside', never)
+  await driver.stop('aside', { graceMs: 0, signal: never })
+  await driver.rename('aside', 'home', never)
+  t.is(readFileSync(join(room.folder, 'home/config'), 'utf8'), before)
+  await t.throwsAsync(driver.unmake('home', never), { code: 'conflict' })
+  mkdirSync(join(room.folder, 'home/snaps/snap0'), { recursive: true })
+  await t.throwsAsync(driver.rename('home', 'aside', never), { code: 'conflict' })
+  rmSync(join(room.folder, 'home/snaps'), { recursive: true })
+  await driver.destroy('home', never)
 })
 
 it('a container that LXC cannot read is listed all the same', async (t) => {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import { run } from '../../exec/run.ts'
 import { digestConfig } from '../config-hash.ts'
@@ -12,6 +12,7 @@ import { thawOnce } from '../thaw-order.ts'
 import type { Watchdogs } from '../watchdog.ts'
 import { fstabPathOf, mountsOf, parseConfig, rootfsOf } from './lxc-config.ts'
 import { createLxcTools, type LxcTools, type Standing } from './lxc-tools.ts'
+import { moveFolder, removeDefinition, rewriteOwnPaths } from './own-folder.ts'
 import { renameConfig } from './renamed-config.ts'
 
 const MAX_CONFIG_BYTES = 2 ** 20
@@ -91,13 +92,37 @@ export function createLxcDriver({ folder, watchdogs }: LxcOptions): Instances {
     },
     async create(request, signal) {
       const dropped = define(folder, request)
-      return { instance: await get(request.name, signal), dropped }
+      const instance = await get(request.under ?? request.name, signal)
+      if (instance.state === 'STOPPED') return { instance, dropped }
+      removeDefinition(folder, instance.name)
+      throw new FleetError('refused', 'LXC cannot read this configuration')
+    },
+    async rename(id, name, signal) {
+      checkInstanceName(name)
+      const instance = await find(id, signal)
+      if (instance !== undefined && id !== name) {
+        forbidUnless(instance.state === 'STOPPED', instance.state)
+        moveFolder(folder, id, name)
+      }
+      // A kill may have come between the two.
+      rewriteOwnPaths(folder, id, name)
+      return get(name, signal)
     },
     async destroy(id, signal) {
       const instance = await find(id, signal)
       if (instance === undefined) return
       forbidUnless(instance.state === 'STOPPED', instance.state)
       await tools.destroy(instance.name, signal)
+    },
+    async unmake(name, signal) {
+      const instance = await find(name, signal)
+      if (instance !== undefined) {
+        // One that LXC cannot read does not run.
+        forbidUnless(instance.pid === undefined, instance.state)
+        if (instance.rootfs?.startsWith(`${join(folder, name)}/`))
+          throw new FleetError('conflict', 'the root of the container lies in its own folder')
+      }
+      removeDefinition(folder, name)
     },
   }
 }
@@ -161,7 +186,8 @@ function define(folder: string, request: CreateRequest): readonly string[] {
   if (request.config.type !== 'lxc') throw new FleetError('refused', 'not the configuration of an LXC container')
   if (request.mounts.some(({ source }) => 'volume' in source)) throw new FleetError('refused', 'LXC has no volumes')
   if (!existsSync(request.rootfs)) throw new FleetError('not_found', 'the root of the container is not there')
-  const own = join(folder, request.name)
+  const own = join(folder, request.under ?? request.name)
+  checkInstanceName(basename(own))
   if (existsSync(join(own, 'config'))) throw new FleetError('exists', 'a container of this name is there already')
   const sources = request.mounts.map(({ source }) => ('path' in source ? source.path : ''))
   const { config, dropped } = renameConfig({

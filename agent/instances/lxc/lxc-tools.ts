@@ -8,6 +8,8 @@ const TOOLS = '/usr/bin'
 const TIMEOUT_MS = 30_000
 /** Beyond what it gives the container to stop. */
 const STOP_MARGIN_MS = 20_000
+/** Its root is removed file by file. */
+const DESTROY_TIMEOUT_MS = 3_600_000
 
 export interface Standing {
   readonly state: InstanceState
@@ -42,10 +44,6 @@ export function createLxcTools(folder: string, run: Run): LxcTools {
     if (exitCode === 0) return stdout
     throw new FleetError('internal', `lxc-${tool} failed`, { detail: stderr.trim().slice(-2_000) })
   }
-  const act =
-    (tool: Tool, args: readonly string[] = []) =>
-    async (name: string, signal: AbortSignal) =>
-      void (await call(tool, ['-n', name, ...args], { signal }))
   return {
     async standings(signal) {
       return parseStandings(await call('ls', ['-f', '-F', 'NAME,STATE,PID'], { signal }))
@@ -56,8 +54,12 @@ export function createLxcTools(folder: string, run: Run): LxcTools {
     async freeze(name, timeoutMs) {
       await call('freeze', ['-n', name], { signal: new AbortController().signal, timeoutMs })
     },
-    start: act('start', ['-d']),
-    destroy: act('destroy'),
+    async start(name, signal) {
+      await call('start', ['-n', name, '-d'], { signal })
+    },
+    async destroy(name, signal) {
+      await call('destroy', ['-n', name], { signal, timeoutMs: DESTROY_TIMEOUT_MS })
+    },
     async stop(name, graceMs, signal) {
       const seconds = Math.ceil(graceMs / 1_000)
       const how = seconds === 0 ? ['-k'] : ['-t', String(seconds)]
