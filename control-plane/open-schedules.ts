@@ -35,8 +35,8 @@ import { createFiringTick } from './schedule/ticks/firing-tick.ts'
 import { createPruningTick } from './schedule/ticks/pruning-tick.ts'
 import { createRestoreTick } from './schedule/ticks/restore-tick.ts'
 import { createSettlingTick } from './schedule/ticks/settling-tick.ts'
-import { createWaker } from './schedule/waker.ts'
 import { createSupersededTick } from './schedule/ticks/superseded-tick.ts'
+import { createWaker } from './schedule/waker.ts'
 import { createWebhook, type Webhook } from './schedule/webhook.ts'
 
 const SECOND_MS = 1_000
@@ -53,9 +53,9 @@ export interface ScheduleSettings {
   readonly trashMs: number
 }
 
-export interface OpenSchedules {
 type TickName = 'due' | 'firing' | 'settling' | 'restores' | 'pruning' | 'superseded' | 'alarms' | 'alerts'
 
+export interface OpenSchedules {
   readonly schedules: Schedules
   readonly restoreTasks: RestoreTasks
   readonly ticks: Readonly<Record<TickName, Tick>>
@@ -71,9 +71,9 @@ export function openSchedules(deps: {
   readonly origin: string
   readonly points: PointOrders
   readonly targets: Pick<Targets, 'get'>
-  readonly jobs: Pick<Jobs, 'cancel'>
   readonly instances?: InstanceNames
   readonly datasets: Pick<Datasets, 'delete'>
+  readonly jobs: Pick<Jobs, 'cancel'>
   readonly fleet: FleetView
   readonly settings: ScheduleSettings
   readonly webhook: Webhook | undefined
@@ -129,11 +129,11 @@ export function openSchedules(deps: {
       settling: { everyMs: SECOND_MS, run: settling },
       restores: { everyMs: SECOND_MS, run: restores },
       pruning: { everyMs: PRUNE_MS, run: pruning },
+      superseded: { everyMs: PRUNE_MS, run: superseded },
       alarms: { everyMs: SECOND_MS, run: alerts.raise },
       alerts: { everyMs: DELIVER_MS, run: alerts.deliver },
     },
     overdueCount: alerts.overdueCount,
-      superseded: { everyMs: PRUNE_MS, run: superseded },
     onEvents(events) {
       if (events.some(isEndOfPointJob)) wake()
     },

@@ -90,10 +90,10 @@ export interface Hold {
 export interface Decision {
   readonly create?: NewDataset
   readonly remove?: { readonly id: string }
-  /** A point made in the order's series, or one marked for deletion. */
-  readonly point?: { readonly create: NewPoint } | { readonly remove: string }
   /** Ids of datasets that nobody needs once the job has succeeded: they are deleted then. For orders with points. */
   readonly supersedes?: readonly string[]
+  /** A point made in the order's series, or one marked for deletion. */
+  readonly point?: { readonly create: NewPoint } | { readonly remove: string }
   /** What the client asked, in core's words; a retry asks it again. */
   readonly request: unknown
   readonly spec: JobSpec

@@ -37,12 +37,12 @@ export interface PointReader {
   list(groupId: string, filter: PointFilter, page: PageRequest): Promise<Page<PointInfo>>
   /** Written only to the version it was decided on, with its audit. @returns false when it has another one by now. */
   pin(caller: Caller, point: PointInfo, pinned: boolean): Promise<boolean>
+  /** Datasets of the group that were made for this very instance, by a restore or as a clone. */
+  datasetsOf(groupId: string, instance: PresentInstance): Promise<readonly NamedDataset[]>
   /** The host of a dataset, whatever its state; undefined when there is none. */
   hostOf(groupId: string, dataset: string): Promise<string | undefined>
 }
 
-  /** Datasets of the group that were made for this very instance, by a restore or as a clone. */
-  datasetsOf(groupId: string, instance: PresentInstance): Promise<readonly NamedDataset[]>
 export function noPoint(id: string): FleetError {
   return new FleetError('not_found', `there is no point '${id}'`)
 }

@@ -26,10 +26,10 @@ import type { KeptTarget } from './targets.ts'
 export function createPointWork(deps: {
   readonly orders: OrderBook
   readonly fleet: FleetView
-  readonly find: (caller: Caller, id: string) => Promise<KeptPoint>
-  readonly targetOf: (caller: Caller, id: string | undefined) => Promise<KeptTarget | undefined>
   readonly instances: InstanceNames
   readonly reader: Pick<PointReader, 'datasetsOf'>
+  readonly find: (caller: Caller, id: string) => Promise<KeptPoint>
+  readonly targetOf: (caller: Caller, id: string | undefined) => Promise<KeptTarget | undefined>
 }): Pick<PointOrders, 'verify' | 'rehearse' | 'restore' | 'delete' | 'move'> {
   const { orders, fleet, find, targetOf } = deps
 
@@ -85,9 +85,9 @@ export function createPointWork(deps: {
       }),
 
     async restore(caller, id, request, retryOf, task) {
+      requireRole(caller, 'operator')
       const asked = checkKept(RestorePointRequest, { ...request, id })
       const { destination } = asked
-      requireRole(caller, 'operator')
       const plan =
         'instance' in destination
           ? await planInstance(deps, caller.groupId, await find(caller, id), destination)

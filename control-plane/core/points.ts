@@ -93,8 +93,6 @@ export interface CreatePoint {
   readonly compress?: boolean | undefined
 }
 
-export interface PointFilter {
-  /** A dataset's name, `host:/path`, or `type:name` of an instance. */
 export type PointSourceWish =
   | { readonly dataset: string }
   | { readonly host: string; readonly path: string }
@@ -106,6 +104,8 @@ export type PointSourceWish =
       readonly hold?: Hold | undefined
     }
 
+export interface PointFilter {
+  /** A dataset's name, `host:/path`, or `type:name` of an instance. */
   readonly source?: string | undefined
   /** A target's id, or `local`. */
   readonly target?: string | undefined
@@ -120,12 +120,10 @@ export interface RestorePoint {
     /** A new dataset for the whole point; `host` and `pool` as for any new dataset. */
     | { readonly newDataset: string; readonly host?: string | undefined; readonly pool?: string | undefined }
     | { readonly host: string; readonly path: string }
+    | InstanceWanted
   readonly overwrite?: boolean | undefined
 }
-    | InstanceWanted
 
-export interface BrowsePoint extends PageRequest {
-  readonly path: string
 /** An instance from a point of one: the whole of it, on a dataset that is made for it. */
 export interface InstanceWanted {
   /** What it is to be called. */
@@ -141,6 +139,8 @@ export interface InstanceWanted {
   readonly replace?: boolean | undefined
 }
 
+export interface BrowsePoint extends PageRequest {
+  readonly path: string
   /** Part of a name, whatever the case: searches below `path`. */
   readonly search?: string | undefined
 }
@@ -175,9 +175,9 @@ export function createPoints(deps: {
   readonly orders: OrderBook
   readonly reader: PointReader
   readonly targets: TargetReader
+  readonly instances: InstanceNames
   readonly fleet: FleetView
   readonly reads: HostReads
-  readonly instances: InstanceNames
   readonly now?: () => number
 }): PointOrders {
   const { orders, reader, targets, instances, fleet, now = Date.now } = deps

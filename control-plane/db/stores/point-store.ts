@@ -110,8 +110,6 @@ const hostOf = statement(
    where d.group_id = $1 and d.name = $2`,
 )
 
-const isId = (id: string) => z.uuid().safeParse(id).success
-
 /** What the job that made it says is what was made, and not only what it was to be called. */
 const datasetsOf = statement(
   'point_datasets_of_instance',
@@ -130,6 +128,8 @@ const datasetsOf = statement(
    order by d.id
    limit 100`,
 )
+
+const isId = (id: string) => z.uuid().safeParse(id).success
 
 export function createPointStore(sql: Sql): PointReader {
   return {
@@ -165,11 +165,11 @@ export function createPointStore(sql: Sql): PointReader {
         return true
       }),
 
-    async hostOf(groupId, dataset) {
-      const [row] = await sql.rows(hostOf, [groupId, dataset])
     datasetsOf: (groupId, { type, ref, host, name }) =>
       sql.rows(datasetsOf, [groupId, instanceTag({ type, name }), host, ref]),
 
+    async hostOf(groupId, dataset) {
+      const [row] = await sql.rows(hostOf, [groupId, dataset])
       return row?.host
     },
   }
