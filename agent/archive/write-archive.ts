@@ -6,6 +6,7 @@ import { FleetError } from '../../shared/errors.ts'
 import type { Progress } from '../../shared/job-event.ts'
 import { asFleetError } from '../native/system-error.ts'
 import { Counters } from '../tree/counters.ts'
+import type { BytePath } from './byte-path.ts'
 import type { Chain } from './chain.ts'
 import { changedLines } from './changed-lines.ts'
 import { type Compression, compressFrame } from './compression.ts'
@@ -18,6 +19,7 @@ import { type Change, type Wanted, wantedOf } from './wanted.ts'
 import { ArchiveFiles } from './write/archive-files.ts'
 import { newSlots } from './write/frame-slots.ts'
 import { DEFAULT_LEVEL, INDEX_FRAME_BYTES, PieceStore } from './write/piece-store.ts'
+import { closeStamps, type TreeMarks } from './write/realms.ts'
 import { openUnlinked } from './write/spool.ts'
 import type { WriteEnd, WriteMessage, WriteTask } from './write/write-worker.ts'
 
@@ -50,6 +52,18 @@ export interface WriteRequest {
   /** Of a tree that is a clone: the file that its driver wrote beside it. Pass it for full archives too. */
   readonly stamps?: string
   /** Of a tree that others write to while it is read: what changed then or later is read again by the next increment. */
+  readonly settledBeforeMs?: number
+  /** Directories of other trees, which are read in the place of empty ones in this. In the same order for every archive of a chain. */
+  readonly grafts?: readonly Graft[]
+}
+
+export interface Graft {
+  /** Of an empty directory. */
+  readonly path: BytePath
+  /** Open for reading; stays open. */
+  readonly fd: number
+  /** As of the root; `rootFd` of the whole image, of which this may be but a part. */
+  readonly stamps?: { readonly path: string; readonly rootFd: number }
   readonly settledBeforeMs?: number
 }
 
@@ -164,11 +178,15 @@ class ArchiveWriting {
   }
 
   async #walk({ lines, wanted, stamps }: Walk, signal: AbortSignal): Promise<WriteEnd> {
-    const { subject, rootFd, scratch, settledBeforeMs } = this.#request
+    const { subject, rootFd, scratch, settledBeforeMs, grafts = [] } = this.#request
     const channel = lines === undefined ? undefined : new MessageChannel()
     const counts = newCounts()
-    const stampsFd = stamps === undefined ? undefined : openStamps(stamps)
     const linkSpillFd = openUnlinked(scratch)
+    const marks = { stamps: openStamps(stamps === undefined ? undefined : { path: stamps, rootFd }), settledBeforeMs }
+    const grafted = grafts.map((graft) => ({
+      ...{ path: graft.path, fd: graft.fd, settledBeforeMs: graft.settledBeforeMs },
+      stamps: openStamps(graft.stamps),
+    }))
     const task: WriteTask = {
       subject,
       rootFd,
@@ -178,8 +196,8 @@ class ArchiveWriting {
       indexChunkBytes: INDEX_FRAME_BYTES,
       previous: channel === undefined ? undefined : { port: channel.port2, counts },
       wanted,
-      stampsFd,
-      settledBeforeMs,
+      marks,
+      grafts: grafted,
     }
     const worker = new Worker(new URL('./write/write-worker.ts', import.meta.url), {
       workerData: task,
@@ -203,7 +221,7 @@ class ArchiveWriting {
     } finally {
       channel?.port1.close()
       closeSync(linkSpillFd)
-      if (stampsFd !== undefined) closeSync(stampsFd)
+      closeStamps([marks, ...grafted])
     }
     this.#store.throwIfFailed()
     if (end === undefined) throw new FleetError('cancelled', 'cancelled')
@@ -239,9 +257,10 @@ function usableChanges({ changes }: ArchiveBase): ArchiveBase['changes'] {
   return changes?.chain.points.at(-1)?.table.totals.problems === 0 ? changes : undefined
 }
 
-function openStamps(path: string): number {
+function openStamps(stamps: Graft['stamps']): TreeMarks['stamps'] {
+  if (stamps === undefined) return undefined
   try {
-    return openSync(path, 'r')
+    return { fd: openSync(stamps.path, 'r'), rootFd: stamps.rootFd }
   } catch (error) {
     throw asFleetError(error, 'the stamps of the image')
   }

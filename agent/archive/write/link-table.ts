@@ -1,8 +1,11 @@
 import { readSync, writeSync } from 'node:fs'
 import type { BytePath } from '../byte-path.ts'
+import type { Realms } from './realms.ts'
 
 const FIRST_SLOTS = 1_024
 const FIELDS = 3
+
+const ONE_TREE = { number: (inode: number) => inode }
 
 export interface FirstName {
   readonly path: BytePath
@@ -16,20 +19,24 @@ export interface FirstName {
  */
 export class LinkTable {
   readonly #spillFd: number
+  readonly #realms: Pick<Realms, 'number'>
   #spilledBytes = 0
   #table = new Float64Array(FIRST_SLOTS * FIELDS)
   #count = 0
 
-  /** @param spillFd of an empty file, open for reading and writing */
-  constructor(spillFd: number) {
+  /** @param spillFd of an empty file, open for reading and writing @param realms tell which tree an inode is of */
+  constructor(spillFd: number, realms: Pick<Realms, 'number'> = ONE_TREE) {
     this.#spillFd = spillFd
+    this.#realms = realms
   }
 
-  has(inode: number): boolean {
-    return this.#table[this.#place(this.#table, inode)] === inode
+  /** @param number as the index has it: of all realms */
+  has(number: number): boolean {
+    return this.#table[this.#place(this.#table, number)] === number
   }
 
-  find(inode: number): FirstName | undefined {
+  find(own: number): FirstName | undefined {
+    const inode = this.#realms.number(own)
     const at = this.#place(this.#table, inode)
     if (this.#table[at] !== inode) return undefined
     const head = Buffer.alloc(4)
@@ -40,7 +47,8 @@ export class LinkTable {
     return { path: name.toString('latin1'), offset: this.#table[at + 2] ?? 0 }
   }
 
-  remember(inode: number, first: FirstName): void {
+  remember(own: number, first: FirstName): void {
+    const inode = this.#realms.number(own)
     if (2 * this.#count * FIELDS >= this.#table.length) this.#double()
     const record = Buffer.alloc(4 + first.path.length)
     record.writeUInt32LE(first.path.length, 0)

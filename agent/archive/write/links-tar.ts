@@ -4,9 +4,10 @@ import { errorCodeOf } from '../../native/system-error.ts'
 import { type BytePath, isWithin, nameOf, parentOf } from '../byte-path.ts'
 import { FLAGS, HeaderEncoder, type HeaderFields } from '../tar-header.ts'
 import type { AttributeRecords } from './attribute-records.ts'
-import { type Identify, ownIdentity } from './identity.ts'
+import { ownIdentity } from './identity.ts'
 import type { LinkTable } from './link-table.ts'
 import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
+import type { Realms } from './realms.ts'
 import { type Level, TreeLevels } from './tree-levels.ts'
 import { findFile } from './written-files.ts'
 
@@ -18,7 +19,7 @@ export interface LinksParts {
   /** What of files with several names is in the archive. */
   readonly links: LinkTable
   readonly attributes: AttributeRecords
-  readonly identify: Identify
+  readonly realms: Realms
   /** All of what the chain holds, or at least its files with several names. */
   readonly previous: PreviousEntries
   readonly tell: (tarBytes: Uint8Array<ArrayBuffer>) => void
@@ -38,7 +39,7 @@ export function mayHaveNames(line: string): boolean {
  */
 export class LinksTar {
   readonly #parts: LinksParts
-  readonly #levels = new TreeLevels()
+  readonly #levels: TreeLevels
   readonly #status = new Status()
   readonly #encoder = new HeaderEncoder()
   readonly #piece = Buffer.alloc(PIECE_BYTES)
@@ -46,6 +47,7 @@ export class LinksTar {
 
   constructor(parts: LinksParts) {
     this.#parts = parts
+    this.#levels = new TreeLevels(parts.realms)
   }
 
   run(): void {
@@ -66,10 +68,10 @@ export class LinksTar {
 
   #visit(entry: PreviousEntry): void {
     const { path, isDirectory, flawed, inode } = entry
-    const { links, identify } = this.#parts
+    const { links, realms } = this.#parts
     // What was flawed is in the archive under each of its names that was.
     if (isDirectory || flawed) return
-    if (identify === ownIdentity && !links.has(inode)) return
+    if (realms.identify === ownIdentity && !links.has(inode)) return
     this.#leaveUntil(path)
     const level = this.#enter(parentOf(path))
     if (level === undefined) return
@@ -90,7 +92,7 @@ export class LinksTar {
     }
     const file = findFile(this.#parts.links, this.#status.inode)
     if (file === undefined || file.changed !== ctime) return undefined
-    return this.#parts.identify(this.#status).inode === inode ? file.path : undefined
+    return this.#parts.realms.identify(this.#status).inode === inode ? file.path : undefined
   }
 
   /** From the directory that is open down to this one, which is at or below it. */

@@ -6,10 +6,11 @@ import type { Counters } from '../../tree/counters.ts'
 import { type BytePath, comparePaths, isWithin, joinPath } from '../byte-path.ts'
 import { goneLine, type ProblemReason } from '../member.ts'
 import { rootSelection, type Selection, selectedNames, type Wanted } from '../wanted.ts'
-import type { Identify, Identity } from './identity.ts'
+import type { Identity } from './identity.ts'
 import type { MemberWriter } from './member-writer.ts'
 import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
 import { READ_FILE, ReadAhead } from './read-ahead.ts'
+import type { Realms } from './realms.ts'
 import { DIRECTORY, FILE, type Level, TreeLevels, unmarked } from './tree-levels.ts'
 
 /** An entry that changes its kind each time it is looked at. */
@@ -27,7 +28,7 @@ export interface WalkParts {
   readonly previous: PreviousEntries | undefined
   /** The walk looks here alone; `previous` then holds what the chain holds of these places, and no more. */
   readonly wanted: Wanted | undefined
-  readonly identify: Identify
+  readonly realms: Realms
 }
 
 interface VisitedName {
@@ -39,12 +40,13 @@ interface VisitedName {
 /** Walks a tree in the order of the index, by descriptors alone, and writes what is to be written. Synchronous. */
 export class TreeWalk {
   readonly #parts: WalkParts
-  readonly #levels = new TreeLevels()
+  readonly #levels: TreeLevels
   readonly #status = new Status()
   readonly #ahead = new ReadAhead()
 
   constructor(parts: WalkParts) {
     this.#parts = parts
+    this.#levels = new TreeLevels(parts.realms)
   }
 
   /** @throws SystemError when the root itself cannot be read; cancelled */
@@ -162,7 +164,7 @@ export class TreeWalk {
     this.#status.readDescriptor(level.fd)
     const entry = this.#parts.previous?.current
     const isKnown =
-      entry?.path === level.path && entry.isDirectory && entry.inode === this.#parts.identify(this.#status).inode
+      entry?.path === level.path && entry.isDirectory && entry.inode === this.#parts.realms.identify(this.#status).inode
     if (!this.#isUnchanged(level.path)) this.#writeParents()
     return selection?.own !== 'entry' || !isKnown
   }
@@ -195,7 +197,8 @@ export class TreeWalk {
     for (const level of this.#levels.all) {
       if (level.written) continue
       level.written = true
-      this.#parts.writer.directory(level.path, level.fd, new Status().readDescriptor(level.fd))
+      const status = new Status().readDescriptor(level.fd)
+      this.#levels.of(level, () => this.#parts.writer.directory(level.path, level.fd, status))
     }
   }
 
@@ -205,7 +208,7 @@ export class TreeWalk {
     if (previous?.current?.path !== path) return false
     const entry = previous.current
     previous.advance()
-    const unchanged = isSame(entry, this.#status, this.#parts.identify(this.#status))
+    const unchanged = isSame(entry, this.#status, this.#parts.realms.identify(this.#status))
     const isDirectory = this.#status.kind === 'directory'
     // What a directory held is below a name that is a file now: nothing of its own to tell.
     if (!isDirectory) previous.skipBelow(path)

@@ -1,6 +1,5 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { type ErrorCode, FleetError } from '../../../shared/errors.ts'
-import { Status } from '../../native/status.ts'
 import { asFleetError } from '../../native/system-error.ts'
 import { Counters } from '../../tree/counters.ts'
 import type { BytePath } from '../byte-path.ts'
@@ -12,13 +11,13 @@ import { AttributeRecords } from './attribute-records.ts'
 import { FrameFiller } from './frame-filler.ts'
 import { FrameSlots, type SlotMemory } from './frame-slots.ts'
 import { GoneTar } from './gone-tar.ts'
-import { type Identify, livingIdentity, ownIdentity, stampedIdentity } from './identity.ts'
 import { IndexText } from './index-text.ts'
 import { LinkTable } from './link-table.ts'
 import { LinksTar, mayHaveNames } from './links-tar.ts'
 import { MemberWriter } from './member-writer.ts'
 import type { Piece } from './piece-store.ts'
 import { PreviousEntries } from './previous-entries.ts'
+import { Realms, type TaskGraft, type TreeMarks } from './realms.ts'
 import { TreeWalk } from './tree-walk.ts'
 
 export interface WriteTask {
@@ -31,8 +30,9 @@ export interface WriteTask {
   readonly indexChunkBytes: number
   readonly previous: QueueEnds | undefined
   readonly wanted: Wanted | undefined
-  readonly stampsFd: number | undefined
-  readonly settledBeforeMs: number | undefined
+  /** Of the root's own tree. */
+  readonly marks: TreeMarks
+  readonly grafts: readonly TaskGraft[]
 }
 
 /** `again`: the thread waits for all of what the chain holds. */
@@ -72,9 +72,10 @@ function write(task: WriteTask, post: (message: WriteMessage, transfer?: readonl
   const gone = new GoneTar()
   const line = (path: BytePath, text: string) => index.add(path, text)
   const problem = (path: BytePath, reason: ProblemReason) => problems.add(path, reason)
-  const links = new LinkTable(task.linkSpillFd)
   const { rootFd, previous, wanted } = task
-  const identify = identifyOf(task)
+  const realms = new Realms(task.marks, task.grafts)
+  const { identify } = realms
+  const links = new LinkTable(task.linkSpillFd, realms)
   const attributes = new AttributeRecords()
   const writer = new MemberWriter({ frames, links, attributes, counters, identify, line, problem })
   const taker = previous === undefined ? undefined : new QueueTaker<Uint8Array | undefined>(previous, stop)
@@ -91,23 +92,18 @@ function write(task: WriteTask, post: (message: WriteMessage, transfer?: readonl
     lost: (level) => post({ type: 'gone', bytes: gone.member(level) }),
     previous: taker === undefined ? undefined : new PreviousEntries(take),
     wanted,
-    identify,
+    realms,
   }).run()
   if (taker !== undefined && writer.namesElsewhere > 0) {
     post({ type: 'again' })
     const again = new PreviousEntries(take, mayHaveNames)
     const tell = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'links', bytes }, [bytes.buffer])
-    new LinksTar({ rootFd, links, attributes, identify, previous: again, tell, throwIfStopped: stop }).run()
+    new LinksTar({ rootFd, links, attributes, realms, previous: again, tell, throwIfStopped: stop }).run()
   }
   frames.zeros(END_OF_TAR)
   frames.finish()
   index.flush()
   return { type: 'done', problems: problems.kept, problemCount: problems.count }
-}
-
-function identifyOf({ rootFd, stampsFd, settledBeforeMs }: WriteTask): Identify {
-  if (stampsFd !== undefined) return stampedIdentity(stampsFd, new Status().readDescriptor(rootFd))
-  return settledBeforeMs === undefined ? ownIdentity : livingIdentity(settledBeforeMs)
 }
 
 function outcomeOf(task: WriteTask, port: MessagePort): WriteEnd {
