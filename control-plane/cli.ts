@@ -6,6 +6,8 @@ import type { Command } from './commands/command.ts'
 import { createAdmin } from './commands/create-admin.ts'
 import { natsAuthority } from './commands/nats-authority.ts'
 import { secretsRotate } from './commands/secrets-rotate.ts'
+import { stationBackup } from './commands/station-backup.ts'
+import { stationRestore } from './commands/station-restore.ts'
 
 /** `npm run holdfast -- <command> [--option value]…`: what an operator does beside the running control plane. */
 const COMMANDS: Readonly<Record<string, Command>> = {
@@ -13,6 +15,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   'audit verify': auditVerify,
   'secrets rotate': secretsRotate,
   'nats authority': natsAuthority,
+  'station backup': stationBackup,
+  'station restore': stationRestore,
 }
 
 const HELP_ASKED = new Set(['', 'help', '--help', '-h'])
