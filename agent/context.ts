@@ -9,6 +9,7 @@ import { subjects } from '../shared/wire/subjects.ts'
 import type { AgentConfig } from './config.ts'
 import type { Driver } from './drivers/driver.ts'
 import { detectDriver, openDriver } from './drivers/registry.ts'
+import { createInstanceList, isAboutInstances } from './host/instance-list.ts'
 import { startPresence } from './host/presence.ts'
 import { createReads } from './host/reads.ts'
 import { openIdentity } from './identity/identity.ts'
@@ -66,7 +67,11 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     lanes: createLanes(),
     slots: createSlots(config.HOLDFAST_AGENT_SLOTS),
     tell: outbox.tell,
-    store: outbox.store,
+    async store(report) {
+      await outbox.store(report)
+      const spec = journal.get(report.jobId)?.order?.spec
+      if (spec !== undefined && isAboutInstances(spec)) instanceList.refresh()
+    },
     tools: {
       driver(name) {
         const driver = pools.get(name)
@@ -101,8 +106,9 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     backupRoot: points.backupRoot,
     pools,
   }
-  const reads = createReads({ points, logger })
-  const presence = startPresence({ nats, host, facts, runner, journal, reads, logger })
+  const instanceList = createInstanceList({ types: instances.all, onChange: () => presence.beat(), logger })
+  const reads = createReads({ points, instances: instanceList, logger })
+  const presence = startPresence({ nats, host, facts, runner, journal, reads, instances: instanceList, logger })
   runner.resume()
   const consumption = startConsuming({
     nats,
@@ -125,6 +131,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       stopping.abort()
       renewal?.stop()
       presence.stop()
+      instanceList.stop()
       await Promise.all([consumption.stop(), runner.stop()])
       await reads[Symbol.asyncDispose]()
       await points[Symbol.asyncDispose]()

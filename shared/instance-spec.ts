@@ -88,6 +88,9 @@ export const InstanceDestination = z.object({
   update: Id.nullable(),
 })
 
+/** What the fleet calls the instance that is made, started or stopped; agents have no use for it. */
+const known = { instanceId: Id.optional() }
+
 /** A new instance from one that may run, on the same host. */
 export const CloneInstanceSpec = z.object({
   kind: z.literal('instance.clone'),
@@ -97,13 +100,15 @@ export const CloneInstanceSpec = z.object({
   name: InstanceName,
   hold: Hold,
   start: z.boolean(),
+  ...known,
 })
-export const StartInstanceSpec = z.object({ kind: z.literal('instance.start'), place: InstancePlace })
+export const StartInstanceSpec = z.object({ kind: z.literal('instance.start'), place: InstancePlace, ...known })
 /** Asks it to stop, and ends it after `graceMs`. */
 export const StopInstanceSpec = z.object({
   kind: z.literal('instance.stop'),
   place: InstancePlace,
   graceMs: z.number().int().min(0).max(600_000),
+  ...known,
 })
 
 export const InstanceMade = z.object({
@@ -129,20 +134,20 @@ export const InstanceChanged = z.object({})
 /** An instance as its agent reports it. */
 export const ReportedInstance = z.object({
   ...InstancePlace.shape,
-  name: z.string(),
+  name: z.string().max(256),
   state: InstanceState,
   /** Bytes of its configuration and what changes with it; null where it cannot be read. */
-  configHash: z.string().nullable(),
+  configHash: z.string().max(128).nullable(),
   mounts: z
     .array(
       z.object({
-        destination: z.string(),
-        source: z.string(),
+        destination: z.string().max(4096),
+        source: z.string().max(4096),
         kind: z.enum(['volume', 'bind']),
-        volume: z.string().nullable(),
+        volume: z.string().max(256).nullable(),
         readonly: z.boolean(),
       }),
     )
-    .max(1000),
+    .max(100),
 })
 export type ReportedInstance = z.infer<typeof ReportedInstance>

@@ -13,6 +13,7 @@ import {
 import { readOperationOf, subjects } from '../../shared/wire/subjects.ts'
 import type { Journal } from '../work/journal.ts'
 import type { Runner } from '../work/runner.ts'
+import type { InstanceList } from './instance-list.ts'
 import { type HostFacts, inventoryHash, takeInventory } from './inventory.ts'
 import type { Reads } from './reads.ts'
 
@@ -30,6 +31,8 @@ export interface Welcomed {
 export interface Presence {
   /** Says hello until it is welcomed. */
   hello(signal: AbortSignal): Promise<Welcomed>
+  /** A beat before its time: it has news. */
+  beat(): void
   stop(): void
 }
 
@@ -40,6 +43,7 @@ export function startPresence(deps: {
   readonly runner: Runner
   readonly journal: Journal
   readonly reads: Reads
+  readonly instances: Pick<InstanceList, 'told'>
   readonly logger: Logger
 }): Presence {
   const { nats, host, facts, runner, journal, reads, logger } = deps
@@ -53,7 +57,8 @@ export function startPresence(deps: {
     const { hash, inventory } = await greeting()
     const free = inventory.pools.map((pool) => pool.freeBytes)
     const message: Beat = { v: WIRE_VERSION, hash, free, running: runner.running() }
-    nats.publish(subjects.beat(host), JSON.stringify(message))
+    const instances = deps.instances.told()
+    nats.publish(subjects.beat(host), JSON.stringify(instances ? { ...message, instances } : message))
   }
 
   /** Side-effect free only. */
@@ -81,7 +86,8 @@ export function startPresence(deps: {
       for (const jobId of Confirmation.parse(message.json()).jobs) journal.confirm(jobId)
     }),
   ]
-  const beats = setInterval(() => void beat().catch(complain('host.beat_failed')), BEAT_INTERVAL_MS)
+  const tell = () => void beat().catch(complain('host.beat_failed'))
+  const beats = setInterval(tell, BEAT_INTERVAL_MS)
   const reminders = setInterval(() => runner.remind(), BEAT_INTERVAL_MS)
 
   return {
@@ -103,6 +109,8 @@ export function startPresence(deps: {
         }
       }
     },
+
+    beat: tell,
 
     stop() {
       clearInterval(beats)

@@ -19,6 +19,7 @@ import {
   SERIES,
   threePoints,
 } from '../../test/harness/point-orders.ts'
+import { createInstanceList } from './instance-list.ts'
 import { createReads } from './reads.ts'
 
 const logger = createLogger('test', 'silent')
@@ -29,7 +30,9 @@ async function asked<Op extends HostRead>(
   operation: Op,
   request: ReadRequestOf<Op>,
 ): Promise<ReadAnswer & { readonly found: () => ReadAnswerOf<Op> }> {
-  const reads = createReads({ points: made.points, logger })
+  const instances = createInstanceList({ types: () => [], onChange: () => undefined, logger })
+  t.teardown(() => instances.stop())
+  const reads = createReads({ points: made.points, instances, logger })
   t.teardown(() => reads[Symbol.asyncDispose]())
   const question = { v: WIRE_VERSION, id: randomUUID(), body: request }
   const answer = await reads.answer(operation, Buffer.from(JSON.stringify(question)))

@@ -6,6 +6,7 @@ import type { Answerers } from '../points/answers.ts'
 import type { Points } from '../points/open-points.ts'
 import { failureOf } from '../work/failure.ts'
 import { createSlots } from '../work/slots.ts'
+import type { InstanceList } from './instance-list.ts'
 
 /** The control plane waits for five seconds: an answer that says why there is none should still arrive. */
 const ANSWER_WITHIN_MS = 4_500
@@ -14,13 +15,17 @@ const FOUND_WITHIN_MS = 3_000
 const AT_ONE_TIME = 4
 const MAX_WAITING = 64
 
-/** Answers what is asked about points and targets: a few at a time, none for longer than anybody waits. */
+/** Answers what is asked about points, targets and instances: a few at a time, none for longer than anybody waits. */
 export interface Reads extends AsyncDisposable {
   /** @returns undefined for an operation that is none of these */
   answer(operation: string, question: Uint8Array): Promise<ReadAnswer> | undefined
 }
 
-export function createReads(deps: { readonly points: Points; readonly logger: Logger }): Reads {
+export function createReads(deps: {
+  readonly points: Points
+  readonly instances: Pick<InstanceList, 'page'>
+  readonly logger: Logger
+}): Reads {
   const slots = createSlots(AT_ONE_TIME)
   let waiting = 0
   let answerers: Promise<Answerers & AsyncDisposable> | undefined
@@ -32,11 +37,12 @@ export function createReads(deps: { readonly points: Points; readonly logger: Lo
     return answerers
   }
 
-  async function find<Op extends HostRead>(operation: Op, asked: ReadQuestion): Promise<unknown> {
+  async function find(operation: HostRead, asked: ReadQuestion): Promise<unknown> {
     const deadline = AbortSignal.timeout(ANSWER_WITHIN_MS)
     const untilMs = performance.now() + FOUND_WITHIN_MS
     const request = READS[operation].request.safeParse(asked.body)
     if (!request.success) throw new FleetError('invalid', 'the question cannot be read', { cause: request.error })
+    if (operation === 'instances') return deps.instances.page(READS.instances.request.parse(asked.body))
     // as: the schema and the answerer are the same operation's, which the compiler does not follow through a union
     const answerer = (await loaded())[operation] as (question: unknown) => Promise<unknown>
     const question = { id: asked.id, request: request.data, sealed: asked.secret, signal: deadline, untilMs }

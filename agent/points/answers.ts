@@ -23,7 +23,7 @@ export interface Question<Op extends HostRead> {
 }
 
 export type Answerers = {
-  readonly [Op in HostRead]: (question: Question<Op>) => Promise<ReadAnswerOf<Op>>
+  readonly [Op in Exclude<HostRead, 'instances'>]: (question: Question<Op>) => Promise<ReadAnswerOf<Op>>
 }
 
 /** What this host knows of points and targets, for who asks: nothing is changed. */

@@ -94,6 +94,8 @@ export const Beat = z.object({
   hash: z.string(),
   free: z.array(z.number()),
   running: z.number().int().nonnegative(),
+  /** Of what `instances` answers, where the agent serves any; null: they were not listed yet. */
+  instances: z.object({ hash: z.string().max(64).nullable() }).optional(),
 })
 export type Beat = z.infer<typeof Beat>
 

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Id } from '../ids.ts'
+import { InstanceType, ReportedInstance } from '../instance-spec.ts'
 import { JobFailure } from '../job-event.ts'
 import { MemberPath, OrderTarget, ReadablePoint, TargetPath } from '../point-spec.ts'
 import { SftpTargetConfig } from '../target-config.ts'
@@ -38,6 +39,16 @@ export const TargetEntry = z.object({
   points: z.array(z.string()).optional(),
 })
 export type TargetEntry = z.infer<typeof TargetEntry>
+
+/** A type of instances that an agent serves. */
+export const ListedType = z.object({
+  type: InstanceType,
+  /** False: none of it are known since the agent began, so nobody knows which are gone. */
+  listed: z.boolean(),
+  /** Why they could not be listed the last time, for people: those told are of the time before. */
+  problem: z.string().max(500).nullable(),
+})
+export type ListedType = z.infer<typeof ListedType>
 
 /** What agents are asked: side-effect free. One entry an operation. */
 export const READS = {
@@ -80,6 +91,18 @@ export const READS = {
   'target-host-key': {
     request: z.object({ config: SftpTargetConfig }),
     answer: z.object({ hostKey: z.string() }),
+  },
+  /** What the host's instances were when they were listed last. Pages of one list have one hash. */
+  instances: {
+    request: z.object({ ...page, cursor: z.string().max(100).optional() }),
+    answer: z.object({
+      hash: z.string().max(64),
+      /** Since that listing began. */
+      ageMs: z.number().nonnegative(),
+      types: z.array(ListedType).max(8),
+      items: z.array(ReportedInstance).max(1000),
+      next: z.string().max(100).nullable(),
+    }),
   },
 } as const
 export type HostRead = keyof typeof READS

@@ -11,6 +11,7 @@ export const READ_OPERATIONS = [
   'target-ping',
   'target-list',
   'target-host-key',
+  'instances',
 ] as const
 export type ReadOperation = (typeof READ_OPERATIONS)[number]
 
