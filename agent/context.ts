@@ -23,7 +23,7 @@ import { openJournal } from './work/journal.ts'
 import { createLanes } from './work/lanes.ts'
 import { createOutbox } from './work/outbox.ts'
 import { createRunner } from './work/runner.ts'
-import { createSlots } from './work/slots.ts'
+import { createSlots, halfOf } from './work/slots.ts'
 
 const STORE_TIMEOUT_MS = 5_000
 const ASK_TIMEOUT_MS = 5_000
@@ -62,10 +62,12 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   let clockAheadMs = 0
 
   const outbox = createOutbox({ nats, jetstream: js, host, signal: stopping.signal, logger })
+  const slots = createSlots(config.HOLDFAST_AGENT_SLOTS)
   const runner = createRunner({
     journal,
     lanes: createLanes(),
-    slots: createSlots(config.HOLDFAST_AGENT_SLOTS),
+    slots,
+    archiveSlots: halfOf(slots, config.HOLDFAST_AGENT_SLOTS),
     tell: outbox.tell,
     async store(report) {
       await outbox.store(report)

@@ -46,6 +46,8 @@ export function createRunner(deps: {
   readonly journal: Journal
   readonly lanes: Lanes
   readonly slots: Slots
+  /** For whole archives, which wait for their turns and for targets. */
+  readonly archiveSlots: Slots
   readonly tools: PipelineTools
   /** Sends without waiting. */
   readonly tell: (report: JobReport) => void
@@ -127,8 +129,9 @@ export function createRunner(deps: {
 
   async function execute(order: WorkOrder, run: Run, delivery: number): Promise<void> {
     let isAtWork = false
+    const slots = order.spec.kind.startsWith('point.') ? deps.archiveSlots : deps.slots
     const turn = deps.lanes.run(laneOf(order.spec), () =>
-      deps.slots.run(() => {
+      slots.run(() => {
         isAtWork = true
         return work(order, run)
       }),

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { createSlots } from './slots.ts'
+import { createSlots, halfOf } from './slots.ts'
 
 test('never more at one time than there are slots, and everybody gets one in turn', async (t) => {
   const slots = createSlots(3)
@@ -28,4 +28,14 @@ test('work that fails gives its slot back', async (t) => {
   const slots = createSlots(1)
   await t.throwsAsync(slots.run(() => Promise.reject(new Error('x'))))
   t.is(await slots.run(async () => 'next'), 'next')
+})
+
+test('what may take long leaves half of the slots to the rest', async (t) => {
+  const slots = createSlots(4)
+  const long = halfOf(slots, 4)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const waiting = Array.from({ length: 10 }, () => long.run(() => promise))
+  t.is(await slots.run(async () => 'quick'), 'quick')
+  resolve()
+  await Promise.all(waiting)
 })

@@ -22,3 +22,9 @@ export function createSlots(count: number): Slots {
     },
   }
 }
+
+/** Work that may wait for long while it has its slot: it gets at most half of them, so that the rest is there for what is quick. */
+export function halfOf(slots: Slots, count: number): Slots {
+  const half = createSlots(Math.max(1, Math.floor(count / 2)))
+  return { run: (work) => half.run(() => slots.run(work)) }
+}
