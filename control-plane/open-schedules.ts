@@ -32,6 +32,7 @@ import type { Tick } from './schedule/bree.ts'
 import { createAlertTick } from './schedule/ticks/alert-tick.ts'
 import { createDueTick } from './schedule/ticks/due-tick.ts'
 import { createFiringTick } from './schedule/ticks/firing-tick.ts'
+import { createMovingTick } from './schedule/ticks/moving-tick.ts'
 import { createPruningTick } from './schedule/ticks/pruning-tick.ts'
 import { createRestoreTick } from './schedule/ticks/restore-tick.ts'
 import { createSettlingTick } from './schedule/ticks/settling-tick.ts'
@@ -103,7 +104,8 @@ export function openSchedules(deps: {
   const settling = createSettlingTick({ store: firings, points, cancel, graceMs, now, logger })
   const restores = createRestoreTick({ store: createRestoreTickStore(sql), points, cancel, now, logger })
   const prunes = createPruneStore(sql)
-  const pruning = createPruningTick({ store: prunes, points, windowMs: settings.trashMs, now, logger })
+  const moving = createMovingTick({ store: prunes, points, now, logger })
+  const pruning = createPruningTick({ store: prunes, points, move: moving, windowMs: settings.trashMs, now, logger })
   const alerts = createAlertTick({
     ...{ store: createAlertStore(sql, deps.origin), webhook, graceMs, now, afterCommit, logger },
   })
@@ -112,6 +114,7 @@ export function openSchedules(deps: {
       await settling()
       await firing()
       await restores()
+      await moving()
     },
     (error) => logger.warn({ event: 'schedule.unwoken', error: String(error) }),
   )

@@ -99,7 +99,16 @@ export const DeletePointSpec = z.object({
   name: PointName,
   /** Its order failed: what stands there under its name goes only where the target tells that it is this point. */
   failed: z.boolean().optional(),
+  /** It may lie in the target's trash. */
+  trashed: z.boolean().optional(),
+  sumsSha256: Sha256.optional(),
 })
+
+/** `sumsSha256`: as in a PointRef. */
+const movable = { ...inSeries, name: PointName, sumsSha256: Sha256.optional() }
+/** Out of its series into the target's trash, with what is told of it. */
+export const TrashPointSpec = z.object({ kind: z.literal('point.trash'), ...movable })
+export const UntrashPointSpec = z.object({ kind: z.literal('point.untrash'), ...movable })
 
 const count = z.number().int().nonnegative()
 
@@ -149,3 +158,5 @@ export const PointRestored = z.object({
 export type PointRestored = z.infer<typeof PointRestored>
 
 export const PointDeleted = z.object({})
+/** To the trash or back. */
+export const PointMoved = z.object({})

@@ -57,10 +57,10 @@ test.serial(
       [[points[0] ?? '', 24 * HOUR_MS]],
     )
     const audited = await room.db.query(
-      `select operation, subject, detail ->> 'rule' as rule from audit where object_id = $1 and operation = 'point.trash'`,
+      `select operation, subject, detail ->> 'rule' as rule from audit where object_id = $1 and operation = 'point.prune'`,
       [points[0]],
     )
-    t.deepEqual(audited, [{ operation: 'point.trash', subject: 'schedule:1', rule: 'superseded' }])
+    t.deepEqual(audited, [{ operation: 'point.prune', subject: 'schedule:1', rule: 'superseded' }])
 
     await t.throwsAsync(room.points.pin(ADMIN, points[0] ?? '', true), { code: 'conflict' })
     await t.throwsAsync(room.schedules.undelete({ ...OPERATOR, role: 'viewer' }, points[0] ?? ''), {

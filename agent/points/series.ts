@@ -11,6 +11,8 @@ const PARTIAL = '.partial'
 /** Where directories cannot be renamed: a file that says whose the unfinished ones beside it are. Last by name, so the last to be removed. */
 const CLAIM = 'unfinished-'
 const OWNER_DIGITS = 12
+/** Where directories cannot be renamed, a trashed point's `sums`: so long it is no point, and nobody else's has its name. */
+export const TRASHED_SUMS = `${SUMS}.trashed`
 /** Of single files and parts: somebody else's clock may tell their age. */
 const STALE_MS = 24 * 3_600_000
 const MAX_SMALL_BYTES = 2 ** 26
@@ -103,6 +105,7 @@ function claimOf(place: OwnPlace): string {
 }
 
 interface Looked {
+  /** Trashed or not. */
   readonly isPoint: boolean
   readonly isOwn: boolean
   readonly isOthers: boolean
@@ -112,7 +115,7 @@ interface Looked {
 async function lookedAt(place: OwnPlace, signal: AbortSignal): Promise<Looked> {
   let [isPoint, isOwn, isOthers] = [false, false, false]
   for await (const { name } of entriesOf(place.target, directoryOf(place), signal)) {
-    isPoint ||= name === SUMS
+    isPoint ||= name === SUMS || name === TRASHED_SUMS
     isOwn ||= name === `${CLAIM}${place.owner}`
     isOthers ||= name.startsWith(CLAIM) && name !== `${CLAIM}${place.owner}`
   }
@@ -150,8 +153,9 @@ export async function hide(place: OwnPlace, signal: AbortSignal): Promise<void> 
   const { target } = place
   const directory = directoryOf(place)
   if (!target.features.renameDirectory) {
-    if (!(await isPoint(place, { signal }))) return
+    if (!(await lookedAt(place, signal)).isPoint) return
     await putSmall(target, claimOf(place), 'no point any more\n', signal)
+    await target.remove(`${directory}/${TRASHED_SUMS}`, { signal })
     return target.remove(`${directory}/${SUMS}`, { signal })
   }
   if ((await target.stat(directory, { signal })) === undefined) return

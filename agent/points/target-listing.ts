@@ -1,10 +1,13 @@
 import { z } from 'zod'
+import { PointName } from '../../shared/point-spec.ts'
 import type { ReadAnswerOf, TargetEntry } from '../../shared/wire/reads.ts'
 import type { Entry, Target } from '../transfer/transfer.ts'
 import type { Question } from './answers.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
 import type { PointTools } from './point-tools.ts'
+import { isPoint, TRASHED_SUMS } from './series.ts'
 import { readMetadata } from './series-metadata.ts'
+import { isTrash } from './trash.ts'
 
 /** Each directory costs a request that asks for its metadata. */
 const MAX_LOOKED_INTO = 100
@@ -39,13 +42,19 @@ async function toldAll(
   const items: TargetEntry[] = []
   for (let at = 0; at < entries.length; at += LOOKS_AT_ONCE) {
     const some = entries.slice(at, at + LOOKS_AT_ONCE)
-    items.push(...(await Promise.all(some.map((entry) => told(target, path, entry, signal)))))
+    items.push(
+      ...(await Promise.all(some.map((entry) => told(target, path, entry, signal)))).filter(
+        (item) => item !== undefined,
+      ),
+    )
   }
   return items
 }
 
-async function told(target: Target, path: string, entry: Entry, signal: AbortSignal): Promise<TargetEntry> {
+/** Undefined for what is not shown. */
+async function told(target: Target, path: string, entry: Entry, signal: AbortSignal): Promise<TargetEntry | undefined> {
   const { name, kind, sizeBytes, modifiedAt } = entry
+  if (isTrash(name) || (await isTrashed(target, path, entry, signal))) return undefined
   const item = { name, kind, sizeBytes, modifiedAt: modifiedAt?.toISOString() ?? null }
   if (kind !== 'directory') return item
   const records = await readMetadata(target, path === '' ? name : `${path}/${name}`, signal)
@@ -57,4 +66,11 @@ async function told(target: Target, path: string, entry: Entry, signal: AbortSig
       .reverse()
       .slice(0, MAX_NAMES),
   }
+}
+
+/** Where directories cannot be renamed, a trashed point stays in its series. */
+async function isTrashed(target: Target, series: string, { name, kind }: Entry, signal: AbortSignal): Promise<boolean> {
+  if (target.features.renameDirectory || kind !== 'directory' || !PointName.safeParse(name).success) return false
+  const isMarked = (await target.stat(`${series}/${name}/${TRASHED_SUMS}`, { signal })) !== undefined
+  return isMarked && !(await isPoint({ target, series, name }, { signal }))
 }

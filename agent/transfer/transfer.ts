@@ -105,6 +105,8 @@ export interface StoreFeatures {
   readonly renameDirectory: boolean
   /** Whether a chunk is still needed after the write that took it has settled. */
   readonly keepsChunks: boolean
+  /** Whether the target itself refuses to remove a directory with something in it, whoever puts it there meanwhile. */
+  readonly refusesFullDirectory: boolean
 }
 
 /**

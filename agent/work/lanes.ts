@@ -41,6 +41,8 @@ export function laneOf(spec: JobSpec): string {
       return `instance:${spec.place.type}/${spec.place.instance}`
     case 'point.create':
     case 'point.delete':
+    case 'point.trash':
+    case 'point.untrash':
       return `series:${spec.target.id ?? 'own'}/${spec.series}`
     case 'point.verify':
     case 'point.rehearse':

@@ -174,6 +174,8 @@ export function settlementOf(change: JobChange): Settlement | undefined {
     case 'point.verify':
     case 'point.rehearse':
     case 'point.delete':
+    case 'point.trash':
+    case 'point.untrash':
     case 'instance.start':
     case 'instance.stop':
       return undefined
@@ -204,6 +206,8 @@ export interface PointSettlement {
   readonly drop?: true
   /** A deletion that did not succeed. */
   readonly kept?: true
+  /** Where it lies now: in the target's trash, or in its series again. */
+  readonly moved?: 'trash' | 'series'
   readonly status?: 'good' | 'partial' | 'failed'
   readonly made?: PointMade
   readonly error?: JobFailure
@@ -233,6 +237,10 @@ export function pointSettlementsOf(change: JobChange): readonly PointSettlement[
       return [{ id, rehearsedSeconds: RESULT_SCHEMAS[spec.kind].parse(change.result).seconds }]
     case 'point.delete':
       return [good ? { id, drop: true } : { id, kept: true }]
+    case 'point.trash':
+    case 'point.untrash':
+      // Of one that failed nobody knows where it lies: another order finds it in either place.
+      return good ? [{ id, moved: spec.kind === 'point.trash' ? 'trash' : 'series' }] : []
     case 'point.restore':
       return []
   }

@@ -144,6 +144,8 @@ export function createJobs(deps: {
       return points.restore(caller, id, request, job.id)
     },
     'point.delete': (caller, job) => points.delete(caller, PointRequest.parse(job.request).id, undefined, job.id),
+    'point.trash': (caller, job) => points.move(caller, PointRequest.parse(job.request).id, 'point.trash', job.id),
+    'point.untrash': (caller, job) => points.move(caller, PointRequest.parse(job.request).id, 'point.untrash', job.id),
     'instance.clone': notYet,
     'instance.start': notYet,
     'instance.stop': notYet,

@@ -40,6 +40,8 @@ export interface LockedPoint {
   readonly isDeleting: boolean
   /** Deleted by retention; its bytes are still there. */
   readonly isTrashed: boolean
+  /** Somebody wants it back; it is trashed until it is. */
+  readonly isReturning: boolean
   readonly isDamaged: boolean
   readonly pinned: boolean
   readonly encrypted: boolean

@@ -6,7 +6,7 @@ const HOST = 'host-a'
 
 function point(id: string, chain: readonly string[], given: Partial<LockedPoint> = {}): LockedPoint {
   const series = { groupId: 'g', seriesId: 's', series: 'series', targetId: null, hostId: HOST, host: HOST }
-  const soundness = { isDeleting: false, isTrashed: false, isDamaged: false }
+  const soundness = { isDeleting: false, isTrashed: false, isReturning: false, isDamaged: false }
   const state = { status: 'good', ...soundness, pinned: false, encrypted: false, sumsSha256: null } as const
   return { id, name: id, chain, version: 1, ...series, ...state, ...given }
 }

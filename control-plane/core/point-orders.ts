@@ -7,6 +7,7 @@ import type { PresentInstance } from './instances.ts'
 import type { Hold, LockedPoint, OrderTask, PointFindings } from './orders.ts'
 import type { Page, PageRequest } from './page.ts'
 import { chainThrough, refOf } from './point-chain.ts'
+import { type PointMove, requireNotTrashed } from './point-trash.ts'
 import type { CreatePoint, PointCondition, PointFilter, PointInfo, Points, RestorePoint } from './points.ts'
 import type { KeptTarget } from './targets.ts'
 
@@ -24,6 +25,8 @@ export interface PointOrders extends Points {
   rehearse(caller: Caller, id: string, retryOf?: string): Promise<Accepted>
   restore(caller: Caller, id: string, request: RestorePoint, retryOf?: string, task?: OrderTask): Promise<Accepted>
   delete(caller: Caller, id: string, ifMatch?: PointCondition, retryOf?: string): Promise<Accepted>
+  /** What retention or whoever took it back owes. @throws conflict when it is owed no longer; unavailable */
+  move(caller: Caller, id: string, kind: PointMove, retryOf?: string): Promise<Accepted>
 }
 
 /** A point with the names of its bases, oldest first. */
@@ -47,11 +50,14 @@ export function noPoint(id: string): FleetError {
   return new FleetError('not_found', `there is no point '${id}'`)
 }
 
-/** @throws conflict for one that holds nothing, yet or any more. */
-export function requireReadable(point: Pick<PointInfo, 'status' | 'isDeleting'>): void {
+/** @throws conflict for one that holds nothing, yet or any more, or is not in its place. */
+export function requireReadable(
+  point: Pick<PointInfo, 'status' | 'isDeleting'> & Parameters<typeof requireNotTrashed>[0],
+): void {
   if (point.isDeleting) throw new FleetError('conflict', 'the point is being deleted')
   if (point.status === 'running') throw new FleetError('conflict', 'the point is still being made')
   if (point.status === 'failed') throw new FleetError('conflict', 'the point failed: it holds nothing')
+  requireNotTrashed(point)
 }
 
 /** Each group's points without a target lie in a directory of its own below the host's backup root. */
@@ -86,6 +92,7 @@ export function readableOf(
   requireReadable(point)
   const chain = chainThrough(findings, point)
   if (chain === undefined) throw new FleetError('corrupt', 'a point that it rests on is gone')
+  chain.forEach(requireNotTrashed)
   return {
     readable: {
       target,

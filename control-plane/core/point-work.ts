@@ -20,6 +20,7 @@ import {
 } from './point-orders.ts'
 import { RestorePointRequest } from './point-requests.ts'
 import { decideRestore } from './point-restore.ts'
+import { aloneWith, decideMove } from './point-trash.ts'
 import type { KeptTarget } from './targets.ts'
 
 /** What is ordered about points that are there. */
@@ -120,15 +121,21 @@ export function createPointWork(deps: {
             spec: {
               ...{ kind: 'point.delete', target, series, pointId: point.id, name: point.name },
               failed: status === 'failed',
+              trashed: point.isTrashed,
+              ...(sumsSha256 === null ? {} : { sumsSha256 }),
             },
             host: { id: hostId, name },
             subject: null,
-            holds: [
-              { lane: point.id, exclusive: true },
-              { lane: point.seriesId, exclusive: true },
-            ],
+            holds: aloneWith(point),
           }
         },
+      }),
+
+    move: (caller, id, kind, retryOf) =>
+      orderAbout(caller, id, {
+        request: { id },
+        retryOf,
+        decide: ({ point, target }) => decideMove({ kind, point, target, fleet }),
       }),
   }
 }

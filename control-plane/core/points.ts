@@ -51,6 +51,8 @@ export interface PointInfo {
   readonly isDeleting: boolean
   /** When retention deleted it: nothing builds on it any more, and its bytes go when the undo window ends. */
   readonly trashedAt: Date | null
+  /** Trashed, and wanted back: it counts again once it stands in its place. */
+  readonly isReturning: boolean
   readonly pinned: boolean
   /** Ids of the points that it completes, oldest first; empty for a full one. */
   readonly chain: readonly string[]

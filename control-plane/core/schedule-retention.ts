@@ -25,8 +25,8 @@ export function previewOf(schedule: KeptForPrune, points: readonly SeriesPoint[]
   return {
     delete: decision.delete.map(told),
     keep: decision.keep.map(told),
-    trashed: points.flatMap(({ id, name, trashedAt, purgeAt }) =>
-      trashedAt === null ? [] : [{ id, name, trashedAt, removedAt: purgeAt ?? trashedAt }],
+    trashed: points.flatMap(({ id, name, trashedAt, purgeAt, isReturning }) =>
+      trashedAt === null || isReturning ? [] : [{ id, name, trashedAt, removedAt: purgeAt ?? trashedAt }],
     ),
   }
 }

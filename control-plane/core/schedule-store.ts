@@ -52,6 +52,8 @@ export interface SeriesPoint extends RetentionPoint {
   readonly name: string
   readonly trashedAt: Date | null
   readonly purgeAt: Date | null
+  /** Trashed, and wanted back. */
+  readonly isReturning: boolean
 }
 
 /** What Postgres must answer for schedules. `undefined` for a change: it has another version by now. */
@@ -77,7 +79,7 @@ export interface ScheduleStore {
     schedule: Pick<KeptSchedule, 'groupId' | 'targetId' | 'directory' | 'name'>,
   ): Promise<readonly SeriesPoint[]>
   /** @throws not_found, conflict. */
-  undelete(caller: Caller, pointId: string): Promise<void>
+  undelete(caller: Caller, pointId: string, nowMs: number): Promise<void>
   tasksOf(groupId: string, jobIds: readonly string[]): Promise<readonly JobTask[]>
 }
 

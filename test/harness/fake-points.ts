@@ -59,6 +59,7 @@ export function fakePoint(given: Partial<PointInfo>): PointInfo {
     status: 'good',
     isDeleting: false,
     trashedAt: null,
+    isReturning: false,
     pinned: false,
     chain: [],
     fullReason: null,

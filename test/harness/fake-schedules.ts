@@ -219,7 +219,7 @@ export function createFakeSchedules(controls: FakeScheduleControls, points: Fake
       if (!point) throw new FleetError('not_found', `there is no point '${pointId}'`)
       if (!controls.preview.trashed.some(({ id }) => id === pointId))
         throw new FleetError('conflict', 'it is not trashed')
-      points.points.set(pointId, { ...point, pinned: true, version: point.version + 1 })
+      points.points.set(pointId, { ...point, pinned: true, isReturning: true, version: point.version + 1 })
     },
     async tasksOf(caller, jobIds) {
       controls.lookUps += 1

@@ -79,9 +79,22 @@ export async function openScheduleRoom(
       await of.ticks[name].run()
   }
 
+  /** What agents do to what was pruned, unless a test says otherwise. */
+  const agents = { move: true }
+
+  async function moves(): Promise<readonly { readonly id: string; readonly kind: string; readonly point: string }[]> {
+    return room.db.query(
+      `select id, kind, spec ->> 'pointId' as point
+       from job
+       where kind in ('point.trash', 'point.untrash') and finished_at is null
+       order by ordinal`,
+    )
+  }
+
   /** One round of everything, as it comes within seconds of a running fleet. */
   async function tick(of: Pick<typeof first, 'ticks'> = first): Promise<void> {
     await round(of)
+    if (agents.move) for (const { id } of await moves()) await room.succeed(id)
     if (agents.move) for (const { id } of await moves()) await room.succeed(id)
     await until('nobody is at work', async () => (await room.db.query(AT_WORK, [new Date(clock.nowMs)])).length === 0)
   }
@@ -101,6 +114,9 @@ export async function openScheduleRoom(
     restoreTasks,
     ticks,
     tick,
+    agents,
+    /** Orders to the trash and back that have not ended, oldest first. */
+    moves,
     /** The same where some replica has died: what it had claimed is waited for. */
     round,
     create,

@@ -3,8 +3,9 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { TargetLease } from '../../points/point-tools.ts'
-import { discardUnfinished, hide, type OwnPlace, ownerOf } from '../../points/series.ts'
+import { discardUnfinished, hide, type OwnPlace, ownerOf, sweepSeries } from '../../points/series.ts'
 import { readMetadata, updateMetadata } from '../../points/series-metadata.ts'
+import { isOurs, removeEmptyTrash, trashedPlaceOf } from '../../points/trash.ts'
 import type { Pipeline, PipelineTools, StepContext } from '../pipeline.ts'
 import { dropBaseOf } from './base-snapshots.ts'
 import { named, tolerating } from './steps.ts'
@@ -51,12 +52,15 @@ class Deletion {
     await rm(join(points.indexes, this.#spec.pointId), { recursive: true, force: true })
     signal.throwIfAborted()
     if (this.#isOurs) await hide(this.#place(), unstopped)
+    const trashed = trashedPlaceOf(this.#place())
+    if (this.#spec.trashed && (await isOurs(trashed, this.#spec, signal))) await hide(trashed, unstopped)
   }
 
   async clear(): Promise<void> {
     const signal = AbortSignal.timeout(CLEAR_MS)
     await tolerating(discardUnfinished(this.#place(), signal))
     if (this.#isOurs) await tolerating(updateMetadata(this.#place(), { gone: this.#spec.name }, signal))
+    if (this.#spec.trashed) await tolerating(this.#clearTrash(signal))
   }
 
   async close(): Promise<void> {
@@ -64,8 +68,15 @@ class Deletion {
     this.#lease = undefined
   }
 
+  async #clearTrash(signal: AbortSignal): Promise<void> {
+    const trashed = trashedPlaceOf(this.#place())
+    if (trashed.target.features.renameDirectory) await sweepSeries(trashed, new Set(), signal)
+    await removeEmptyTrash(this.#place(), signal)
+  }
+
   /** Another group or fleet may keep its points in the same directory, and one of them may be why this one failed. */
   async #looksLikeOurs(signal: AbortSignal): Promise<boolean> {
+    if (this.#spec.trashed && !this.#spec.failed) return isOurs(this.#place(), this.#spec, signal)
     const { target, series, name } = this.#place()
     const told = (await readMetadata(target, series, signal)).find((record) => record.name === name)
     return told?.id === undefined ? this.#spec.failed !== true : told.id === this.#spec.pointId

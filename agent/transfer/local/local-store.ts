@@ -41,7 +41,7 @@ export async function openLocalStore(options: { readonly root: string; readonly 
 }
 
 class LocalStore implements Store {
-  readonly features = { renameDirectory: true, keepsChunks: false }
+  readonly features = { renameDirectory: true, keepsChunks: false, refusesFullDirectory: true }
   readonly #rootFd: number
 
   constructor(rootFd: number) {

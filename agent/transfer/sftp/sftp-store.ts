@@ -31,7 +31,7 @@ export async function openSftpStore(config: SftpTargetConfig, secret: TargetSecr
 }
 
 class SftpStore implements Store {
-  readonly features = { renameDirectory: true, keepsChunks: true }
+  readonly features = { renameDirectory: true, keepsChunks: true, refusesFullDirectory: true }
   readonly #link: SftpLink
   readonly #base: string
   readonly #parts: Parts

@@ -71,9 +71,15 @@ export const writeChanges = statement(
        rehearsed_at = case when s.rehearsed_seconds is null then point.rehearsed_at else now() end,
        recovery_seconds = coalesce(s.rehearsed_seconds, point.recovery_seconds),
        damaged_at = case when s.verified then null when s.damage is null then point.damaged_at else now() end,
-       damage = case when s.verified then null else coalesce(s.damage, point.damage) end
+       damage = case when s.verified then null else coalesce(s.damage, point.damage) end,
+       in_trash = case s.moved when 'trash' then point.trashed_at is not null when 'series' then false else point.in_trash end,
+       -- What is wanted back by now is owed another move.
+       move_at = case when s.moved = 'series' or (s.moved = 'trash' and not point.wanted_back) then null else point.move_at end,
+       trashed_at = case when s.moved = 'series' then null else point.trashed_at end,
+       purge_at = case when s.moved = 'series' then null else point.purge_at end,
+       wanted_back = point.wanted_back and s.moved is distinct from 'series'
      from jsonb_to_recordset($9::jsonb) as s(job_id uuid, id uuid, status text, made jsonb, error jsonb, detach boolean, verified boolean,
-       rehearsed_seconds double precision, damage jsonb, kept boolean, act text), (select count(*) from settled) as locked
+       rehearsed_seconds double precision, damage jsonb, kept boolean, moved text, act text), (select count(*) from settled) as locked
      where point.id = s.id and s.act is null and s.job_id in (select id from changed)
    ), unpointed as (
      delete from point
@@ -198,7 +204,7 @@ function pointValues(change: JobChange) {
 }
 
 function pointValue(change: JobChange, settlement: PointSettlement) {
-  const { id, drop, kept, status, made, error, verified, rehearsedSeconds, damage } = settlement
+  const { id, drop, kept, moved, status, made, error, verified, rehearsedSeconds, damage } = settlement
   return {
     job_id: change.job.id,
     id,
@@ -212,5 +218,6 @@ function pointValue(change: JobChange, settlement: PointSettlement) {
     rehearsed_seconds: rehearsedSeconds ?? null,
     damage: damage ?? null,
     kept: kept ?? false,
+    moved: moved ?? null,
   }
 }

@@ -18,6 +18,7 @@ const LockedPointRow = z
     status: POINT_STATUS,
     deleting: z.boolean(),
     is_trashed: z.boolean(),
+    wanted_back: z.boolean(),
     is_damaged: z.boolean(),
     pinned: z.boolean(),
     encrypted: z.boolean(),
@@ -38,6 +39,7 @@ const LockedPointRow = z
       status: row.status,
       isDeleting: row.deleting,
       isTrashed: row.is_trashed,
+      isReturning: row.wanted_back,
       isDamaged: row.is_damaged,
       pinned: row.pinned,
       encrypted: row.encrypted,
@@ -60,7 +62,7 @@ const lockSeries = statement(
 
 /** Those that were `wanted`. */
 const LOCKED = `select p.id, p.group_id, p.series_id, s.directory as series, p.name, p.host_id, h.name as host, s.target_id, p.status, p.deleting,
-     p.trashed_at is not null as is_trashed,
+     p.trashed_at is not null as is_trashed, p.wanted_back,
      p.damaged_at is not null as is_damaged, p.pinned, coalesce((p.made ->> 'encrypted')::boolean, false) as encrypted,
      p.made ->> 'sumsSha256' as sums_sha256, p.chain, p.version
    from point p

@@ -29,6 +29,8 @@ const PointRow = z.object({
   status: z.enum(['running', 'good', 'partial', 'failed']),
   deleting: z.boolean(),
   trashed_at: z.date().nullable(),
+  in_trash: z.boolean(),
+  wanted_back: z.boolean(),
   pinned: z.boolean(),
   chain: z.array(z.string()),
   bases: z.array(z.object({ id: z.string(), name: z.string() })),
@@ -52,7 +54,7 @@ const PointRow = z.object({
 /** @param made and bases: texts that yield them; lists need neither in full. */
 const select = ({ made, bases }: { readonly made: string; readonly bases: string }) =>
   `select p.id, p.ordinal, p.group_id, p.source, h.name as host, s.target_id, t.name as target_name, s.directory as series,
-     p.name, p.status, p.deleting, p.trashed_at, p.pinned, p.chain, ${bases} as bases, p.full_reason, ${made} as made, p.error,
+     p.name, p.status, p.deleting, p.trashed_at, p.in_trash, p.wanted_back, p.pinned, p.chain, ${bases} as bases, p.full_reason, ${made} as made, p.error,
      p.stored_bytes, p.source_bytes, p.damaged_at, p.damage, p.verified_at, p.rehearsed_at, p.recovery_seconds,
      case when s.target_id is null then h.backup_root end as backup_root, p.job_id, p.version, p.created_at, p.finished_at
    from point p
@@ -182,6 +184,11 @@ function parseCursor(cursor: string | undefined): string | null {
   throw new FleetError('invalid', 'cursor: is not one that this server gave', { field: 'cursor' })
 }
 
+/** Below its group's directory, as its agent told it last. */
+function directoryOf({ in_trash: inTrash, series, name }: z.infer<typeof PointRow>): string {
+  return join(...(inTrash ? ['.trash'] : []), series, name)
+}
+
 function toPoint(row: z.infer<typeof PointRow>): KeptPoint {
   const { made, target_id: targetId, group_id: groupId } = row
   return {
@@ -195,6 +202,7 @@ function toPoint(row: z.infer<typeof PointRow>): KeptPoint {
     status: row.status,
     isDeleting: row.deleting,
     trashedAt: row.trashed_at,
+    isReturning: row.wanted_back,
     pinned: row.pinned,
     chain: row.chain,
     bases: row.bases,
@@ -212,7 +220,7 @@ function toPoint(row: z.infer<typeof PointRow>): KeptPoint {
     verifiedAt: row.verified_at,
     rehearsedAt: row.rehearsed_at,
     recoverySeconds: row.recovery_seconds,
-    location: row.backup_root === null ? null : join(row.backup_root, groupId, row.series, row.name),
+    location: row.backup_root === null ? null : join(row.backup_root, groupId, directoryOf(row)),
     jobId: row.job_id,
     createdAt: row.created_at,
     finishedAt: row.finished_at,

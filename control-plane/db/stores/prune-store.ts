@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { actorOn } from '../../core/audit.ts'
+import { MAX_MOVES, MOVE_AGAIN_SECONDS, type PointMove } from '../../core/point-trash.ts'
 import type { RetentionDecision } from '../../core/retention.ts'
 import { taskCaller } from '../../core/schedule-sources.ts'
 import { type KeptForPrune, PRUNE_LIMIT, type SeriesPoint } from '../../core/schedule-store.ts'
@@ -58,7 +59,8 @@ const trash = statement(
   'prune_trash',
   z.object({ id: z.string() }),
   `update point
-   set trashed_at = to_timestamp($2::float8 / 1000), purge_at = to_timestamp($3::float8 / 1000), version = version + 1
+   set trashed_at = to_timestamp($2::float8 / 1000), purge_at = to_timestamp($3::float8 / 1000), version = version + 1,
+     move_at = case when status <> 'failed' then to_timestamp($2::float8 / 1000) end, moves = 0
    where id = any($1::uuid[])
    returning id`,
 )
@@ -75,12 +77,36 @@ const purgeable = statement(
      select p.id
      from point p
      where p.trashed_at is not null and p.purge_at <= to_timestamp($1::float8 / 1000) and not p.deleting and not p.pinned
+       and not p.wanted_back
        and not exists (select 1 from point d where d.base_id = p.id)
      order by p.purge_at
      limit $2
      for update skip locked
    )
    returning id, group_id`,
+)
+
+/**
+ * Not while somebody has the point: another order of the same, or who reads it. What is restored from others goes before them, and comes
+ * back after them.
+ */
+const movable = statement(
+  'prune_movable',
+  z.object({ id: z.string(), group_id: z.string(), wanted_back: z.boolean(), name: z.string() }),
+  `update point
+   set moves = moves + 1,
+     move_at = to_timestamp($1::float8 / 1000 + least(${MOVE_AGAIN_SECONDS.most}, ${MOVE_AGAIN_SECONDS.first} * 2 ^ least(moves, 10)))
+   where id in (
+     select p.id
+     from point p
+     where p.move_at <= to_timestamp($1::float8 / 1000) and p.moves < ${MAX_MOVES} and not p.deleting
+       and (p.wanted_back or p.purge_at > to_timestamp($1::float8 / 1000))
+       and not exists (select 1 from lane_hold l where l.lane = p.id)
+     order by p.move_at, case when p.wanted_back then p.name end, p.name desc
+     limit $2
+     for update skip locked
+   )
+   returning id, group_id, wanted_back, name`,
 )
 
 export interface PruneStore {
@@ -97,6 +123,11 @@ export interface PruneStore {
     readonly nowMs: number
     readonly limit: number
   }): Promise<readonly { readonly id: string; readonly groupId: string }[]>
+  /** Points that are owed a move to the trash or back, in the order in which they move; none is told again for a minute or more. */
+  movable(bounds: {
+    readonly nowMs: number
+    readonly limit: number
+  }): Promise<readonly { readonly id: string; readonly groupId: string; readonly kind: PointMove }[]>
 }
 
 export function createPruneStore(sql: Sql): PruneStore {
@@ -118,7 +149,7 @@ export function createPruneStore(sql: Sql): PruneStore {
           tx,
           gone.map(({ id, rule, why }) => {
             const object = { kind: 'point', id, name: points.find((point) => point.id === id)?.name ?? null }
-            return { by, operation: 'point.trash', object, result: 'done', detail: { rule, why, schedule: row.number } }
+            return { by, operation: 'point.prune', object, result: 'done', detail: { rule, why, schedule: row.number } }
           }),
         )
         return gone.length
@@ -126,5 +157,14 @@ export function createPruneStore(sql: Sql): PruneStore {
 
     purgeable: async ({ nowMs, limit }) =>
       (await sql.rows(purgeable, [nowMs, limit])).map(({ id, group_id: groupId }) => ({ id, groupId })),
+
+    async movable({ nowMs, limit }) {
+      const rows = (await sql.rows(movable, [nowMs, limit])).toSorted((a, b) => (a.name < b.name ? -1 : 1))
+      const back = rows.filter((row) => row.wanted_back)
+      const out = rows.filter((row) => !row.wanted_back).toReversed()
+      return [...back, ...out].map(({ id, group_id: groupId, wanted_back: isReturning }) => {
+        return { id, groupId, kind: isReturning ? 'point.untrash' : 'point.trash' }
+      })
+    },
   }
 }

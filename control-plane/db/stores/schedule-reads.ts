@@ -92,6 +92,7 @@ export const readSeriesPoints = statement(
       in_use: z.boolean(),
       trashed_at: z.date().nullable(),
       purge_at: z.date().nullable(),
+      wanted_back: z.boolean(),
     })
     .transform(
       (row): SeriesPoint => ({
@@ -105,10 +106,11 @@ export const readSeriesPoints = statement(
         inUse: row.in_use,
         trashedAt: row.trashed_at,
         purgeAt: row.purge_at,
+        isReturning: row.wanted_back,
       }),
     ),
   `select p.id, p.name, p.status, p.damaged_at is not null as damaged, coalesce(r.due_at, p.created_at) as taken_at, p.chain, p.pinned,
-     exists (select 1 from lane_hold l where l.lane = p.id) as in_use, p.trashed_at, p.purge_at
+     exists (select 1 from lane_hold l where l.lane = p.id) as in_use, p.trashed_at, p.purge_at, p.wanted_back
    from point_series s
    join point p on p.series_id = s.id
    left join schedule_run r on r.id = p.run_id
@@ -116,19 +118,28 @@ export const readSeriesPoints = statement(
    order by p.name`,
 )
 
+/** With those that it rests on. */
 const undelete = statement(
   'schedule_undelete_point',
   z.object({ id: z.string(), name: z.string(), is_trashed: z.boolean(), deleting: z.boolean() }),
   `select id, name, trashed_at is not null as is_trashed, deleting
    from point
-   where group_id = $1 and id = $2
+   where group_id = $1 and id in (select $2::uuid union all select unnest(chain) from point where group_id = $1 and id = $2::uuid)
+   order by id
    for update`,
 )
 
+/** Of a failed one nothing was moved, and nothing comes back. */
 const untrash = statement(
   'schedule_untrash_point',
   z.unknown(),
-  'update point set trashed_at = null, purge_at = null, pinned = true, version = version + 1 where id = $1',
+  `update point
+   set pinned = pinned or id = $2::uuid, version = version + 1, moves = 0,
+     wanted_back = status <> 'failed',
+     move_at = case when status <> 'failed' then to_timestamp($3::float8 / 1000) end,
+     trashed_at = case when status <> 'failed' then trashed_at end,
+     purge_at = case when status <> 'failed' then purge_at end
+   where id = any($1::uuid[])`,
 )
 
 const tasksOf = statement(
@@ -182,14 +193,16 @@ export function createScheduleReads(sql: Sql): Reads {
     seriesPoints: ({ groupId, targetId, directory, name }) =>
       sql.rows(readSeriesPoints, [groupId, seriesDirectory(directory, name), targetId]),
 
-    undelete: (caller, pointId) =>
+    undelete: (caller, pointId, nowMs) =>
       sql.transaction(async (tx) => {
         const { groupId } = caller
-        const [point] = isId(pointId) ? await tx.rows(undelete, [groupId, pointId]) : []
+        const found = isId(pointId) ? await tx.rows(undelete, [groupId, pointId]) : []
+        const point = found.find(({ id }) => id === pointId.toLowerCase())
         if (point === undefined) throw new FleetError('not_found', `there is no point '${pointId}'`)
         if (point.deleting) throw new FleetError('conflict', 'the point is being deleted')
         if (!point.is_trashed) throw new FleetError('conflict', 'retention has not deleted the point')
-        await tx.rows(untrash, [pointId])
+        const wanted = found.filter(({ is_trashed: isTrashed, deleting }) => isTrashed && !deleting)
+        await tx.rows(untrash, [wanted.map(({ id }) => id), point.id, nowMs])
         const object = { kind: 'point', id: point.id, name: point.name }
         await writeAudit(tx, [{ by: actorOn(groupId, caller), operation: 'point.undelete', object, result: 'done' }])
       }),

@@ -174,6 +174,10 @@ export const PointView = z.object({
   name: z.string(),
   status: z.enum(STATUSES),
   deleting: z.boolean(),
+  trashed_at: Timestamp.nullable().meta({
+    description: 'When retention deleted it: it can be taken back until its bytes are removed, and is neither read nor built on until then',
+  }),
+  returning: z.boolean().meta({ description: 'Trashed, and taken back: a good point again when `trashed_at` is null' }),
   pinned: z.boolean().meta({ description: 'A pinned point is never deleted' }),
   chain: z.array(z.uuid()).meta({ description: 'The points that it completes, oldest first; empty for a full one' }),
   full_reason: z.string().nullable().meta({ description: 'Why it is full although an increment was asked for' }),

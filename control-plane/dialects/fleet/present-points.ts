@@ -35,6 +35,8 @@ export function presentPoint(point: PointInfo, caller: Caller): PointView {
     name: point.name,
     status: point.status,
     deleting: point.isDeleting,
+    trashed_at: time(point.trashedAt),
+    returning: point.isReturning,
     pinned: point.pinned,
     chain: [...point.chain],
     full_reason: point.fullReason,

@@ -117,7 +117,7 @@ test('what retention would do is told with reasons, and what it did is taken bac
   })
   const untrash = `/api/v1/points/${point.id}/untrash`
   t.is((await ask('POST', untrash, { as: 'viewer' })).status, 403)
-  t.like(await ask('POST', untrash), { status: 200, json: { id: point.id, pinned: true } })
+  t.like(await ask('POST', untrash), { status: 202, json: { id: point.id, pinned: true, returning: true } })
   fake.preview = { ...fake.preview, trashed: [] }
   t.like(await ask('POST', untrash), { status: 409, json: { error: { code: 'conflict' } } })
 })

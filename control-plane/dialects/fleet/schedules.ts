@@ -80,9 +80,9 @@ export const untrashPoint = route({
   path: '/api/v1/points/:id/untrash',
   summary: 'Take back a point that retention deleted',
   description:
-    'While its bytes are not removed: 409 afterwards, and for a point that is not trashed. It is pinned then.',
+    'While its bytes are not removed: 409 afterwards, and for a point that is not trashed. It is pinned, and `returning` until a job has put it and what it rests on back in their place.',
   access: 'operator',
-  status: 200,
+  status: 202,
   params: PointId,
   result: PointView,
   errors: [404, 409],
@@ -90,6 +90,6 @@ export const untrashPoint = route({
   async handle({ params, caller }, core) {
     await core.schedules.undelete(caller, params.id)
     const point = await core.points.get(caller, params.id)
-    return { status: 200, body: presentPoint(point, caller), etag: etagOfPoint(point) }
+    return { status: 202, body: presentPoint(point, caller), etag: etagOfPoint(point) }
   },
 })

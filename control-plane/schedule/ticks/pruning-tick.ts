@@ -9,16 +9,17 @@ import type { PruneStore } from '../../db/stores/prune-store.ts'
 const MAX_PRUNES = 500
 const PURGE_LIMIT = 100
 
-/** Hides what a good run has made superfluous, and removes the bytes of what was hidden when its undo window is over. */
+/** Hides what a good run has made superfluous, has it moved, and removes the bytes of what was hidden when its undo window is over. */
 export function createPruningTick(deps: {
   readonly store: PruneStore
   readonly points: Pick<PointOrders, 'delete'>
+  readonly move: () => Promise<void>
   /** How long a deletion can be undone. */
   readonly windowMs: number
   readonly now: () => Promise<number>
   readonly logger: Logger
 }): () => Promise<void> {
-  const { store, points, windowMs, now, logger } = deps
+  const { store, points, move, windowMs, now, logger } = deps
   return async () => {
     const nowMs = await now()
     for (let n = 0; n < MAX_PRUNES; n += 1) {
@@ -27,6 +28,7 @@ export function createPruningTick(deps: {
       )
       if (gone === undefined) break
     }
+    await move()
     for (const { id, groupId } of await store.purgeable({ nowMs, limit: PURGE_LIMIT })) {
       try {
         await points.delete({ ...SYSTEM_CALLER, groupId }, id)
