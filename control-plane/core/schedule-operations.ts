@@ -103,7 +103,7 @@ export function createSchedules(deps: ScheduleDeps): Schedules {
         const fields = Object.keys(request).filter((field) => request[field as keyof ChangeSchedule] !== undefined)
         requireStill(schedule, checked, fields)
         const isMoved = fields.some((field) => ['type', 'container', 'host'].includes(field))
-        const host = isMoved ? hostOfSource(fleet, caller, checked) : schedule.host
+        const host = isMoved ? await hostOfSource(deps, caller, checked) : schedule.host
         const targetId = request.target === undefined ? schedule.targetId : await targetOf(caller, checked.target)
         const isEnabled = schedule.disabled && !checked.disabled
         const isResting = !schedule.disabled && checked.disabled
