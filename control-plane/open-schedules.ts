@@ -106,6 +106,7 @@ export function openSchedules(deps: {
   const prunes = createPruneStore(sql)
   const moving = createMovingTick({ store: prunes, points, now, logger })
   const pruning = createPruningTick({ store: prunes, points, move: moving, windowMs: settings.trashMs, now, logger })
+  const superseded = createSupersededTick({ store: createSupersededStore(sql), datasets, now, logger })
   const alerts = createAlertTick({
     ...{ store: createAlertStore(sql, deps.origin), webhook, graceMs, now, afterCommit, logger },
   })

@@ -20,6 +20,7 @@ import {
 } from './point-orders.ts'
 import { RestorePointRequest } from './point-requests.ts'
 import { decideRestore } from './point-restore.ts'
+import { intoInstance, namesOf, planInstance } from './point-to-instance.ts'
 import { aloneWith, decideMove } from './point-trash.ts'
 import type { KeptTarget } from './targets.ts'
 

@@ -95,7 +95,6 @@ export async function openScheduleRoom(
   async function tick(of: Pick<typeof first, 'ticks'> = first): Promise<void> {
     await round(of)
     if (agents.move) for (const { id } of await moves()) await room.succeed(id)
-    if (agents.move) for (const { id } of await moves()) await room.succeed(id)
     await until('nobody is at work', async () => (await room.db.query(AT_WORK, [new Date(clock.nowMs)])).length === 0)
   }
 

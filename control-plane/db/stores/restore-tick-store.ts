@@ -44,7 +44,7 @@ const claim = statement(
      limit $2
      for update skip locked
    )
-   returning id, number, group_id, type, container, host, target_id, directory, portfolio, expires_at`,
+   returning id, number, group_id, type, container, host, start, target_id, directory, portfolio, expires_at`,
 )
 
 const scheduleName = statement(
