@@ -1,5 +1,6 @@
 import type { Progress } from '../../shared/job-event.ts'
 import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
+import type { ListedChange } from '../tree/listing-diff.ts'
 
 /** How a long call is watched: it reports through `progress` (as often as it likes) and ends soon after `signal` aborts. */
 export interface Watch {
@@ -31,6 +32,11 @@ export interface SnapshotRequest {
    * them again. It is there before the image is. Nothing is written where images keep both by themselves (btrfs).
    */
   readonly stamps?: string
+  /**
+   * Where images are walks over a tree (reflink, copy): nothing else is in the image, so that it serves an increment by this list and
+   * nothing more. Names may be there of what is not: empty files and directories.
+   */
+  readonly only?: readonly ListedChange[]
 }
 
 /** A place of a tree that may differ from what it was. */

@@ -5,6 +5,7 @@ import { type CString, cString, libc } from '../native/libc.ts'
 import { close, createFile, howBeneath, makeDirectory, tryOpenBeneath } from '../native/paths.ts'
 import { Status } from '../native/status.ts'
 import { checked, lastErrorCode } from '../native/system-error.ts'
+import { type Chosen, isWhole, mayBeLost } from './chosen.ts'
 import type { Counters } from './counters.ts'
 import { type ContentMode, transferContent } from './file-content.ts'
 import { HardLinks, type Place } from './hard-links.ts'
@@ -28,6 +29,8 @@ interface Level {
   readonly sourceFd: number
   readonly targetFd: number
   readonly subdirectories: Buffer[]
+  /** Undefined: all of it is cloned. */
+  readonly chosen: Chosen | undefined
 }
 
 export interface TreeSource {
@@ -40,6 +43,11 @@ export interface TreeSource {
   readonly mode: ContentMode
   /** Gets what each entry of the source was when it was cloned. */
   readonly stamps?: StampWriter | undefined
+  /**
+   * Only this is cloned, and the directories that lead to it. Of a directory that may have lost an entry the other names are made
+   * too, empty.
+   */
+  readonly chosen?: Chosen | undefined
 }
 
 /**
@@ -89,7 +97,7 @@ class TreeCloner {
     const { sourceFd, parentFd, name } = this.#source
     // A descriptor of its own: reading the caller's would move the caller's position.
     const ownFd = checked('openat2', tryOpenBeneath(sourceFd, DOT, READ_DIRECTORY))
-    this.#enter(ownFd, parentFd, name)
+    this.#enter(ownFd, parentFd, name, this.#source.chosen)
     this.#cloneEntries()
   }
 
@@ -102,11 +110,11 @@ class TreeCloner {
       close(sourceFd) // the clone is being made inside what it clones
       return
     }
-    this.#enter(sourceFd, level.targetFd, name)
+    this.#enter(sourceFd, level.targetFd, name, level.chosen?.below.get(textOf(name)))
     this.#cloneEntries()
   }
 
-  #enter(sourceFd: number, parentFd: number, name: Buffer): void {
+  #enter(sourceFd: number, parentFd: number, name: Buffer, chosen: Chosen | undefined): void {
     let targetFd = -1
     try {
       if (this.#levels.length === MAX_DEPTH)
@@ -119,7 +127,8 @@ class TreeCloner {
       if (targetFd >= 0) close(targetFd)
       throw error
     }
-    this.#levels.push({ name, sourceFd, targetFd, subdirectories: [] })
+    const isChosen = chosen !== undefined && !isWhole(chosen, this.#status.readDescriptor(sourceFd).inode)
+    this.#levels.push({ name, sourceFd, targetFd, subdirectories: [], chosen: isChosen ? chosen : undefined })
   }
 
   /** What the new root inherited from its parent must not reach the files below it, nor let anyone in. */
@@ -133,10 +142,36 @@ class TreeCloner {
   #cloneEntries(): void {
     const level = this.#levels.at(-1)
     if (level === undefined) return
+    if (level.chosen !== undefined) {
+      this.#cloneChosen(level, level.chosen.below)
+      return
+    }
     this.#reader.forEach(level.sourceFd, (entry) => {
       if (entry.type === 'directory') level.subdirectories.push(entry.copyName())
       else this.#cloneEntry(level, entry)
     })
+  }
+
+  #cloneChosen(level: Level, below: ReadonlyMap<string, Chosen>): void {
+    let mayHaveLost = false
+    for (const [text, chosen] of below) {
+      const name = cString(Buffer.from(text, 'latin1'))
+      const kind = this.#status.readName(level.sourceFd, name)?.kind
+      mayHaveLost ||= mayBeLost(chosen, kind === undefined || kind === 'directory' ? kind : 'other')
+      if (kind === 'directory') level.subdirectories.push(name)
+      else if (kind !== undefined) this.#cloneEntry(level, { name, type: 'unknown', copyName: () => name })
+    }
+    if (mayHaveLost) this.#reader.forEach(level.sourceFd, (entry) => this.#makeName(level, entry, below))
+  }
+
+  /** An entry of which nothing but the name and kind is needed; of sockets not even that. */
+  #makeName(level: Level, entry: DirectoryEntry, below: ReadonlyMap<string, Chosen>): void {
+    if (below.has(textOf(entry.copyName()))) return
+    const isPlain = entry.type === 'file' || entry.type === 'directory'
+    const kind = isPlain ? entry.type : this.#status.readName(level.sourceFd, entry.name)?.kind
+    if (kind === undefined || kind === 'socket') return
+    if (kind === 'directory') makeDirectory(level.targetFd, entry.copyName(), STAGED_MODE)
+    else close(createFile(level.targetFd, entry.name, STAGED_MODE))
   }
 
   /** Times and mode come last: filling the directory changed the one and may need the other. */
@@ -249,4 +284,8 @@ class TreeCloner {
     const parents = this.#levels.slice(1).map((level) => level.name)
     return { rootFd: this.#levels[0]?.targetFd ?? -1, names: [...parents, entry.copyName()] }
   }
+}
+
+function textOf(name: Buffer): string {
+  return name.toString('latin1', 0, name.length - 1)
 }

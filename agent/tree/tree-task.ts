@@ -4,6 +4,7 @@ import { type ErrorCode, FleetError } from '../../shared/errors.ts'
 import type { Progress } from '../../shared/job-event.ts'
 import { Counters } from './counters.ts'
 import type { ContentMode } from './file-content.ts'
+import type { ListedChange } from './listing-diff.ts'
 
 /** `subject` begins the message of a failure, for clients; names are NUL-terminated. */
 export type TreeTask = { readonly subject: string } & (
@@ -15,6 +16,8 @@ export type TreeTask = { readonly subject: string } & (
       readonly mode: ContentMode
       /** Where to write what the source's entries were (stamps.ts); the file is empty. */
       readonly stamps?: { readonly fd: number; readonly settledBeforeMs: number }
+      /** Nothing else is cloned (clone-tree.ts). */
+      readonly only?: readonly ListedChange[]
     }
   | { readonly kind: 'remove'; readonly parentFd: number; readonly name: Uint8Array }
   | {

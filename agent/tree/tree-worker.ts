@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { FleetError } from '../../shared/errors.ts'
 import { asFleetError } from '../native/system-error.ts'
+import { chosenOf } from './chosen.ts'
 import { cloneTree } from './clone-tree.ts'
 import { Counters } from './counters.ts'
 import { copyContent } from './file-content.ts'
@@ -12,7 +13,8 @@ import type { TreeTask, TreeTaskOutcome } from './tree-task.ts'
 function perform(task: TreeTask, counters: Counters): boolean {
   if (task.kind === 'clone') {
     const stamps = task.stamps && new StampWriter(task.stamps.fd, task.stamps.settledBeforeMs)
-    const { cow } = cloneTree({ ...task, name: Buffer.from(task.name), stamps }, counters)
+    const chosen = task.only && chosenOf(task.only)
+    const { cow } = cloneTree({ ...task, name: Buffer.from(task.name), stamps, chosen }, counters)
     stamps?.finish()
     return cow
   }

@@ -59,10 +59,15 @@ export const OWN_TARGET: OrderTarget = {
 
 export async function pointOrders(
   t: ExecutionContext,
-  options: { readonly driver?: 'btrfs' | 'copy'; readonly target?: OrderTarget; readonly unseal?: Unseal } = {},
+  options: {
+    readonly driver?: 'btrfs' | 'reflink' | 'copy'
+    readonly on?: string
+    readonly target?: OrderTarget
+    readonly unseal?: Unseal
+  } = {},
 ): Promise<PointOrders> {
   const name = options.driver ?? 'copy'
-  const pool = name === 'btrfs' ? mountLoop(t, 'btrfs', 512 * 2 ** 20) : temporaryDirectory(t)
+  const pool = options.on ?? (name === 'btrfs' ? mountLoop(t, 'btrfs', 512 * 2 ** 20) : temporaryDirectory(t))
   const outside = temporaryDirectory(t)
   const driver = await openDriver({ name: 'a', path: pool, driver: name })
   const points = pointsOf(t, { sourcePaths: [`${outside}/`], poolPaths: [pool] }, options.unseal)

@@ -9,7 +9,7 @@ import { checked, errorCodeOf } from '../../native/system-error.ts'
 import { readNote, writeNote } from '../../native/xattrs.ts'
 import type { ContentMode } from '../../tree/file-content.ts'
 import { runTreeTask, type TreeWatch } from '../../tree/tree-task.ts'
-import type { Driver, ImageInfo } from '../driver.ts'
+import type { Driver, ImageInfo, SnapshotRequest } from '../driver.ts'
 import {
   DATASET_MODE,
   datasetNotFound,
@@ -62,13 +62,13 @@ export function createTreeDriver(layout: PoolLayout, { name, mode }: TreeImages)
       })
     },
 
-    snapshot({ source, target, stamps }, watch) {
+    snapshot({ source, target, stamps, only }, watch) {
       throwIfCancelled(watch.signal)
       return layout.within(async (datasetsFd) => {
         const existing = await imageFound(datasetsFd, target)
         if (existing) return existing
         if (!layout.find(datasetsFd, source)) throw datasetNotFound(source)
-        await makeImage({ datasetsFd, source, target, mode, stamps }, watch)
+        await makeImage({ datasetsFd, source, target, mode, stamps, only }, watch)
         return (await imageFound(datasetsFd, target)) ?? fail(target)
       })
     },
@@ -121,6 +121,7 @@ interface ImageRequest {
   readonly target: string
   readonly mode: ContentMode
   readonly stamps: string | undefined
+  readonly only: SnapshotRequest['only']
 }
 
 async function makeImage(request: ImageRequest, watch: TreeWatch): Promise<void> {
@@ -139,6 +140,7 @@ async function makeImage(request: ImageRequest, watch: TreeWatch): Promise<void>
       name: cString(staged),
       mode,
       ...(stamps === undefined ? {} : { stamps: { fd: stamps.fd, settledBeforeMs: stamps.settledBeforeMs } }),
+      ...(request.only === undefined ? {} : { only: request.only }),
     } as const
     const { cow } = await runTreeTask(task, watch)
     note(datasetsFd, staged, cow && mode === 'share')

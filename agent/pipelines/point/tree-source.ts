@@ -6,6 +6,7 @@ import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import { close } from '../../native/paths.ts'
+import type { ListedChange } from '../../tree/listing-diff.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
 import { openPathSource } from './path-source.ts'
@@ -79,7 +80,7 @@ export class TreeSource {
     if (source.kind === 'instance') throw new FleetError('refused', 'this agent does not back instances up yet')
     const { pool } = source.place
     if (this.#tools.driver(pool).name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
-    if (!keepsBases(this.#tools, pool) && (await this.#openUnchanged(source.place, { watch, takesChanges }))) return
+    if (!keepsBases(this.#tools, pool) && (await this.#openChanged(source.place, { watch, takesChanges }))) return
     await this.#snapshot(watch)
   }
 
@@ -134,16 +135,22 @@ export class TreeSource {
     this.#rootFd = undefined
   }
 
-  async #snapshot(watch: Watch): Promise<void> {
+  async #snapshot(watch: Watch, only?: readonly ListedChange[]): Promise<void> {
     const { source, pointId } = this.#spec
     assert(source.kind === 'dataset')
     const { pool, dataset } = source.place
     this.#tools.points.own.claim({ pool, dataset: pointId, use: { kind: 'job', jobId: this.#jobId } })
-    const request = { source: dataset, target: pointId, readonly: true, stamps: this.#stampsPath }
+    const request = {
+      source: dataset,
+      target: pointId,
+      readonly: true,
+      stamps: this.#stampsPath,
+      ...(only && { only }),
+    }
     const image = await this.#tools.driver(pool).snapshot(request, watch)
     this.atomic = image.atomic
     this.#rootFd = openRoot(image.mountpoint)
-    this.#isPartial = false
+    this.#isPartial = only !== undefined
   }
 
   async #keepListing(): Promise<void> {
@@ -157,8 +164,11 @@ export class TreeSource {
     await this.drop()
   }
 
-  /** @returns true when it is open, and nothing is to be read of it */
-  async #openUnchanged(
+  /**
+   * Lists the dataset as it lives. What its archive need not look at is in no snapshot; where that is everything, none is made.
+   * @returns whether it is open
+   */
+  async #openChanged(
     { pool, dataset }: { readonly pool: string; readonly dataset: string },
     { watch, takesChanges }: { readonly watch: Watch; readonly takesChanges: boolean },
   ): Promise<boolean> {
@@ -167,15 +177,16 @@ export class TreeSource {
     const live = await this.#tools.driver(pool).find(dataset)
     if (live === undefined) return false
     const rootFd = openRoot(live.mountpoint)
-    let isUnchanged = false
+    let isRead = true
     try {
       const { changes } = await this.#look({ rootFd, source: dataset }, watch)
-      isUnchanged = takesChanges && changes?.length === 0
+      if (changes === undefined || !takesChanges) return false
+      isRead = changes.length > 0
+      if (isRead) await this.#snapshot(watch, changes)
+      else this.#rootFd = rootFd
     } finally {
-      if (!isUnchanged) close(rootFd)
+      if (isRead) close(rootFd)
     }
-    if (!isUnchanged) return false
-    this.#rootFd = rootFd
     this.#isPartial = true
     return true
   }

@@ -1,0 +1,128 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import test, { type ExecutionContext } from 'ava'
+import type { PipelineTools } from '../agent/pipelines/pipeline.ts'
+import type { PointRef } from '../shared/point-spec.ts'
+import {
+  canArchive,
+  describeTree,
+  differences,
+  differencesByScript,
+  extractTo,
+  runRestoreScript,
+} from './harness/archive.ts'
+import { mountLoop } from './harness/loop-mount.ts'
+import { mutateTree } from './harness/mutate-tree.ts'
+import { pointOrders, refOf, SETTLED_MS } from './harness/point-orders.ts'
+
+const KINDS = ['reflinks on XFS', 'copies on ext4', 'a directory on ext4', 'a directory on XFS'] as const
+
+/** Changes that look like none, or like others: by Python and the shell, in `own/`. */
+const SLY = String.raw`
+import ctypes, mmap, os, sys
+os.chdir(sys.argv[1]); n = sys.argv[2]
+if not os.path.exists('own'):
+    os.mkdir('own'); os.mkdir('own/kind-d')
+    for f in ['size', 'back', 'mode', 'left', 'right', 'several', 'attr', 'mapped', 'equal', 'kind', 'new\nline', 'gone']: open('own/' + f, 'w').write(f * 2000)
+    for i in range(20): open('own/beside%d' % i, 'w').write('same')
+    sys.exit()
+os.chdir('own')
+with open('size', 'r+') as f: f.write(n * 10)
+s = os.stat('back'); open('back', 'w').write(n * 12); os.utime('back', ns=(s.st_atime_ns, s.st_mtime_ns))
+os.chmod('mode', 0o600 + int(n)); os.chmod('..', 0o750 + int(n))
+ctypes.CDLL(None).renameat2(-100, b'left', -100, b'right', 2)
+if int(n) % 2: os.link('several', 'also')
+else: os.unlink('also')
+os.setxattr('attr', 'user.n', n.encode())
+with open('mapped', 'r+b') as f: m = mmap.mmap(f.fileno(), 0); m[0:1] = n.encode(); m.flush(); m.close()
+t = open('equal').read(); open('.equal', 'w').write(t); os.rename('.equal', 'equal')
+if int(n) % 2: os.unlink('kind'); os.mkdir('kind'); open('kind/inside', 'w').write(n)
+else: os.unlink('kind/inside'); os.rmdir('kind'); open('kind', 'w').write(n)
+os.rename('new\nline', 'new\nline' + n); os.rename('new\nline' + n, 'new\nline')
+if int(n) == 2: os.unlink('gone')
+`
+
+interface Backups extends Awaited<ReturnType<typeof open>> {}
+
+async function open(t: ExecutionContext, kind: (typeof KINDS)[number]) {
+  const mounted = mountLoop(t, kind.endsWith('XFS') ? 'xfs' : 'ext4', 400 * 2 ** 20)
+  const isPath = kind.startsWith('a directory')
+  const orders = await pointOrders(t, isPath ? {} : { driver: kind.startsWith('r') ? 'reflink' : 'copy', on: mounted })
+  const live = isPath ? join(orders.outside, 'live') : orders.root
+  if (isPath) {
+    mkdirSync(live)
+    execFileSync('/bin/mount', ['--bind', mounted, live])
+    t.teardown(() => execFileSync('/bin/umount', ['--lazy', live]))
+  }
+  const taken: (number | 'whole')[] = []
+  const driver = {
+    ...orders.driver,
+    snapshot: (...[request, watch]: Parameters<typeof orders.driver.snapshot>) => {
+      taken.push(request.only?.length ?? 'whole')
+      return orders.driver.snapshot(request, watch)
+    },
+  }
+  const tools: PipelineTools = { ...orders.tools, driver: () => driver }
+  const source = isPath ? { source: { kind: 'path', path: live } as const } : {}
+  const refs: PointRef[] = []
+  const trees: string[] = []
+  return {
+    ...{ orders, live, taken, refs, trees, isPath },
+    listings: () => readdirSync(orders.tools.points.listings),
+    async point() {
+      const spec = orders.create(refs, source)
+      const made = await orders.run(spec, { tools })
+      refs.push(refOf(spec))
+      trees.push(describeTree(live))
+      return made
+    },
+  }
+}
+
+/** @returns in what the restored points differ from the trees they were made of, by our reader and by plain tar */
+async function wrong({ orders, refs, trees }: Backups): Promise<readonly string[]> {
+  const found: string[] = []
+  const points = join(orders.backups)
+  for (const [at, { name }] of refs.entries()) {
+    const into = join(orders.outside, 'back')
+    await extractTo(into, { points, names: refs.slice(0, at + 1).map((ref) => ref.name) })
+    found.push(...differences(describeTree(into), trees[at] ?? '').map((line) => `${at}: ${line}`))
+    rmSync(into, { recursive: true })
+    runRestoreScript(join(points, name), into, join(orders.outside, 'bin'))
+    found.push(...differencesByScript(describeTree(into), trees[at] ?? '').map((line) => `${at} by tar: ${line}`))
+    rmSync(into, { recursive: true })
+  }
+  return found
+}
+
+for (const [number, kind] of KINDS.entries()) {
+  test(`${kind}: whatever changes between two points is found, and what did not is not looked at`, async (t) => {
+    if (!canArchive(t)) return t.pass()
+    const backups = await open(t, kind)
+    const { live, taken, isPath } = backups
+    const sly = (round: number) => execFileSync('/usr/bin/python3', ['-c', SLY, live, String(round)], { stdio: 'pipe' })
+    mkdirSync(join(live, 'wild'))
+    mutateTree(join(live, 'wild'), number, 120)
+    sly(0)
+    await backups.point()
+    for (let round = 1; round <= 5; round += 1) {
+      // Not always: what has just changed is looked at again.
+      if (round !== 3) await pause(SETTLED_MS)
+      sly(round)
+      mutateTree(join(live, 'wild'), 10 * number + round, round * 5)
+      t.like(await backups.point(), { full: false, problemCount: 0, consistency: 'fuzzy' })
+    }
+    await pause(SETTLED_MS)
+    await backups.point()
+    t.like(await backups.point(), { full: false, members: 0 })
+    t.is(backups.listings().length, 1)
+    if (!isPath) {
+      t.is(taken[0], 'whole')
+      t.is(taken.length, 7, 'of what did not change there is no snapshot')
+      t.true(taken.slice(1).every((only) => typeof only === 'number' && only > 0))
+    }
+    t.deepEqual(await wrong(backups), [])
+  })
+}
