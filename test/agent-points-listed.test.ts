@@ -106,21 +106,20 @@ for (const [number, kind] of KINDS.entries()) {
     mkdirSync(join(live, 'wild'))
     mutateTree(join(live, 'wild'), number, 120)
     sly(0)
-    await backups.point()
-    for (let round = 1; round <= 5; round += 1) {
-      // Not always: what has just changed is looked at again.
-      if (round !== 3) await pause(SETTLED_MS)
-      sly(round)
-      mutateTree(join(live, 'wild'), 10 * number + round, round * 5)
-      t.like(await backups.point(), { full: false, problemCount: 0, consistency: 'fuzzy' })
-    }
     await pause(SETTLED_MS)
     await backups.point()
+    for (let round = 1; round <= 5; round += 1) {
+      sly(round)
+      mutateTree(join(live, 'wild'), 10 * number + round, round * 5)
+      // Not always: what has just changed is looked at again, and what changed before that is not.
+      if (round !== 3) await pause(SETTLED_MS)
+      t.like(await backups.point(), { full: false, problemCount: 0, consistency: 'fuzzy' })
+    }
     t.like(await backups.point(), { full: false, members: 0 })
     t.is(backups.listings().length, 1)
     if (!isPath) {
       t.is(taken[0], 'whole')
-      t.is(taken.length, 7, 'of what did not change there is no snapshot')
+      t.is(taken.length, 6, 'of what did not change there is no snapshot')
       t.true(taken.slice(1).every((only) => typeof only === 'number' && only > 0))
     }
     t.deepEqual(await wrong(backups), [])
