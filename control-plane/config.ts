@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { AgeRecipient } from '../shared/age-keys.ts'
 
 /** The control plane's environment. Everything a replica needs; nothing else reads `process.env`. */
 export const ControlPlaneConfig = z.object({
@@ -83,6 +84,22 @@ export const ControlPlaneConfig = z.object({
   HOLDFAST_ALERT_SECRET: z.string().min(16, 'must be at least 16 characters').optional(),
   /** `true`: the webhook may be on this machine. */
   HOLDFAST_ALERT_LOOPBACK: z.enum(['true', 'false']).default('false'),
+  /**
+   * Where the station itself is backed up to every day, at that time of `HOLDFAST_TIMEZONE`; a directory that is there. Without,
+   * this replica makes none. Of this station the newest that many stay.
+   */
+  HOLDFAST_STATION_BACKUP_DIR: z.string().optional(),
+  HOLDFAST_STATION_BACKUP_AT: z
+    .string()
+    .regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'must be a time like 02:30')
+    .default('02:30'),
+  HOLDFAST_STATION_BACKUP_KEEP: z.coerce.number().int().min(1).max(1_000).default(7),
+  /** `age1…`, with commas between: they are encrypted to these, and then hold the keys too. */
+  HOLDFAST_STATION_BACKUP_RECIPIENTS: z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').filter((one) => one !== ''))
+    .pipe(z.array(AgeRecipient)),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   HOLDFAST_DB_CONNECTIONS: z.coerce.number().int().min(2).max(100).default(8),
 })

@@ -14,7 +14,7 @@ import { createRoots } from './core/roots.ts'
 import { createSnapshots } from './core/snapshots.ts'
 import { createTokens } from './core/tokens.ts'
 import { createUsers } from './core/users.ts'
-import { createDataSource, migrate } from './db/data-source.ts'
+import { createDataSource, migrate, requireRestored } from './db/data-source.ts'
 import { listen } from './db/listen.ts'
 import { createSql, statement } from './db/sql.ts'
 import { createAccessTokenStore } from './db/stores/access-token-store.ts'
@@ -50,9 +50,10 @@ import { createOrderSecrets } from './jobs/order-secrets.ts'
 import { createSweep } from './jobs/sweep.ts'
 import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
-import { closedByServer, connectNats, ensureStreams } from './nats.ts'
+import { closedByServer, connectNats, ensureStreams, purgeOrders } from './nats.ts'
 import { openPoints } from './open-points.ts'
 import { type OpenSchedules, openSchedules, openWebhook, scheduleSettings } from './open-schedules.ts'
+import { openStation } from './open-station.ts'
 import { ownListeners } from './own-listeners.ts'
 import { readCredentials } from './read-credentials.ts'
 import { startSchedule } from './schedule/bree.ts'
@@ -86,6 +87,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const db = createDataSource({ url: config.DATABASE_URL, poolSize: config.HOLDFAST_DB_CONNECTIONS })
   await db.initialize()
   starting.defer(() => db.destroy())
+  await requireRestored(db)
   await migrate(db)
   const sql = createSql(db)
   const credentialKeys = createCredentialKeys(sql)
@@ -172,6 +174,11 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   scheduling = schedules
   starting.defer(() => schedules.stop())
+  const station = await openStation({
+    ...{ sql, origin: replicaId, config, afterCommit, logger },
+    purgeOrders: () => purgeOrders(nats),
+  })
+  starting.defer(() => station.stop())
   const directory = {
     users: createUsers({ store: createUserStore(sql), passwords: identity.passwords }),
     groups: createGroups({
@@ -204,6 +211,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     hosts,
     enrolments,
     feed,
+    station: station.station,
     sessions,
     audit,
     ...directory,
@@ -233,6 +241,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     onHeard: registry.heard,
     admits: reception.admits,
     onForged: (forged) => audit.record(forgeryOf(forged)),
+    onUnknown: dispatch.hintCancel,
     afterCommit,
     logger,
   })
@@ -274,6 +283,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       uses: { everyMs: SLOW_MS, run: credentials.flush },
       streams: { everyMs: SLOW_MS, run: () => ensureStreams(nats) },
       ...schedules.ticks,
+      station: station.tick,
       oldEvents: {
         everyMs: PRUNE_MS,
         run: async () => {
@@ -288,7 +298,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   )
   starting.defer(() => schedule.stop())
 
-  const metrics = createMetrics({ registry, feed, audit, schedules })
+  const metrics = createMetrics({ registry, feed, audit, schedules, station })
   const http = await createHttp({
     core,
     keys,

@@ -6,6 +6,7 @@ export function createMetrics(deps: {
   readonly feed: { head(): number }
   readonly audit: { dropped(): number }
   readonly schedules: { overdueCount(): number }
+  readonly station: { state(): { readonly goodAt: Date | null; readonly overdue: boolean } }
 }): Registry {
   const metrics = new Registry()
   collectDefaultMetrics({ register: metrics })
@@ -31,6 +32,22 @@ export function createMetrics(deps: {
     registers: [metrics],
     collect() {
       this.set(deps.schedules.overdueCount())
+    },
+  })
+  new Gauge({
+    name: 'holdfast_station_backup_overdue',
+    help: '1 when the due backup of the station itself is missing',
+    registers: [metrics],
+    collect() {
+      this.set(deps.station.state().overdue ? 1 : 0)
+    },
+  })
+  new Gauge({
+    name: 'holdfast_station_backup_good_timestamp_seconds',
+    help: 'When the newest good backup of the station itself began; 0 before there is one',
+    registers: [metrics],
+    collect() {
+      this.set((deps.station.state().goodAt?.getTime() ?? 0) / 1000)
     },
   })
   new Counter({

@@ -55,6 +55,11 @@ export async function ensureStreams(nats: NatsConnection): Promise<void> {
   })
 }
 
+/** Drops the orders that no agent has taken yet. */
+export async function purgeOrders(nats: NatsConnection): Promise<void> {
+  await (await jetstreamManager(nats)).streams.purge(WORK_STREAM)
+}
+
 /** The durable consumer of one host; the agent itself bounds how many orders it works on at once. */
 export async function ensureWorkConsumer(nats: NatsConnection, host: string, slots: number): Promise<void> {
   const manager = await jetstreamManager(nats)

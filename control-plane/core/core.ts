@@ -10,6 +10,7 @@ import type { RestoreTasks } from './restore-tasks.ts'
 import type { Schedules } from './schedules.ts'
 import type { Sessions } from './sessions.ts'
 import type { Snapshots } from './snapshots.ts'
+import type { Station } from './station.ts'
 import type { Targets } from './targets.ts'
 import type { Tokens } from './tokens.ts'
 import type { Users } from './users.ts'
@@ -31,4 +32,5 @@ export interface Core {
   readonly users: Users
   readonly groups: Groups
   readonly tokens: Tokens
+  readonly station: Station
 }

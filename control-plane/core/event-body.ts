@@ -32,12 +32,18 @@ export interface ScheduleEventBody {
   readonly reason: string | null
 }
 
+/** The due backup of the station itself was not made; or one was made since. Everybody sees it: it names no place. */
+export interface StationEventBody {
+  readonly state: 'overdue' | 'recovered'
+  readonly due_at: string | null
+}
+
 /** An event before it has its number. */
 export interface UnnumberedEvent {
   readonly type: string
   readonly jobId: string | null
   readonly groupId: string | null
-  readonly body: JobEventBody | HostEventBody | ScheduleEventBody
+  readonly body: JobEventBody | HostEventBody | ScheduleEventBody | StationEventBody
 }
 
 /** One event with its number and time; `body` is JSON text, so that what Postgres kept need not be parsed to be sent. */

@@ -3,7 +3,7 @@ import type { Caller } from './caller.ts'
 /** One numbered fact about the fleet. `seq` grows by one per event over the whole fleet and is never reused. */
 export interface FeedEvent {
   readonly seq: number
-  /** `job.queued`, `job.running`, `job.progress`, `job.cancelling`, `job.succeeded`, `job.failed`, `job.cancelled`, `host.online`, `host.offline`, `schedule.overdue`, `schedule.recovered`. */
+  /** `job.queued`, `job.running`, `job.progress`, `job.cancelling`, `job.succeeded`, `job.failed`, `job.cancelled`, `host.online`, `host.offline`, `schedule.overdue`, `schedule.recovered`, `station.backup_overdue`, `station.backup_recovered`. */
   readonly type: string
   readonly jobId: string | null
   /** The tenant that may see it; null: everybody. */

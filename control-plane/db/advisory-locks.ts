@@ -8,4 +8,6 @@ export const ADVISORY_LOCKS = {
   claims: 4_106_823,
   /** Gives out the slots of hosts and targets to runs of schedules. */
   slots: 4_106_824,
+  /** Begins a backup of the station. */
+  station: 4_106_825,
 } as const

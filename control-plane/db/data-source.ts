@@ -1,4 +1,5 @@
 import { DataSource } from 'typeorm'
+import { FleetError } from '../../shared/errors.ts'
 import { ADVISORY_LOCKS } from './advisory-locks.ts'
 import { HostEntity } from './entities/host.ts'
 import { PoolEntity } from './entities/pool.ts'
@@ -19,6 +20,9 @@ import { Station0014 } from './migrations/0014-station.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
+
+/** Stands while a database is being restored: no control plane starts on one that is half there. */
+export const RESTORING = 'station_restoring'
 
 /** The order in which migrations run. A released one never changes. */
 const MIGRATIONS = [
@@ -85,6 +89,16 @@ export function createDataSource(options: {
         .join(' '),
     },
   })
+}
+
+/** @throws FleetError conflict where a restore of the station has not come to its end. */
+export async function requireRestored(db: DataSource): Promise<void> {
+  const [row] = await db.query(`select to_regclass('public.${RESTORING}') is not null as restoring`)
+  if (!row.restoring) return
+  throw new FleetError(
+    'conflict',
+    'the database was not restored to its end: restore the station into another, empty one',
+  )
 }
 
 /** Brings the schema up to date; replicas that start together take turns. */

@@ -61,6 +61,8 @@ export function startIngest(deps: {
   readonly admits: (host: string) => boolean
   /** A host spoke of another host's job; nothing came of it. */
   readonly onForged: (forged: Forged) => void
+  /** A host works on a job that Postgres does not know. */
+  readonly onUnknown: (job: { readonly id: string; readonly host: string; readonly attempt: number }) => void
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
 }): Ingest {
@@ -114,7 +116,9 @@ export function startIngest(deps: {
     const told = group.flatMap(({ host, reports }) => reports.map((report) => ({ host, report })))
     const byJob = Map.groupBy(told, ({ report }) => report.jobId)
     const forged = new Map<string, Forged>()
+    const known = new Set<string>()
     const committed = await store.change([...byJob.keys()], (job) => {
+      known.add(job.id)
       const reports = byJob.get(job.id) ?? []
       for (const { host } of reports.filter((one) => one.host !== job.host))
         forged.set(`${host} ${job.id}`, { host, job })
@@ -125,6 +129,7 @@ export function startIngest(deps: {
     setImmediate(() => {
       for (const { message } of group) message.ack()
       confirm(told, committed)
+      stopUnknown(told.filter(({ report }) => !known.has(report.jobId)))
     })
   }
 
@@ -137,6 +142,13 @@ export function startIngest(deps: {
     for (const [host, ends] of Map.groupBy(ended, (end) => end.host)) {
       const confirmation: Confirmation = { v: WIRE_VERSION, jobs: ends.map((end) => end.report.jobId) }
       nats.publish(subjects.confirm(host), JSON.stringify(confirmation))
+    }
+  }
+
+  /** Work that Postgres does not know of, as it was restored from before the order: nobody sees it or keeps others out of its way. */
+  function stopUnknown(told: readonly Told[]): void {
+    for (const { host, report } of told) {
+      if (!report.events.some(isTerminalEvent)) deps.onUnknown({ id: report.jobId, host, attempt: report.attempt })
     }
   }
 

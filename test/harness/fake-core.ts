@@ -20,6 +20,7 @@ import {
   createFakeSchedules,
   type FakeScheduleControls,
 } from './fake-schedules.ts'
+import { createFakeStation } from './fake-station.ts'
 
 /** What a test arranges and looks at. */
 export interface FakeControls extends FakePointControls, FakeScheduleControls {
@@ -102,6 +103,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     enrolments: fakeEnrolments,
     feed,
     sessions: createFakeSessions(),
+    station: createFakeStation(),
     ...createFakeDirectory(),
     audit: createAudit({
       reader: { list: async () => ({ items: [], nextCursor: null }) },

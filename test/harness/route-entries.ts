@@ -99,6 +99,9 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'fleet.streamEvents': { input: () => ({ query: '?since=0' }), other: 200 },
   'fleet.socketEvents': { other: 101, status: 101 },
   'fleet.listAudit': ownList,
+  'fleet.listStationBackups': { as: 'fleet', other: 403 },
+  // It has no directory for them.
+  'fleet.backUpStation': { as: 'fleet', other: 403, status: 503 },
   'fleet.alive': {},
   'fleet.ready': {},
   'fleet.scrapeMetrics': { as: 'fleet', other: 403 },

@@ -1,11 +1,11 @@
 import { z } from 'zod'
 import { SYSTEM_CALLER } from '../../core/caller.ts'
 import { type DueDecision, decideDue } from '../../core/schedule-due.ts'
-import { createDataSource } from '../data-source.ts'
+import { createDataSource, RESTORING } from '../data-source.ts'
 import { createSql, statement } from '../sql.ts'
 import { writeAudit } from '../stores/audit-write.ts'
 import { createRunStore } from '../stores/run-store.ts'
-import { ORDINALS_JUMP, RESTORING } from './write-database.ts'
+import { ORDINALS_JUMP } from './write-database.ts'
 
 /** What waited to be deleted stays so long: somebody may have wanted it back since. */
 const TRASH_DAYS = 7

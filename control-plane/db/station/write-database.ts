@@ -4,8 +4,6 @@ import { createDataSource, knownMigrations, migrate } from '../data-source.ts'
 import { type DatabaseHead, quoted, type TableHead, type TableRows } from './database-text.ts'
 import { TEXT_SETTINGS } from './read-database.ts'
 
-/** Stands while a database is being restored: no control plane starts on one that is half there. */
-export const RESTORING = 'station_restoring'
 /** How far numbers go on: those that people see (`schedule 7`), and all others. */
 const NUMBERS_JUMP = 1_000_000
 export const ORDINALS_JUMP = 1_000_000_000

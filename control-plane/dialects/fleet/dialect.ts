@@ -12,6 +12,7 @@ import { createPoint, deletePoint, getPoint, listPoints, pinPoint, unpinPoint } 
 import { ScheduleView } from './schedule-schemas.ts'
 import { getSchedule, listRuns, listSchedules, previewRetention, untrashPoint } from './schedules.ts'
 import { EventView, FleetErrorBody, HostView, JobView, PoolView } from './schemas.ts'
+import { backUpStation, listStationBackups } from './station.ts'
 import { TargetView } from './target-schemas.ts'
 import {
   changeTarget,
@@ -42,6 +43,7 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       '/api/v1/points',
       '/api/v1/targets',
       '/api/v1/schedules',
+      '/api/v1/station',
       '/api/v1/jobs',
       '/api/v1/events',
       '/api/v1/audit',
@@ -107,6 +109,8 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       streamEvents,
       socketEvents,
       listAudit,
+      listStationBackups,
+      backUpStation,
       ...operationsRoutes(deps),
     ],
   }
