@@ -55,8 +55,10 @@ export interface InstanceReader {
   /** Those that stand on their hosts now. */
   named(groupId: string | null, wish: InstanceWish): Promise<readonly PresentInstance[]>
   list(groupId: string | null, filter: InstanceFilter, page: PageRequest): Promise<Page<InstanceInfo>>
-  /** The one that a job makes or has made. */
-  madeBy(jobId: string): Promise<KeptInstance | undefined>
+  /** The one that an order of ours made, or was about. */
+  ofJob(jobId: string): Promise<KeptInstance | undefined>
+  /** A group's id by what clients know it by. */
+  group(documentId: string): Promise<string | undefined>
   /** Written only to the version it was decided on, with its audit. @returns false when it has another one by now. */
   assign(caller: Caller, instance: InstanceInfo, groupId: string): Promise<boolean>
 }

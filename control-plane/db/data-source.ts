@@ -14,6 +14,7 @@ import { Trust0007 } from './migrations/0007-trust.ts'
 import { Revocation0008 } from './migrations/0008-revocation.ts'
 import { Points0009 } from './migrations/0009-points.ts'
 import { Schedules0010 } from './migrations/0010-schedules.ts'
+import { Instances0011 } from './migrations/0011-instances.ts'
 import { InstancePoints0012 } from './migrations/0012-instance-points.ts'
 import { Trash0013 } from './migrations/0013-trash.ts'
 import { Station0014 } from './migrations/0014-station.ts'
@@ -36,6 +37,7 @@ const MIGRATIONS = [
   Revocation0008,
   Points0009,
   Schedules0010,
+  Instances0011,
   InstancePoints0012,
   Trash0013,
   Station0014,
