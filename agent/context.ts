@@ -2,11 +2,12 @@ import { join } from 'node:path'
 import { jetstream } from '@nats-io/jetstream'
 import type { NatsConnection } from 'nats'
 import { FleetError } from '../shared/errors.ts'
-import { createLogger } from '../shared/logger.ts'
+import { createLogger, type Logger } from '../shared/logger.ts'
 import { VERSION } from '../shared/version.ts'
 import { StartAnswer, type StartQuestion, WIRE_VERSION, type WorkOrder } from '../shared/wire/messages.ts'
 import { subjects } from '../shared/wire/subjects.ts'
 import type { AgentConfig } from './config.ts'
+import { findDatasetAt } from './drivers/dataset-at.ts'
 import type { Driver } from './drivers/driver.ts'
 import { detectDriver, openDriver } from './drivers/registry.ts'
 import { createInstanceList, isAboutInstances } from './host/instance-list.ts'
@@ -16,6 +17,7 @@ import { openIdentity } from './identity/identity.ts'
 import { startRenewal } from './identity/renewal.ts'
 import { openInstances } from './instances/open-instances.ts'
 import { connectNats } from './nats.ts'
+import { openStoppedNotes, type StoppedNotes } from './pipelines/instance/stopped-notes.ts'
 import { openPoints } from './points/open-points.ts'
 import { listenerOf } from './transfer/listeners.ts'
 import { startConsuming } from './work/consume.ts'
@@ -48,6 +50,9 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     dockerSocket: config.HOLDFAST_AGENT_DOCKER_SOCKET,
     state: config.HOLDFAST_AGENT_STATE,
   })
+  const stopping = new AbortController()
+  const stopped = openStoppedNotes(join(config.HOLDFAST_AGENT_STATE, 'stopped'), instances.get, stopping.signal)
+  void startLeft(stopped, logger)
   const stillFrozen = await instances.thawLeft()
   if (stillFrozen !== 0) logger.error({ event: 'instances.left_frozen', host, count: stillFrozen })
   const journal = openJournal(config.HOLDFAST_AGENT_STATE)
@@ -58,7 +63,6 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   points.setListeners(ownNats)
   const nats = await connectNats({ url: urls, host, tls, authenticator })
   const js = jetstream(nats, { timeout: STORE_TIMEOUT_MS })
-  const stopping = new AbortController()
   let clockAheadMs = 0
 
   const outbox = createOutbox({ nats, jetstream: js, host, signal: stopping.signal, logger })
@@ -89,6 +93,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       points: points.tools,
       instances: instances.get,
       freezeMs: 1_000 * config.HOLDFAST_AGENT_FREEZE_SECONDS,
+      stopped,
+      datasetAt: (path) => findDatasetAt(path, pools),
     },
     clock: () => Date.now() + clockAheadMs,
     logger,
@@ -142,6 +148,12 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       logger.info({ event: 'agent.stopped', host })
     },
   }
+}
+
+/** Services that are down: neither NATS nor the control plane is waited for. */
+async function startLeft(stopped: StoppedNotes, logger: Logger): Promise<void> {
+  const count = await stopped.startLeft()
+  if (count > 0) logger.error({ event: 'instances.left_stopped', count })
 }
 
 function pointsConfig(config: AgentConfig, pools: ReadonlyMap<string, Driver>) {

@@ -23,6 +23,8 @@ export interface Instance {
   readonly pid: number | undefined
   /** Absolute path of its root on this host, if it has one now: an engine's overlay is mounted only while it runs. */
   readonly rootfs: string | undefined
+  /** Absolute paths of the directories whose overlay its root is, the uppermost first; they are there when it is stopped too. */
+  readonly layers?: readonly string[]
   readonly mounts: readonly InstanceMount[]
   /** Undefined where it cannot be read. The hash stays the same for as long as nobody changes the configuration. */
   readonly config: { readonly sizeBytes: number; readonly hash: string } | undefined

@@ -5,7 +5,7 @@ import test, { type ExecutionContext } from 'ava'
 import { watch } from '../../test/contracts/driver-contract.ts'
 import { contextOf, pipelineContract } from '../../test/contracts/pipeline-contract.ts'
 import { temporaryDirectory } from '../../test/harness/loop-mount.ts'
-import { noInstances } from '../../test/harness/no-instances.ts'
+import { NO_INSTANCES } from '../../test/harness/no-instances.ts'
 import { pointsOf } from '../../test/harness/points.ts'
 import { openDriver } from '../drivers/registry.ts'
 import type { PipelineTools } from './pipeline.ts'
@@ -19,8 +19,7 @@ async function prepare(t: ExecutionContext) {
     restorePaths: [],
     forbiddenPaths: [],
     points: pointsOf(t).tools,
-    instances: noInstances,
-    freezeMs: 60_000,
+    ...NO_INSTANCES,
   }
   const source = { pool: 'a', dataset: randomUUID() }
   await driver.create(source.dataset, watch)

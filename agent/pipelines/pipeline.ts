@@ -1,8 +1,10 @@
 import type { InstanceType } from '../../shared/instance-spec.ts'
 import type { JobKind, ResultOf, SpecOf } from '../../shared/job-spec.ts'
+import type { PlaceInDataset } from '../drivers/dataset-at.ts'
 import type { Driver, Watch } from '../drivers/driver.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { PointTools } from '../points/point-tools.ts'
+import type { StoppedNotes } from './instance/stopped-notes.ts'
 
 /** What the journal remembers for one job across restarts of the agent. */
 export interface JobMemory {
@@ -62,6 +64,9 @@ export interface PipelineTools {
   instances(type: InstanceType): Instances
   /** How long an instance may be kept frozen: what its watchdog is told. */
   readonly freezeMs: number
+  readonly stopped: StoppedNotes
+  /** The dataset of one of this agent's pools that holds a directory of the host; undefined where none does. */
+  datasetAt(path: string): Promise<PlaceInDataset | undefined>
 }
 
 export type Pipeline<Kind extends JobKind> = (spec: SpecOf<Kind>, jobId: string, tools: PipelineTools) => Work<Kind>

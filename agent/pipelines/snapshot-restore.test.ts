@@ -23,7 +23,7 @@ import type { DatasetPlace, RestoreSnapshotSpec } from '../../shared/job-spec.ts
 import { watch } from '../../test/contracts/driver-contract.ts'
 import { contextOf, memoryOf, pipelineContract } from '../../test/contracts/pipeline-contract.ts'
 import { canMount, mountLoop, temporaryDirectory } from '../../test/harness/loop-mount.ts'
-import { noInstances } from '../../test/harness/no-instances.ts'
+import { NO_INSTANCES } from '../../test/harness/no-instances.ts'
 import { pointsOf } from '../../test/harness/points.ts'
 import { openDriver } from '../drivers/registry.ts'
 import { createSimDriver } from '../drivers/sim/sim-driver.ts'
@@ -52,8 +52,7 @@ async function fixture(t: ExecutionContext, driverName: 'copy' | 'btrfs' = 'copy
     restorePaths: [`${outside}/`],
     forbiddenPaths: [join(outside, 'kept')],
     points: pointsOf(t).tools,
-    instances: noInstances,
-    freezeMs: 60_000,
+    ...NO_INSTANCES,
   }
   const place = async (): Promise<{ place: DatasetPlace; root: string }> => {
     const dataset = randomUUID()

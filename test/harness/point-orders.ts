@@ -16,7 +16,7 @@ import type { OrderTarget, PointRef } from '../../shared/point-spec.ts'
 import { LocalTargetConfig } from '../../shared/target-config.ts'
 import { contextOf, memoryOf } from '../contracts/pipeline-contract.ts'
 import { mountLoop, temporaryDirectory } from './loop-mount.ts'
-import { noInstances } from './no-instances.ts'
+import { NO_INSTANCES } from './no-instances.ts'
 import { pointsOf } from './points.ts'
 
 export const SERIES = 'group/host/data'
@@ -76,8 +76,7 @@ export async function pointOrders(
     restorePaths: [`${outside}/`],
     forbiddenPaths: [pool, points.state],
     points: points.tools,
-    instances: noInstances,
-    freezeMs: 60_000,
+    ...NO_INSTANCES,
   }
   const dataset = randomUUID()
   const root = (await driver.create(dataset, unwatched)).mountpoint

@@ -53,6 +53,14 @@ export function mergedDirectoryOf({ GraphDriver }: Inspect): string | undefined 
   return typeof path === 'string' && path.startsWith('/') ? path : undefined
 }
 
+/** Of the overlay that its root is: what it wrote, then its image. */
+export function layersOf({ GraphDriver }: Inspect): readonly string[] | undefined {
+  const { UpperDir: upper, LowerDir: lower } = GraphDriver?.Data ?? {}
+  if (typeof upper !== 'string' || typeof lower !== 'string') return undefined
+  const layers = [upper, ...lower.split(':')]
+  return layers.every((path) => path.startsWith('/')) ? layers : undefined
+}
+
 export function mountsOf({ Mounts }: Inspect): readonly InstanceMount[] {
   return (Mounts ?? []).flatMap(({ Type, Name, Source, Destination, RW }) => {
     if ((Type !== 'volume' && Type !== 'bind') || !Source?.startsWith('/')) return []
@@ -93,6 +101,7 @@ function sorted(value: unknown): unknown {
 
 export function describe(inspect: Inspect, parts: Pick<Instance, 'config' | 'rootfs'>): Instance {
   const state = stateOf(inspect)
+  const layers = layersOf(inspect)
   const pid = state === 'RUNNING' || state === 'FROZEN' ? inspect.State.Pid : 0
   return {
     type: 'docker',
@@ -100,6 +109,7 @@ export function describe(inspect: Inspect, parts: Pick<Instance, 'config' | 'roo
     name: nameOf(inspect),
     state,
     pid: pid > 0 ? pid : undefined,
+    ...(layers === undefined ? {} : { layers }),
     mounts: mountsOf(inspect),
     ...parts,
   }

@@ -1,0 +1,106 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { FleetError } from '../../../shared/errors.ts'
+import { InstancePlace, type InstanceType } from '../../../shared/instance-spec.ts'
+import type { Instances } from '../../instances/instances.ts'
+import { replaceFile, syncDirectory } from '../../points/durable-file.ts'
+
+const RETRY_MS = 1_000
+/** An engine may come up long after the agent does. */
+const GIVE_UP_MS = 600_000
+/** How long a job waits for it; it is tried on behind that. */
+const WAIT_MS = 60_000
+const START_TIMEOUT_MS = 60_000
+
+/**
+ * What a job has stopped and will start again. The note is durable before the instance is stopped and goes once it runs again, so
+ * that an agent that died in between starts it as its first act.
+ */
+export interface StoppedNotes {
+  /** To be called before it is stopped. */
+  note(jobId: string, place: InstancePlace): void
+  /** Starts what the job's note names, if there is one; repeats are well. @throws unavailable when that takes over a minute */
+  startAgain(jobId: string): Promise<void>
+  /** Starts whatever an agent before this one left stopped, and tries for ten minutes. @returns how many are not started */
+  startLeft(): Promise<number>
+}
+
+/** @param folder the agent's own; made when the first note is written @param signal ends what is tried in the background */
+export function openStoppedNotes(
+  folder: string,
+  instancesOf: (type: InstanceType) => Instances,
+  signal: AbortSignal,
+): StoppedNotes {
+  const pathOf = (jobId: string) => join(folder, `${jobId}.json`)
+  const starting = new Map<string, Promise<void>>()
+
+  async function start(jobId: string): Promise<void> {
+    const place = readNote(pathOf(jobId))
+    if (place === undefined) return
+    const instances = instancesOf(place.type)
+    const found = await instances.find(place.instance, AbortSignal.timeout(START_TIMEOUT_MS))
+    // Deleted meanwhile, or frozen by somebody who started it: neither is ours to change.
+    if (found !== undefined && found.state !== 'FROZEN')
+      await instances.start(found.id, AbortSignal.timeout(START_TIMEOUT_MS))
+    rmSync(pathOf(jobId), { force: true })
+    syncDirectory(folder)
+  }
+
+  /** It may be on its way down still, or its engine may be. */
+  async function persist(jobId: string): Promise<void> {
+    const until = performance.now() + GIVE_UP_MS
+    for (;;) {
+      try {
+        return await start(jobId)
+      } catch (thrown) {
+        if (signal.aborted || performance.now() > until) throw thrown
+        await pause(RETRY_MS, undefined, { ref: false })
+      }
+    }
+  }
+
+  function persistOnce(jobId: string): Promise<void> {
+    const now = starting.get(jobId) ?? persist(jobId).finally(() => starting.delete(jobId))
+    starting.set(jobId, now)
+    return now
+  }
+
+  return {
+    note(jobId, place) {
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      replaceFile(pathOf(jobId), `${JSON.stringify(place)}\n`)
+    },
+    async startAgain(jobId) {
+      if (!existsSync(pathOf(jobId))) return
+      const working = persistOnce(jobId)
+      working.catch(() => undefined) // the note stays
+      await Promise.race([working, pause(WAIT_MS, undefined, { ref: false }).then(notYet)])
+    },
+    async startLeft() {
+      const tried = await Promise.allSettled(notesIn(folder).map(persistOnce))
+      return tried.filter(({ status }) => status === 'rejected').length
+    },
+  }
+}
+
+function notYet(): never {
+  throw new FleetError('unavailable', 'the instance that was stopped for its backup does not start')
+}
+
+function notesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder).flatMap((name) => (name.endsWith('.json') ? [name.slice(0, -'.json'.length)] : []))
+  } catch {
+    return [] // none was ever written
+  }
+}
+
+/** @returns undefined for what is no note of ours, or is gone by now */
+function readNote(path: string): InstancePlace | undefined {
+  try {
+    return InstancePlace.parse(JSON.parse(readFileSync(path, 'utf8')))
+  } catch {
+    return undefined
+  }
+}
