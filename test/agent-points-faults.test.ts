@@ -45,7 +45,9 @@ async function killedAfter(made: PointOrders, spec: JobSpec, count: number) {
   return { jobId, memory }
 }
 
-type Ordered = 'point.create' | 'merge' | 'point.rehearse' | 'point.restore' | 'file'
+const LATER = 'later'
+
+type Ordered = 'point.create' | 'merge' | 'point.rehearse' | 'point.restore' | 'file' | 'into'
 
 function orderOf(made: PointOrders, kind: Ordered, refs: readonly PointRef[]): JobSpec {
   switch (kind) {
@@ -57,6 +59,11 @@ function orderOf(made: PointOrders, kind: Ordered, refs: readonly PointRef[]): J
       return { kind, ...readable(made, refs), pool: 'a' }
     case 'file':
       return restoreTo(made, refs, { kind: 'host', path: join(made.outside, randomUUID()) }, ['docs/a.txt'])
+    case 'into': {
+      writeFileSync(join(made.root, LATER), 'is not in the point')
+      const place = { pool: 'a', dataset: made.dataset }
+      return { ...restoreTo(made, refs, { kind: 'dataset', place, path: '/' }), overwrite: true }
+    }
     case 'point.restore':
       return restoreTo(made, refs, { kind: 'new', place: { pool: 'a', dataset: randomUUID() } })
   }
@@ -79,17 +86,17 @@ async function cancelledAtOnce(made: PointOrders, spec: JobSpec, killed: { jobId
 }
 
 for (const driver of ['copy', 'btrfs'] as const) {
-  for (const kind of ['point.create', 'merge', 'point.rehearse', 'point.restore', 'file'] as const) {
+  for (const kind of ['point.create', 'merge', 'point.rehearse', 'point.restore', 'file', 'into'] as const) {
     test(`${driver}, ${kind}: killed after any step, it is taken up again, or cancelled without a trace`, async (t) => {
       if (driver === 'btrfs' && !canMount(t)) return t.pass()
       const made = await pointOrders(t, { driver })
-      const { refs } = await threePoints(made)
+      const { refs, trees } = await threePoints(made)
       const steps = (await openWork(orderOf(made, kind, refs), randomUUID(), made.tools)).steps
       const commitsAt = steps.findIndex((step) => step.commits)
       const last = commitsAt < 0 ? steps.length - 1 : commitsAt
       for (let count = 1; count <= last; count += 1) {
-        const before = standing(made)
         const spec = orderOf(made, kind, refs)
+        const before = standing(made)
         const failure = await failureOf(t, cancelledAtOnce(made, spec, await killedAfter(made, spec, count)))
         t.is(failure.code, 'cancelled', `after ${count} steps`)
         t.deepEqual(standing(made), before, `after ${count} steps`)
@@ -98,7 +105,7 @@ for (const driver of ['copy', 'btrfs'] as const) {
         const spec = orderOf(made, kind, refs)
         const before = standing(made)
         await made.run(spec, await killedAfter(made, spec, count))
-        await endedWell(t, made, spec)
+        await endedWell(t, made, spec, trees.at(-1) ?? '')
         if (kind === 'point.rehearse') t.deepEqual(standing(made), before)
       }
       t.false(standing(made).some((name) => name.includes('partial')))
@@ -107,13 +114,14 @@ for (const driver of ['copy', 'btrfs'] as const) {
   }
 }
 
-async function endedWell(t: ExecutionContext, made: PointOrders, spec: JobSpec): Promise<void> {
+async function endedWell(t: ExecutionContext, made: PointOrders, spec: JobSpec, tree: string): Promise<void> {
   if (spec.kind === 'point.create') {
     const path = join(made.outside, randomUUID())
     await made.run(restoreTo(made, [refOf(spec)], { kind: 'host', path }))
     t.is(seen(path), seen(made.root))
   } else if (spec.kind === 'point.restore') {
     const { destination } = spec
+    if (destination.kind === 'dataset') t.is(seen(made.root), tree)
     if (destination.kind === 'new') t.is(seen(join(made.pool, destination.place.dataset)), seen(made.root))
     if (destination.kind === 'host') t.is(readFileSync(destination.path, 'utf8'), 'alpha\nround 1\nround 2\n')
   }

@@ -56,6 +56,29 @@ for (const driver of ['btrfs', 'copy'] as const) {
   })
 }
 
+for (const driver of ['btrfs', 'copy'] as const) {
+  test(`${driver}: a whole point takes the place of all that a dataset holds, and increments go on from there`, async (t) => {
+    const made = await orders(t, driver)
+    if (made === undefined) return t.pass()
+    const { refs, trees } = await threePoints(made)
+    change(made.root, 3)
+    const place = { pool: 'a', dataset: made.dataset }
+    const into = restoreTo(made, refs.slice(0, 2), { kind: 'dataset', place, path: '/' })
+    t.is((await failureOf(t, made.run(into))).code, 'conflict')
+    t.is((await failureOf(t, made.run({ ...into, paths: ['docs'], overwrite: true }))).code, 'invalid')
+    const before = seen(made.root)
+    const result = await made.run({ ...into, overwrite: true })
+    t.is(seen(made.root), trees[1] ?? '')
+    t.not(before, trees[1])
+    t.deepEqual(result.made, { rootInode: statSync(made.root).ino, mountpoint: made.root })
+    t.false(made.tools.points.own.all().some(({ use }) => use.kind === 'job'))
+    change(made.root, 4)
+    const next = made.create(refs)
+    await made.run(next)
+    await restoredAs(t, made, [...refs, refOf(next)], seen(made.root))
+  })
+}
+
 test('files of a point are restored over and beside others', async (t) => {
   const made = await pointOrders(t)
   const { refs } = await threePoints(made)

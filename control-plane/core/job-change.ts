@@ -182,9 +182,11 @@ export function settlementOf(change: JobChange): Settlement | undefined {
     case 'point.restore': {
       if (spec.kind !== kind) return undefined
       const { destination } = spec
+      const made = good ? RESULT_SCHEMAS[kind].parse(change.result).made : undefined
+      // All that a dataset held was replaced: it has another root.
+      if (destination.kind === 'dataset') return made && { act: 'made', id: datasetId, ...made, fuzzy: false }
       // One that is there already is only brought up to date.
       if (destination.kind === 'instance' ? destination.update !== null : destination.kind !== 'new') return undefined
-      const made = good ? RESULT_SCHEMAS[kind].parse(change.result).made : undefined
       return made ? { act: 'made', id: datasetId, ...made, fuzzy: false } : { act: 'drop', id: datasetId }
     }
     case 'dataset.delete':

@@ -1,11 +1,14 @@
 import { FleetError } from '../../../shared/errors.ts'
+import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { Pipeline } from '../pipeline.ts'
+import { componentsOf } from '../restore/inner-path.ts'
+import { IntoDatasetRestore } from './restore-into.ts'
 import { NewDatasetRestore } from './restore-new.ts'
 import { PlacedRestore } from './restore-placed.ts'
 import { named } from './steps.ts'
 
 /**
- * A point, or files of it: staged beside its destination and put there by one rename, or a dataset that is made for it. Files
+ * A point, or files of it: staged beside its destination and put there by one rename, be that a whole dataset, or a dataset that is made for it. Files
  * of a remote point are read in ranges: of one file only the frames that hold it.
  */
 export const restorePoint: Pipeline<'point.restore'> = (spec, jobId, tools) => {
@@ -14,7 +17,9 @@ export const restorePoint: Pipeline<'point.restore'> = (spec, jobId, tools) => {
   const restore =
     destination.kind === 'new'
       ? new NewDatasetRestore(spec, destination.place, tools)
-      : new PlacedRestore(spec, { ...destination, jobId }, tools)
+      : isWhole(destination)
+        ? new IntoDatasetRestore(spec, destination.place, tools)
+        : new PlacedRestore(spec, { ...destination, jobId }, tools)
   return {
     steps: [
       // All is undone here, as an earlier run may have come further than this one.
@@ -27,4 +32,11 @@ export const restorePoint: Pipeline<'point.restore'> = (spec, jobId, tools) => {
     result: () => restore.result(),
     close: () => restore.close(),
   }
+}
+
+type Destination = SpecOf<'point.restore'>['destination']
+
+/** The root of a dataset: what is restored takes the place of all that it holds. */
+function isWhole(destination: Destination): destination is Extract<Destination, { kind: 'dataset' }> {
+  return destination.kind === 'dataset' && componentsOf(destination.path, 'destination').length === 0
 }
