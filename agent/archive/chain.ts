@@ -12,6 +12,14 @@ export interface ChainMember {
   readonly layer: number
 }
 
+/** What the archives behind one of a chain say of a path, the newest of them first. */
+export interface LaterEntry {
+  readonly entry: IndexEntry
+  readonly layer: number
+  /** What stood there when that one was written is not what the entry is of. A directory that stays one is not replaced. */
+  readonly replaces: boolean
+}
+
 interface Shadow {
   readonly path: BytePath
   readonly layer: number
@@ -49,25 +57,17 @@ export class Chain {
 
   /** The tree's members in the order of the index, beginning with the first that is not before `from`. */
   async *members(from: BytePath, signal: AbortSignal): AsyncGenerator<ChainMember> {
-    const cursors = await this.#cursors(from, signal)
     const shadows = await this.#shadowsAbove(from, signal)
-    try {
-      for (;;) {
-        const path = lowest(cursors)
-        if (path === undefined) return
-        while (shadows.length > 0 && !isWithin(path, shadows.at(-1)?.path ?? '')) shadows.pop()
-        const found = newest(cursors, path)
-        if (found !== undefined && found.member !== 'gone' && !isHidden(shadows, path, found.layer))
-          yield { member: found.member, layer: found.layer }
-        for (const [layer, cursor] of cursors.entries()) {
-          if (cursor.entry?.path !== path) continue
-          if (cursor.entry.type !== 'directory') shadows.push({ path, layer })
-          cursor.entry = await next(cursor.entries)
-        }
-      }
-    } finally {
-      for (const { entries } of cursors) await entries.return(undefined)
-    }
+    const cursors = await this.#cursors(from, signal)
+    for await (const { entry, layer } of merged(cursors, shadows))
+      if (entry.type !== 'gone') yield { member: entry, layer }
+  }
+
+  /** What it takes to come from the tree of one of the points to the last one's, in the order of the index; of it alone is read. */
+  async *changesBehind(layer: number, signal: AbortSignal): AsyncGenerator<LaterEntry> {
+    const first = layer + 1
+    for await (const found of merged(await this.#cursors('', signal, first), []))
+      yield { ...found, layer: first + found.layer }
   }
 
   async find(path: BytePath, signal: AbortSignal): Promise<ChainMember | undefined> {
@@ -109,13 +109,31 @@ export class Chain {
     return shadows
   }
 
-  async #cursors(from: BytePath, signal: AbortSignal): Promise<readonly Cursor[]> {
+  async #cursors(from: BytePath, signal: AbortSignal, first = 0): Promise<readonly Cursor[]> {
     return Promise.all(
-      this.points.map(async (point) => {
+      this.points.slice(first).map(async (point) => {
         const entries = point.entries(from, signal)
         return { entries, entry: await next(entries) }
       }),
     )
+  }
+}
+
+/** The newest entry of each path that no archive behind its own hides; what is gone too. */
+async function* merged(cursors: readonly Cursor[], shadows: Shadow[]): AsyncGenerator<LaterEntry> {
+  try {
+    for (let path = lowest(cursors); path !== undefined; path = lowest(cursors)) {
+      while (shadows.length > 0 && !isWithin(path, shadows.at(-1)?.path ?? '')) shadows.pop()
+      const found = newest(cursors, path)
+      if (found !== undefined && !isHidden(shadows, path, found.layer)) yield found
+      for (const [layer, cursor] of cursors.entries()) {
+        if (cursor.entry?.path !== path) continue
+        if (cursor.entry.type !== 'directory') shadows.push({ path, layer })
+        cursor.entry = await next(cursor.entries)
+      }
+    }
+  } finally {
+    for (const { entries } of cursors) await entries.return(undefined)
   }
 }
 
@@ -132,13 +150,11 @@ function lowest(cursors: readonly Cursor[]): BytePath | undefined {
   return path
 }
 
-function newest(
-  cursors: readonly Cursor[],
-  path: BytePath,
-): { readonly member: Member | 'gone'; readonly layer: number } | undefined {
+function newest(cursors: readonly Cursor[], path: BytePath): LaterEntry | undefined {
+  const replaces = cursors.some(({ entry }) => entry?.path === path && entry.type !== 'directory')
   for (let layer = cursors.length - 1; layer >= 0; layer -= 1) {
     const entry = cursors[layer]?.entry
-    if (entry?.path === path) return { member: entry.type === 'gone' ? 'gone' : entry, layer }
+    if (entry?.path === path) return { entry, layer, replaces }
   }
   return undefined
 }

@@ -65,6 +65,14 @@ export function dropInheritedAcls(fd: number): void {
   }
 }
 
+/** The same of what cannot be opened, by a name that is not followed, as `/proc/self/fd/N/name`; no link. */
+export function dropInheritedAclsOf(path: Buffer): void {
+  for (const name of INHERITED_ACLS) {
+    const result = libc().lremovexattr(path, name)
+    if (result < 0 && !['ENODATA', 'EOPNOTSUPP', 'EINVAL'].includes(lastErrorCode())) checked('removexattr', result)
+  }
+}
+
 /** Notes `value` on a directory of ours. @returns false where the file system keeps no trusted attributes */
 export function writeNote(fd: number, note: string, value: string): boolean {
   const bytes = Buffer.from(value)

@@ -1,6 +1,6 @@
 import { cString, libc } from '../../native/libc.ts'
 import { checked, lastErrorCode } from '../../native/system-error.ts'
-import { dropInheritedAcls } from '../../native/xattrs.ts'
+import { dropInheritedAcls, dropInheritedAclsOf } from '../../native/xattrs.ts'
 import { aclValue } from '../posix-acl.ts'
 import type { TarEntry } from './tar-parser.ts'
 
@@ -11,6 +11,9 @@ const AT_SYMLINK_NOFOLLOW = 0x100
 const XATTR = 'SCHILY.xattr.'
 /** What Holdfast notes on its own directories: no archive of ours has it, and none may forge it. */
 const OWN_PREFIX = 'trusted.holdfast.'
+/** What people set. The rest is the system's own, or goes with the ACLs. */
+const GIVEN = /^(user|trusted)\./
+const LIMIT_BYTES = 65_536
 const ACLS: Readonly<Record<string, string>> = {
   'SCHILY.acl.access': 'system.posix_acl_access',
   'SCHILY.acl.default': 'system.posix_acl_default',
@@ -31,6 +34,7 @@ interface Attribute {
 /** Gives what was extracted its owner, attributes, ACLs, mode and time, in the order in which none undoes another. */
 export class MemberMetadata {
   readonly #times = Buffer.alloc(TIMES_BYTES)
+  #names: Buffer | undefined
 
   /**
    * @param made what is known of it already, which saves a call each
@@ -47,6 +51,18 @@ export class MemberMetadata {
     checked('futimens', futimens(fd, this.#timesOf(entry.mtime)))
   }
 
+  /** Attributes that a directory has of an older state, and the entry has not. */
+  dropOthers(entry: TarEntry, fd: number): void {
+    this.#names ??= Buffer.allocUnsafeSlow(LIMIT_BYTES)
+    const used = libc().flistxattr(fd, this.#names, LIMIT_BYTES)
+    if (used <= 0) return
+    const kept = new Set([...attributesOf(entry)].map(({ name }) => name.toString('latin1', 0, name.length - 1)))
+    for (const name of this.#names.toString('latin1', 0, used).split('\0')) {
+      if (kept.has(name) || !GIVEN.test(name) || name.startsWith(OWN_PREFIX)) continue
+      checked('removexattr', libc().fremovexattr(fd, cString(Buffer.from(name, 'latin1'))))
+    }
+  }
+
   /** @param modified decimal seconds */
   timeToDescriptor(modified: string, fd: number): void {
     checked('futimens', libc().futimens(fd, this.#timesOf(modified)))
@@ -56,6 +72,7 @@ export class MemberMetadata {
   toName(entry: TarEntry, path: Buffer): void {
     const { fchownat, fchmodat, utimensat, lsetxattr } = libc()
     checked('fchownat', fchownat(AT_FDCWD, path, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW))
+    if (entry.type !== 'symlink') dropInheritedAclsOf(path)
     if (entry.type !== 'symlink') checked('fchmodat', fchmodat(AT_FDCWD, path, entry.mode, 0))
     for (const { name, value } of attributesOf(entry)) setOrSkip(lsetxattr(path, name, value, value.length, 0))
     checked('utimensat', utimensat(AT_FDCWD, path, this.#timesOf(entry.mtime), AT_SYMLINK_NOFOLLOW))

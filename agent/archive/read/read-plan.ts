@@ -5,7 +5,7 @@ import type { Member } from '../member.ts'
 import type { Point } from '../point.ts'
 import type { Send } from '../run-reader.ts'
 import { LinkTable } from '../write/link-table.ts'
-import type { ReadItem } from './read-worker.ts'
+import type { GoneItem, ReadItem } from './read-worker.ts'
 
 const ITEMS_AT_ONCE = 256
 /** Of this many archives of a chain the reader keeps a frame; a longer chain reads some frames again. */
@@ -39,7 +39,7 @@ export class ReadPlan {
   readonly #ends = new Map<number, number>()
   readonly #repeated = new Map<number, number>()
   readonly #ahead = new Map<number, { readonly number: number; readonly bytes: Promise<Buffer> }>()
-  #items: ReadItem[] = []
+  #items: (ReadItem | GoneItem)[] = []
 
   constructor(chain: Chain, send: Send, signal: AbortSignal, options: PlanOptions) {
     this.#chain = chain
@@ -49,20 +49,26 @@ export class ReadPlan {
     this.#links = new LinkTable(options.linkSpillFd)
   }
 
-  async add(found: ChainMember, path: BytePath): Promise<void> {
+  /** @param clear what of an older tree goes before it is made */
+  async add(found: ChainMember, path: BytePath, clear?: ReadItem['clear']): Promise<void> {
     const { member, layer } = found
     const linkTo = this.#options.asStored ? undefined : this.#firstName(member, path)
-    if (linkTo !== undefined) return this.#push({ ...itemOf(member, layer, path), linkTo })
+    if (linkTo !== undefined) return this.#push({ ...itemOf(member, layer, path), linkTo, clear })
     const source = await this.#sourceOf(found)
     this.#bound(found, source)
     const point = this.#point(layer)
     const first = point.frameAt(source.offset)
     const last = point.frameAt(Math.max(source.offset, source.dataOffset + source.storedSize - 1))
     if (this.#sent.get(layer) !== first) await this.#sendFrame(layer, first, last)
-    await this.#push(itemOf(source, layer, path))
+    await this.#push({ ...itemOf(source, layer, path), clear })
     if (last === first) return
     await this.flush()
     for (let number = first + 1; number <= last; number += 1) await this.#sendFrame(layer, number, last)
+  }
+
+  /** Of an older tree, in its place among the members. */
+  async gone(path: BytePath): Promise<void> {
+    await this.#push({ path, clear: 'gone' })
   }
 
   async flush(): Promise<void> {
@@ -113,7 +119,7 @@ export class ReadPlan {
     )
   }
 
-  async #push(item: ReadItem): Promise<void> {
+  async #push(item: ReadItem | GoneItem): Promise<void> {
     this.#items.push(item)
     if (this.#items.length === ITEMS_AT_ONCE) await this.flush()
   }

@@ -24,10 +24,18 @@ export interface ReadItem {
   readonly hash: string | undefined
   /** Already extracted under this path: nothing is read. */
   readonly linkTo: BytePath | undefined
+  /** Where a tree is brought up to date, what goes before: whatever stands there, or what is no directory. */
+  readonly clear?: 'all' | 'other' | undefined
+}
+
+/** A name that goes, with all below it. */
+export interface GoneItem {
+  readonly path: BytePath
+  readonly clear: 'gone'
 }
 
 export type ReadMessage =
-  | { readonly kind: 'items'; readonly items: readonly ReadItem[] }
+  | { readonly kind: 'items'; readonly items: readonly (ReadItem | GoneItem)[] }
   | {
       readonly kind: 'frame'
       readonly layer: number
@@ -89,6 +97,8 @@ class Reading {
       if (message.kind !== 'items') continue
       for (const item of message.items) {
         this.#counters.throwIfStopped()
+        if (item.clear !== undefined) builder?.clear(item.path, item.clear === 'other', this.#counters)
+        if (item.clear === 'gone') continue
         this.#read(item, builder)
         this.#counters.addFiles(1)
       }

@@ -1,9 +1,11 @@
 import { constants, ftruncateSync, readFileSync, writeSync } from 'node:fs'
 import { FleetError } from '../../../shared/errors.ts'
-import { cString, libc } from '../../native/libc.ts'
+import { cString, lastErrno, libc } from '../../native/libc.ts'
 import { close, createFile, howBeneath, makeDirectory, removeFile, tryOpenBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
-import { checked, errorCodeOf, lastErrorCode } from '../../native/system-error.ts'
+import { checked, errorCodeOf, lastErrorCode, systemError } from '../../native/system-error.ts'
+import type { Counters } from '../../tree/counters.ts'
+import { removeTree } from '../../tree/remove-tree.ts'
 import { type BytePath, displayPath, isWithin, joinPath, nameOf, parentOf } from '../byte-path.ts'
 import { type Made, MemberMetadata } from './member-metadata.ts'
 import { placeOf, staysInside } from './member-name.ts'
@@ -26,6 +28,8 @@ export interface BuildPolicy {
   readonly symlinks: 'keep' | 'inside'
   /** Each directory comes before all it holds, and once, as in our own archives. */
   readonly ordered: boolean
+  /** An older state of the tree is there: what its directories have and ours have not goes. */
+  readonly isUpdate?: boolean
 }
 
 interface Level {
@@ -125,11 +129,22 @@ export class TreeBuilder {
     }
   }
 
+  /** Of an older tree, what stands at a path with all below it, or only what is no directory. */
+  clear(path: BytePath, onlyOther: boolean, counters: Counters): void {
+    if (path === '') return
+    const { fd, name } = this.#parent(path)
+    if (libc().unlinkat(fd, name, 0) === 0) return
+    const code = lastErrorCode()
+    if (code === 'ENOENT') return
+    if (code !== 'EISDIR') throw systemError('unlink', lastErrno())
+    if (!onlyOther) removeTree(fd, name, counters)
+  }
+
   /** Gives the directories that are still open their metadata. */
   finish(): void {
     while (this.#levels.length > 1) this.#leave()
     const [root] = this.#levels
-    if (root?.entry !== undefined) this.#metadata.toDescriptor(root.entry, root.fd)
+    if (root?.entry !== undefined) this.#finishDirectory(root.entry, root.fd)
   }
 
   close(): void {
@@ -178,11 +193,16 @@ export class TreeBuilder {
     const level = this.#levels.pop()
     if (level === undefined) return
     try {
-      if (level.entry !== undefined) this.#metadata.toDescriptor(level.entry, level.fd)
+      if (level.entry !== undefined) this.#finishDirectory(level.entry, level.fd)
       else if (level.modified !== undefined) this.#metadata.timeToDescriptor(level.modified, level.fd)
     } finally {
       close(level.fd)
     }
+  }
+
+  #finishDirectory(entry: TarEntry, fd: number): void {
+    if (this.#policy.isUpdate === true) this.#metadata.dropOthers(entry, fd)
+    this.#metadata.toDescriptor(entry, fd)
   }
 
   /** A later member of a name replaces an earlier one, as tar does; a directory it does not. */
