@@ -41,6 +41,8 @@ import { createWaker } from './schedule/waker.ts'
 import { createWebhook, type Webhook } from './schedule/webhook.ts'
 
 const SECOND_MS = 1_000
+/** For what nobody was woken for. */
+const SETTLE_MS = 5_000
 const PRUNE_MS = 5_000
 const DELIVER_MS = 2_000
 const HOUR_MS = 3_600_000
@@ -110,9 +112,13 @@ export function openSchedules(deps: {
   const alerts = createAlertTick({
     ...{ store: createAlertStore(sql, deps.origin), webhook, graceMs, now, afterCommit, logger },
   })
+  /** Jobs about points that have ended since they were last looked at. */
+  let ended: string[] = []
   const waker = createWaker(
     async () => {
-      await settling()
+      const jobIds = ended
+      ended = []
+      await settling.endsOf(jobIds)
       await firing()
       await restores()
       await moving()
@@ -130,7 +136,7 @@ export function openSchedules(deps: {
     ticks: {
       due: { everyMs: SECOND_MS, run: due },
       firing: { everyMs: SECOND_MS, run: firing },
-      settling: { everyMs: SECOND_MS, run: settling },
+      settling: { everyMs: SETTLE_MS, run: settling.all },
       restores: { everyMs: SECOND_MS, run: restores },
       pruning: { everyMs: PRUNE_MS, run: pruning },
       superseded: { everyMs: PRUNE_MS, run: superseded },
@@ -139,7 +145,10 @@ export function openSchedules(deps: {
     },
     overdueCount: alerts.overdueCount,
     onEvents(events) {
-      if (events.some(isEndOfPointJob)) wake()
+      const jobIds = events.flatMap((event) => (isEndOfPointJob(event) && event.jobId !== null ? [event.jobId] : []))
+      if (jobIds.length === 0) return
+      ended.push(...jobIds)
+      wake()
     },
     stop: waker.stop,
   }

@@ -114,7 +114,7 @@ test('slots go to those that wait the longest, as far as host and target have th
     ...given,
   })
   const granted = (...loads: PlaceLoad[]) =>
-    grantSlots(loads, { perHost: 4, perTarget: 3 }, (host) => host !== 'away').map(
+    grantSlots(loads, { perHost: 4, perTarget: 3 }, (host) => host !== 'away').grants.map(
       ({ host, place, count }) => `${host} ${place} ${count}`,
     )
   t.deepEqual(granted(load('a', 'local', { waiting: 9 })), ['a local 4'])

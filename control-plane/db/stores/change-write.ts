@@ -14,7 +14,8 @@ export const EVENT_CHANNEL = 'holdfast_event'
 /**
  * Writes a group of changes and their feed events. A change is written only to the row it was decided on (`from_…`): when
  * another replica was there first, that change and its events are left out. The update of event_head gives out the numbers
- * and, being held to commit, makes every later number commit later.
+ * and, being held to commit, makes every later number commit later. `(… in (select …)) is true` looks ids up in a hash: as a join,
+ * Postgres compares each with each, and groups are of thousands after a night's backups.
  */
 export const writeChanges = statement(
   'change_write',
@@ -55,7 +56,7 @@ export const writeChanges = statement(
        root_inode = coalesce(s.root_inode, dataset.root_inode), mountpoint = coalesce(s.mountpoint, dataset.mountpoint),
        consistency = coalesce(s.consistency, dataset.consistency)
      from jsonb_to_recordset($2::jsonb) as s(act text, job_id uuid, id uuid, root_inode bigint, mountpoint text, consistency text)
-     where dataset.id = s.id and s.act <> 'drop' and s.job_id in (select id from changed)
+     where dataset.id = s.id and s.act <> 'drop' and (s.job_id in (select id from changed)) is true
      returning dataset.id
    ), pointed as (
      -- After the datasets, like every other writer.
@@ -80,20 +81,20 @@ export const writeChanges = statement(
        wanted_back = point.wanted_back and s.moved is distinct from 'series'
      from jsonb_to_recordset($9::jsonb) as s(job_id uuid, id uuid, status text, made jsonb, error jsonb, detach boolean, verified boolean,
        rehearsed_seconds double precision, damage jsonb, kept boolean, moved text, act text), (select count(*) from settled) as locked
-     where point.id = s.id and s.act is null and s.job_id in (select id from changed)
+     where point.id = s.id and s.act is null and (s.job_id in (select id from changed)) is true
    ), unpointed as (
      delete from point
      where id in (
        select s.id
        from jsonb_to_recordset($9::jsonb) as s(act text, job_id uuid, id uuid)
-       where s.act = 'drop' and s.job_id in (select id from changed)
+       where s.act = 'drop' and (s.job_id in (select id from changed)) is true
      )
    ), dropped as (
      delete from dataset
      where id in (
        select s.id
        from jsonb_to_recordset($2::jsonb) as s(act text, job_id uuid, id uuid)
-       where s.act = 'drop' and s.job_id in (select id from changed)
+       where s.act = 'drop' and (s.job_id in (select id from changed)) is true
      )
    ), superseded as (
      delete from event
@@ -104,7 +105,7 @@ export const writeChanges = statement(
      from json_to_recordset($3::json) as e(n integer, type text, job_id uuid, group_id uuid, body json), numbered
      where e.job_id is null or e.job_id in (select id from changed)
    ), audited as (
-     ${insertAudit('$8', 'e.job_id in (select id from changed)')}
+     ${insertAudit('$8', '(e.job_id in (select id from changed)) is true')}
    )
    select base, exists (select 1 from lane_hold where not granted) as waiting, array(select id::text from changed) as written,
      pg_notify('${EVENT_CHANNEL}', (base + $4)::text || ' ' || $7)

@@ -151,8 +151,14 @@ const tellWaiting = statement(
   `update schedule_run
    set reason = t.reason
    from jsonb_to_recordset($1::jsonb) as t(host text, place text, reason text)
-   where state = 'waiting' and schedule_run.host = t.host and schedule_run.place = t.place
-     and schedule_run.reason is distinct from t.reason`,
+   cross join lateral (
+     select id
+     from schedule_run
+     where state = 'waiting' and host = t.host and place = t.place and reason is distinct from t.reason
+     -- Kept as it is: else the places would be compared with all that wait.
+     offset 0
+   ) w
+   where schedule_run.id = w.id and schedule_run.state = 'waiting'`,
 )
 
 const EndedRow = z.object({
@@ -173,24 +179,43 @@ const EndedRow = z.object({
   waited_ms: z.coerce.number(),
 })
 
-const lockEnded = statement(
-  'firing_lock_ended',
-  EndedRow,
-  `select r.id as run_id, r.point_id, r.host, ${SCHEDULE_JSON}, r.trigger,
+/** @param chosen the ids of runs to look at, of which `$2` at most. */
+const lockEndedOf = (chosen: string) => `with chosen as materialized (
+     ${chosen}
+   )
+   select r.id as run_id, r.point_id, r.host, ${SCHEDULE_JSON}, r.trigger,
      extract(epoch from r.fired_at - r.due_at) * 1000 - s.jitter_ms as late_ms, r.stopped_by is not null as stopped,
      coalesce(r.lease > to_timestamp($1::float8 / 1000), false) as leased, j.state as job_state, j.error as job_error,
      coalesce((j.result ->> 'problemCount')::bigint, 0) as problems, v.state as verify_state, v.error as verify_error,
      r.verify_job_id is not null as verifies, extract(epoch from to_timestamp($1::float8 / 1000) - r.fired_at) * 1000 as waited_ms
-   from schedule s
-   join schedule_run r on r.schedule_id = s.id
+   from chosen
+   join schedule_run r on r.id = chosen.id
+   join schedule s on s.id = r.schedule_id
    left join job j on j.id = r.job_id
    left join job v on v.id = r.verify_job_id
    where r.state = 'running'
      and (j.id is null or j.finished_at is not null)
      and (r.verify_job_id is null or v.id is null or v.finished_at is not null)
    order by r.id
-   limit $2
-   for update of s, r skip locked`,
+   for update of s, r skip locked`
+
+const lockEnded = statement(
+  'firing_lock_ended',
+  EndedRow,
+  lockEndedOf(`select r.id
+     from schedule_run r
+     left join job j on j.id = coalesce(r.verify_job_id, r.job_id)
+     where r.state = 'running' and (j.id is null or j.finished_at is not null)
+     order by r.id
+     limit $2`),
+)
+
+const lockEndedWith = statement(
+  'firing_lock_ended_with',
+  EndedRow,
+  lockEndedOf(`(select id from schedule_run where job_id = any($3::uuid[]) limit $2)
+     union
+     (select id from schedule_run where verify_job_id = any($3::uuid[]) limit $2)`),
 )
 
 const lease = statement(
@@ -222,9 +247,12 @@ export interface FiringStore {
   postpone(runId: string, until: { readonly reason: string; readonly untilMs: number }): Promise<void>
   /** Ends a run without a job, or one whose point cannot be verified. */
   end(runId: string, nowMs: number, end: RunEnd): Promise<void>
-  /** Settles runs whose jobs have ended. @returns how many there were, and those whose points the caller is to verify. */
+  /**
+   * Settles runs whose jobs have ended. @param jobIds only runs that wait for one of these.
+   * @returns how many there were, and those whose points the caller is to verify.
+   */
   settle(
-    bounds: Bounds,
+    bounds: Bounds & { readonly jobIds?: readonly string[] | undefined },
     decide: (run: Omit<EndedRun, 'graceMs'>) => RunEnd | 'verify',
   ): Promise<{ readonly count: number; readonly verify: readonly (FiringRun & { readonly waitedMs: number })[] }>
   /** Jobs of runs that somebody stopped, and that have not been told yet. */
@@ -262,9 +290,11 @@ export function createFiringStore(sql: Sql): FiringStore {
         if (run) await endRuns(tx, nowMs, [{ id: run.id, from: run.state, end }])
       }),
 
-    settle: ({ nowMs, limit }, decide) =>
+    settle: ({ nowMs, limit, jobIds }, decide) =>
       sql.transaction(async (tx) => {
-        const found = await tx.rows(lockEnded, [nowMs, limit])
+        const found = jobIds
+          ? await tx.rows(lockEndedWith, [nowMs, limit, jobIds])
+          : await tx.rows(lockEnded, [nowMs, limit])
         const decided = found.map((row) => ({ row, end: decide(endedRun(row)) }))
         const ends = decided.flatMap(({ row, end }) =>
           end === 'verify' ? [] : [{ id: row.run_id, from: 'running', end }],

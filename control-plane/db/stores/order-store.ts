@@ -40,7 +40,7 @@ const lockDatasets = statement(
 
 /**
  * Everything one group of orders writes. A job whose new dataset's name is taken is left out. A job is granted its lanes
- * when nobody who came before wants any of them in a way that excludes it; else it queues behind them. `$4` names the
+ * when nobody who came before wants any of them in a way that excludes it; else it queues behind them. `$3` names the
  * datasets, and their versions, that jobs were decided on without a lock: those that find another version are left out.
  */
 const insertOrders = statement(
@@ -53,7 +53,7 @@ const insertOrders = statement(
     created_at: z.date().nullable(),
   }),
   `with basis as (
-     select * from jsonb_to_recordset($4::jsonb) as b(job_id uuid, id uuid, version bigint)
+     select * from jsonb_to_recordset($3::jsonb) as b(job_id uuid, id uuid, version bigint)
    ), standing as (
      select id, version from dataset where id in (select id from basis) order by id for update
    ), outdated as (
@@ -65,7 +65,7 @@ const insertOrders = statement(
      select *
      from jsonb_to_recordset($1::jsonb) as a(n integer, job_id uuid, group_id uuid, host_id uuid, kind text, request jsonb,
        spec jsonb, dataset_id uuid, dataset_name text, not_after_ms double precision, retry_of uuid, creates boolean, removes boolean,
-       behind boolean, object_kind text, object_id text, object_name text, removes_point uuid, subject text, user_id uuid, via text, address text, request_id text, method text, path text)
+       behind boolean, holds jsonb, object_kind text, object_id text, object_name text, removes_point uuid, subject text, user_id uuid, via text, address text, request_id text, method text, path text)
      where job_id not in (select job_id from outdated)
    ), made as (
      insert into dataset (id, ordinal, group_id, pool_id, kind, name, is_snapshot, readonly, origin_id, origin_ordinal,
@@ -78,8 +78,6 @@ const insertOrders = statement(
      order by n
      on conflict do nothing
      returning id, ordinal, created_at
-   ), wanted as (
-     select * from jsonb_to_recordset($3::jsonb) as w(job_id uuid, lane uuid, exclusive boolean)
    ), removed as (
      update dataset
      set state = 'deleting', version = version + 1
@@ -90,26 +88,29 @@ const insertOrders = statement(
      select job_id, group_id, host_id, kind, request, spec, dataset_id, dataset_name,
        case when behind or exists (
          select 1
-         from wanted w
+         from jsonb_to_recordset(holds) as w(lane uuid, exclusive boolean)
          join lane_hold h on h.lane = w.lane and (h.exclusive or w.exclusive)
-         where w.job_id = asked.job_id
        ) then 'queued' else 'dispatched' end,
        to_timestamp(not_after_ms / 1000), retry_of, subject
      from asked
      where not creates or dataset_id in (select id from made)
      order by n
      returning id, ordinal, state, dataset_id
+   ), numbers as (
+     -- Looked up in this: as a join Postgres would compare each with each, and groups are of hundreds.
+     select jsonb_object_agg(id, ordinal) as jobs, coalesce(jsonb_object_agg(id, true) filter (where state = 'dispatched'), '{}') as granted
+     from placed
    ), held as (
      insert into lane_hold (lane, job_id, job_ordinal, exclusive, granted)
-     select w.lane, w.job_id, placed.ordinal, w.exclusive, placed.state = 'dispatched'
-     from wanted w
-     join placed on placed.id = w.job_id
+     select w.lane, job_id, (numbers.jobs ->> job_id::text)::bigint, w.exclusive, numbers.granted ? job_id::text
+     from numbers, asked, jsonb_to_recordset(holds) as w(lane uuid, exclusive boolean)
+     where numbers.jobs ? job_id::text
    ), pointed as (
      insert into point (id, group_id, series_id, host_id, name, source, dataset_id, status, base_id, chain, full_reason, job_id, schedule_id,
        run_id)
      select id, group_id, series_id, host_id, name, source, dataset_id, 'running', base_id, chain, full_reason, job_id, schedule_id, run_id
-     from jsonb_to_recordset($5::jsonb) as p(${POINT_RECORD})
-     where job_id in (select id from placed)
+     from jsonb_to_recordset($4::jsonb) as p(${POINT_RECORD})
+     where (job_id in (select id from placed)) is true
    ), unpointed as (
      update point
      set deleting = true, version = version + 1
@@ -119,7 +120,7 @@ const insertOrders = statement(
      select ${ACTOR_COLUMNS}, kind, object_kind, object_id, object_name, 'accepted', job_id,
        case when retry_of is not null then jsonb_build_object('retry_of', retry_of) end
      from asked
-     join placed on placed.id = asked.job_id
+     where (job_id in (select id from placed)) is true
    )
    select placed.id as job_id, state = 'dispatched' as granted, made.ordinal, made.created_at
    from placed
@@ -344,12 +345,10 @@ async function write(tx: Pick<Sql, 'rows'>, batch: Batch): Promise<readonly (Pla
     creates: decision.create !== undefined,
     removes: decision.remove !== undefined,
     behind: behind.has(jobId),
+    holds: decision.holds,
   }))
   const made = accepted.flatMap(({ n, order, jobId, decision }) =>
     decision.create ? [{ job_id: jobId, ...datasetValues(n, order, decision.create) }] : [],
-  )
-  const wanted = accepted.flatMap(({ jobId, decision }) =>
-    decision.holds.map((hold) => ({ job_id: jobId, lane: hold.lane, exclusive: hold.exclusive })),
   )
   const basis = accepted.flatMap(({ jobId, basis = [] }) =>
     basis.map(({ id, version }) => ({ job_id: jobId, id, version })),
@@ -357,7 +356,7 @@ async function write(tx: Pick<Sql, 'rows'>, batch: Batch): Promise<readonly (Pla
   const points = accepted.flatMap(({ order, jobId, decision }) => pointValues(order, jobId, decision))
   const written = await tx.rows(
     insertOrders,
-    [jobs, made, wanted, basis, points].map((records) => JSON.stringify(records)),
+    [jobs, made, basis, points].map((records) => JSON.stringify(records)),
   )
   const rows = new Map(written.map((row) => [row.job_id, row]))
 

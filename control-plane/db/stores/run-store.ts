@@ -79,17 +79,21 @@ const writeDue = statement(
      from inserted
      where outcome is distinct from 'skipped'
      group by schedule_id
+   ), met as (
+     -- Looked up in this: as a join Postgres would compare each with each, and groups are of hundreds.
+     select coalesce(jsonb_object_agg(schedule_id, due_at), '{}') as due_at,
+       coalesce(jsonb_object_agg(schedule_id, true) filter (where waits), '{}') as waits
+     from unmet
    )
    update schedule s
    set ledger_at = to_timestamp(p.ledger_ms / 1000), next_due = to_timestamp(p.next_ms / 1000),
-     fire_at = to_timestamp((p.next_ms + s.jitter_ms) / 1000), unmet_at = coalesce(s.unmet_at, u.due_at),
+     fire_at = to_timestamp((p.next_ms + s.jitter_ms) / 1000), unmet_at = coalesce(s.unmet_at, (met.due_at ->> s.id::text)::timestamptz),
      code = case
-       when u.waits then 'waiting'
+       when met.waits ? s.id::text then 'waiting'
        when p.next_ms is null and not p.active then 'completed'
        else s.code end,
      version = s.version + 1
-   from jsonb_to_recordset($2::jsonb) as p(id uuid, ledger_ms float8, next_ms float8, active boolean)
-   left join unmet u on u.schedule_id = p.id
+   from jsonb_to_recordset($2::jsonb) as p(id uuid, ledger_ms float8, next_ms float8, active boolean), met
    where s.id = p.id
    returning s.id`,
 )
@@ -134,8 +138,11 @@ const lockOldRules = statement(
   Planned,
   `select ${PLANNED}
    from schedule
-   where zone_rules < $1 or zone_rules > $1
-   order by id
+   where id in (
+     (select id from schedule where zone_rules < $1 order by zone_rules limit $2)
+     union all
+     (select id from schedule where zone_rules > $1 order by zone_rules limit $2)
+   )
    limit $2
    for update skip locked`,
 )

@@ -7,8 +7,6 @@ import { grantSlots, type PlaceLoad, type SlotBounds } from '../../core/schedule
 import { pointSource, taskCaller } from '../../core/schedule-sources.ts'
 import type { FiringRun, FiringStore, Wait } from '../../db/stores/firing-store.ts'
 
-/** Orders placed at a time. */
-const AT_A_TIME = 128
 const ABANDONED_LIMIT = 500
 /** Rounds of one tick, so that it ends. */
 const MAX_ROUNDS = 100
@@ -54,35 +52,50 @@ export function createFiringTick(deps: {
 
   /** Those that a round could not place, for whatever reason, a later one places when their lease is over. */
   async function placeAll(runs: readonly FiringRun[], atMs: number): Promise<void> {
-    const left = runs.values()
-    const startedMs = performance.now()
-    const work = async () => {
-      for (const run of left) await place(run, Math.round(atMs + performance.now() - startedMs))
-    }
-    await Promise.all(Array.from({ length: AT_A_TIME }, work))
+    await Promise.all(runs.map((run) => place(run, atMs)))
   }
 
   function choose(loads: readonly PlaceLoad[]) {
-    const grants = grantSlots(loads, bounds, (host) => fleet.isOnline(host))
-    const waits = loads.flatMap((load): Wait[] => {
-      const given = grants.find(({ host, place }) => host === load.host && place === load.place)?.count ?? 0
-      const { host, place } = load
-      if (load.waiting <= given) return []
-      if (!fleet.isOnline(host)) return [{ host, place, reason: `host '${host}' was offline` }]
-      return [{ host, place, reason: `every slot of host '${host}' or of its target was taken` }]
-    })
+    const { grants, full } = grantSlots(loads, bounds, (host) => fleet.isOnline(host))
+    const away = loads.filter(({ host, waiting }) => waiting > 0 && host !== '' && !fleet.isOnline(host))
+    const waits: Wait[] = [
+      ...away.map(({ host, place }) => ({ host, place, reason: `host '${host}' was offline` })),
+      ...full.map(({ host, place }) => {
+        return { host, place, reason: `every slot of host '${host}' or of its target was taken` }
+      }),
+    ]
     return { grants, waits }
   }
 
-  return async () => {
+  async function round(): Promise<void> {
     const nowMs = await now()
     await placeAll(await store.abandoned({ nowMs, limit: ABANDONED_LIMIT }), nowMs)
-    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+    let granted: readonly FiringRun[] = []
+    for (let n = 0; n < MAX_ROUNDS; n += 1) {
       const atMs = await now()
-      const runs = await store.grant(atMs, choose)
-      if (runs.length === 0) return
-      await placeAll(runs, atMs)
+      // While some are placed, the next are given their slots.
+      const [next] = await Promise.all([store.grant(atMs, choose), placeAll(granted, atMs)])
+      if (next.length === 0) return
+      granted = next
     }
+    await placeAll(granted, await now())
+  }
+
+  let going: Promise<void> | undefined
+  let isWanted = false
+
+  /** Who comes while it goes on makes it go round once more: the rows may have come behind its last look. */
+  return () => {
+    isWanted = true
+    going ??= (async () => {
+      while (isWanted) {
+        isWanted = false
+        await round()
+      }
+    })().finally(() => {
+      going = undefined
+    })
+    return going
   }
 }
 

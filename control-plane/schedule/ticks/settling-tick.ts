@@ -8,11 +8,17 @@ import { taskCaller } from '../../core/schedule-sources.ts'
 import type { FiringRun, FiringStore } from '../../db/stores/firing-store.ts'
 import { isHopeless } from './firing-tick.ts'
 
-const BATCH = 200
-const MAX_BATCHES = 50
+const BATCH = 500
+const MAX_BATCHES = 20
 const STOPS_LIMIT = 200
 
-/** Settles runs whose jobs have ended, has points verified where that is wanted, and stops what is still to be stopped. */
+export interface SettlingTick {
+  /** Settles runs whose jobs have ended, has points verified where that is wanted, and stops what is still to be stopped. */
+  all(): Promise<void>
+  /** The same for runs that wait for one of these jobs, without a look at the others. */
+  endsOf(jobIds: readonly string[]): Promise<void>
+}
+
 export function createSettlingTick(deps: {
   readonly store: FiringStore
   readonly points: Pick<PointOrders, 'verify'>
@@ -21,7 +27,7 @@ export function createSettlingTick(deps: {
   readonly graceMs: number
   readonly now: () => Promise<number>
   readonly logger: Logger
-}): () => Promise<void> {
+}): SettlingTick {
   const { store, points, graceMs, now, logger } = deps
 
   async function verify({ id, pointId, schedule, waitedMs }: FiringRun & { readonly waitedMs: number }, atMs: number) {
@@ -37,17 +43,27 @@ export function createSettlingTick(deps: {
     }
   }
 
-  return async () => {
-    const nowMs = await now()
-    for (const { jobId, schedule } of await store.stopsOwed(STOPS_LIMIT)) {
-      await deps.cancel(taskCaller({ ...schedule, kind: 'schedule' }), jobId)
-    }
-    for (let n = 0; n < MAX_BATCHES; n += 1) {
-      const { count, verify: unverified } = await store.settle({ nowMs, limit: BATCH }, (run) =>
-        endOfRun({ ...run, graceMs }),
-      )
-      for (const run of unverified) await verify(run, nowMs)
-      if (count < BATCH) return
-    }
+  /** @returns how many ended. */
+  async function settle(nowMs: number, jobIds?: readonly string[]): Promise<number> {
+    const bounds = { nowMs, limit: BATCH, jobIds }
+    const { count, verify: unverified } = await store.settle(bounds, (run) => endOfRun({ ...run, graceMs }))
+    for (const run of unverified) await verify(run, nowMs)
+    return count
+  }
+
+  return {
+    async all() {
+      const nowMs = await now()
+      for (const { jobId, schedule } of await store.stopsOwed(STOPS_LIMIT)) {
+        await deps.cancel(taskCaller({ ...schedule, kind: 'schedule' }), jobId)
+      }
+      for (let n = 0; n < MAX_BATCHES; n += 1) if ((await settle(nowMs)) < BATCH) return
+    },
+
+    async endsOf(jobIds) {
+      if (jobIds.length === 0) return
+      const nowMs = await now()
+      for (let n = 0; n < jobIds.length; n += BATCH) await settle(nowMs, jobIds.slice(n, n + BATCH))
+    },
   }
 }
