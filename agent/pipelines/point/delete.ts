@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SpecOf } from '../../../shared/job-spec.ts'
+import { requireUnused } from '../../points/dependants.ts'
 import type { TargetLease } from '../../points/point-tools.ts'
 import { discardUnfinished, hide, type OwnPlace, ownerOf, sweepSeries } from '../../points/series.ts'
 import { readMetadata, updateMetadata } from '../../points/series-metadata.ts'
@@ -48,6 +49,7 @@ class Deletion {
     const context = `order/${this.#jobId}`
     this.#lease ??= await points.lease({ target: this.#spec.target, sealed: secret, context })
     this.#isOurs = await this.#looksLikeOurs(signal)
+    if (this.#isOurs) await requireUnused(this.#place(), signal)
     await dropBaseOf(this.#tools, this.#spec.pointId)
     await rm(join(points.indexes, this.#spec.pointId), { recursive: true, force: true })
     signal.throwIfAborted()
