@@ -25,19 +25,23 @@ export function parsePortfolio(text: string): Portfolio {
   return { backup, point: point ?? null }
 }
 
-/** Where a restore goes. @throws refused: a directory without a host, which no task is. */
+/** Where a restore goes. @param there the host of a dataset of that name, if there is one: it takes the place of all that it holds. @throws refused: a directory without a host, which no task is. */
 export function restoreRequest(task: {
   readonly type: SourceType
   readonly container: string
   readonly host: string | null
   readonly start: boolean
+  readonly there: string | undefined
 }): RestorePoint {
-  const { type, container, start } = task
+  const { type, container, start, there } = task
   const host = task.host ?? undefined
   if (type === 'lxc' || type === 'docker') {
     return { destination: { instance: container, type, host, start, replace: true } }
   }
-  if (type === 'dataset') return { destination: { newDataset: container, host } }
+  if (type === 'dataset' && (there === undefined || (host ?? there) !== there)) {
+    return { destination: { newDataset: container, host } }
+  }
+  if (type === 'dataset') return { destination: { dataset: container, path: '/' }, overwrite: true }
   if (host !== undefined) return { destination: { host, path: container }, overwrite: true }
   throw new FleetError('refused', 'nobody knows on which host the directory is')
 }

@@ -78,6 +78,16 @@ const findPoint = statement(
    limit 1`,
 )
 
+const hostOfDataset = statement(
+  'restore_host_of_dataset',
+  z.object({ host: z.string() }),
+  `select h.name as host
+   from dataset d
+   join pool p on p.id = d.pool_id
+   join host h on h.id = p.host_id
+   where d.group_id = $1 and d.name = $2`,
+)
+
 const wait = statement(
   'restore_wait',
   z.unknown(),
@@ -136,6 +146,8 @@ export interface RestoreTickStore {
   claim(bounds: Bounds): Promise<readonly OwedRestore[]>
   /** @param point its name, or null for the newest good one. */
   findPoint(task: OwedRestore, backup: string, point: string | null): Promise<string | undefined>
+  /** Of a dataset that is called like the task's container. */
+  hostOfDataset(task: Pick<OwedRestore, 'groupId' | 'container'>): Promise<string | undefined>
   wait(id: string, reason: string, untilMs: number): Promise<void>
   fail(id: string, reason: string, nowMs: number): Promise<void>
   settle(
@@ -170,6 +182,11 @@ export function createRestoreTickStore(sql: Sql): RestoreTickStore {
       const directory = await seriesOf(task, backup)
       const [found] = await sql.rows(findPoint, [task.groupId, directory, task.targetId, point, task.host])
       return found?.id
+    },
+
+    async hostOfDataset({ groupId, container }) {
+      const [found] = await sql.rows(hostOfDataset, [groupId, container])
+      return found?.host
     },
 
     async wait(id, reason, untilMs) {

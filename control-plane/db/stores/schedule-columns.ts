@@ -90,7 +90,7 @@ export const SCHEDULE_JOINS = `left join target t on t.id = s.target_id
    left join schedule_run r on r.schedule_id = s.id and r.state <> 'ended'
    left join job j on j.id = coalesce(r.verify_job_id, r.job_id)`
 
-/** The host that a run of schedule `s` is counted for; '' where nobody knows it. */
+/** The host that a run of schedule `s` is counted for; '' where nobody knows it, or several have its container. */
 export const SLOT_HOST = `coalesce(case s.type
      when 'dataset' then (
        select h.name
@@ -100,6 +100,14 @@ export const SLOT_HOST = `coalesce(case s.type
        where d.group_id = s.group_id and d.name = s.container
      )
      when 'path' then s.host
+     else coalesce((
+       select min(h.name)
+       from instance i
+       join host h on h.id = i.host_id
+       where i.group_id = s.group_id and i.type = s.type and i.gone_at is null and i.ref is not null
+         and (i.name = s.container or i.ref = s.container) and (s.host is null or h.name = s.host)
+       having count(distinct h.id) = 1
+     ), s.host)
    end, '')`
 
 export const SLOT_PLACE = `coalesce(s.target_id::text, 'local')`

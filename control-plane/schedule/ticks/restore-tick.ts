@@ -24,7 +24,8 @@ export function createRestoreTick(deps: {
     const { id, expiresMs } = task
     try {
       const { backup, point } = parsePortfolio(task.portfolio)
-      const request = restoreRequest(task)
+      const there = task.type === 'dataset' ? await store.hostOfDataset(task) : undefined
+      const request = restoreRequest({ ...task, there })
       const found = await store.findPoint(task, backup, point)
       if (found === undefined) {
         const what = point === null ? 'no good point' : `no point '${point}'`
