@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { basename, isAbsolute } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { FleetError } from '../../shared/errors.ts'
@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly input?: string | Buffer
   /** Takes stdout as it comes, and none of it is kept. What it throws ends the child and is thrown. */
   readonly onOutput?: (chunk: Buffer) => void
+  /** Stdout itself, open for writing, and none of it comes here: what a tool has much of costs this process nothing. */
+  readonly outputFd?: number
   /** Takes stdout at its own pace, and none of it is kept; it ends with it. What it fails of ends the child and is thrown. */
   readonly output?: Writable
 }
@@ -45,14 +47,15 @@ export const run: Run = (file, args, options) => {
   assert(isAbsolute(file), `${file} must be an absolute path`)
   if (options.signal.aborted) return Promise.reject(new FleetError('cancelled', 'cancelled'))
   return new Promise((resolve, reject) => {
+    // as: pipes but for stdout, which is null where it goes elsewhere
     const child = spawn(SETPRIV, ['--pdeathsig', 'KILL', '--', file, ...args], {
       detached: true,
       env: { LC_ALL: 'C', TZ: 'UTC', PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
-      stdio: 'pipe',
+      stdio: ['pipe', options.outputFd ?? 'pipe', 'pipe'],
       // The child's own: it has all descriptors until it becomes the program.
       ...(options.directoryFd === undefined ? {} : { cwd: `/proc/self/fd/${options.directoryFd}` }),
-    })
-    const stdout = takeOutput(child.stdout, options, (thrown) => end(thrown))
+    }) as ChildProcessByStdio<Writable, Readable | null, Readable>
+    const stdout = child.stdout === null ? () => '' : takeOutput(child.stdout, options, (thrown) => end(thrown))
     const stderr = capture(child.stderr, options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES)
     child.stdin.on('error', () => undefined) // EPIPE of a child that does not read; its exit code tells
     child.stdin.end(options.input)

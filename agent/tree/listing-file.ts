@@ -57,7 +57,16 @@ export function openListing(path: string): OpenListing | undefined {
 }
 
 /** Makes a file of records a listing. @param parts into how many the next is to be divided */
-export function sealListing(fd: number, { root, parts }: { readonly root: string; readonly parts: number }): void {
+export function sealListing(path: string, next: { readonly root: string; readonly parts: number }): void {
+  const fd = openSync(path, 'r+')
+  try {
+    seal(fd, next)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function seal(fd: number, { root, parts }: { readonly root: string; readonly parts: number }): void {
   const bytes = fstatSync(fd).size
   const splits: { name: string; at: number }[] = []
   for (let part = 1; part < parts; part += 1) {

@@ -1,4 +1,4 @@
-import { closeSync, constants, ftruncateSync, linkSync, openSync, readSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, constants, linkSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { FleetError } from '../../../shared/errors.ts'
 import { run } from '../../exec/run.ts'
@@ -9,6 +9,7 @@ import { errorCodeOf } from '../../native/system-error.ts'
 import { changeOf, type ListedChange, ListingDiff, MAX_CHANGES } from '../../tree/listing-diff.ts'
 import { HEADER_BYTES, type OpenListing, openListing, sealListing } from '../../tree/listing-file.ts'
 import type { Watch } from '../driver.ts'
+import { ListingPart } from './listing-part.ts'
 
 /** findutils; where it is another's, without -printf, nothing is listed. */
 const FIND = '/usr/bin/find'
@@ -21,8 +22,8 @@ const LIST_MS = 600_000
 const PARTS = Math.min(4, availableParallelism())
 /** Names in the root that are given one by one: of more `find` is not told, so that it is one process. */
 const MAX_NAMES = 1_000
-const COPY_BYTES = 2 ** 20
-const PRIVATE_MODE = 0o600
+/** Between two looks at how much there is. */
+const LOOK_MS = 200
 
 export interface ListRequest {
   /** Of the tree's root, open for reading. */
@@ -49,23 +50,26 @@ export interface ListedTree {
  * @returns undefined where the tree cannot be listed whole (an unreadable directory, no GNU find, too large): then nothing is written
  * @throws cancelled
  */
-export async function listTree(request: ListRequest, watch: Pick<Watch, 'signal'>): Promise<ListedTree | undefined> {
+export async function listTree(request: ListRequest, watch: Watch): Promise<ListedTree | undefined> {
   const rootFd = openBeneath(request.rootFd, '.', constants.O_RDONLY | constants.O_DIRECTORY)
   const base = request.base === undefined ? undefined : openListing(request.base)
-  const writing: PartFile[] = []
+  const writing: ListingPart[] = []
   const ended = new AbortController()
   const { settledBeforeMs } = request
+  let looking: NodeJS.Timeout | undefined
   try {
     const root = rootRecord(rootFd, request)
     const parts = partsOf(rootFd, base)
-    for (const part of parts.keys()) writing.push(new PartFile(request.path, part))
-    const listing = parts.map((part, index) =>
-      listPart(
-        part,
-        { settledBeforeMs, rootFd, base, file: writing[index] },
-        AbortSignal.any([watch.signal, ended.signal]),
-      ),
-    )
+    const signal = AbortSignal.any([watch.signal, ended.signal])
+    const listing = parts.map((part, index) => {
+      const file = new ListingPart(request.path, index)
+      writing.push(file)
+      return listPart(part, { settledBeforeMs, rootFd, base, file }, signal)
+    })
+    looking = setInterval(() => {
+      watch.progress({ phase: 'list' })
+      if (writing.some((file) => file.bytes > MAX_BYTES)) ended.abort()
+    }, LOOK_MS)
     const listed = await Promise.all(listing).catch(async (error: unknown) => {
       ended.abort()
       await Promise.allSettled(listing)
@@ -75,9 +79,11 @@ export async function listTree(request: ListRequest, watch: Pick<Watch, 'signal'
   } catch (error) {
     rmSync(request.path, { force: true })
     if (watch.signal.aborted) throw new FleetError('cancelled', 'cancelled')
-    if (!(error instanceof FleetError && error.code === 'internal') && errorCodeOf(error) === undefined) throw error
+    // The tool is missing or failed, or the disk is full; cancelled by nobody, it was too much.
+    if (!(error instanceof FleetError) && errorCodeOf(error) === undefined) throw error
     return undefined
   } finally {
+    clearInterval(looking)
     for (const file of writing) file.discard()
     if (base !== undefined) closeSync(base.fd)
     close(rootFd)
@@ -149,7 +155,7 @@ async function listPart(
   { names, from, to }: Part,
   given: Pick<ListRequest, 'settledBeforeMs' | 'rootFd'> & {
     readonly base: OpenListing | undefined
-    readonly file: PartFile | undefined
+    readonly file: ListingPart
   },
   signal: AbortSignal,
 ): Promise<Listed> {
@@ -161,61 +167,18 @@ async function listPart(
     const settled = `@${((settledBeforeMs - 1) / 1_000).toFixed(3)}`
     const mark = ['(', '-newerct', settled, '-printf', markOf(settledBeforeMs), '-o', '-true', ')']
     const args = [...names, '-xdev', '-ignore_readdir_race', ...mark, '-printf', RECORD]
-    const onOutput = (chunk: Buffer) => {
-      file?.write(chunk)
-      diff?.take(chunk)
-    }
-    const { exitCode, stderr } = await run(FIND, args, { signal, timeoutMs: LIST_MS, directoryFd: rootFd, onOutput })
+    const options = { signal, timeoutMs: LIST_MS, directoryFd: rootFd, outputFd: file.fd }
+    const { exitCode, stderr } = await run(FIND, args, options)
     if (exitCode !== 0) throw new FleetError('internal', 'the tree cannot be listed', { detail: stderr })
   }
-  return diff?.finish()
-}
-
-/** What one process lists, on disk. */
-class PartFile {
-  readonly path: string
-  readonly fd: number
-  #position: number
-
-  constructor(path: string, part: number) {
-    this.path = part === 0 ? path : `${path}.${part}`
-    this.#position = part === 0 ? HEADER_BYTES : 0
-    // A name of an older listing too, perhaps.
-    rmSync(this.path, { force: true })
-    this.fd = openSync(this.path, 'wx+', PRIVATE_MODE)
-    if (part === 0) ftruncateSync(this.fd, HEADER_BYTES)
-  }
-
-  get bytes(): number {
-    return this.#position
-  }
-
-  write(chunk: Buffer): void {
-    if (this.#position + chunk.length > MAX_BYTES)
-      throw new FleetError('internal', 'the tree is too large to be listed')
-    for (let done = 0; done < chunk.length; )
-      done += writeSync(this.fd, chunk, done, chunk.length - done, this.#position + done)
-    this.#position += chunk.length
-  }
-
-  append(other: PartFile, memory: Buffer): void {
-    for (let at = 0; at < other.bytes; ) {
-      const read = readSync(other.fd, memory, 0, memory.length, at)
-      this.write(memory.subarray(0, read))
-      at += read
-    }
-  }
-
-  /** All but the first, which is the listing. */
-  discard(): void {
-    closeSync(this.fd)
-    if (/\.\d+$/.test(this.path)) rmSync(this.path, { force: true })
-  }
+  if (diff === undefined) return undefined
+  for await (const chunk of file.chunks()) diff.take(chunk)
+  return diff.finish()
 }
 
 async function complete(
   given: { readonly request: ListRequest; readonly base: OpenListing | undefined; readonly root: string },
-  files: readonly PartFile[],
+  files: readonly ListingPart[],
   listed: readonly Listed[],
 ): Promise<ListedTree> {
   const { request, base, root } = given
@@ -225,9 +188,8 @@ async function complete(
     return { changes: [] }
   }
   const [first, ...others] = files
-  const copied = Buffer.allocUnsafe(COPY_BYTES)
-  for (const part of others) first?.append(part, copied)
-  if (first !== undefined) sealListing(first.fd, { root, parts: PARTS })
+  for (const part of others) await first?.append(part)
+  sealListing(request.path, { root, parts: PARTS })
   if (base === undefined) return { changes: undefined }
   const changes = root === base.root ? [] : [changeOf('', base.root, root)]
   for (const part of listed) {
