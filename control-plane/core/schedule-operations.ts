@@ -163,7 +163,6 @@ export function createSchedules(deps: ScheduleDeps): Schedules {
     async undelete(caller, pointId) {
       requireRole(caller, 'operator')
       await store.undelete(caller, pointId, await now())
-      deps.wake()
     },
 
     tasksOf: (caller, jobIds) => store.tasksOf(caller.groupId, jobIds.slice(0, MAX_JOBS_ASKED)),
