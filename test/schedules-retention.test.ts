@@ -263,7 +263,7 @@ test.serial('with `verify` a run is good when its point was read again, and dele
   // Whoever was woken when the schedule was made may be the one who orders it.
   const run = await until('its verification is ordered', async () => {
     const [ran] = await room.ledger(id)
-    return ran?.verifyJobId && ran
+    return ran?.verifyJobId ? ran : undefined
   })
   t.like(run, { state: 'running', outcome: null })
   t.like((await room.sent(run?.verifyJobId ?? '')).spec, { kind: 'point.verify', pointId: run?.pointId })
