@@ -9,6 +9,7 @@ import { forgeryOf } from './core/change-audit.ts'
 import type { Core } from './core/core.ts'
 import { createDatasets } from './core/datasets.ts'
 import { createGroups } from './core/groups.ts'
+import { createInstances } from './core/instance-orders.ts'
 import { createJobs } from './core/jobs.ts'
 import { createRoots } from './core/roots.ts'
 import { createSnapshots } from './core/snapshots.ts'
@@ -28,12 +29,16 @@ import { createEventStore } from './db/stores/event-store.ts'
 import { createGroupStore } from './db/stores/group-store.ts'
 import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
 import { createIdempotencyStore } from './db/stores/idempotency-store.ts'
+import { createInstanceFoldStore } from './db/stores/instance-fold-store.ts'
+import { createInstanceStore } from './db/stores/instance-store.ts'
 import { createJobStore } from './db/stores/job-store.ts'
 import { createOrderStore } from './db/stores/order-store.ts'
 import { createSecretStore, secretRows } from './db/stores/secret-store.ts'
 import { createUserStore } from './db/stores/user-store.ts'
 import { createDialects } from './dialects.ts'
 import { createJobFeed } from './feed/job-feed.ts'
+import { createHostReads } from './hosts/host-reads.ts'
+import { createInstanceWatch } from './hosts/instance-watch.ts'
 import { openAuthority } from './hosts/open-authority.ts'
 import { openHosts } from './hosts/open-hosts.ts'
 import { openReception } from './hosts/reception.ts'
@@ -147,13 +152,16 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const roots = createRoots({ orders, reader, fleet: registry })
   const datasets = createDatasets({ orders, reader, fleet: registry, roots })
   const snapshots = createSnapshots({ orders, fleet: registry, roots })
-  const { points, targets } = openPoints({ sql, vault, nats, seal, orders, fleet: registry })
+  const instanceReader = createInstanceStore(sql)
+  const instances = createInstances({ orders, reader: instanceReader, fleet: registry })
+  const { points, targets } = openPoints({ sql, vault, nats, seal, orders, fleet: registry, instances: instanceReader })
   const jobs = createJobs({
     reader: jobReader,
     ends,
     datasets,
     snapshots,
     points,
+    instances,
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
     change: async (id, decide) => afterCommit(await changes.change([id], decide)),
   })
@@ -163,6 +171,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       origin: replicaId,
       points,
       targets,
+      instances: instanceReader,
       datasets,
       jobs,
       fleet: registry,
@@ -205,6 +214,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     snapshots,
     points,
     targets,
+    instances,
     schedules: schedules.schedules,
     restoreTasks: schedules.restoreTasks,
     jobs,
@@ -228,6 +238,11 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     roots,
     isOpen: authority === undefined,
     ownListeners: () => ownListeners(config, listening),
+    onInstances: createInstanceWatch({
+      reads: createHostReads({ nats, seal }),
+      store: createInstanceFoldStore(sql),
+      logger,
+    }).heard,
     afterCommit,
     logger,
   })

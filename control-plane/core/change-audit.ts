@@ -58,9 +58,16 @@ function agentOf(job: LockedJob): AuditActor {
   return { subject: `host:${job.host}`, userId: null, groupId: job.groupId, via: 'agent', request: null }
 }
 
-/** What a job is about: a point where there is one, else a dataset. */
+/** What a job is about: a point or an instance where there is one, else a dataset. */
 export function objectOf({ spec, datasetId, datasetName }: Pick<LockedJob, 'spec' | 'datasetId' | 'datasetName'>) {
-  return 'pointId' in spec
-    ? { kind: 'point', id: spec.pointId, name: datasetName }
-    : { kind: 'dataset', id: datasetId, name: datasetName }
+  if ('pointId' in spec) return { kind: 'point', id: spec.pointId, name: datasetName }
+  switch (spec.kind) {
+    case 'instance.clone':
+      return { kind: 'instance', id: spec.instanceId ?? null, name: spec.name }
+    case 'instance.start':
+    case 'instance.stop':
+      return { kind: 'instance', id: spec.instanceId ?? null, name: `${spec.place.type}:${spec.place.instance}` }
+    default:
+      return { kind: 'dataset', id: datasetId, name: datasetName }
+  }
 }

@@ -4,6 +4,7 @@ import type { Enrolments } from './enrolments.ts'
 import type { Feed } from './feed.ts'
 import type { Groups } from './groups.ts'
 import type { Hosts } from './hosts.ts'
+import type { Instances } from './instances.ts'
 import type { Jobs } from './jobs.ts'
 import type { Points } from './points.ts'
 import type { RestoreTasks } from './restore-tasks.ts'
@@ -24,6 +25,7 @@ export interface Core {
   readonly targets: Targets
   readonly schedules: Schedules
   readonly restoreTasks: RestoreTasks
+  readonly instances: Instances
   readonly jobs: Jobs
   readonly hosts: Hosts
   readonly enrolments: Enrolments

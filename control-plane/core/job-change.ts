@@ -254,3 +254,38 @@ function damageOf({ pointId, chain }: ReadablePoint, error: JobFailure | undefin
   const { members = [], points = [] } = error
   return chain.flatMap(({ id }) => (id === pointId || points.includes(id) ? [{ id, damage: members }] : []))
 }
+
+/** How the instance that a job makes, starts or stops ends up. */
+export type InstanceSettlement =
+  /** The one that the job made, or made anew, if it did. */
+  | { readonly act: 'made'; readonly ref: string; readonly state: 'RUNNING' | 'STOPPED' }
+  | { readonly act: 'unmade' }
+  | { readonly act: 'turned'; readonly id: string; readonly state: 'RUNNING' | 'STOPPED' }
+
+/** What the end of a job means for its instance; undefined when it has not ended, or none is concerned. */
+export function instanceSettlementOf(change: JobChange): InstanceSettlement | undefined {
+  const { spec } = change.job
+  if (!isTerminal(change.state)) return undefined
+  const good = change.state === 'succeeded'
+  switch (spec.kind) {
+    case 'instance.start':
+    case 'instance.stop': {
+      if (!good || spec.instanceId === undefined) return undefined
+      const state = spec.kind === 'instance.start' ? 'RUNNING' : 'STOPPED'
+      return { act: 'turned', id: spec.instanceId, state }
+    }
+    case 'instance.clone': {
+      if (!good) return { act: 'unmade' }
+      const { made } = RESULT_SCHEMAS[spec.kind].parse(change.result)
+      return { act: 'made', ref: made.instance, state: spec.start ? 'RUNNING' : 'STOPPED' }
+    }
+    case 'point.restore': {
+      if (spec.destination.kind !== 'instance') return undefined
+      const made = good ? RESULT_SCHEMAS[spec.kind].parse(change.result).instance : undefined
+      if (made === undefined) return { act: 'unmade' }
+      return { act: 'made', ref: made.instance, state: spec.destination.start ? 'RUNNING' : 'STOPPED' }
+    }
+    default:
+      return undefined
+  }
+}

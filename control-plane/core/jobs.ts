@@ -5,6 +5,8 @@ import type { JobKind, JobSpec } from '../../shared/job-spec.ts'
 import { actingFor, type Caller, requireRole, visibleGroup } from './caller.ts'
 import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted, DatasetOrders } from './datasets.ts'
+import { CloneInstanceRequest, InstanceRequest, StopInstanceRequest } from './instance-requests.ts'
+import type { InstanceOrders } from './instances.ts'
 import { cancelJob, type JobChange, type LockedJob } from './job-change.ts'
 import type { Page, PageRequest } from './page.ts'
 import type { PointOrders } from './point-orders.ts'
@@ -113,20 +115,17 @@ export function createJobs(deps: {
   readonly datasets: DatasetOrders
   readonly snapshots: SnapshotOrders
   readonly points: PointOrders
+  readonly instances: InstanceOrders
   readonly knowsHost: (name: string) => Promise<boolean>
   /** Writes the change; resolves after commit. */
   readonly change: (id: string, decide: (job: LockedJob) => JobChange | undefined) => Promise<void>
 }): Jobs {
-  const { reader, ends, datasets, snapshots, points } = deps
+  const { reader, ends, datasets, snapshots, points, instances } = deps
 
   async function find(caller: Caller, id: string): Promise<KeptJob> {
     const job = await reader.find(visibleGroup(caller), id)
     if (job === undefined) throw new FleetError('not_found', `there is no job '${id}'`)
     return job
-  }
-
-  function notYet(): never {
-    throw new FleetError('refused', 'orders about instances are not given by this version yet')
   }
 
   /** Asks again what the job was asked; everything is checked anew. */
@@ -146,9 +145,16 @@ export function createJobs(deps: {
     'point.delete': (caller, job) => points.delete(caller, PointRequest.parse(job.request).id, undefined, job.id),
     'point.trash': (caller, job) => points.move(caller, PointRequest.parse(job.request).id, 'point.trash', job.id),
     'point.untrash': (caller, job) => points.move(caller, PointRequest.parse(job.request).id, 'point.untrash', job.id),
-    'instance.clone': notYet,
-    'instance.start': notYet,
-    'instance.stop': notYet,
+    'instance.clone': (caller, job) => {
+      const { id, ...request } = CloneInstanceRequest.parse(job.request)
+      return instances.clone(caller, id, request, { retryOf: job.id })
+    },
+    'instance.start': (caller, job) =>
+      instances.start(caller, InstanceRequest.parse(job.request).id, { retryOf: job.id }),
+    'instance.stop': (caller, job) => {
+      const { id, ...request } = StopInstanceRequest.parse(job.request)
+      return instances.stop(caller, id, request, { retryOf: job.id })
+    },
   }
 
   return {

@@ -1,8 +1,10 @@
+import type { InstanceType } from '../../shared/instance-spec.ts'
 import type { JobSpec } from '../../shared/job-spec.ts'
 import type { AuditActor } from './audit.ts'
 import type { Caller } from './caller.ts'
 import type { Accepted, AcceptedDataset, Dataset, Origin } from './datasets.ts'
 import type { KeyedPlace } from './idempotency.ts'
+import type { KeptInstance } from './instances.ts'
 import type { PointInfo, PointSource } from './points.ts'
 
 /** A dataset row as the decision sees it, locked until the order is placed. */
@@ -12,6 +14,8 @@ export type LockedDataset = Dataset & { readonly hostId: string; readonly poolId
 export interface Findings extends PointFindings {
   named(name: string): LockedDataset | undefined
   withId(id: string): LockedDataset | undefined
+  /** One that the order named, of its group. */
+  instance(id: string): KeptInstance | undefined
 }
 
 export interface NewDataset {
@@ -82,7 +86,14 @@ export interface NewPoint {
   readonly scheduleId: string | null
 }
 
-/** A job's claim on one dataset, point or series: many may share, one may have it alone. */
+/** One that a job makes; what its agent calls it is known when that has ended. */
+export interface NewInstance {
+  readonly id: string
+  readonly type: InstanceType
+  readonly name: string
+}
+
+/** A job's claim on one dataset, point, series or instance: many may share, one may have it alone. */
 export interface Hold {
   readonly lane: string
   readonly exclusive: boolean
@@ -96,6 +107,8 @@ export interface Decision {
   readonly supersedes?: readonly string[]
   /** A point made in the order's series, or one marked for deletion. */
   readonly point?: { readonly create: NewPoint } | { readonly remove: string }
+  /** On the order's host: an instance that is made for the order's group, or the id of one that another takes the place of. */
+  readonly instance?: { readonly create: NewInstance } | { readonly replace: string }
   /** What the client asked, in core's words; a retry asks it again. */
   readonly request: unknown
   readonly spec: JobSpec
@@ -131,9 +144,11 @@ export interface Order {
   readonly names: readonly string[]
   /** Points to read and lock, and the series of a new one. Such orders are decided one at a time. */
   readonly points?: { readonly ids: readonly string[]; readonly series?: PointSeries }
+  /** Ids of instances to read. Such orders are decided one at a time. */
+  readonly instances?: readonly string[]
   /** What an earlier request under this key has placed is the answer; else this is kept beside it. */
   readonly key?: KeyedPlace
-  /** For orders with points. */
+  /** For orders with points or instances. */
   readonly task?: OrderTask | undefined
   /** `decide` looks at more than a version stands for: only rows that are locked will do. */
   readonly isExact?: boolean

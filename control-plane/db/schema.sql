@@ -208,6 +208,48 @@ CREATE TABLE public.idempotency_key (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE public.instance (
+    id uuid NOT NULL,
+    ordinal bigint NOT NULL,
+    group_id uuid NOT NULL,
+    host_id uuid NOT NULL,
+    type text NOT NULL,
+    ref text,
+    name text NOT NULL,
+    state text NOT NULL,
+    mounts jsonb DEFAULT '[]'::jsonb NOT NULL,
+    config_hash text,
+    job_id uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    seen_at timestamp with time zone,
+    settled_at timestamp with time zone,
+    gone_at timestamp with time zone,
+    version bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT instance_check CHECK (((ref IS NULL) = (state = 'CREATING'::text))),
+    CONSTRAINT instance_check1 CHECK (((state <> 'CREATING'::text) OR ((job_id IS NOT NULL) AND (gone_at IS NULL)))),
+    CONSTRAINT instance_ref_check CHECK ((ref <> ''::text)),
+    CONSTRAINT instance_state_check CHECK ((state = ANY (ARRAY['CREATING'::text, 'RUNNING'::text, 'STOPPED'::text, 'FROZEN'::text, 'OTHER'::text]))),
+    CONSTRAINT instance_type_check CHECK ((type = ANY (ARRAY['lxc'::text, 'docker'::text])))
+)
+WITH (fillfactor='80');
+
+CREATE TABLE public.instance_list (
+    host_id uuid NOT NULL,
+    hash text,
+    folds bigint DEFAULT 0 NOT NULL,
+    asked_at timestamp with time zone,
+    problems jsonb DEFAULT '[]'::jsonb NOT NULL
+);
+
+ALTER TABLE public.instance ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.instance_ordinal_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.job (
     id uuid NOT NULL,
     ordinal bigint NOT NULL,
@@ -316,6 +358,11 @@ CREATE TABLE public.point (
     run_id uuid,
     trashed_at timestamp with time zone,
     purge_at timestamp with time zone,
+    in_trash boolean DEFAULT false NOT NULL,
+    wanted_back boolean DEFAULT false NOT NULL,
+    move_at timestamp with time zone,
+    moves integer DEFAULT 0 NOT NULL,
+    CONSTRAINT point_check CHECK (((trashed_at IS NOT NULL) OR (NOT (in_trash OR wanted_back)))),
     CONSTRAINT point_status_check CHECK ((status = ANY (ARRAY['running'::text, 'good'::text, 'partial'::text, 'failed'::text])))
 )
 WITH (fillfactor='70');
@@ -376,6 +423,7 @@ CREATE TABLE public.restore_task (
     ended_at timestamp with time zone,
     version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    start boolean DEFAULT false NOT NULL,
     CONSTRAINT restore_task_check CHECK (((code = 'completed'::text) = (result IS NOT NULL))),
     CONSTRAINT restore_task_check1 CHECK (((code <> 'running'::text) OR (job_id IS NOT NULL))),
     CONSTRAINT restore_task_code_check CHECK ((code = ANY (ARRAY['init'::text, 'waiting'::text, 'running'::text, 'completed'::text]))),
@@ -515,6 +563,54 @@ CREATE TABLE public.session (
     CONSTRAINT session_hash_check CHECK ((length(hash) = 32))
 );
 
+CREATE TABLE public.station (
+    one boolean DEFAULT true NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    backup_overdue boolean DEFAULT false NOT NULL,
+    restored_at timestamp with time zone,
+    owes_purge boolean DEFAULT false NOT NULL,
+    CONSTRAINT station_one_check CHECK (one)
+);
+
+CREATE TABLE public.station_backup (
+    id uuid NOT NULL,
+    ordinal bigint NOT NULL,
+    trigger text NOT NULL,
+    state text NOT NULL,
+    asked_by text NOT NULL,
+    lease timestamp with time zone NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    ended_at timestamp with time zone,
+    file text,
+    stored_bytes bigint,
+    sha256 text,
+    encrypted boolean,
+    keys boolean,
+    reason text,
+    evicted_at timestamp with time zone,
+    CONSTRAINT station_backup_check CHECK (((state = 'running'::text) = (ended_at IS NULL))),
+    CONSTRAINT station_backup_check1 CHECK (((state = 'good'::text) = (file IS NOT NULL))),
+    CONSTRAINT station_backup_state_check CHECK ((state = ANY (ARRAY['running'::text, 'good'::text, 'failed'::text]))),
+    CONSTRAINT station_backup_trigger_check CHECK ((trigger = ANY (ARRAY['due'::text, 'asked'::text])))
+);
+
+ALTER TABLE public.station_backup ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.station_backup_ordinal_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.superseded_dataset (
+    dataset_id uuid NOT NULL,
+    job_id uuid NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_at timestamp with time zone DEFAULT now() NOT NULL,
+    reason text
+);
+
 CREATE TABLE public.target (
     id uuid NOT NULL,
     number bigint NOT NULL,
@@ -625,6 +721,15 @@ ALTER TABLE ONLY public.host
 ALTER TABLE ONLY public.idempotency_key
     ADD CONSTRAINT idempotency_key_pkey PRIMARY KEY (hash);
 
+ALTER TABLE ONLY public.instance_list
+    ADD CONSTRAINT instance_list_pkey PRIMARY KEY (host_id);
+
+ALTER TABLE ONLY public.instance
+    ADD CONSTRAINT instance_ordinal_key UNIQUE (ordinal);
+
+ALTER TABLE ONLY public.instance
+    ADD CONSTRAINT instance_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
@@ -688,6 +793,18 @@ ALTER TABLE ONLY public.secret
 ALTER TABLE ONLY public.session
     ADD CONSTRAINT session_pkey PRIMARY KEY (hash);
 
+ALTER TABLE ONLY public.station_backup
+    ADD CONSTRAINT station_backup_ordinal_key UNIQUE (ordinal);
+
+ALTER TABLE ONLY public.station_backup
+    ADD CONSTRAINT station_backup_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.station
+    ADD CONSTRAINT station_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY public.superseded_dataset
+    ADD CONSTRAINT superseded_dataset_pkey PRIMARY KEY (dataset_id);
+
 ALTER TABLE ONLY public.target
     ADD CONSTRAINT target_group_id_name_key UNIQUE (group_id, name);
 
@@ -719,6 +836,8 @@ CREATE INDEX alert_owed ON public.alert USING btree (next_at) WHERE ((delivered_
 
 CREATE INDEX audit_group ON public.audit USING btree (group_id, ordinal);
 
+CREATE INDEX dataset_instance ON public.dataset USING btree (group_id, ((tags ->> 'holdfast.instance'::text))) WHERE (tags ? 'holdfast.instance'::text);
+
 CREATE INDEX dataset_origin ON public.dataset USING btree (origin_id) WHERE (origin_id IS NOT NULL);
 
 CREATE INDEX dataset_pool ON public.dataset USING btree (pool_id);
@@ -737,6 +856,20 @@ CREATE INDEX idempotency_key_age ON public.idempotency_key USING btree (created_
 
 CREATE INDEX idempotency_key_holder ON public.idempotency_key USING btree (holder) WHERE (answer IS NULL);
 
+CREATE INDEX instance_group ON public.instance USING btree (group_id, ordinal);
+
+CREATE INDEX instance_group_ref ON public.instance USING btree (group_id, ref) WHERE (gone_at IS NULL);
+
+CREATE INDEX instance_host ON public.instance USING btree (host_id, type, name);
+
+CREATE INDEX instance_job ON public.instance USING btree (job_id) WHERE (job_id IS NOT NULL);
+
+CREATE UNIQUE INDEX instance_making ON public.instance USING btree (host_id, type, name) WHERE (state = 'CREATING'::text);
+
+CREATE INDEX instance_name ON public.instance USING btree (group_id, name) WHERE (gone_at IS NULL);
+
+CREATE UNIQUE INDEX instance_ref ON public.instance USING btree (host_id, type, ref) WHERE ((gone_at IS NULL) AND (ref IS NOT NULL));
+
 CREATE INDEX job_active ON public.job USING btree (state, ordinal) WHERE (state = ANY (ARRAY['queued'::text, 'dispatched'::text, 'running'::text, 'cancelling'::text]));
 
 CREATE INDEX job_dataset ON public.job USING btree (dataset_id, ordinal);
@@ -744,6 +877,8 @@ CREATE INDEX job_dataset ON public.job USING btree (dataset_id, ordinal);
 CREATE INDEX job_group ON public.job USING btree (group_id, ordinal);
 
 CREATE INDEX job_host ON public.job USING btree (host_id, ordinal);
+
+CREATE INDEX job_made_instance ON public.job USING btree (dataset_id) WHERE (kind = ANY (ARRAY['point.restore'::text, 'instance.clone'::text]));
 
 CREATE INDEX job_ordinal ON public.job USING btree (ordinal);
 
@@ -768,6 +903,8 @@ CREATE INDEX point_dataset ON public.point USING btree (dataset_id);
 CREATE INDEX point_group ON public.point USING btree (group_id, ordinal);
 
 CREATE INDEX point_host ON public.point USING btree (host_id);
+
+CREATE INDEX point_move ON public.point USING btree (move_at) WHERE (move_at IS NOT NULL);
 
 CREATE INDEX point_schedule ON public.point USING btree (schedule_id);
 
@@ -837,6 +974,14 @@ CREATE INDEX session_expiry ON public.session USING btree (expires_at);
 
 CREATE INDEX session_of_user ON public.session USING btree (user_id);
 
+CREATE INDEX station_backup_good ON public.station_backup USING btree (started_at) WHERE (state = 'good'::text);
+
+CREATE UNIQUE INDEX station_backup_running ON public.station_backup USING btree (state) WHERE (state = 'running'::text);
+
+CREATE INDEX superseded_dataset_job ON public.superseded_dataset USING btree (job_id);
+
+CREATE INDEX superseded_dataset_next ON public.superseded_dataset USING btree (next_at);
+
 CREATE INDEX user_certificate_user ON public.user_certificate USING btree (user_id);
 
 CREATE INDEX user_group_tags ON public.user_group USING gin (tags jsonb_path_ops);
@@ -871,6 +1016,15 @@ ALTER TABLE ONLY public.dataset
 
 ALTER TABLE ONLY public.host_credential
     ADD CONSTRAINT host_credential_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
+
+ALTER TABLE ONLY public.instance
+    ADD CONSTRAINT instance_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.instance
+    ADD CONSTRAINT instance_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
+
+ALTER TABLE ONLY public.instance_list
+    ADD CONSTRAINT instance_list_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
@@ -937,6 +1091,12 @@ ALTER TABLE ONLY public.secret
 
 ALTER TABLE ONLY public.session
     ADD CONSTRAINT session_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.superseded_dataset
+    ADD CONSTRAINT superseded_dataset_dataset_id_fkey FOREIGN KEY (dataset_id) REFERENCES public.dataset(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.superseded_dataset
+    ADD CONSTRAINT superseded_dataset_job_id_fkey FOREIGN KEY (job_id) REFERENCES public.job(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.target
     ADD CONSTRAINT target_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);

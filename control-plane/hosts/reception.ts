@@ -52,6 +52,8 @@ export async function openReception(deps: {
   readonly isOpen: boolean
   /** `host:port` of what no target may be, as agents are told of it. */
   readonly ownListeners: () => readonly string[]
+  /** What every beat of a known host tells of its instances; see InstanceWatch. */
+  readonly onInstances: (host: string, hash: string | null | undefined) => void
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
 }): Promise<Reception> {
@@ -135,6 +137,7 @@ export async function openReception(deps: {
     if (!admits(name)) return
     const beat = Beat.parse(message.json())
     const news = registry.beat(name, beat)
+    if (news !== 'unknown') deps.onInstances(name, beat.instances === undefined ? undefined : beat.instances.hash)
     if (news === 'known') return
     if (news === 'back') return turn([name], 'online')
     if (inquiries.has(name) || inquiries.size >= MAX_INQUIRIES) return

@@ -13,6 +13,7 @@ import type { RestoreSnapshot, Snapshots } from '../../control-plane/core/snapsh
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
 import { createFakeDirectory } from './fake-directory.ts'
+import { createFakeInstanceControls, createFakeInstances, type FakeInstanceControls } from './fake-instances.ts'
 import { createFakePointControls, createFakePoints, createFakeTargets, type FakePointControls } from './fake-points.ts'
 import {
   createFakeRestoreTasks,
@@ -23,7 +24,7 @@ import {
 import { createFakeStation } from './fake-station.ts'
 
 /** What a test arranges and looks at. */
-export interface FakeControls extends FakePointControls, FakeScheduleControls {
+export interface FakeControls extends FakePointControls, FakeInstanceControls, FakeScheduleControls {
   /** The next settled job ends with this instead of success. */
   failNextJob: FleetError | undefined
   /** The next order is not accepted, for this reason. */
@@ -85,6 +86,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     jobs: new Map(),
     audited: [],
     ...createFakePointControls(),
+    ...createFakeInstanceControls(),
     ...createFakeScheduleControls(),
     ...feedControls,
   }
@@ -96,6 +98,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     snapshots: createFakeSnapshots(fake, orders, datasets),
     points: createFakePoints(fake, orders.accept),
     targets: createFakeTargets(fake),
+    instances: createFakeInstances(fake, orders.accept),
     schedules: createFakeSchedules(fake, fake),
     restoreTasks: createFakeRestoreTasks(fake, fake),
     jobs: createFakeJobs(fake),

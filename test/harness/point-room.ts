@@ -5,6 +5,7 @@ import type { NatsConnection } from 'nats'
 import { type Caller, DEFAULT_GROUP_ID, fleetCaller } from '../../control-plane/core/caller.ts'
 import { createDatasets } from '../../control-plane/core/datasets.ts'
 import { createGroups } from '../../control-plane/core/groups.ts'
+import { createInstances } from '../../control-plane/core/instance-orders.ts'
 import { applyReports } from '../../control-plane/core/job-change.ts'
 import { createJobs } from '../../control-plane/core/jobs.ts'
 import { createRoots } from '../../control-plane/core/roots.ts'
@@ -16,6 +17,7 @@ import { createDatasetStore } from '../../control-plane/db/stores/dataset-store.
 import { createDispatchStore } from '../../control-plane/db/stores/dispatch-store.ts'
 import { createGroupStore } from '../../control-plane/db/stores/group-store.ts'
 import { createHostStore } from '../../control-plane/db/stores/host-store.ts'
+import { createInstanceStore } from '../../control-plane/db/stores/instance-store.ts'
 import { createJobStore } from '../../control-plane/db/stores/job-store.ts'
 import { createOrderStore } from '../../control-plane/db/stores/order-store.ts'
 import { createRemovalStore } from '../../control-plane/db/stores/removal-store.ts'
@@ -38,6 +40,7 @@ import { createLogger } from '../../shared/logger.ts'
 import type { PointMade } from '../../shared/point-spec.ts'
 import { newBoxKeys } from '../../shared/sealed-box.ts'
 import { WIRE_VERSION, WorkMessage, type WorkOrder } from '../../shared/wire/messages.ts'
+import type { HostRead } from '../../shared/wire/reads.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import { connectAsControlPlane, startBackends } from './backends.ts'
 import { until } from './until.ts'
@@ -163,7 +166,7 @@ export async function openPointRoom(t: ExecutionContext) {
     /** Answers one kind of read of a host from now on. */
     async answers(
       host: string,
-      operation: 'point-files' | 'point-diff' | 'target-ping' | 'target-list' | 'target-host-key',
+      operation: HostRead,
       answer: (question: { id: string; body: unknown; secret?: string }) => object,
     ) {
       const subscription = nats.subscribe(subjects.read(host, operation), {
@@ -231,13 +234,16 @@ function openPlane(deps: {
   const roots = createRoots({ orders, reader, fleet: registry })
   const datasets = createDatasets({ orders, reader, fleet: registry, roots })
   const snapshots = createSnapshots({ orders, fleet: registry, roots })
-  const { points, targets } = openPoints({ sql, vault, nats, seal, orders, fleet: registry })
+  const instanceReader = createInstanceStore(sql)
+  const instances = createInstances({ orders, reader: instanceReader, fleet: registry })
+  const { points, targets } = openPoints({ sql, vault, nats, seal, orders, fleet: registry, instances: instanceReader })
   const jobs = createJobs({
     reader: createJobStore(sql),
     ends,
     datasets,
     snapshots,
     points,
+    instances,
     knowsHost: async () => true,
     change: async (id, decide) => committed(await changes.change([id], decide)),
   })
@@ -250,6 +256,7 @@ function openPlane(deps: {
     datasets,
     points,
     targets,
+    instances,
     jobs,
     secrets,
     /** Every order that was published for a host, by whichever replica, since this one is there. */

@@ -6,6 +6,7 @@ import type { UnnumberedEvent } from '../../core/event-body.ts'
 import { afterChange, type JobChange, type LockedJob } from '../../core/job-change.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
+import { concernsInstances, settleInstances } from './instance-ends.ts'
 
 const LockedJobRow = z
   .object({
@@ -144,12 +145,26 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
     return committed
   }
 
+  /** With what their ends mean for instances, where there are any: those are rare, and no business of the statement that writes all else. */
+  async function writeAll(tx: Transaction, changes: readonly JobChange[]): Promise<Committed> {
+    const events = changes.flatMap(eventsOf)
+    if (!changes.some(concernsInstances)) return write({ rows: tx.rowsAndCommit }, changes, events)
+    const committed = await write(tx, changes, events)
+    await settleInstances(tx, committed.changes)
+    return committed
+  }
+
   async function changeLocked(lock: (tx: Transaction) => Promise<LockedJob[]>, decide: Decide): Promise<Committed> {
     return sql.transaction(async (tx) => {
       const changes = (await lock(tx)).flatMap((job) => decide(job) ?? [])
       if (changes.length === 0) return NOTHING
-      return write({ rows: tx.rowsAndCommit }, changes, changes.flatMap(eventsOf))
+      return writeAll(tx, changes)
     })
+  }
+
+  function writeKnown(changes: readonly JobChange[]): Promise<Committed> {
+    if (changes.some(concernsInstances)) return sql.transaction((tx) => writeAll(tx, changes))
+    return write(sql, changes, changes.flatMap(eventsOf))
   }
 
   /** What can be decided without a read. Where knowledge says "nothing applies" it may be stale: that is left to the lock. */
@@ -165,7 +180,7 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
 
     async change(jobIds, decide) {
       const changes = decideKnown(jobIds, decide)
-      const quick = changes.length === 0 ? NOTHING : await write(sql, changes, changes.flatMap(eventsOf))
+      const quick = changes.length === 0 ? NOTHING : await writeKnown(changes)
       const done = new Set(quick.changes.map((change) => change.job.id))
       const rest = jobIds.filter((id) => !done.has(id))
       if (rest.length === 0) return quick

@@ -4,12 +4,14 @@ import { FleetError, toFleetError } from '../../../shared/errors.ts'
 import { newId, ResourceName } from '../../../shared/ids.ts'
 import { objectOf } from '../../core/change-audit.ts'
 import type { Dataset } from '../../core/datasets.ts'
+import type { KeptInstance } from '../../core/instances.ts'
 import type { LockedJob } from '../../core/job-change.ts'
 import type { Decision, Findings, LockedDataset, NewDataset, Order, PointFindings } from '../../core/orders.ts'
 import { type Sql, sqlState, statement, type Transaction } from '../sql.ts'
 import { ACTOR_COLUMNS, actorValues } from './audit-write.ts'
 import { DATASET_COLUMNS, DATASET_JOINS, DatasetRow } from './dataset-columns.ts'
 import { createKnownDatasets } from './known-datasets.ts'
+import { instancesOf, keepInstance, makesInstance } from './order-instances.ts'
 import { lockPointsOf, lockSeriesOf, NO_POINTS, POINT_RECORD, pointValues } from './order-points.ts'
 import { linkTasks, lockTasks } from './order-tasks.ts'
 import { keepPlaced, type PlacedBefore, placedBefore } from './placed-before.ts'
@@ -150,9 +152,9 @@ export function createOrderStore(sql: Sql): OrderStore {
   ): Promise<readonly (Placed | FleetError | undefined)[]> {
     const removed = new Set<string>()
     const decided = orders.map((order) => {
-      const recalled = order.key || order.isExact || order.points ? undefined : known.recall(order)
+      const recalled = order.key || order.isExact || order.points || order.instances ? undefined : known.recall(order)
       const datasets = recalled?.some(({ id }) => removed.has(id)) ? undefined : recalled
-      const decision = datasets === undefined ? undefined : decide(order, datasets, NO_POINTS)
+      const decision = datasets === undefined ? undefined : decide(order, { datasets, instances: [] }, NO_POINTS)
       const removal = removalOf(decision)
       if (removal !== undefined) removed.add(removal)
       // A refusal may rest on what is no longer so.
@@ -181,23 +183,32 @@ export function createOrderStore(sql: Sql): OrderStore {
       await lockSeriesOf(tx, withPoints)
       const datasets = await lock(tx, orders)
       const points = await lockPointsOf(tx, withPoints)
+      const instances = await instancesOf(tx, orders)
       known.remember(datasets)
       let standing = datasets
       const decided = orders.map((order, n) => {
         if (before[n] !== undefined) return undefined
-        const decision = gone.get(order) ?? decide(order, standing, order.points ? points(order) : NO_POINTS)
+        const decision =
+          gone.get(order) ?? decide(order, { datasets: standing, instances }, order.points ? points(order) : NO_POINTS)
         standing = after(decision, standing)
         return decision
       })
       const isKeyed = before.length > 0
       const superseded = supersededBy(decided)
-      const isLast = !isKeyed && superseded.length === 0 && orders.every(({ task }) => task === undefined)
+      const hasMore =
+        superseded.length > 0 || decided.some(makesInstance) || orders.some(({ task }) => task !== undefined)
+      const isLast = !isKeyed && !hasMore
       const answers = await write({ rows: isLast ? tx.rowsAndCommit : tx.rows }, { orders, decided, notAfterMs })
       await linkTasks(tx, orders, (n) => {
         const answer = answers[n]
         return answer && 'job' in answer ? answer.job : undefined
       })
       await supersedeDatasets(tx, superseded)
+      for (const [n, order] of orders.entries()) {
+        const one = decided[n]
+        const answer = answers[n]
+        if (one && !(one instanceof FleetError) && answer && 'job' in answer) await keepInstance(tx, order, one)
+      }
       if (isKeyed) await keepPlaced(tx, placedNow(orders, answers))
       return orders.map((_, n) => {
         const answer = before[n] ?? answers[n]
@@ -212,7 +223,9 @@ export function createOrderStore(sql: Sql): OrderStore {
     try {
       return await placeLocked(orders, notAfterMs)
     } catch (thrown) {
-      if (!othersArePlaced) throw thrown
+      // An instance's name is taken, or it is made anew already: such an order is alone, and that is its answer.
+      const isAnswer = thrown instanceof FleetError && (thrown.code === 'exists' || thrown.code === 'conflict')
+      if (!othersArePlaced && !(isAnswer && orders.length === 1)) throw thrown
       return orders.map(() => toFleetError(thrown))
     }
   }
@@ -253,7 +266,7 @@ function placedNow(orders: readonly Order[], answers: readonly (Placed | FleetEr
   })
 }
 
-/** What is decided together: orders without points; runs of schedules, each in a series of its own; any other with points alone. */
+/** What is decided together: orders without points and instances; runs of schedules, each in a series of its own; any other alone. */
 function inGroups(orders: readonly Order[]): readonly (readonly Order[])[] {
   const runs = new Map<string, Order>()
   const alone: Order[] = []
@@ -261,9 +274,10 @@ function inGroups(orders: readonly Order[]): readonly (readonly Order[])[] {
     const series = order.points?.series?.id
     const isRun = order.task?.kind === 'run' && order.key === undefined && order.points?.ids.length === 0
     if (isRun && series !== undefined && !runs.has(series)) runs.set(series, order)
-    else if (order.points !== undefined) alone.push(order)
+    else if (order.points !== undefined || order.instances !== undefined) alone.push(order)
   }
-  return [orders.filter(({ points }) => points === undefined), [...runs.values()], ...alone.map((order) => [order])]
+  const simple = orders.filter(({ points, instances }) => points === undefined && instances === undefined)
+  return [simple, [...runs.values()], ...alone.map((order) => [order])]
 }
 
 async function lock(tx: Transaction, orders: readonly Order[]): Promise<readonly LockedDataset[]> {
@@ -284,12 +298,17 @@ type Decided =
   | { readonly jobId: string; readonly decision: Decision; readonly basis?: readonly LockedDataset[] }
   | FleetError
 
-function decide(order: Order, datasets: readonly LockedDataset[], points: PointFindings): Decided {
-  const own = datasets.filter((dataset) => dataset.groupId === order.groupId)
+function decide(
+  order: Order,
+  found: { readonly datasets: readonly LockedDataset[]; readonly instances: readonly KeptInstance[] },
+  points: PointFindings,
+): Decided {
+  const own = found.datasets.filter((dataset) => dataset.groupId === order.groupId)
   const findings: Findings = {
     ...points,
     named: (name) => own.find((dataset) => dataset.name === name),
     withId: (id) => own.find((dataset) => dataset.id === id),
+    instance: (id) => found.instances.find((one) => one.id === id && one.groupId === order.groupId),
   }
   try {
     return { jobId: newId(), decision: order.decide(findings) }
