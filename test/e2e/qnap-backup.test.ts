@@ -139,29 +139,84 @@ test.serial('a backup runs now, its progress is told to who polls, and it is res
   await fleet.quiet()
 })
 
-test.serial('retention keeps the newest good ones; what it took is had back', async (t) => {
-  const { fleet, user } = clientOf(t)
-  const source = await user.dataset('source-kept')
-  const { id } = await user.backup({ job_name: 'Kept', container_id: 'source-kept', retention: 2 })
-  const points: string[] = []
-  for (const round of [1, 2, 3]) {
-    writeFileSync(join(source, 'file'), `${round}`)
+test.serial(
+  'what retention took lies in the trash, is had back and goes for good, also where the agent is killed',
+  async (t) => {
+    const { fleet, user, backups, steps } = clientOf(t)
+    const source = await user.dataset('source-kept')
+    const { id } = await user.backup({ job_name: 'Kept', container_id: 'source-kept', retention: 2 })
+    const points: Shown[] = []
+    /** Right behind the rename, before it is told: the next agent must find out. */
+    const killBehindMove = () => steps.set({ step: 'move', place: 'after', act: { killAfterMs: 0 } })
+    const revived = async () => {
+      await steps.died(fleet.agent('a'))
+      await fleet.ready({ agent: 'a' })
+    }
+    for (const round of [1, 2, 3]) {
+      writeFileSync(join(source, 'file'), `${round}`)
+      if (round === 3) killBehindMove()
+      await user.call('PUT', `/backup/${id}/run`)
+      t.is((await user.idle(`/backup/${id}`)).state.result, 0)
+      const { body } = await fleet.call('GET', `/api/v1/points/${(await user.runs(id))[0].point_id}`)
+      points.push(body)
+    }
+    const [first, ...kept] = points
+    const path = `/api/v1/points/${first.id}`
+    const shown = async () => (await fleet.call('GET', path)).body
+    const preview = async () => (await fleet.call('GET', `/api/v1/schedules/${id}/retention-preview`)).body
+    const home = join(backups, first.group_id, first.series)
+    const trash = join(backups, first.group_id, '.trash')
+    const told = () => JSON.parse(readFileSync(join(home, 'backup-metadata'), 'utf8')).points
+    const names = (of: readonly Shown[]) => of.map(({ name }) => name).toSorted()
+    const dirs = async (of = '') => user.call('GET', `/target/local/dirs${of}?host=a`)
+
+    await revived()
+    await until('it is known to be in the trash', async () => (await shown()).location.path.includes('.trash'), RUN_MS)
+    t.deepEqual(readdirSync(join(trash, first.series)), [first.name])
+    t.deepEqual(readdirSync(home).toSorted(), [...names(kept), 'backup-metadata'].toSorted())
+    t.deepEqual(names(told()), names(kept))
+    t.false((await dirs()).some((entry: Shown) => entry.name.startsWith('.')))
+    t.is((await fleet.call('GET', `/container-station/api/v1/target/local/dirs/.trash?host=a`)).status, 400)
+    const { trashed, keep, delete: goes } = await preview()
+    t.is(trashed[0].id, first.id)
+    t.deepEqual(keep.map((point: { id: string }) => point.id).toSorted(), kept.map((point) => point.id).toSorted())
+    t.deepEqual(goes, [])
+    t.is((await fleet.call('POST', `${path}/verify`)).status, 409)
+
+    killBehindMove()
+    const back = await fleet.call('POST', `${path}/untrash`)
+    t.like(back, { status: 202, body: { id: first.id, pinned: true, status: 'good', returning: true } })
+    t.deepEqual((await preview()).trashed, [])
+    await revived()
+    await until('it is back', async () => (await shown()).trashed_at === null, RUN_MS)
+    t.like(await shown(), { returning: false, pinned: true, location: { path: join(home, first.name) } })
+    t.false(existsSync(trash))
+    t.deepEqual(names(told()), names(points))
+    t.is((await fleet.call('POST', `${path}/untrash`)).status, 409)
+    const { body: verify } = await fleet.call('POST', `${path}/verify`)
+    t.is((await fleet.ended(verify.job_id)).state, 'succeeded')
+
+    await fleet.call('DELETE', `${path}/pin`)
     await user.call('PUT', `/backup/${id}/run`)
-    t.is((await user.idle(`/backup/${id}`)).state.result, 0)
-    points.push((await user.runs(id))[0].point_id)
-  }
-  const preview = async () => (await fleet.call('GET', `/api/v1/schedules/${id}/retention-preview`)).body
-  await until('the oldest is trashed', async () => (await preview()).trashed.length === 1, RUN_MS)
-  const { trashed, keep, delete: goes } = await preview()
-  t.is(trashed[0].id, points[0])
-  t.deepEqual(keep.map((point: { id: string }) => point.id).toSorted(), points.slice(1).toSorted())
-  t.deepEqual(goes, [])
-  const back = await fleet.call('POST', `/api/v1/points/${points[0]}/untrash`)
-  t.like(back, { status: 200, body: { id: points[0], pinned: true, status: 'good' } })
-  t.deepEqual((await preview()).trashed, [])
-  t.is((await fleet.call('POST', `/api/v1/points/${points[0]}/untrash`)).status, 409)
-  await fleet.quiet()
-})
+    await until(
+      'two are in the trash',
+      () => existsSync(trash) && readdirSync(join(trash, first.series)).length === 2,
+      RUN_MS,
+    )
+    await until('that is known', async () => (await shown()).location.path.includes('.trash'), RUN_MS)
+    await fleet.quiet()
+    // Their window ends.
+    await fleet.sql(`update point set purge_at = now() where trashed_at is not null`)
+    await until(
+      'the trash is empty',
+      async () => !existsSync(trash) && (await fleet.call('GET', path)).status === 404,
+      RUN_MS,
+    )
+    t.is(readdirSync(home).length, 3)
+    t.deepEqual(litterIn(backups), [])
+    await fleet.quiet()
+  },
+)
 
 test.serial('a backup whose host is away waits, is not run twice or deleted, and stops', async (t) => {
   const { fleet, user } = clientOf(t)
