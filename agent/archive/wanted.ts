@@ -12,9 +12,11 @@ export interface Wanted {
   readonly paths: readonly BytePath[]
   /** 1 where everything below is wanted too. */
   readonly subtrees: Uint8Array
+  /** The tree holds nothing else. */
+  readonly isAll: boolean
 }
 
-export function wantedOf(changes: readonly Change[]): Wanted {
+export function wantedOf(changes: readonly Change[], isAll = false): Wanted {
   const sorted = changes.toSorted((a, b) => comparePaths(a.path, b.path) || Number(b.subtree) - Number(a.subtree))
   const paths: BytePath[] = []
   const subtrees: number[] = []
@@ -24,7 +26,7 @@ export function wantedOf(changes: readonly Change[]): Wanted {
     paths.push(path)
     subtrees.push(subtree ? 1 : 0)
   }
-  return { paths, subtrees: Uint8Array.from(subtrees) }
+  return { paths, subtrees: Uint8Array.from(subtrees), isAll }
 }
 
 /** What is wanted of one directory or entry: `passing` means only of what is below it. */

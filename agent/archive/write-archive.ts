@@ -75,8 +75,9 @@ export interface ArchiveBase {
   /**
    * What differs between the tree that the last of these points was made of and this one, if somebody knows: then only that is
    * looked at, and of the index only what is needed. Not used while the last point has problems, as those are tried again.
+   * `isAll`: the tree holds nothing else, so whoever gives it knows of no problems.
    */
-  readonly changes?: { readonly chain: Chain; readonly list: readonly Change[] }
+  readonly changes?: { readonly chain: Chain; readonly list: readonly Change[]; readonly isAll?: boolean }
 }
 
 export interface WrittenArchive {
@@ -164,7 +165,7 @@ class ArchiveWriting {
     const changes = base === undefined ? undefined : usableChanges(base)
     if (base === undefined || changes === undefined)
       return this.#walk({ lines: base?.lines, wanted: undefined, stamps }, signal)
-    const wanted = wantedOf(changes.list)
+    const wanted = wantedOf(changes.list, changes.isAll)
     // A thread would have nothing to look at.
     if (wanted.paths.length === 0) return this.#endTar()
     return this.#walk({ lines: changedLines(changes.chain, wanted, signal), wanted, stamps }, signal)

@@ -1,3 +1,4 @@
+import { FleetError } from '../../shared/errors.ts'
 import type { ListedChange } from './listing-diff.ts'
 
 /** What is wanted of one entry of a tree, and of what is below it. */
@@ -24,9 +25,11 @@ export function chosenOf(changes: readonly ListedChange[]): Chosen {
   return root
 }
 
-/** Whether all of a directory is wanted: it was asked for, or it is not the one that was asked about. */
+/** Whether all of a directory is wanted. @throws conflict when it is not the one that was asked about, so that it may be wanted whole */
 export function isWhole({ own }: Chosen, inode: number): boolean {
-  return own !== undefined && (own.subtree || own.inode !== inode)
+  if (own !== undefined && !own.subtree && own.inode !== inode)
+    throw new FleetError('conflict', 'a directory was replaced while it was looked at')
+  return own?.subtree === true
 }
 
 /**

@@ -54,7 +54,8 @@ export interface TreeSource {
  * Clones a directory tree by descriptors alone: each component is opened below its parent's descriptor, never a path from
  * a root, so a directory that is swapped for a link meanwhile cannot lead out. Synchronous: for a worker thread.
  * @returns whether no byte was copied
- * @throws SystemError; cancelled; refused (a mount point inside the tree); busy (an entry never held still)
+ * @throws SystemError; cancelled; refused (a mount point inside the tree); busy (an entry never held still); conflict (what was
+ * chosen is not there any more)
  */
 export function cloneTree(source: TreeSource, counters: Counters): { readonly cow: boolean } {
   return new TreeCloner(source, counters).run()
@@ -127,8 +128,12 @@ class TreeCloner {
       if (targetFd >= 0) close(targetFd)
       throw error
     }
-    const isChosen = chosen !== undefined && !isWhole(chosen, this.#status.readDescriptor(sourceFd).inode)
-    this.#levels.push({ name, sourceFd, targetFd, subdirectories: [], chosen: isChosen ? chosen : undefined })
+    const level = { name, sourceFd, targetFd, subdirectories: [] }
+    this.#levels.push({ ...level, chosen: this.#narrowed(chosen, sourceFd) })
+  }
+
+  #narrowed(chosen: Chosen | undefined, sourceFd: number): Chosen | undefined {
+    return chosen === undefined || isWhole(chosen, this.#status.readDescriptor(sourceFd).inode) ? undefined : chosen
   }
 
   /** What the new root inherited from its parent must not reach the files below it, nor let anyone in. */

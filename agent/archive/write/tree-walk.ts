@@ -1,3 +1,4 @@
+import { FleetError } from '../../../shared/errors.ts'
 import { cString } from '../../native/libc.ts'
 import { close, tryOpenBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
@@ -165,6 +166,8 @@ export class TreeWalk {
     const entry = this.#parts.previous?.current
     const isKnown =
       entry?.path === level.path && entry.isDirectory && entry.inode === this.#parts.realms.identify(this.#status).inode
+    if (selection?.own === 'entry' && !isKnown && this.#parts.wanted?.isAll)
+      throw new FleetError('conflict', 'the image was written to before it was read')
     if (!this.#isUnchanged(level.path)) this.#writeParents()
     return selection?.own !== 'entry' || !isKnown
   }

@@ -135,6 +135,17 @@ export class TreeSource {
     this.#rootFd = undefined
   }
 
+  /** @returns false when it changed so much meanwhile that all of it is needed */
+  async #snapshotOf(changes: readonly ListedChange[], watch: Watch): Promise<boolean> {
+    try {
+      await this.#snapshot(watch, changes)
+      return true
+    } catch (error) {
+      if (error instanceof FleetError && error.code === 'conflict') return false
+      throw error
+    }
+  }
+
   async #snapshot(watch: Watch, only?: readonly ListedChange[]): Promise<void> {
     const { source, pointId } = this.#spec
     assert(source.kind === 'dataset')
@@ -182,8 +193,8 @@ export class TreeSource {
       const { changes } = await this.#look({ rootFd, source: dataset }, watch)
       if (changes === undefined || !takesChanges) return false
       isRead = changes.length > 0
-      if (isRead) await this.#snapshot(watch, changes)
-      else this.#rootFd = rootFd
+      if (isRead && !(await this.#snapshotOf(changes, watch))) return false
+      if (!isRead) this.#rootFd = rootFd
     } finally {
       if (isRead) close(rootFd)
     }

@@ -113,8 +113,8 @@ function archiveOf({ rootFd, compression, scratch, stamps, settledBeforeMs }: Wr
   }
 }
 
-function baseOf({ base, changes }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {
-  const known = changes === undefined ? {} : { changes: { chain, list: changes } }
+function baseOf({ base, changes, whole }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {
+  const known = changes === undefined ? {} : { changes: { chain, list: changes, isAll: whole !== undefined } }
   return { points: base.names, lines: chain.lines(signal), ...known }
 }
 
