@@ -21,7 +21,9 @@ import {
 import { type PointRecord, readMetadata, sha256, updateMetadata } from '../../points/series-metadata.ts'
 import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { type Base, openBase, takesChanges } from './base.ts'
+import { InstanceSource } from './instance-source.ts'
 import { encodeReceipt, type PointReceipt, parseReceipt } from './point-receipt.ts'
+import type { PointSource } from './point-source.ts'
 import { requireRoom } from './room.ts'
 import { named, tolerating, UNDO_MS } from './steps.ts'
 import { TreeSource } from './tree-source.ts'
@@ -55,7 +57,7 @@ class Creation {
   readonly #spec: Spec
   readonly #jobId: string
   readonly #tools: PipelineTools
-  readonly #source: TreeSource
+  readonly #source: PointSource
   #lease: TargetLease | undefined
   #base: Base | undefined
   #receipt: PointReceipt | undefined
@@ -67,7 +69,9 @@ class Creation {
     this.#spec = spec
     this.#jobId = jobId
     this.#tools = tools
-    this.#source = new TreeSource(spec, jobId, tools)
+    const { source } = spec
+    this.#source =
+      source.kind === 'instance' ? new InstanceSource(source, jobId, tools) : new TreeSource(spec, jobId, tools)
   }
 
   async look({ memory, secret, signal }: StepContext): Promise<void> {
@@ -202,25 +206,32 @@ class Creation {
   async #written(place: OwnPlace, base: Base, watch: Parameters<typeof writePoint>[1]): Promise<PointReceipt> {
     assert(this.#lease)
     const { compression, target, consolidate } = this.#spec
-    const written = await writePoint(
-      {
-        place,
-        base,
-        lease: this.#lease,
-        rootFd: this.#source.rootFd,
-        compression,
-        consolidate,
-        recipients: target.recipients,
-        keptIndex: this.#keptIndex,
-        scratch: this.#tools.points.scratch,
-        stamps: this.#source.stamps,
-        settledBeforeMs: await this.#source.settled(watch),
-        changes: base.chain === undefined ? undefined : await this.#source.changes(watch),
-        whole: this.#source.whole,
-      },
-      watch,
+    const lease = this.#lease
+    const source = this.#source
+    const written = await source.read(watch, async () =>
+      writePoint(
+        {
+          place,
+          base,
+          lease,
+          rootFd: source.rootFd,
+          grafts: source.grafts,
+          compression,
+          consolidate,
+          recipients: target.recipients,
+          keptIndex: this.#keptIndex,
+          scratch: this.#tools.points.scratch,
+          stamps: source.stamps,
+          settledBeforeMs: await source.settled(watch),
+          changes: base.chain === undefined ? undefined : await source.changes(watch),
+          whole: source.whole,
+        },
+        watch,
+      ),
     )
-    return { ...written, made: { ...written.made, consistency: this.#source.atomic ? 'crash' : 'fuzzy' } }
+    const { held } = source
+    const consistency = source.atomic ? 'crash' : 'fuzzy'
+    return { ...written, made: { ...written.made, consistency, ...(held === undefined ? {} : { held }) } }
   }
 
   #record({ made, sums, finishedAt }: PointReceipt) {

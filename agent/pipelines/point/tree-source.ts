@@ -10,6 +10,7 @@ import type { ListedChange } from '../../tree/listing-diff.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
 import { openPathSource } from './path-source.ts'
+import type { PointSource } from './point-source.ts'
 import { openRoot } from './restore-new.ts'
 import { dropListings, type Looked, lookForChanges } from './unchanged.ts'
 
@@ -24,7 +25,7 @@ export interface WholeTree {
 }
 
 /** What is backed up: a snapshot that is named by the point and that nobody knows of, or a directory as it lives. */
-export class TreeSource {
+export class TreeSource implements PointSource {
   readonly #spec: Spec
   readonly #jobId: string
   readonly #tools: PipelineTools
@@ -77,11 +78,15 @@ export class TreeSource {
       this.#rootFd = openPathSource(source.path, this.#tools)
       return
     }
-    if (source.kind === 'instance') throw new FleetError('refused', 'this agent does not back instances up yet')
+    assert(source.kind === 'dataset')
     const { pool } = source.place
     if (this.#tools.driver(pool).name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
     if (!keepsBases(this.#tools, pool) && (await this.#openChanged(source.place, { watch, takesChanges }))) return
     await this.#snapshot(watch)
+  }
+
+  read<Result>(_watch: Watch, act: () => Promise<Result>): Promise<Result> {
+    return act()
   }
 
   /** Of what holds only what differs: the whole tree, as it is now. Undefined where it is whole already. */

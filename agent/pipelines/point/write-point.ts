@@ -10,7 +10,13 @@ import { consolidate } from '../../archive/consolidate.ts'
 import type { Problem } from '../../archive/member.ts'
 import { Point } from '../../archive/point.ts'
 import type { ArchiveSink } from '../../archive/sink.ts'
-import { type ArchiveBase, type ArchiveWatch, type WrittenArchive, writeArchive } from '../../archive/write-archive.ts'
+import {
+  type ArchiveBase,
+  type ArchiveWatch,
+  type Graft,
+  type WrittenArchive,
+  writeArchive,
+} from '../../archive/write-archive.ts'
 import type { ChangeList } from '../../drivers/driver.ts'
 import type { TargetLease } from '../../points/point-tools.ts'
 import {
@@ -33,6 +39,8 @@ export interface WritePointRequest {
   readonly lease: TargetLease
   /** The tree's root, open for reading. */
   readonly rootFd: number
+  /** What of other trees is read in it. */
+  readonly grafts: readonly Graft[] | undefined
   readonly compression: Compression
   /** Where there is a base: a full point is made of it and what changed. */
   readonly consolidate: boolean
@@ -105,8 +113,9 @@ async function writeMerged(request: WritePointRequest, base: Chain, watch: Archi
   return receiptOf(request, { sums: sink.sums, written, full: true, synthetic: true, ...problems })
 }
 
-function archiveOf({ rootFd, compression, scratch, stamps, settledBeforeMs }: WritePointRequest) {
+function archiveOf({ rootFd, grafts, compression, scratch, stamps, settledBeforeMs }: WritePointRequest) {
   return {
+    ...(grafts === undefined ? {} : { grafts }),
     ...({ subject: 'backup', rootFd, compression, scratch } as const),
     ...(stamps === undefined ? {} : { stamps }),
     ...(settledBeforeMs === undefined ? {} : { settledBeforeMs }),

@@ -1,0 +1,28 @@
+import type { Held } from '../../../shared/instance-spec.ts'
+import type { Graft } from '../../archive/write-archive.ts'
+import type { ChangeList, Watch } from '../../drivers/driver.ts'
+import type { WholeTree } from './tree-source.ts'
+
+/** What a point is made of. dropped → open → read → kept | dropped. */
+export interface PointSource {
+  /** Whether a snapshot holds only what differs from the point that is to be completed: open that point first. */
+  readonly asksForBase: boolean
+  /** Whether what was read is of one instant. */
+  readonly atomic: boolean
+  /** Of an instance that was held. */
+  readonly held?: Held | undefined
+  /** @param takesChanges whether the archive will be of what differs from the point below alone, where that is known */
+  open(watch: Watch, takesChanges?: boolean): Promise<void>
+  /** What is read stands still for as long as it is to. */
+  read<Result>(watch: Watch, act: () => Promise<Result>): Promise<Result>
+  readonly rootFd: number
+  readonly grafts?: readonly Graft[]
+  readonly stamps: string | undefined
+  readonly whole: ((watch: Watch) => Promise<WholeTree>) | undefined
+  settled(watch: Watch): Promise<number | undefined>
+  changes(watch: Watch): Promise<ChangeList | undefined>
+  drop(): Promise<void>
+  /** The point stands. */
+  keep(): Promise<void>
+  close(): void
+}
