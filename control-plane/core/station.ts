@@ -51,7 +51,7 @@ export function createStation({ list, begin }: StationDeps): Station {
 
 /** A replica that stopped in the middle of one is tried again after so long; so is one that failed. */
 const RETRY_MS = 3_600_000
-/** How long after its due instant a backup may still be on its way. */
+/** How long after its due instant one may begin, and how long it may take, before somebody is told. */
 const GRACE_MS = 3_600_000
 
 export interface BackupQuestion {
@@ -62,10 +62,12 @@ export interface BackupQuestion {
   readonly goodMs: number | null
   /** When the newest that failed began. */
   readonly failedMs: number | null
+  /** When the one that is under way began. */
+  readonly runningMs: number | null
 }
 
 /** Whether one is to be made now, and whether somebody must be told that one is missing. A station without any makes one at once. */
-export function decideBackup({ nowMs, dueMs, goodMs, failedMs }: BackupQuestion): {
+export function decideBackup({ nowMs, dueMs, goodMs, failedMs, runningMs }: BackupQuestion): {
   readonly run: boolean
   readonly overdue: boolean
 } {
@@ -73,6 +75,6 @@ export function decideBackup({ nowMs, dueMs, goodMs, failedMs }: BackupQuestion)
   const hasFailed = failedMs !== null && failedMs >= dueMs
   return {
     run: !isMet && !(hasFailed && nowMs - failedMs < RETRY_MS),
-    overdue: !isMet && (hasFailed || nowMs - dueMs > GRACE_MS),
+    overdue: !isMet && (hasFailed || nowMs - Math.max(dueMs, runningMs ?? 0) > GRACE_MS),
   }
 }

@@ -121,6 +121,7 @@ export function createStationBackups(deps: {
   }
 }
 
-function timesOf({ goodAt, failedAt }: NewestBackups) {
-  return { goodMs: goodAt?.getTime() ?? null, failedMs: failedAt?.getTime() ?? null }
+function timesOf({ goodAt, failedAt, runningAt }: NewestBackups) {
+  const ms = (at: Date | null) => at?.getTime() ?? null
+  return { goodMs: ms(goodAt), failedMs: ms(failedAt), runningMs: ms(runningAt) }
 }

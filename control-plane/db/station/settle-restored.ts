@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { SYSTEM_CALLER } from '../../core/caller.ts'
+import { MAX_ATTEMPTS } from '../../core/job-change.ts'
 import { type DueDecision, decideDue } from '../../core/schedule-due.ts'
 import { createDataSource, RESTORING } from '../data-source.ts'
 import { createSql, statement } from '../sql.ts'
@@ -14,11 +15,14 @@ const BATCH = 500
 const WHY =
   'the station was restored from a backup that was made while this was open: what became of it since is not known'
 
+/** One more than any job has: NATS takes an agent's answer for news, not for what it told before the restore. */
+const ANOTHER_ATTEMPT = MAX_ATTEMPTS + 1
+
 const closeJobs = statement(
   'station_close_jobs',
   z.object({ id: z.string() }),
   `update job
-   set state = 'cancelling', error = jsonb_build_object('code', 'unavailable', 'message', $1::text), not_after = null
+   set state = 'cancelling', attempt = ${ANOTHER_ATTEMPT}, error = jsonb_build_object('code', 'unavailable', 'message', $1::text), not_after = null
    where finished_at is null
    returning id`,
 )

@@ -105,11 +105,13 @@ const newest = statement(
   z.object({
     good_at: z.date().nullable(),
     failed_at: z.date().nullable(),
+    running_at: z.date().nullable(),
     reason: z.string().nullable(),
     overdue: z.boolean(),
   }),
   `select (select max(started_at) from station_backup where state = 'good') as good_at,
      (select max(started_at) from station_backup where state = 'failed' and trigger = 'due') as failed_at,
+     (select max(started_at) from station_backup where state = 'running') as running_at,
      (select reason from station_backup where state = 'failed' order by ordinal desc limit 1) as reason,
      (select backup_overdue from station) as overdue`,
 )
@@ -134,6 +136,7 @@ const purged = statement('station_purged', z.unknown(), 'update station set owes
 export interface NewestBackups {
   readonly goodAt: Date | null
   readonly failedAt: Date | null
+  readonly runningAt: Date | null
   /** Why the newest that failed did. */
   readonly reason: string | null
   /** As it was told last. */
@@ -174,7 +177,7 @@ export function createStationStore(sql: Sql, origin: string): StationStore {
   async function readNewest(from: Pick<Sql, 'rows'>): Promise<NewestBackups> {
     const [row] = await from.rows(newest, [])
     return {
-      ...{ goodAt: row?.good_at ?? null, failedAt: row?.failed_at ?? null },
+      ...{ goodAt: row?.good_at ?? null, failedAt: row?.failed_at ?? null, runningAt: row?.running_at ?? null },
       ...{ reason: row?.reason ?? null, overdue: row?.overdue ?? false },
     }
   }
