@@ -10,6 +10,10 @@ import type { Dispatch } from './dispatch.ts'
 
 /** Orders decided and written in one transaction. */
 const MAX_GROUP = 128
+/** The same of runs of schedules, of which a night brings thousands at once: clients do not wait behind them. */
+const MAX_RUNS = 256
+/** Groups of runs at a time: while Postgres writes one, another is decided. */
+const RUN_LANES = 2
 const MAX_WAITING = 10_000
 const GATHER_MS = 2
 
@@ -23,21 +27,30 @@ export function createOrderBook(deps: {
   readonly dispatch: Dispatch
 }): OrderBook {
   const { changes, dispatch } = deps
-  const place = createBatcher<Order, Placed | PlacedBefore>({
-    maxItems: MAX_GROUP,
-    maxWaiting: MAX_WAITING,
-    mayRetry: isRefusal,
-    gatherMs: GATHER_MS,
-    async work(orders) {
-      const placed = await deps.store.place(orders, Date.now() + START_WITHIN_MS)
-      const accepted = placed.filter((answer): answer is Placed => 'job' in answer)
-      for (const { job } of accepted) changes.expect(job)
-      const granted = accepted.filter(({ job }) => job.state === 'dispatched')
-      dispatch.send(granted.map(owed))
-      if (granted.length < accepted.length) dispatch.wake()
-      return placed
-    },
-  })
+  async function work(orders: readonly Order[]) {
+    const placed = await deps.store.place(orders, Date.now() + START_WITHIN_MS)
+    const accepted = placed.filter((answer): answer is Placed => 'job' in answer)
+    for (const { job } of accepted) changes.expect(job)
+    const granted = accepted.filter(({ job }) => job.state === 'dispatched')
+    dispatch.send(granted.map(owed))
+    if (granted.length < accepted.length) dispatch.wake()
+    return placed
+  }
+
+  const common = { maxWaiting: MAX_WAITING, mayRetry: isRefusal, gatherMs: GATHER_MS, work }
+  const placeAny = createBatcher<Order, Placed | PlacedBefore>({ ...common, maxItems: MAX_GROUP })
+  const placeRun = Array.from({ length: RUN_LANES }, () =>
+    createBatcher<Order, Placed | PlacedBefore>({ ...common, maxItems: MAX_RUNS }),
+  )
+  let runs = 0
+
+  function place(order: Order): Promise<Placed | PlacedBefore> {
+    if (order.task?.kind !== 'run') return placeAny(order)
+    // Whole groups in turn: those of one host come together and share messages.
+    const lane = placeRun[Math.floor(runs / MAX_RUNS) % RUN_LANES] ?? placeAny
+    runs += 1
+    return lane(order)
+  }
 
   return {
     async place(order) {
