@@ -83,6 +83,11 @@ export class NewDatasetRestore {
     return this.#receipt
   }
 
+  /** Open from `look` on, unless an earlier run had restored it. */
+  get point(): OpenPoint | undefined {
+    return this.#point
+  }
+
   async close(): Promise<void> {
     await this.#point?.[Symbol.asyncDispose]()
     this.#point = undefined

@@ -1,7 +1,7 @@
-import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { Pipeline } from '../pipeline.ts'
 import { componentsOf } from '../restore/inner-path.ts'
+import { restoreInstance } from './restore-instance.ts'
 import { IntoDatasetRestore } from './restore-into.ts'
 import { NewDatasetRestore } from './restore-new.ts'
 import { PlacedRestore } from './restore-placed.ts'
@@ -13,7 +13,7 @@ import { named } from './steps.ts'
  */
 export const restorePoint: Pipeline<'point.restore'> = (spec, jobId, tools) => {
   const { destination } = spec
-  if (destination.kind === 'instance') throw new FleetError('refused', 'this agent does not restore instances yet')
+  if (destination.kind === 'instance') return restoreInstance(spec, jobId, tools)
   const restore =
     destination.kind === 'new'
       ? new NewDatasetRestore(spec, destination.place, tools)
