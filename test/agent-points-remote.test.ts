@@ -3,10 +3,12 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import type { StepContext } from '../agent/pipelines/pipeline.ts'
+import { listTarget } from '../agent/points/target-listing.ts'
+import { putSmall } from '../agent/points/target-sink.ts'
 import { openTarget, readHostKey } from '../agent/transfer/open-target.ts'
 import type { Progress } from '../shared/job-event.ts'
 import type { JobSpec } from '../shared/job-spec.ts'
-import type { OrderTarget } from '../shared/point-spec.ts'
+import type { OrderTarget, PointRef } from '../shared/point-spec.ts'
 import { PointVerified } from '../shared/point-spec.ts'
 import { newBoxKeys, openSealed, sealFor } from '../shared/sealed-box.ts'
 import {
@@ -193,9 +195,53 @@ for (const [protocol, [open, lacks]] of Object.entries(PROTOCOLS)) {
       t.like(await run(merged), { full: true, synthetic: true })
       await run(restoreTo(made, [refOf(merged)], to('merged')))
       t.is(seen(join(made.outside, 'merged')), seen(made.root))
-      for (const { id: pointId, name } of refs.toReversed())
-        await run({ kind: 'point.delete', target, series: SERIES, pointId, name })
+
+      const shown = async (path: string) => {
+        const id = randomUUID()
+        const sealed = sealFor(keys.publicKey, Buffer.from(JSON.stringify(secret)), `read/${id}`).toString('base64')
+        const question = { id, request: { target, path, limit: 100 }, sealed, signal: watch.signal, untilMs: 0 }
+        return (await listTarget(made.tools.points, question)).items.map(({ name }) => name)
+      }
+      const whole = await shown(SERIES)
+      const [first, last] = refs
+      if (!first || !last) return t.fail()
+      const about = ({ id: pointId, name }: PointRef) => ({ target, series: SERIES, pointId, name })
+      for (const ref of [last, first]) {
+        for (const _ of [1, 2]) await run({ kind: 'point.trash', ...about(ref) })
+      }
+      t.deepEqual((await shown(SERIES)).toSorted(), [merged.name, 'backup-metadata'])
+      t.deepEqual(await shown(''), [SERIES.split('/')[0]])
+      const verify = { kind: 'point.verify', ...readable(made, refs) } as const
+      t.is((await failureOf(t, run(verify))).code, 'corrupt')
+      // Somebody else's point of that name is neither mixed with it nor taken for it.
+      const other = { id: randomUUID(), name: first.name }
+      t.is((await failureOf(t, run({ kind: 'point.untrash', ...about(other) }))).code, 'not_found')
+      await run({ kind: 'point.delete', ...about(other), trashed: true })
+      if (protocol === 's3') t.is((await failureOf(t, run({ ...made.create(), name: first.name }))).code, 'exists')
+      for (const ref of refs) {
+        for (const _ of [1, 2]) await run({ kind: 'point.untrash', ...about(ref) })
+      }
+      t.deepEqual(await shown(SERIES), whole)
+      await run(verify)
+
+      if (protocol === 's3') {
+        // What an interrupted rename leaves on S3.
+        const half = `${SERIES}/${last.name}/sums.trashed`
+        for (const kind of ['point.untrash', 'point.trash'] as const) {
+          await putSmall(server, half, 'x', watch.signal)
+          await run({ kind, ...about(last) })
+        }
+        await run({ kind: 'point.untrash', ...about(last) })
+        t.is(await server.stat(half, watch), undefined)
+        await run(verify)
+      }
+      await run({ kind: 'point.trash', ...about(last) })
+      for (const ref of [last, first]) await run({ kind: 'point.delete', ...about(ref), trashed: ref === last })
       t.deepEqual((await namesIn(server, SERIES)).toSorted(), [`${merged.name}/`, 'backup-metadata'])
+      // Where directories with something in them could be removed, empty ones stay.
+      const left = protocol === 'webdav' ? ['.trash/'] : []
+      t.deepEqual(await namesIn(server), [...left, `${SERIES.split('/')[0]}/`])
+      if (protocol === 'webdav') t.deepEqual(await namesIn(server, `.trash/${SERIES}`), [])
     },
   )
 }
