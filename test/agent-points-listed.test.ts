@@ -1,5 +1,16 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
@@ -15,7 +26,7 @@ import {
 } from './harness/archive.ts'
 import { mountLoop } from './harness/loop-mount.ts'
 import { mutateTree } from './harness/mutate-tree.ts'
-import { pointOrders, refOf, SETTLED_MS } from './harness/point-orders.ts'
+import { failureOf, fill, pointOrders, refOf, SETTLED_MS } from './harness/point-orders.ts'
 
 const KINDS = ['reflinks on XFS', 'copies on ext4', 'a directory on ext4', 'a directory on XFS'] as const
 
@@ -44,6 +55,12 @@ os.rename('new\nline', 'new\nline' + n); os.rename('new\nline' + n, 'new\nline')
 if int(n) == 2: os.unlink('gone')
 `
 
+/** What somebody else does just before and behind a snapshot of some of a tree. */
+interface Meanwhile {
+  before?: () => void
+  behind?: (image: string) => void
+}
+
 interface Backups extends Awaited<ReturnType<typeof open>> {}
 
 async function open(t: ExecutionContext, kind: (typeof KINDS)[number]) {
@@ -57,11 +74,15 @@ async function open(t: ExecutionContext, kind: (typeof KINDS)[number]) {
     t.teardown(() => execFileSync('/bin/umount', ['--lazy', live]))
   }
   const taken: (number | 'whole')[] = []
+  const meanwhile: Meanwhile = {}
   const driver = {
     ...orders.driver,
-    snapshot: (...[request, watch]: Parameters<typeof orders.driver.snapshot>) => {
+    snapshot: async (...[request, watch]: Parameters<typeof orders.driver.snapshot>) => {
       taken.push(request.only?.length ?? 'whole')
-      return orders.driver.snapshot(request, watch)
+      if (request.only !== undefined) meanwhile.before?.()
+      const image = await orders.driver.snapshot(request, watch)
+      if (request.only !== undefined) meanwhile.behind?.(image.mountpoint)
+      return image
     },
   }
   const tools: PipelineTools = { ...orders.tools, driver: () => driver }
@@ -69,7 +90,7 @@ async function open(t: ExecutionContext, kind: (typeof KINDS)[number]) {
   const refs: PointRef[] = []
   const trees: string[] = []
   return {
-    ...{ orders, live, taken, refs, trees, isPath },
+    ...{ orders, live, taken, meanwhile, refs, trees, isPath, tools, source },
     listings: () => readdirSync(orders.tools.points.listings),
     async point() {
       const spec = orders.create(refs, source)
@@ -125,3 +146,51 @@ for (const [number, kind] of KINDS.entries()) {
     t.deepEqual(await wrong(backups), [])
   })
 }
+
+test('what happens beside a snapshot of what changed makes it whole, or fails the job, and is never taken for the tree', async (t) => {
+  if (!canArchive(t)) return t.pass()
+  const backups = await open(t, 'copies on ext4')
+  const { live, taken, meanwhile, orders, refs } = backups
+  fill(live)
+  await pause(SETTLED_MS)
+  await backups.point()
+
+  writeFileSync(join(live, 'docs', 'b.txt'), 'new')
+  meanwhile.before = () => {
+    renameSync(join(live, 'docs'), join(live, 'moved'))
+    mkdirSync(join(live, 'docs'))
+    writeFileSync(join(live, 'docs', 'other'), 'other')
+  }
+  t.like(await backups.point(), { full: false })
+  t.deepEqual(taken.splice(0), ['whole', 2, 'whole'], 'a directory was replaced')
+  delete meanwhile.before
+
+  await backups.point()
+  writeFileSync(join(live, 'docs', 'c.txt'), 'new')
+  meanwhile.behind = (image) => {
+    execFileSync('/bin/sleep', ['0.05'])
+    utimesSync(join(image, 'docs'), 1, 1)
+  }
+  const spec = orders.create(refs, backups.source)
+  const failure = await failureOf(t, orders.run(spec, { tools: backups.tools }))
+  t.is(failure.code, 'conflict', failure.message)
+  t.is(readdirSync(orders.pool).length, 1, 'of what failed nothing is left')
+  delete meanwhile.behind
+
+  taken.splice(0)
+  const [listing = ''] = backups.listings()
+  const path = join(orders.tools.points.listings, listing)
+  truncateSync(path, statSync(path).size - 1)
+  t.like(await backups.point(), { full: false, problemCount: 0 })
+  t.deepEqual(taken.splice(0), ['whole'], 'its listing was cut off')
+
+  appendFileSync(join(live, 'docs', 'c.txt'), 'more')
+  const index = join(orders.backups, refs.at(-1)?.name ?? '', 'index.ndjson.zst')
+  writeFileSync(index, readFileSync(index).fill('rot', 8, 40))
+  t.like(await backups.point(), { full: true })
+  t.is(taken.splice(0).at(-1), 'whole', 'the point below is damaged')
+  t.is(describeTree(join(live)), backups.trees.at(-1) ?? '')
+  const into = join(orders.outside, 'back')
+  await extractTo(into, { points: orders.backups, names: [refs.at(-1)?.name ?? ''] })
+  t.deepEqual(differences(describeTree(into), backups.trees.at(-1) ?? ''), [])
+})
