@@ -1,7 +1,7 @@
 import type { NatsConnection } from 'nats'
 import type { FleetView } from './core/fleet-view.ts'
 import type { OrderBook } from './core/orders.ts'
-import { type InstanceNames, NO_INSTANCES } from './core/point-instances.ts'
+import type { InstanceNames } from './core/point-instances.ts'
 import type { PointOrders } from './core/point-orders.ts'
 import { createPoints } from './core/points.ts'
 import type { HostSeal } from './core/secrets.ts'
@@ -22,9 +22,9 @@ export function openPoints(deps: {
   readonly seal: HostSeal
   readonly orders: OrderBook
   readonly fleet: FleetView
-  readonly instances?: InstanceNames
+  readonly instances: InstanceNames
 }): { readonly points: PointOrders; readonly targets: Targets } {
-  const { sql, vault, nats, seal, orders, fleet, instances = NO_INSTANCES } = deps
+  const { sql, vault, nats, seal, orders, fleet, instances } = deps
   const store = createTargetStore(sql, (within) => createSecrets({ rows: secretRows(within), vault }))
   const reads = createHostReads({ nats, seal })
   return {

@@ -8,7 +8,7 @@ import type { Datasets } from './core/datasets.ts'
 import type { FeedEvent } from './core/feed.ts'
 import type { FleetView } from './core/fleet-view.ts'
 import type { Jobs } from './core/jobs.ts'
-import { type InstanceNames, NO_INSTANCES } from './core/point-instances.ts'
+import type { InstanceNames } from './core/point-instances.ts'
 import type { PointOrders } from './core/point-orders.ts'
 import { createRestoreTasks } from './core/restore-task-operations.ts'
 import type { RestoreTasks } from './core/restore-tasks.ts'
@@ -74,7 +74,7 @@ export function openSchedules(deps: {
   readonly origin: string
   readonly points: PointOrders
   readonly targets: Pick<Targets, 'get'>
-  readonly instances?: InstanceNames
+  readonly instances: InstanceNames
   readonly datasets: Pick<Datasets, 'delete'>
   readonly jobs: Pick<Jobs, 'cancel'>
   readonly fleet: FleetView
@@ -85,8 +85,7 @@ export function openSchedules(deps: {
   /** Default: the time of Postgres. */
   readonly now?: () => Promise<number>
 }): OpenSchedules {
-  const { sql, points, targets, datasets, jobs, fleet, settings, webhook, afterCommit, logger } = deps
-  const { instances = NO_INSTANCES } = deps
+  const { sql, points, targets, instances, datasets, jobs, fleet, settings, webhook, afterCommit, logger } = deps
   const now = deps.now ?? createClock(sql)
   const { graceMs, calendar } = settings
 

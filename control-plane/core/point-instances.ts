@@ -3,7 +3,6 @@ import type { FleetView } from './fleet-view.ts'
 import type { InstanceReader, InstanceWish, PresentInstance } from './instances.ts'
 
 export type InstanceNames = Pick<InstanceReader, 'named'>
-export const NO_INSTANCES: InstanceNames = { named: async () => [] }
 
 /** What a request calls the members that say which instance is meant. */
 export type InstanceFields = Readonly<Record<'instance' | 'type' | 'host', string>>

@@ -3,7 +3,7 @@ import { newId } from '../../shared/ids.ts'
 import { InstanceName, type InstanceType } from '../../shared/instance-spec.ts'
 import { orderNewDataset } from './datasets.ts'
 import { choosePool, type FleetView } from './fleet-view.ts'
-import type { PresentInstance } from './instances.ts'
+import type { KeptInstance, PresentInstance } from './instances.ts'
 import type { Decision, Findings } from './orders.ts'
 import { anyInstance, INSTANCE_TAG, type InstanceNames, instanceDatasetNames, instanceTag } from './point-instances.ts'
 import type { KeptPoint, PointReader } from './point-orders.ts'
@@ -87,6 +87,7 @@ export function intoInstance(question: RestoreQuestion, plan: InstancePlan): Omi
   requireWhole(asked, 'an instance')
   const pool = choosePool(fleet, { host: plan.host, pool: plan.pool })
   requireReach(point, pool.host.name, FIELDS.host)
+  if (replaced) requireSame(findings.instance(replaced.id), replaced)
   const made = orderNewDataset({
     ...{ request: asked, pool, name: freeName(findings, name) },
     tags: { [INSTANCE_TAG]: instanceTag({ type, name }) },
@@ -95,10 +96,14 @@ export function intoInstance(question: RestoreQuestion, plan: InstancePlan): Omi
     const found = findings.named(dataset.name)
     return found?.id === dataset.id && found.state === 'available'
   })
-  const lane = replaced?.id ?? uuidOf([pool.host.id, type, name])
+  const id = replaced?.id ?? newId()
+  // Nothing else becomes an instance of that name there meanwhile.
+  const named = uuidOf([pool.host.id, type, name])
+  const lanes = [named, ...(replaced ? [id] : []), ...superseded.map((dataset) => dataset.id)]
   return {
     create: made.create,
-    ...(superseded.length > 0 ? { supersedes: superseded.map(({ id }) => id) } : {}),
+    instance: replaced ? { replace: id } : { create: { id, type, name } },
+    ...(superseded.length > 0 ? { supersedes: superseded.map((dataset) => dataset.id) } : {}),
     spec: restoreSpec(readable, asked, {
       kind: 'instance',
       type,
@@ -111,8 +116,14 @@ export function intoInstance(question: RestoreQuestion, plan: InstancePlan): Omi
     }),
     host: made.host,
     subject: made.subject,
-    holds: [...holds, ...[lane, ...superseded.map(({ id }) => id)].map((id) => ({ lane: id, exclusive: true }))],
+    holds: [...holds, ...lanes.map((lane) => ({ lane, exclusive: true }))],
   }
+}
+
+/** @throws conflict when it went, or was made anew, in this very moment. */
+function requireSame(found: KeptInstance | undefined, { ref, host, name }: PresentInstance): void {
+  if (found !== undefined && found.goneAt === null && found.ref === ref && found.host === host) return
+  throw new FleetError('conflict', `'${name}' has changed in this moment; try again`)
 }
 
 function freeName(findings: Findings, name: string): string {

@@ -41,6 +41,7 @@ export function createPointWork(deps: {
     work: {
       readonly request: unknown
       readonly names?: readonly string[] | undefined
+      readonly instances?: readonly string[]
       readonly retryOf: string | undefined
       readonly task?: OrderTask | undefined
       decide(about: About): Omit<Decision, 'request' | 'interactive'>
@@ -50,14 +51,14 @@ export function createPointWork(deps: {
     const info = await find(caller, id)
     const kept = await targetOf(caller, info.target?.id)
     const target = kept ? orderTarget(kept) : localTarget(caller.groupId)
-    const { request, names = [], retryOf } = work
+    const { request, names = [], instances = [], retryOf } = work
     const order = orderOf(caller, names, (findings) => {
       const point = findings.withPointId(info.id)
       if (point === undefined) throw noPoint(id)
       const decision = work.decide({ info, point, target, findings })
       return { ...decision, request, interactive: false, ...(retryOf === undefined ? {} : { retryOf }) }
     })
-    return orders.place({ ...order, task: work.task, points: { ids: [info.id] } })
+    return orders.place({ ...order, task: work.task, points: { ids: [info.id] }, instances })
   }
 
   return {
@@ -98,6 +99,7 @@ export function createPointWork(deps: {
       return orderAbout(caller, id, {
         request: asked,
         names,
+        instances: plan?.replaced ? [plan.replaced.id] : [],
         retryOf,
         task,
         decide({ point, target, findings }) {

@@ -2,6 +2,7 @@ import type { ExecutionContext } from 'ava'
 import type { Caller } from '../../control-plane/core/caller.ts'
 import type { CreateSchedule, Schedule } from '../../control-plane/core/schedules.ts'
 import type { Sql } from '../../control-plane/db/sql.ts'
+import { createInstanceStore } from '../../control-plane/db/stores/instance-store.ts'
 import { openSchedules, type ScheduleSettings } from '../../control-plane/open-schedules.ts'
 import type { Webhook } from '../../control-plane/schedule/webhook.ts'
 import { newId } from '../../shared/ids.ts'
@@ -54,6 +55,7 @@ export async function openScheduleRoom(
       origin: newId(),
       points,
       targets: plane.targets,
+      instances: createInstanceStore(changed.sql ?? room.sql),
       datasets: plane.datasets,
       jobs: plane.jobs,
       fleet: room.registry,
