@@ -69,6 +69,8 @@ test('a point shows everything in snake case', async (t) => {
     name: '20260102T030405Z',
     status: 'partial',
     deleting: false,
+    trashed_at: null,
+    returning: false,
     pinned: false,
     chain: [base.id],
     full_reason: null,
