@@ -65,6 +65,8 @@ test('a trashed point is out of its series, nobody sees the trash, and it comes 
   await made.run(restoreTo(made, refs, { kind: 'new', place: { pool: 'a', dataset } }))
   t.is(seen(join(made.pool, dataset)), trees[2] ?? '')
 
+  // What a point in the series rests on stays, whatever the fleet knows of that one.
+  t.is((await failureOf(t, made.run(move(made, 'point.trash', first)))).code, 'conflict')
   for (const ref of [last, first]) await made.run(move(made, 'point.trash', ref))
   await made.run(removal(made, last))
   t.deepEqual(readdirSync(trashOf(made)), [first.name])

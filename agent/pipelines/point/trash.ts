@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
+import { requireUnused } from '../../points/dependants.ts'
 import type { TargetLease } from '../../points/point-tools.ts'
 import { type OwnPlace, ownerOf } from '../../points/series.ts'
 import { type PointRecord, readMetadata, updateMetadata } from '../../points/series-metadata.ts'
@@ -74,6 +75,7 @@ class Move {
     const found = await whereIs(place, this.#spec, signal)
     if (found === undefined) throw new FleetError('not_found', 'the target does not hold this point')
     this.isDone = found === this.#destination
+    if (!this.isDone && this.#destination === 'trash') await requireUnused(place, signal)
     this.#record = await this.#told(found === 'trash' ? trashedPlaceOf(place) : place, signal)
   }
 
