@@ -4,9 +4,11 @@ import { FleetError } from '../../../shared/errors.ts'
 import { InstanceManifest } from '../../../shared/instance-spec.ts'
 import type { InstanceConfig, MountChoice } from '../../instances/instances.ts'
 import { readSmallFile } from '../../instances/small-file.ts'
+import { libc } from '../../native/libc.ts'
 import { close, openBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
-import { errorCodeOf } from '../../native/system-error.ts'
+import { checked, errorCodeOf } from '../../native/system-error.ts'
+import { openRoot } from '../point/restore-new.ts'
 
 /** Where the manifest is in a tree of an instance (shared/instance-spec.ts). */
 export const MANIFEST_PATH = 'instance/instance.json'
@@ -15,6 +17,13 @@ export const ROOTFS = 'rootfs'
 export const MAX_MANIFEST_BYTES = 2 ** 20
 const MAX_CONFIG_BYTES = 2 ** 20
 const MAX_CONFIG_FILES = 16
+/**
+ * Roots hold set-user-id programs by right, and these may be anybody's: nobody but root passes to them. A container whose own root
+ * is another user of the host must; its programs are of such users too.
+ */
+const ROOT_MODE = 0o700
+const PASSED_MODE = 0o711
+const MAPS_USERS = /^\s*lxc\.idmap\s*=/m
 const MOUNT = /^mounts\/(0|[1-9]\d{0,3})$/
 const READ_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 const READ_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY
@@ -29,12 +38,25 @@ export interface KeptInstance {
   readonly leftOut: readonly string[]
 }
 
+/** Reads it where an instance is to be made on it, and closes the tree to others. */
+export function openKept(mountpoint: string): KeptInstance {
+  const fd = openRoot(mountpoint)
+  try {
+    const kept = readKept({ fd, mountpoint })
+    const mapsUsers = MAPS_USERS.test(kept.config.files.config?.toString() ?? '')
+    checked('fchmod', libc().fchmod(fd, mapsUsers ? PASSED_MODE : ROOT_MODE))
+    return kept
+  } finally {
+    close(fd)
+  }
+}
+
 /**
  * Follows no link: who wrote the tree may be anybody.
  * @param root the tree's: open, and where it is
  * @throws refused where it is none of an instance
  */
-export function readKept(root: { readonly fd: number; readonly mountpoint: string }): KeptInstance {
+function readKept(root: { readonly fd: number; readonly mountpoint: string }): KeptInstance {
   const manifest = parseManifest(readBeneath(root.fd, MANIFEST_PATH, MAX_MANIFEST_BYTES))
   requireDirectory(root.fd, ROOTFS)
   const files: Record<string, Buffer> = {}

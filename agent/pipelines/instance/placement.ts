@@ -16,11 +16,6 @@ export interface PlacementRequest extends Pick<CreateRequest, 'name' | 'identity
   readonly replace: string | null
 }
 
-/** The tree that it is made on. */
-export interface PlacementTree {
-  readonly mountpoint: string
-}
-
 /**
  * An instance on its way to its name: made under another one → (the one that it replaces moved aside) → renamed → started. All of
  * that is taken back until the job has noted that it is done; then what was moved aside goes.
@@ -51,12 +46,12 @@ export class InstancePlacement {
     await this.#replaced(ours, signal)
   }
 
-  /** What an earlier run had not noted is made anew. */
-  async make(tree: PlacementTree, kept: KeptInstance, signal: AbortSignal): Promise<InstanceMade> {
+  /** On the tree that is there. What an earlier run had not noted is made anew. */
+  async make(mountpoint: string, kept: KeptInstance, signal: AbortSignal): Promise<InstanceMade> {
     const { name, identity, trusted } = this.#request
     const { config, mounts, leftOut } = kept
     await this.#instances.unmake(this.#under, signal)
-    const rootfs = join(tree.mountpoint, ROOTFS)
+    const rootfs = join(mountpoint, ROOTFS)
     const request = { name, under: this.#under, config, rootfs, identity, trusted, mounts }
     const { instance, dropped } = await this.#instances.create(request, signal)
     return { instance: instance.id, dropped: [...new Set([...dropped, ...leftOut])] }

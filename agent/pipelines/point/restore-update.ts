@@ -9,15 +9,13 @@ import { close } from '../../native/paths.ts'
 import { readNote } from '../../native/xattrs.ts'
 import { declaredBounds, withinBounds } from '../../points/bounds.ts'
 import { Rated } from '../../points/rate.ts'
+import { STARTED_NOTE } from '../instance/making.ts'
 import type { PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { INTO_DATASET, type OpenPoint, openPoint } from './extraction.ts'
 import { openRoot } from './restore-new.ts'
 
 type Spec = SpecOf<'point.restore'>
 const Receipt = PointRestored.extend({ made: z.object({ rootInode: z.number(), mountpoint: z.string() }) })
-
-/** On the root of a dataset whose instance was started: its tree is no point's any more. */
-export const STARTED_NOTE = 'started'
 
 /**
  * A dataset that holds the tree of an earlier point of the chain, brought to the last one in place: nobody uses it yet. What fails
