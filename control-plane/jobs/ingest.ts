@@ -148,7 +148,10 @@ export function startIngest(deps: {
   /** Work that Postgres does not know of, as it was restored from before the order: nobody sees it or keeps others out of its way. */
   function stopUnknown(told: readonly Told[]): void {
     for (const { host, report } of told) {
-      if (!report.events.some(isTerminalEvent)) deps.onUnknown({ id: report.jobId, host, attempt: report.attempt })
+      const { jobId, attempt } = report
+      if (report.events.some(isTerminalEvent)) continue
+      logger.warn({ event: 'job.unknown', jobId, host, attempt })
+      deps.onUnknown({ id: jobId, host, attempt })
     }
   }
 

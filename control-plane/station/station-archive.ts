@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { compose, Readable } from 'node:stream'
+import { Readable, type Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { createZstdCompress, createZstdDecompress } from 'node:zlib'
 import { z } from 'zod'
 import { AGE_MAGIC, type Bytes, decrypted, encrypted } from '../../shared/age-stream.ts'
@@ -38,9 +39,20 @@ export function packed(
   content: { readonly head: Head; readonly keys: readonly Member[]; readonly rows: AsyncIterable<TableRows> },
   recipients: readonly string[],
 ): Bytes {
-  const archive = Readable.from(tarred(summed(membersOf(content))), { objectMode: false })
-  const compressed: Bytes = compose(archive, createZstdCompress())
+  const compressed = through(tarred(summed(membersOf(content))), createZstdCompress())
   return recipients.length === 0 ? compressed : encrypted(compressed, recipients)
+}
+
+/** @throws what `source` throws, and the transform. */
+async function* through(source: Bytes, transform: Transform): AsyncGenerator<Buffer> {
+  // Told by the loop below too; unheard here, it would end the process.
+  const fed = pipeline(Readable.from(source, { objectMode: false }), transform).catch(() => undefined)
+  try {
+    for await (const piece of transform) yield piece
+  } finally {
+    transform.destroy()
+    await fed
+  }
 }
 
 async function* membersOf({ head, keys, rows }: Parameters<typeof packed>[0]): AsyncGenerator<Member> {
@@ -80,7 +92,7 @@ export type Part =
  */
 export async function* unpacked(file: Bytes, identities: readonly string[]): AsyncGenerator<Part> {
   const source = await plain(file, identities)
-  const archive: Bytes = compose(Readable.from(source, { objectMode: false }), createZstdDecompress())
+  const archive = through(source, createZstdDecompress())
   let sums = ''
   let told: string | undefined
   try {

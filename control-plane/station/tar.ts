@@ -27,7 +27,7 @@ export async function* untarred(source: Bytes): AsyncGenerator<Member> {
   const reader = createReader(source)
   for (;;) {
     const header = await reader.take(BLOCK_BYTES)
-    if (header.every((byte) => byte === 0)) return
+    if (header.every((byte) => byte === 0)) return reader.end()
     const { name, size } = readHeader(header)
     const bytes = Buffer.from(await reader.take(size))
     await reader.take(paddingOf(size))
@@ -79,6 +79,10 @@ function createReader(source: Bytes) {
   let held: Uint8Array[] = []
   let bytes = 0
   return {
+    /** Reads what is left, so that a cut behind the last member is found too. */
+    async end(): Promise<void> {
+      while (!(await pieces.next()).done);
+    },
     async take(wanted: number): Promise<Buffer> {
       while (bytes < wanted) {
         const next = await pieces.next()

@@ -5,10 +5,13 @@ import { join } from 'node:path'
 import { bech32 } from '@scure/base'
 import test, { type ExecutionContext } from 'ava'
 import pg from 'pg'
+import { checkBackup, restoreBackup } from '../../control-plane/station/restore-backup.ts'
+import { findBackup } from '../../control-plane/station/shelf.ts'
 import { newBoxKeys } from '../../shared/sealed-box.ts'
 import { startFleet, type TestFleet } from '../harness/fleet.ts'
 import { temporaryDirectory } from '../harness/loop-mount.ts'
-import { pointUser } from '../harness/point-fleet.ts'
+import { litterIn, pointUser } from '../harness/point-fleet.ts'
+import { stepsIn } from '../harness/steps.ts'
 import { until } from '../harness/until.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -23,6 +26,7 @@ function newAgeKeys() {
 function stationOf(fleet: TestFleet) {
   const environment = {
     PATH: process.env.PATH,
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
     DATABASE_URL: fleet.backends.databaseUrl,
     HOLDFAST_SECRETS_KEY: fleet.backends.secretsKey,
     NATS_AUTHORITY_FILE: fleet.backends.authorityFile,
@@ -76,13 +80,18 @@ test('a station that lost its database comes back from its backup, and takes not
   const keys = newAgeKeys()
   const identity = join(keysTo, 'identity')
   writeFileSync(identity, `# mine\n${keys.identity}\n`)
+  const steps = stepsIn(temporaryDirectory(t))
   const fleet = await startFleet(t, {
     agents: [
       {
         name: 'a',
         driver: 'copy',
         path: temporaryDirectory(t),
-        environment: { HOLDFAST_AGENT_BACKUP_ROOT: backups, HOLDFAST_AGENT_RESTORE_PATHS: `${outside}/` },
+        environment: {
+          ...steps.environment,
+          HOLDFAST_AGENT_BACKUP_ROOT: backups,
+          HOLDFAST_AGENT_RESTORE_PATHS: `${outside}/`,
+        },
       },
     ],
     environment: {
@@ -154,7 +163,7 @@ test('a station that lost its database comes back from its backup, and takes not
   // The time that will be lost.
   await fleet.ready({ plane: 0 })
   await fleet.ready({ agent: 'a' })
-  t.is((await fleet.ended(open.body.job_id)).state, 'succeeded')
+  t.is((await fleet.ended(open.body.job_id, 60_000)).state, 'succeeded')
   const third = await user.get(open.body.id)
   writeFileSync(join(source, 'file'), 'fourth')
   const fourth = await user.good({ source: { dataset: 'source' }, incremental: true })
@@ -176,13 +185,20 @@ test('a station that lost its database comes back from its backup, and takes not
   const since = (await fleet.sql('select seq from event_head'))[0].seq
 
   // Into a database with anything in it nothing is restored, and without its identity nothing is read.
-  const refused = await holdfast('station', 'restore', '--from', elsewhere, '--identity', identity)
-  t.is(refused.code, 1)
-  t.regex(refused.output, /is not empty/)
-  t.regex((await holdfast('station', 'restore', '--from', elsewhere)).output, /is encrypted/)
-  const checked = await holdfast('station', 'restore', '--from', elsewhere, '--identity', identity, '--check')
-  t.regex(checked.output, /: whole, of version/)
+  const path = await findBackup(elsewhere)
+  const asked = { url: fleet.backends.databaseUrl, path, keysTo: undefined }
+  const identities = [keys.identity]
+  await t.throwsAsync(restoreBackup({ ...asked, identities }), { code: 'conflict', message: /is not empty/ })
+  await t.throwsAsync(checkBackup(path, []), { code: 'refused' })
+  await t.throwsAsync(checkBackup(path, [newAgeKeys().identity]), { code: 'refused' })
+  const cut = join(outside, 'cut')
+  writeFileSync(cut, readFileSync(path).subarray(0, -1_000))
+  await t.throwsAsync(checkBackup(cut, identities), { code: 'corrupt' })
 
+  // An order that the restored database will not know, at work meanwhile.
+  steps.set({ step: 'write', place: 'before', act: 'hold' })
+  await fleet.call('POST', '/api/v1/points', { source: { dataset: 'source' } })
+  await steps.held()
   await fleet.planes[0]?.stop()
   await loseDatabase(fleet)
   const restored = await holdfast(
@@ -204,12 +220,16 @@ test('a station that lost its database comes back from its backup, and takes not
   // The fleet comes up by itself. What was open when the backup was made is asked of its agent, who knows how it ended.
   await fleet.ready({ plane: 0 })
   await until('the host is back', async () => (await fleet.call('GET', '/api/v1/hosts/a')).body.state === 'online')
-  t.is((await fleet.ended(open.body.job_id)).state, 'succeeded')
+  t.is((await fleet.ended(open.body.job_id, 60_000)).state, 'succeeded')
   t.is((await user.get(third.id)).status, 'good')
   t.is((await fleet.call('GET', `/api/v1/points/${fourth.id}`)).status, 404)
   t.is((await fleet.call('GET', `/api/v1/events?since=${since}&timeout=0`)).status, 410)
   t.is((await fleet.call('GET', '/api/v1/events?timeout=0')).status, 200)
-  t.is((await holdfast('audit', 'verify')).code, 0)
+  await until('its agent was told to stop what nobody knows of', () =>
+    /job\.unknown/.test(fleet.planes[0]?.log() ?? ''),
+  )
+  steps.open()
+  await until('it has stopped', () => litterIn(backups).length === 0)
 
   // The ledger says of each instant that nobody knows what ran then; the newest fires once.
   const runs = await until('the newest instant has run', async () => {
@@ -229,7 +249,7 @@ test('a station that lost its database comes back from its backup, and takes not
   t.false([first.name, second.name, third.name, fourth.name].includes(fifth.name))
   isWhole(t, directoryOf(backups, fourth.name))
   const deletion = await fleet.call('DELETE', `/api/v1/points/${third.id}`)
-  const job = await fleet.ended(deletion.body.job_id)
+  const job = await fleet.ended(deletion.body.job_id, 60_000)
   t.is(job.state, 'failed')
   t.regex(job.error.message, /rests on this one/)
   isWhole(t, directoryOf(backups, third.name))
