@@ -27,6 +27,7 @@ const BENCHES = [
   'archive-peers',
   'archive-million',
   'points',
+  'points-elsewhere',
   'one-file',
   'uploads',
 ]
