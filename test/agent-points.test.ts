@@ -43,7 +43,10 @@ for (const driver of ['btrfs', 'copy'] as const) {
       t.is(result.made?.rootInode, statSync(join(made.pool, dataset)).ino)
       t.is(seen(join(made.pool, dataset)), trees[at] ?? '', `point ${at}`)
     }
-    t.deepEqual(readdirSync(made.backups).toSorted(), ['backup-metadata', ...refs.map(({ name }) => name)].toSorted())
+    t.deepEqual(
+      readdirSync(made.backups).toSorted(),
+      ['backup-metadata', 'image.tar', ...refs.map(({ name }) => name)].toSorted(),
+    )
     const kept = driver === 'btrfs' ? [refs.at(-1)?.id] : []
     t.deepEqual(
       made.tools.points.own.all().map((own) => own.dataset),
@@ -198,7 +201,10 @@ test('a point that is deleted is gone, and what is beside it stays', async (t) =
   } as const
   await made.run(order)
   await made.run(order)
-  t.deepEqual(readdirSync(made.backups).toSorted(), ['backup-metadata', refs[0]?.name, refs[1]?.name].toSorted())
+  t.deepEqual(
+    readdirSync(made.backups).toSorted(),
+    ['backup-metadata', 'image.tar', refs[0]?.name, refs[1]?.name].toSorted(),
+  )
   t.is(JSON.parse(readFileSync(join(made.backups, 'backup-metadata'), 'utf8')).points.length, 2)
 })
 
@@ -223,7 +229,10 @@ test("others' points of the same name stay when one that failed for them is dele
   for (const folder of [...writing, ended]) mkdirSync(join(made.backups, folder))
   const next = made.create()
   await made.run(next)
-  t.deepEqual(readdirSync(made.backups).toSorted(), [...writing, name, next.name, 'backup-metadata'].toSorted())
+  t.deepEqual(
+    readdirSync(made.backups).toSorted(),
+    [...writing, name, next.name, 'backup-metadata', 'image.tar'].toSorted(),
+  )
 })
 
 test('a point whose files cannot be taken away is gone all the same, and the next order takes them', async (t) => {
@@ -254,7 +263,7 @@ test('a point whose files cannot be taken away is gone all the same, and the nex
   await work.close?.()
   const next = made.create()
   await made.run(next)
-  t.deepEqual(readdirSync(made.backups).toSorted(), [next.name, 'backup-metadata'].toSorted())
+  t.deepEqual(readdirSync(made.backups).toSorted(), [next.name, 'backup-metadata', 'image.tar'].toSorted())
 })
 
 test('directories of the host are backed up below what is allowed, and nowhere else', async (t) => {

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { Id } from '../../shared/ids.ts'
 import { PointName } from '../../shared/point-spec.ts'
 import type { Target } from '../transfer/transfer.ts'
+import { ImageRecord } from './image-record.ts'
 import { directoryOf, entriesOf, isPoint, METADATA, readText, sumsAt } from './series.ts'
 import { putSmall } from './target-sink.ts'
 
@@ -26,6 +27,7 @@ export const PointRecord = z.looseObject({
   problems: count.optional(),
   finishedAt: z.string().optional(),
   source: z.unknown().optional(),
+  image: ImageRecord.optional(),
   about: z.record(z.string(), z.string()).optional(),
 })
 export type PointRecord = z.infer<typeof PointRecord>

@@ -41,7 +41,10 @@ function fill(source: string): void {
 /** Files of points that a series should not have: of any but those named. */
 async function leftIn(vault: Vault, series: string, names: readonly string[]): Promise<readonly string[]> {
   const files = (await vault.files()).filter((path) => path.includes(`${series}/`))
-  return files.filter((path) => !path.endsWith('/backup-metadata') && !names.some((name) => path.includes(`/${name}/`)))
+  return files.filter(
+    (path) =>
+      !/\/(backup-metadata|image\.tar(\.age)?)$/.test(path) && !names.some((name) => path.includes(`/${name}/`)),
+  )
 }
 
 /** Where the Container Station's document knows the protocol, it is made in its words. */

@@ -60,7 +60,7 @@ async function unclaimed({ fleet }: World, vault: Vault, series: string): Promis
   const { body } = await fleet.call('GET', '/api/v1/points?status=good&limit=100')
   const names = body.items.map((point: { name: string }) => `/${point.name}/`)
   const files = (await vault.files()).filter(
-    (path) => path.includes(`${series}/`) && !path.endsWith('/backup-metadata'),
+    (path) => path.includes(`${series}/`) && !/\/(backup-metadata|image\.tar(\.age)?)$/.test(path),
   )
   return files.filter((path) => !names.some((name: string) => path.includes(name)))
 }

@@ -18,6 +18,7 @@ import {
   sumsAt,
   sweepSeries,
 } from '../../points/series.ts'
+import { putImage, removeImageOfNone } from '../../points/series-image.ts'
 import { type PointRecord, readMetadata, sha256, updateMetadata } from '../../points/series-metadata.ts'
 import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { type Base, openBase, takesChanges } from './base.ts'
@@ -137,6 +138,7 @@ class Creation {
     if (sums !== undefined) await memory.stage('')
     this.#receipt = undefined
     await discardUnfinished(place, signal)
+    await removeImageOfNone(place, signal)
   }
 
   async commit({ signal }: StepContext): Promise<void> {
@@ -229,12 +231,14 @@ class Creation {
         watch,
       ),
     )
+    const content = await source.image()
+    const image = await putImage(place, { content, recipients: target.recipients, known: this.#known }, watch.signal)
     const { held } = source
     const consistency = source.atomic ? 'crash' : 'fuzzy'
-    return { ...written, made: { ...written.made, consistency, ...(held === undefined ? {} : { held }) } }
+    return { ...written, image, made: { ...written.made, consistency, ...(held === undefined ? {} : { held }) } }
   }
 
-  #record({ made, sums, finishedAt }: PointReceipt) {
+  #record({ made, sums, finishedAt, image }: PointReceipt) {
     const { name, pointId, bases, source, about } = this.#spec
     const { full, synthetic, encrypted, consistency, members, sourceBytes, storedBytes, problemCount } = made
     return {
@@ -245,6 +249,7 @@ class Creation {
       ...{ full, synthetic, encrypted, consistency, members, sourceBytes, storedBytes, problems: problemCount },
       finishedAt,
       source: toldOf(source),
+      ...(image === undefined ? {} : { image }),
       about,
     }
   }

@@ -5,6 +5,7 @@ import type { SpecOf } from '../../../shared/job-spec.ts'
 import { requireUnused } from '../../points/dependants.ts'
 import type { TargetLease } from '../../points/point-tools.ts'
 import { discardUnfinished, hide, type OwnPlace, ownerOf, sweepSeries } from '../../points/series.ts'
+import { removeImageOfNone } from '../../points/series-image.ts'
 import { readMetadata, updateMetadata } from '../../points/series-metadata.ts'
 import { isOurs, removeEmptyTrash, trashedPlaceOf } from '../../points/trash.ts'
 import type { Pipeline, PipelineTools, StepContext } from '../pipeline.ts'
@@ -61,13 +62,18 @@ class Deletion {
   async clear(): Promise<void> {
     const signal = AbortSignal.timeout(CLEAR_MS)
     await tolerating(discardUnfinished(this.#place(), signal))
-    if (this.#isOurs) await tolerating(updateMetadata(this.#place(), { gone: this.#spec.name }, signal))
+    if (this.#isOurs) await tolerating(this.#forget(signal))
     if (this.#spec.trashed) await tolerating(this.#clearTrash(signal))
   }
 
   async close(): Promise<void> {
     await this.#lease?.[Symbol.asyncDispose]()
     this.#lease = undefined
+  }
+
+  async #forget(signal: AbortSignal): Promise<void> {
+    await updateMetadata(this.#place(), { gone: this.#spec.name }, signal)
+    await removeImageOfNone(this.#place(), signal)
   }
 
   async #clearTrash(signal: AbortSignal): Promise<void> {

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import { chmodSync, constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
-import type { Held } from '../../../shared/instance-spec.ts'
+import type { Held, InstanceManifest } from '../../../shared/instance-spec.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { Graft } from '../../archive/write-archive.ts'
 import type { Watch } from '../../drivers/driver.ts'
 import { close, openWithoutLinks } from '../../native/paths.ts'
+import type { ImageContent } from '../../points/series-image.ts'
 import { type InstancePlan, planInstance } from '../instance/instance-plan.ts'
 import { dropTrees, InstanceTrees } from '../instance/instance-trees.ts'
 import { existing, type Standstill, standStill } from '../instance/standstill.ts'
@@ -69,6 +70,17 @@ export class InstanceSource implements PointSource {
 
   async changes(): Promise<undefined> {}
 
+  async image(): Promise<ImageContent> {
+    assert(this.#plan)
+    const { manifest, config, instance } = this.#plan
+    const files = Object.entries(config.files).map(([name, bytes]) => [`config/${name}`, bytes])
+    const { exportImage } = this.#tools.instances(this.#spec.place.type)
+    return {
+      files: { [MANIFEST]: manifestText(manifest), ...Object.fromEntries(files) },
+      ...(exportImage === undefined ? {} : { exported: (signal) => exportImage(instance.id, signal) }),
+    }
+  }
+
   async drop(): Promise<void> {
     this.close()
     // An earlier run of this job may have been killed while it held it.
@@ -124,6 +136,12 @@ export class InstanceSource implements PointSource {
   }
 }
 
+const MANIFEST = 'instance.json'
+
+function manifestText(manifest: InstanceManifest): Buffer {
+  return Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`)
+}
+
 /** What is no directory of the instance, and an empty directory in the place of each that is. */
 function makeRoot(scratch: string, { manifest, config, parts }: InstancePlan): { path: string; fd: number } {
   const path = mkdtempSync(join(scratch, 'instance-'))
@@ -133,7 +151,7 @@ function makeRoot(scratch: string, { manifest, config, parts }: InstancePlan): {
     mkdirSync(join(path, name), { recursive: true })
   chmodSync(join(path, 'mounts'), 0o755)
   chmodSync(join(path, 'instance'), 0o700)
-  writeFileSync(join(path, 'instance/instance.json'), `${JSON.stringify(manifest, undefined, 2)}\n`, { mode: 0o600 })
+  writeFileSync(join(path, 'instance', MANIFEST), manifestText(manifest), { mode: 0o600 })
   for (const [name, bytes] of Object.entries(config.files))
     writeFileSync(join(path, 'instance/config', name), bytes, { mode: 0o600 })
   return { path, fd: openWithoutLinks(path, constants.O_RDONLY | constants.O_DIRECTORY) }

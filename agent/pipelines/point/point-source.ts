@@ -1,6 +1,7 @@
 import type { Held } from '../../../shared/instance-spec.ts'
 import type { Graft } from '../../archive/write-archive.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
+import type { ImageContent } from '../../points/series-image.ts'
 import type { WholeTree } from './tree-source.ts'
 
 /** What a point is made of. dropped → open → read → kept | dropped. */
@@ -21,6 +22,8 @@ export interface PointSource {
   readonly whole: ((watch: Watch) => Promise<WholeTree>) | undefined
   settled(watch: Watch): Promise<number | undefined>
   changes(watch: Watch): Promise<ChangeList | undefined>
+  /** What goes into the image of the series; to be asked for when it was read. */
+  image(): Promise<ImageContent>
   drop(): Promise<void>
   /** The point stands. */
   keep(): Promise<void>

@@ -6,6 +6,7 @@ import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import { close } from '../../native/paths.ts'
+import type { ImageContent } from '../../points/series-image.ts'
 import type { ListedChange } from '../../tree/listing-diff.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
@@ -14,7 +15,7 @@ import type { PointSource } from './point-source.ts'
 import { openRoot } from './restore-new.ts'
 import { dropListings, type Looked, lookForChanges } from './unchanged.ts'
 
-type Spec = Pick<SpecOf<'point.create'>, 'source' | 'pointId' | 'target' | 'series' | 'bases'>
+type Spec = Pick<SpecOf<'point.create'>, 'about' | 'source' | 'pointId' | 'target' | 'series' | 'bases'>
 
 const unwatched = { signal: new AbortController().signal, progress: () => undefined }
 
@@ -87,6 +88,14 @@ export class TreeSource implements PointSource {
 
   read<Result>(_watch: Watch, act: () => Promise<Result>): Promise<Result> {
     return act()
+  }
+
+  async image(): Promise<ImageContent> {
+    const { source, about } = this.#spec
+    assert(source.kind !== 'instance')
+    const properties =
+      source.kind === 'path' ? source : { ...source, driver: this.#tools.driver(source.place.pool).name }
+    return { files: { 'properties.json': Buffer.from(`${JSON.stringify({ ...properties, about }, undefined, 2)}\n`) } }
   }
 
   /** Of what holds only what differs: the whole tree, as it is now. Undefined where it is whole already. */
