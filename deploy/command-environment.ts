@@ -1,4 +1,5 @@
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
+import { AUTHORITY_FILE } from './nats.ts'
 import { privateDatabaseUrl } from './postgres.ts'
 import { stateDirectoryAt } from './state-directory.ts'
 
@@ -16,5 +17,8 @@ export function commandEnvironment(environment: NodeJS.ProcessEnv): NodeJS.Proce
     ...environment,
     DATABASE_URL: url,
     ...(hasKeys ? {} : { HOLDFAST_SECRETS_KEY_FILE: state.secretsKey }),
+    // What `station backup` takes along.
+    NATS_AUTHORITY_FILE: environment.NATS_AUTHORITY_FILE ?? join(state.nats, AUTHORITY_FILE),
+    HOLDFAST_CREDENTIALS_FILE: environment.HOLDFAST_CREDENTIALS_FILE ?? state.credentials,
   }
 }

@@ -20,6 +20,7 @@ export interface FleetEnvironment {
   readonly authorityFile: string | undefined
   readonly credentialsFile: string
   readonly secretsKeyFile: string
+  readonly stationBackups: string
 }
 
 export interface LocalAgent {
@@ -87,6 +88,7 @@ export function controlPlaneProcess(fleet: FleetEnvironment): ProcessSpec {
       HOLDFAST_BIND: '127.0.0.1',
       HOLDFAST_CREDENTIALS_FILE: fleet.credentialsFile,
       HOLDFAST_SECRETS_KEY_FILE: fleet.secretsKeyFile,
+      HOLDFAST_STATION_BACKUP_DIR: fleet.stationBackups,
       HOLDFAST_TRUSTED_NETWORKS: fleet.settings.HOLDFAST_TRUSTED_NETWORKS,
       DATABASE_URL: fleet.databaseUrl,
     },

@@ -10,6 +10,7 @@ import { openPool } from './pool.ts'
 import { isPortFree } from './ports.ts'
 import { preparePrivatePostgres, refusalOf } from './postgres.ts'
 import type { ProcessRecord } from './process-record.ts'
+import { restoreStation } from './restore-station.ts'
 import { postgresUser } from './server-user.ts'
 import type { LocalSettings } from './settings.ts'
 import { StartError } from './start-error.ts'
@@ -58,6 +59,11 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
     ? existingDatabase(settings.DATABASE_URL)
     : await startPostgres(deps, supervisor)
   signal.throwIfAborted()
+  if (settings.HOLDFAST_RESTORE) {
+    await database.ready()
+    const { HOLDFAST_RESTORE: from, HOLDFAST_RESTORE_IDENTITY: identity } = settings
+    await restoreStation({ from, identity, databaseUrl: database.url, state, root: deps.root, say })
+  }
   const authorityFile = settings.NATS_URL ? settings.NATS_AUTHORITY_FILE : await ensureAuthority(state.nats, deps.root)
   const nats = settings.NATS_URL ? existingNats(settings.NATS_URL) : await startNats(deps, supervisor)
   await Promise.all([database.ready(), nats.ready()])
@@ -72,6 +78,7 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
     authorityFile,
     credentialsFile: state.credentials,
     secretsKeyFile: settings.HOLDFAST_SECRETS_KEY_FILE ?? state.secretsKey,
+    stationBackups: settings.HOLDFAST_STATION_BACKUP_DIR ?? state.stationBackups,
   }
   if (!settings.HOLDFAST_SECRETS_KEY_FILE) ensureSecretsKey(state.secretsKey)
   const url = `http://127.0.0.1:${settings.HOLDFAST_PORT}`

@@ -18,8 +18,8 @@ const CONNECT_TIMEOUT_MS = 5_000
 const MAKE_TIMEOUT_MS = 30_000
 
 /** What `holdfast nats authority` leaves in a folder: for the control plane, and for nats-server to include. */
-const AUTHORITY_FILE = 'authority.json'
-const AUTHORITY_CONFIGURATION = 'authority.conf'
+export const AUTHORITY_FILE = 'authority.json'
+export const AUTHORITY_CONFIGURATION = 'authority.conf'
 
 /** Finds or makes the keys by which agents are let in. @returns the control plane's file. @throws StartError. */
 export async function ensureAuthority(folder: string, root: string): Promise<string> {

@@ -26,6 +26,11 @@ export const LocalSettings = z.object({
   HOLDFAST_AGENT_SOURCE_PATHS: z.string().default('/tmp/'),
   /** Handed to the agents: whether a target may be on this very machine. */
   HOLDFAST_AGENT_TARGET_LOOPBACK: z.enum(['true', 'false']).default('true'),
+  /** Handed to the control plane: where the station is backed up to every day. Default: `station-backups` in the state directory. */
+  HOLDFAST_STATION_BACKUP_DIR: z.string().optional(),
+  /** A backup of a station, or the directory of some, to begin from; the state directory is a new one. With the age identity that opens it. */
+  HOLDFAST_RESTORE: z.string().optional(),
+  HOLDFAST_RESTORE_IDENTITY: z.string().optional(),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   /** An existing PostgreSQL database instead of a private server. */
   DATABASE_URL: urlOf(/^postgres(ql)?:$/, 'postgres://user:password@host:5432/database').optional(),

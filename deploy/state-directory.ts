@@ -14,6 +14,8 @@ export interface StateDirectory {
   readonly logs: string
   readonly postgres: string
   readonly nats: string
+  /** Where the station is backed up to every day. */
+  readonly stationBackups: string
   agent(name: string): string
 }
 
@@ -30,6 +32,7 @@ export function openStateDirectory(path: string): StateDirectory {
   if (!statSync(path).isDirectory()) throw new StartError(`the state directory ${path} is not a directory`)
   const state = stateDirectoryAt(path)
   mkdirSync(state.logs, { recursive: true, mode: PRIVATE_DIRECTORY_MODE })
+  mkdirSync(state.stationBackups, { recursive: true, mode: PRIVATE_DIRECTORY_MODE })
   return state
 }
 
@@ -44,6 +47,7 @@ export function stateDirectoryAt(path: string): StateDirectory {
     logs: join(path, 'logs'),
     postgres: join(path, 'postgres'),
     nats: join(path, 'nats'),
+    stationBackups: join(path, 'station-backups'),
     agent: (name) => join(path, 'agents', name),
   }
 }
