@@ -137,10 +137,10 @@ async function syncAt(path: string): Promise<void> {
   }
 }
 
-/** Whatever a run of the job, which may have been killed, made of snapshots. */
-export async function dropTrees(jobId: string, { driver, points }: PipelineTools): Promise<void> {
+/** Whatever a run of the job, which may have been killed, made of snapshots. @param except what the job makes, and keeps */
+export async function dropTrees(jobId: string, { driver, points }: PipelineTools, except?: string): Promise<void> {
   for (const { pool, dataset, use } of points.own.all()) {
-    if (use.kind !== 'job' || use.jobId !== jobId) continue
+    if (use.kind !== 'job' || use.jobId !== jobId || dataset === except) continue
     await driver(pool).destroy(dataset, unwatched)
     points.own.forget(dataset)
     await rm(join(points.stamps, dataset), { force: true })
