@@ -2,6 +2,7 @@ import { FleetError } from '../../shared/errors.ts'
 import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
 import { type Caller, requireFleetRole, visibleGroup } from './caller.ts'
 import type { Condition } from './condition.ts'
+import type { InstanceProblem } from './instance-fold.ts'
 import type { Page, PageRequest } from './page.ts'
 
 export interface Pool {
@@ -33,6 +34,8 @@ export interface Host {
   readonly backupRoot: string | null
   readonly lastSeenAt: Date | null
   readonly pools: readonly Pool[]
+  /** Why its instances are not known as they are now; empty for those without a role over the fleet. */
+  readonly instanceProblems: readonly InstanceProblem[]
 }
 
 export interface Hosts {
@@ -161,5 +164,7 @@ export function noHost(idOrName: string): FleetError {
 }
 
 function shownTo(caller: Caller, host: Host): Host {
-  return visibleGroup(caller) === null ? host : { ...host, restorePaths: [], sourcePaths: [], backupRoot: null }
+  return visibleGroup(caller) === null
+    ? host
+    : { ...host, restorePaths: [], sourcePaths: [], backupRoot: null, instanceProblems: [] }
 }

@@ -17,7 +17,6 @@ import type {
 } from './instances.ts'
 import { type Decision, type Findings, type Hold, type Order, type OrderBook, orderOf } from './orders.ts'
 import { INSTANCE_TAG, instanceTag } from './point-instances.ts'
-import { uuidOf } from './point-series.ts'
 import { changeVersion } from './version-change.ts'
 
 const GRACE_MS = 30_000
@@ -143,16 +142,8 @@ function decideClone(fleet: FleetView, asked: CloneInstanceRequest, source: Pres
     instanceId: instance.create.id,
     ...{ name, hold, start },
   }
-  const holds = [
-    { lane: source.id, exclusive: false },
-    { lane: instanceLane(source.hostId, { type, name }), exclusive: true },
-  ]
+  const holds = [{ lane: source.id, exclusive: false }]
   return { create: made.create, subject: made.subject, instance, spec, holds }
-}
-
-/** Of one that is made under a name: nothing else becomes an instance of that name there meanwhile. */
-export function instanceLane(hostId: string, { type, name }: Pick<InstanceInfo, 'type' | 'name'>): string {
-  return uuidOf([hostId, type, name])
 }
 
 function aboutOf({ id, type, ref }: PresentInstance) {

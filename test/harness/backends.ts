@@ -94,7 +94,7 @@ export async function startBackends(
 
 /** With all rights that the control plane has. */
 export async function connectAsControlPlane(
-  t: ExecutionContext,
+  t: Pick<ExecutionContext, 'teardown'>,
   { natsUrl: url, authorityFile }: Pick<Backends, 'natsUrl' | 'authorityFile'>,
 ): Promise<NatsConnection> {
   const { jwt, seed } = await createAuthority(readAuthority(authorityFile)).fleetUser()

@@ -58,6 +58,7 @@ export const FAKE_HOST: Host = {
   backupRoot: '/backups',
   credentialExpiresAt: null,
   lastSeenAt: AT,
+  instanceProblems: [],
   pools: [
     {
       id: '01900000-0000-7000-8000-00000000000b',

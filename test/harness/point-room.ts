@@ -70,7 +70,7 @@ export type PointRoom = Awaited<ReturnType<typeof openPointRoom>>
  * The control plane's core, with real Postgres and NATS, and hosts `a`, `b` (with backup roots) and `bare` (without, and never
  * enrolled) of which nobody runs: tests say what their agents would.
  */
-export async function openPointRoom(t: ExecutionContext) {
+export async function openPointRoom(t: Pick<ExecutionContext, 'teardown'>) {
   const backends = await startBackends(t)
   const db = createDataSource({ url: backends.databaseUrl, poolSize: 8 })
   await db.initialize()

@@ -128,6 +128,8 @@ const blockers = statement(
    union all
    (select 'schedule ' || name from schedule where group_id = $1 order by number limit $2)
    union all
+   (select 'instance ' || name from instance where group_id = $1 and gone_at is null order by ordinal limit $2)
+   union all
    (select 'job ' || id from job where group_id = $1 and finished_at is null order by ordinal limit $2)`,
 )
 
@@ -144,6 +146,8 @@ const handOverRoot = statement(
 const removeJobs = statement('group_delete_jobs', z.unknown(), 'delete from job where group_id = $1')
 /** Directories without points. */
 const removeSeries = statement('group_delete_series', z.unknown(), 'delete from point_series where group_id = $1')
+/** Those that are gone: should they come back, they are nobody's in particular. */
+const removeInstances = statement('group_delete_instances', z.unknown(), 'delete from instance where group_id = $1')
 const removeTokens = statement('group_delete_tokens', z.unknown(), 'delete from access_token where group_id = $1')
 const remove = statement('group_delete', z.unknown(), 'delete from user_group where id = $1')
 
@@ -208,6 +212,7 @@ export function createGroupStore(sql: Sql, { externalIdentity }: GroupStoreOptio
           const handedOver = await tx.rows(handOverRoot, [id, DEFAULT_GROUP_ID, documentId])
           await tx.rows(removeJobs, [id])
           await tx.rows(removeSeries, [id])
+          await tx.rows(removeInstances, [id])
           await tx.rows(removeTokens, [id])
           await tx.rows(remove, [id])
           await writeAudit(tx, [

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import { newId } from '../../../shared/ids.ts'
+import { InstanceType } from '../../../shared/instance-spec.ts'
 import { Capabilities, DriverName, type Inventory } from '../../../shared/wire/messages.ts'
 import { actorOn } from '../../core/audit.ts'
 import type { Caller } from '../../core/caller.ts'
@@ -47,6 +48,7 @@ const HostRow = z
     last_seen_at: z.date().nullable(),
     credential_expires_at: z.date().nullable(),
     pools: z.array(PoolJson),
+    instance_problems: z.array(z.object({ type: InstanceType, message: z.string() })),
   })
   .transform((row) => ({
     id: row.id,
@@ -62,6 +64,7 @@ const HostRow = z
     lastSeenAt: row.last_seen_at,
     credentialExpiresAt: row.credential_expires_at,
     pools: row.pools.map((pool) => ({ ...pool, host: row.name })),
+    instanceProblems: row.instance_problems,
   }))
 
 /** A host with what the registry needs beyond what clients see. */
@@ -76,7 +79,8 @@ const HOST_COLUMNS = `h.id, h.name, h.state, h.draining, h.version, h.slots, h.r
       'capabilities', p.capabilities, 'size_bytes', p.size_bytes, 'free_bytes', p.free_bytes) order by p.local_name)
     from pool p
     where p.host_id = h.id and p.present
-  ), '[]') as pools`
+  ), '[]') as pools,
+  coalesce((select l.problems from instance_list l where l.host_id = h.id), '[]') as instance_problems`
 
 const find = statement(
   'host_find',

@@ -93,6 +93,23 @@ const forgetSeries = statement(
    where h.id = s.host_id and h.removed_at is not null and not exists (select 1 from point p where p.series_id = s.id)`,
 )
 
+/** They are on its disks still; what it tells when it comes back by enrolment is new. One that a job makes goes with that. */
+const forgetInstances = statement(
+  'removal_forget_instances',
+  z.unknown(),
+  `delete from instance i
+   using host h
+   where h.id = i.host_id and h.removed_at is not null and i.job_id is null`,
+)
+
+const forgetLists = statement(
+  'removal_forget_instance_lists',
+  z.unknown(),
+  `delete from instance_list l
+   using host h
+   where h.id = l.host_id and h.removed_at is not null`,
+)
+
 const forgetPools = statement(
   'removal_forget_pools',
   z.unknown(),
@@ -142,6 +159,8 @@ export function createRemovalStore(sql: Sql): RemovalStore {
         await tx.rows(forgetPools, [])
         const [gone] = await tx.rows(forgetPoints, [])
         await tx.rows(forgetSeries, [])
+        await tx.rows(forgetInstances, [])
+        await tx.rows(forgetLists, [])
         return { datasets: row?.datasets ?? 0, points: gone?.points ?? 0 }
       }),
   }

@@ -36,6 +36,7 @@ export function presentHost(host: Host, caller: Caller): HostView {
     last_seen_at: time(host.lastSeenAt),
     credential_expires_at: time(host.credentialExpiresAt),
     pools: host.pools.map(presentPool),
+    instance_problems: [...host.instanceProblems],
   }
 }
 
@@ -79,6 +80,7 @@ export function presentJob(job: Job): JobView {
     host: job.host,
     attempt: job.attempt,
     dataset: job.subject && { id: job.subject.id, name: job.subject.name },
+    instance_id: 'instanceId' in job.spec ? (job.spec.instanceId ?? null) : null,
     result: job.result ?? null,
     retry_of: job.retryOf,
     created_by: job.createdBy,

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ERROR_CODES } from '../../../shared/errors.ts'
 import { HostName } from '../../../shared/ids.ts'
+import { InstanceType } from '../../../shared/instance-spec.ts'
 import { JobFailure, Phase, Progress } from '../../../shared/job-event.ts'
 import { JobState } from '../../../shared/job-machine.ts'
 import { JobSpec } from '../../../shared/job-spec.ts'
@@ -108,6 +109,9 @@ export const HostView = z.object({
       'Until when NATS lets it in, unless it renews; null: it has no credentials, or NATS is not ours to issue them for',
   }),
   pools: z.array(PoolView),
+  instance_problems: z.array(z.object({ type: InstanceType, message: z.string() })).meta({
+    description: 'Why its instances are told as they were before; for those with a role over the fleet',
+  }),
 })
 export type HostView = z.infer<typeof HostView>
 
@@ -159,6 +163,7 @@ export const JobView = z.object({
   host: z.string(),
   attempt: z.number().int(),
   dataset: z.object({ id: z.uuid(), name: z.string() }).nullable(),
+  instance_id: z.uuid().nullable().meta({ description: 'The instance that it makes, starts or stops' }),
   result: z.unknown(),
   retry_of: z.uuid().nullable(),
   created_by: z.string(),
