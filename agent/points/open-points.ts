@@ -4,6 +4,7 @@ import type { Listener } from '../../shared/addresses.ts'
 import { ConfigError } from '../../shared/config.ts'
 import type { Driver } from '../drivers/driver.ts'
 import { Slots } from '../transfer/slots.ts'
+import { guardBackupRoot } from './backup-root.ts'
 import { openOwnDatasets } from './own-datasets.ts'
 import type { PointTools } from './point-tools.ts'
 import { createTargets, type Targets, type Unseal } from './targets.ts'
@@ -46,7 +47,14 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
   for (const name of readdirSync(listings)) if (name.includes('.partial')) rmSync(join(listings, name))
   // One array for as long as the agent runs: targets that are open look into it.
   const listeners: Listener[] = []
-  const targets = createTargets({ context: { backupRoot, addresses: { allowLoopback, listeners } }, unseal })
+  const targets = createTargets({
+    context: {
+      backupRoot,
+      guardBackupRoot: guardBackupRoot({ root: backupRoot, state }),
+      addresses: { allowLoopback, listeners },
+    },
+    unseal,
+  })
   const own = openOwnDatasets(join(state, 'own-datasets'))
   const turns = new Slots(AT_WORK)
   const pending = new Set<Promise<void>>()

@@ -7,6 +7,7 @@ import { decodeCursor, encodeCursor } from './cursor.ts'
 import type { PointTools } from './point-tools.ts'
 import { isPoint, TRASHED_SUMS } from './series.ts'
 import { readMetadata } from './series-metadata.ts'
+import { ROOT_MARK } from './backup-root.ts'
 import { isTrash } from './trash.ts'
 
 /** Each directory costs a request that asks for its metadata. */
@@ -54,7 +55,7 @@ async function toldAll(
 /** Undefined for what is not shown. */
 async function told(target: Target, path: string, entry: Entry, signal: AbortSignal): Promise<TargetEntry | undefined> {
   const { name, kind, sizeBytes, modifiedAt } = entry
-  if (isTrash(name) || (await isTrashed(target, path, entry, signal))) return undefined
+  if (name === ROOT_MARK || isTrash(name) || (await isTrashed(target, path, entry, signal))) return undefined
   const item = { name, kind, sizeBytes, modifiedAt: modifiedAt?.toISOString() ?? null }
   if (kind !== 'directory') return item
   const records = await readMetadata(target, path === '' ? name : `${path}/${name}`, signal)

@@ -11,6 +11,8 @@ import { asTransferError } from './transfer-error.ts'
 export interface TransferContext {
   /** Absolute, there already; `base` of a local target lies below it. */
   readonly backupRoot: string
+  /** Asked before the backup root is opened. @throws FleetError when it must not be used */
+  readonly guardBackupRoot?: () => void
   readonly addresses: DialPolicy
   readonly clock?: Clock
   readonly retries?: Partial<RetryPolicy>
@@ -38,6 +40,7 @@ export async function openTarget(
     dialer: context.dialer ?? createDialer(context.addresses),
     policy,
     backupRoot: context.backupRoot,
+    guardBackupRoot: context.guardBackupRoot,
     stallMs: context.stallMs,
   }
   try {
@@ -53,6 +56,7 @@ interface StoreParts {
   readonly dialer: Dialer
   readonly policy: RetryPolicy
   readonly backupRoot: string
+  readonly guardBackupRoot: (() => void) | undefined
   readonly stallMs: number | undefined
 }
 
@@ -60,6 +64,7 @@ interface StoreParts {
 async function openStore(config: TargetConfig, secret: TargetSecret, parts: StoreParts): Promise<Store> {
   switch (config.protocol) {
     case 'local':
+      parts.guardBackupRoot?.()
       return (await import('./local/local-store.ts')).openLocalStore({ root: parts.backupRoot, base: config.base })
     case 'webdav':
       return (await import('./webdav/webdav-store.ts')).openWebdavStore(config, secret, parts)
