@@ -24,7 +24,7 @@ const settle = statement(
      where e.act = 'made' and i.job_id = e.job_id and not exists (
        select 1
        from instance other
-       where other.host_id = i.host_id and other.type = i.type and other.ref = e.ref and other.gone_at is null and other.id <> i.id and other.created_at >= j.created_at
+       where other.host_id = i.host_id and other.type = i.type and other.ref = e.ref and other.gone_at is null and other.id <> i.id
          and other.id not in (select id from twin)
      )
    )
