@@ -1,8 +1,10 @@
+import { execFileSync } from 'node:child_process'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { type Containers, lxcContainers, podmanContainers } from '../harness/containers.ts'
 import type { TestFleet } from '../harness/fleet.ts'
-import { temporaryDirectory } from '../harness/loop-mount.ts'
+import { mountLoop, temporaryDirectory } from '../harness/loop-mount.ts'
 import { lacksLxc, openLxcRoom } from '../harness/lxc-room.ts'
 import { lacksPodman, openPodmanRoom } from '../harness/podman-room.ts'
 import { litterIn, pointHost, straysOf } from '../harness/point-fleet.ts'
@@ -16,6 +18,7 @@ import { LACKS, openVault, type Vault } from '../harness/vaults.ts'
 const EXCHANGES = join(import.meta.dirname, '../../control-plane/dialects/qnap/exchanges')
 const SILENT = '127.0.0.1:9'
 const RUN_MS = 60_000
+const BACKUP_BYTES = 64 * 2 ** 20
 const TICKS = '/root/ticks'
 const MARK = '/root/mark'
 
@@ -28,8 +31,8 @@ const LACKING = {
 // biome-ignore lint/suspicious/noExplicitAny: answers as the API shows them
 type Shown = any
 
-/** Of the containers of a type that are there from the beginning: one that is only named, and one that is backed up. */
-const namesOf = (type: Containers['type']) => [`documented-${type}`, `utest-${type}`] as const
+/** Of the containers of a type that are there from the beginning: one that is only named, and two that are backed up. */
+const namesOf = (type: Containers['type']) => [`documented-${type}`, `utest-${type}`, `faults-${type}`] as const
 
 async function roomsOf(scope: FileScope) {
   const lxc = LACKING.lxc === undefined ? openLxcRoom() : undefined
@@ -54,7 +57,8 @@ const at = sharedFleet(test, async (scope) => {
   if (LACKING.lxc !== undefined && LACKING.docker !== undefined) return undefined
   const { environment, containers } = await roomsOf(scope)
   const steps = stepsIn(temporaryDirectory(scope))
-  const host = pointHost(scope, { environment: { ...environment, ...steps.environment } })
+  const backups = mountLoop(scope, 'ext4', BACKUP_BYTES)
+  const host = pointHost(scope, { backups, environment: { ...environment, ...steps.environment } })
   const protocols = containers.map(({ type }) => (type === 'lxc' ? 'sftp' : 'webdav') as Vault['protocol'])
   const vaults = await Promise.all(protocols.map((protocol) => openVault(scope, protocol)))
   return { host, steps, containers, vaults, agents: [host.wish] }
@@ -229,3 +233,79 @@ for (const type of ['lxc', 'docker'] as const) {
     },
   )
 }
+
+testUnless(LACKING.lxc)(
+  'lxc: whatever dies or fills up, the container goes on, the ledger tells it, and the next run is good',
+  async (t) => {
+    const { fleet, host, steps, containers, vault, user } = opened(t, 'lxc')
+    const [, , name] = namesOf('lxc')
+    await user.known(name)
+    const local = await user.backup({ job_name: 'Faults', container_id: name })
+    const profile = await targetOn(fleet, { ...vault, body: { ...vault.body, name: 'faults' } })
+    const dest = { target: 'remote', profile, path: '/faults' }
+    const remote = await user.backup({ job_name: 'Far', container_id: name, dest })
+    const goesOn = async () => {
+      const ticks = ticksOf(containers, name)
+      await until('it counts on', () => ticksOf(containers, name) > ticks)
+    }
+    const died = async () => {
+      await steps.died(fleet.agent('a'))
+      await goesOn()
+      await fleet.ready({ agent: 'a' })
+    }
+    /** @param mend makes it good again */
+    const fails = async (id: number, reason: RegExp, mend: () => unknown) => {
+      await user.call('PUT', `/backup/${id}/run`)
+      t.is((await user.idle(`/backup/${id}`)).state.result, -1)
+      const row = await user.run(id)
+      t.is(row.outcome, 'failed')
+      t.regex(row.reason, reason)
+      await goesOn()
+      await mend()
+      await user.good(id)
+    }
+
+    // Killed while it holds the container still.
+    steps.set({ step: 'write', place: 'before', act: { killAfterMs: 150 } })
+    await user.call('PUT', `/backup/${local.id}/run`)
+    await died()
+    t.like((await user.idle(`/backup/${local.id}`)).state, { result: 0 })
+    t.is((await user.run(local.id)).outcome, 'ran')
+    await goesOn()
+
+    const ballast = join(host.backups, 'ballast')
+    execFileSync('/bin/sh', ['-c', 'dd if=/dev/zero of="$1" bs=64k status=none || true', 'fill', ballast], {
+      stdio: 'pipe',
+    })
+    await fails(local.id, /full|room|space/, () => rmSync(ballast))
+    await vault.kill()
+    await fails(remote.id, /./, () => vault.resume())
+
+    // A restore over it that is stopped leaves it as it is, and so does one whose agent dies until it is done.
+    containers.stop(name)
+    containers.write(name, MARK, 'untouched')
+    const over = { container_id: name, portfolio: 'Faults' }
+    steps.set({ step: 'place', place: 'before', act: 'hold' })
+    const { id } = await user.begin(over)
+    await steps.held()
+    t.is((await user.call('GET', `/restore/${id}`)).state.code, 'running')
+    await user.call('PUT', `/restore/${id}/stop`)
+    steps.open()
+    t.is((await user.idle(`/restore/${id}`)).state.result, -2)
+    t.is(containers.read(name, MARK), 'untouched')
+    await fleet.quiet()
+    t.deepEqual(await straysOf(fleet, host), [])
+    steps.set({ step: 'place', place: 'after', act: { killAfterMs: 0 } })
+    const killed = await user.begin(over)
+    await steps.died(fleet.agent('a'))
+    await fleet.ready({ agent: 'a' })
+    t.like((await user.idle(`/restore/${killed.id}`)).state, { result: 0 })
+    t.is(containers.read(name, MARK), '')
+    containers.start(name)
+    await goesOn()
+    await fleet.quiet()
+    t.deepEqual(litterIn(host.backups), [])
+    t.deepEqual(await straysOf(fleet, host), [])
+    containers.destroy(name)
+  },
+)
