@@ -13,7 +13,10 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
   ['agent/points/', /^agent\/(work|host|pipelines|identity)\/|^(nats|@nats-io\/.*)$/],
   ['agent/pipelines/', /^agent\/(work|host)\/|^(nats|@nats-io\/.*)$/],
   ['agent/transfer/', /^agent\/(?!transfer\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
-  ['agent/archive/', /^agent\/(?!archive\/|native\/|exec\/|tree\/(?:counters|stamps)\.ts)|^(nats|@nats-io\/.*)$/],
+  [
+    'agent/archive/',
+    /^agent\/(?!archive\/|native\/|exec\/|tree\/(?:counters|remove-tree|stamps)\.ts)|^(nats|@nats-io\/.*)$/,
+  ],
   ['agent/instances/', /^agent\/(?!instances\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
   ['agent/native/', /^agent\/(?!native\/)/],
   ['agent/exec/', /^agent\/(?!exec\/)/],
