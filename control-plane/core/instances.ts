@@ -57,8 +57,8 @@ export interface InstanceReader {
   list(groupId: string | null, filter: InstanceFilter, page: PageRequest): Promise<Page<InstanceInfo>>
   /** The one that an order of ours made, or was about. */
   ofJob(jobId: string): Promise<KeptInstance | undefined>
-  /** A group's id by what clients know it by. */
-  group(documentId: string): Promise<string | undefined>
+  /** A group's id, by that, its document id or its name. */
+  group(group: string): Promise<string | undefined>
   /** Written only to the version it was decided on, with its audit. @returns false when it has another one by now. */
   assign(caller: Caller, instance: InstanceInfo, groupId: string): Promise<boolean>
 }
@@ -87,7 +87,7 @@ export interface Instances {
   list(caller: Caller, filter: InstanceFilter, page: PageRequest): Promise<Page<InstanceInfo>>
   /** @throws not_found. */
   get(caller: Caller, id: string): Promise<InstanceInfo>
-  /** Hands it over to another group. @param group its id as clients know it. @throws forbidden, not_found, stale, conflict (being made) */
+  /** Hands it over to another group. @param group its id or name. @throws forbidden, not_found, stale, conflict (being made) */
   assign(caller: Caller, id: string, group: string, ifMatch?: InstanceCondition): Promise<InstanceInfo>
   /** @throws invalid, not_found, exists (name), conflict (gone or being made), unavailable. */
   clone(caller: Caller, id: string, request: CloneInstance): Promise<Accepted & { readonly instance: InstanceInfo }>

@@ -3,7 +3,7 @@ import type { RouteEntry, RouteInput, World } from './route-entries.ts'
 /** Whatever version it has: the walk is about who may. */
 const ANY_VERSION = { 'if-match': '*' }
 
-const documentIdOf = (uuid: string) => uuid.replaceAll('-', '').replace(/^(.{12}).*(.{12})$/, '$1$2')
+export const documentIdOf = (uuid: string) => uuid.replaceAll('-', '').replace(/^(.{12}).*(.{12})$/, '$1$2')
 
 /** A document of the first tenant, made by an admin of the fleet. @returns its id. */
 async function make(world: World, collection: string, body: object): Promise<string> {

@@ -1,6 +1,7 @@
 import { CLOUDCASA_ENTRIES } from './cloudcasa-entries.ts'
 import type { TestFleet } from './fleet.ts'
 import { HOST_ENTRIES } from './host-entries.ts'
+import { INSTANCE_ENTRIES } from './instance-entries.ts'
 import { POINT_ENTRIES } from './point-entries.ts'
 import { SCHEDULE_ENTRIES } from './schedule-entries.ts'
 import type { Tenant } from './tenants.ts'
@@ -83,6 +84,7 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'qnap.logout': { status: 401 },
 
   ...CLOUDCASA_ENTRIES,
+  ...INSTANCE_ENTRIES,
   ...POINT_ENTRIES,
   ...SCHEDULE_ENTRIES,
 

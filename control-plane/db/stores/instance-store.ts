@@ -54,7 +54,11 @@ const assign = statement(
 const groupOf = statement(
   'instance_group_of',
   z.object({ id: z.string() }),
-  `select id from user_group where document_id = $1`,
+  `select id
+   from user_group
+   where id::text = $1 or document_id = $1 or name = $1
+   order by id::text = $1 desc, document_id = $1 desc
+   limit 1`,
 )
 
 const isId = (id: string) => z.uuid().safeParse(id).success
@@ -87,8 +91,8 @@ export function createInstanceStore(sql: Sql): InstanceReader {
       return { items, nextCursor: rows.length > limit && last ? String(last.ordinal) : null }
     },
 
-    async group(documentId) {
-      return isText(documentId) ? (await sql.rows(groupOf, [documentId]))[0]?.id : undefined
+    async group(group) {
+      return isText(group) ? (await sql.rows(groupOf, [group]))[0]?.id : undefined
     },
 
     assign: (caller, instance, groupId) =>

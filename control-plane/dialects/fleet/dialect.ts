@@ -4,6 +4,8 @@ import { AuditView } from './audit-schemas.ts'
 import { createEnrolment, enrolHost, revokeHost, rotateHost } from './enrolments.ts'
 import { pollEvents, socketEvents, streamEvents } from './events.ts'
 import { drainHost, getHost, getPool, listHosts, listPools, removeHost, undrainHost } from './hosts.ts'
+import { InstanceView } from './instance-schemas.ts'
+import { assignInstance, cloneInstance, getInstance, listInstances, startInstance, stopInstance } from './instances.ts'
 import { cancelJob, getJob, listJobs, retryJob } from './jobs.ts'
 import { type OperationsDeps, operationsRoutes } from './operations.ts'
 import { PointView } from './point-schemas.ts'
@@ -36,10 +38,11 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
     title: 'Holdfast fleet API',
     version: '1',
     description:
-      'Hosts, pools, points (archives), targets (where they go), schedules and their runs, jobs, the event feed and the audit.',
+      'Hosts, pools, instances (containers), points (archives), targets (where they go), schedules and their runs, jobs, the event feed and the audit.',
     owns: [
       '/api/v1/hosts',
       '/api/v1/pools',
+      '/api/v1/instances',
       '/api/v1/points',
       '/api/v1/targets',
       '/api/v1/schedules',
@@ -58,6 +61,7 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
     schemas: {
       Host: HostView,
       Pool: PoolView,
+      Instance: InstanceView,
       Point: PointView,
       Target: TargetView,
       Schedule: ScheduleView,
@@ -78,6 +82,12 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       removeHost,
       listPools,
       getPool,
+      listInstances,
+      getInstance,
+      assignInstance,
+      cloneInstance,
+      startInstance,
+      stopInstance,
       createPoint,
       listPoints,
       getPoint,

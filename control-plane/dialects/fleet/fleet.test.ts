@@ -62,6 +62,7 @@ test('a job shows everything in snake case and nothing of its spec', async (t) =
     host: 'host-a',
     attempt: 1,
     dataset: { id: JOB_ID, name: 'data' },
+    instance_id: null,
     result: null,
     retry_of: null,
     created_by: 'test',

@@ -175,7 +175,8 @@ export const PointView = z.object({
   status: z.enum(STATUSES),
   deleting: z.boolean(),
   trashed_at: Timestamp.nullable().meta({
-    description: 'When retention deleted it: it can be taken back until its bytes are removed, and is neither read nor built on until then',
+    description:
+      'When retention deleted it: it can be taken back until its bytes are removed, and is neither read nor built on until then',
   }),
   returning: z.boolean().meta({ description: 'Trashed, and taken back: a good point again when `trashed_at` is null' }),
   pinned: z.boolean().meta({ description: 'A pinned point is never deleted' }),

@@ -1,0 +1,33 @@
+import { randomUUID } from 'node:crypto'
+import { documentIdOf } from './cloudcasa-entries.ts'
+import type { RouteEntry, World } from './route-entries.ts'
+
+/** A container of the first tenant, as a row: its host has none, so what is ordered of it is accepted and then fails. */
+async function instance({ fleet, red, name }: World): Promise<{ readonly id: string }> {
+  const id = randomUUID()
+  await fleet.sql(
+    `insert into instance (id, group_id, host_id, type, ref, name, state)
+     select $1, $2, id, 'lxc', $3, $3, 'STOPPED' from host where name = 'alpha'`,
+    [id, red.groupId, name()],
+  )
+  return { id }
+}
+
+/** With one in the path. */
+function about(body?: (world: World) => object): RouteEntry {
+  return { input: async (world) => ({ params: await instance(world), body: body?.(world) }) }
+}
+
+export const INSTANCE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
+  'fleet.listInstances': { other: 200 },
+  'fleet.getInstance': about(),
+  // Its own group: what it is handed over to must be there.
+  'fleet.assignInstance': {
+    ...about(({ red }) => ({ group: documentIdOf(red.groupId) })),
+    as: 'fleet',
+    other: 403,
+  },
+  'fleet.cloneInstance': about((world) => ({ name: world.name() })),
+  'fleet.startInstance': about(),
+  'fleet.stopInstance': about(),
+}
