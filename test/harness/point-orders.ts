@@ -33,7 +33,7 @@ interface RunOptions {
 export interface PointOrders {
   readonly driver: Driver
   readonly tools: PipelineTools
-  readonly points: Points
+  readonly points: Points & { readonly state: string }
   readonly dataset: string
   /** The dataset's root on this host. */
   readonly root: string
