@@ -3,11 +3,11 @@ import { PointName } from '../../shared/point-spec.ts'
 import type { ReadAnswerOf, TargetEntry } from '../../shared/wire/reads.ts'
 import type { Entry, Target } from '../transfer/transfer.ts'
 import type { Question } from './answers.ts'
+import { ROOT_MARK } from './backup-root.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
 import type { PointTools } from './point-tools.ts'
 import { isPoint, TRASHED_SUMS } from './series.ts'
 import { readMetadata } from './series-metadata.ts'
-import { ROOT_MARK } from './backup-root.ts'
 import { isTrash } from './trash.ts'
 
 /** Each directory costs a request that asks for its metadata. */
