@@ -9,6 +9,8 @@ export interface RequestState {
   dialect: Dialect
   route: string | null
   subject: string | null
+  /** Its answer went out with many others: what is told about it can come behind all of them. */
+  waited?: boolean
   /** Undefined while no route has taken it. */
   trail?: AuditTrail
 }

@@ -80,22 +80,18 @@ export function createDispatch({ core, auth, idempotency, closing, openStream }:
     const { caller } = request
     const { access } = route
     if (!route.waits || caller === undefined || access === 'public') return route.handle(request, core)
+    context.state.waited = true
     let isRevoked = false
-    const over = new AbortController()
-    const end = () => over.abort()
-    closing.addEventListener('abort', end, { once: true })
-    if (closing.aborted) end()
     const release = auth.watch(context.req, { caller, access }, () => {
       isRevoked = true
-      end()
+      request.end()
     })
     try {
-      const answered = await route.handle(request.until(over.signal), core)
+      const answered = await route.handle(request, core)
       if (!isRevoked) return answered
       throw new FleetError('unauthorized', 'the credentials are not known')
     } finally {
       release()
-      closing.removeEventListener('abort', end)
     }
   }
 

@@ -68,7 +68,10 @@ export async function mount(deps: MountDeps) {
     const refusal = trail && refusalOf({ dialect: dialect.name, trail, status: context.status, thrown: failure })
     if (refusal) deps.core.audit.recordAnswer(refusal)
     const seconds = (performance.now() - startedAt) / 1000
-    deps.observe({ id, method: context.method, route, dialect: dialect.name, status: context.status, seconds, subject })
+    const { method, status } = context
+    const facts: RequestFacts = { id, method, route, dialect: dialect.name, status, seconds, subject }
+    if (context.state.waited) setImmediate(deps.observe, facts)
+    else deps.observe(facts)
   }
 
   const router = new Router<RequestState>({ sensitive: true })

@@ -40,9 +40,9 @@ export class ValidatedRequest implements HandlerRequest {
     this.#response = exchange.response
   }
 
-  /** The same request with another `closing`. */
-  until(closing: AbortSignal): ValidatedRequest {
-    return new ValidatedRequest(this, { request: this.#request, response: this.#response, closing })
+  /** Aborts its `signal`, as if the client were gone. */
+  end(): void {
+    this.#controller().abort()
   }
 
   /** The same request, made by `caller`. */
@@ -57,8 +57,12 @@ export class ValidatedRequest implements HandlerRequest {
   }
 
   get signal(): AbortSignal {
+    return this.#controller().signal
+  }
+
+  #controller(): AbortController {
     this.#abort ??= abortOnClose(this.#response, this.closing)
-    return this.#abort.signal
+    return this.#abort
   }
 }
 

@@ -138,7 +138,7 @@ interface RawSpec<A extends Access, Params extends z.ZodType, Query extends z.Zo
   readonly contentType: string
   readonly params?: Params
   readonly query?: Query
-  /** It waits for news: `closing` aborts also when the caller's credential ends. */
+  /** It waits for news: `signal` aborts also when the caller's credential ends. */
   readonly waits?: boolean
   /** What the bytes are, for the document; a string when absent. */
   readonly result?: z.ZodType

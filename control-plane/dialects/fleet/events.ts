@@ -46,11 +46,11 @@ export const pollEvents = raw({
   result: EventPage,
   errors: [410],
 
-  async handle({ query, caller, signal, closing }, core) {
+  async handle({ query, caller, signal }, core) {
     const { limit, since = core.feed.head() } = query
     const waited = new AbortController()
     const timer = setTimeout(() => waited.abort(), query.timeout * 1000)
-    const until = AbortSignal.any([signal, closing, waited.signal])
+    const until = AbortSignal.any([signal, waited.signal])
     try {
       const { events, cursor } = await core.feed.next({ caller, since, limit, signal: until })
       // Core encoded the events once for everybody; decoding them here would cost more than the rest of the request.

@@ -11,6 +11,9 @@ const QUEUE_MAX = 50_000
 const TELL_GAP_MS = 200
 /** Without anybody who asks it reads on for so long: a poller comes back within moments. */
 const IDLE_MS = 60_000
+/** Lists that are kept for others who ask the same. */
+const LISTS_MAX = 100
+const NONE: readonly ProgressChange[] = []
 
 interface Waiter {
   readonly groupId: string
@@ -34,6 +37,7 @@ export function createProgressHub({ feed, jobs }: { readonly feed: Feed; readonl
   let untold: ProgressChange[] = []
   let read = from
   let told = from
+  const lists = new Map<string, readonly ProgressChange[]>()
   let toldAtMs = Number.NEGATIVE_INFINITY
   let telling: NodeJS.Timeout | undefined
   let idling: NodeJS.Timeout | undefined = idleSoon()
@@ -66,11 +70,13 @@ export function createProgressHub({ feed, jobs }: { readonly feed: Feed; readonl
     const groups = new Set(untold.map(({ groupId }) => groupId))
     changes.push(...untold)
     untold = []
+    lists.clear()
     if (changes.length > 2 * CHANGES_MAX) {
       const dropped = changes.length - CHANGES_MAX
       from = changes[dropped - 1]?.seq ?? from
       changes = changes.slice(dropped)
     }
+    // All at once, not in slices: each then writes its answer before any does what comes behind answers, so that the last is not late.
     for (const { groupId, wake } of waiters) if (groups.has(groupId)) wake()
   }
 
@@ -111,20 +117,28 @@ export function createProgressHub({ feed, jobs }: { readonly feed: Feed; readonl
     /** It has told all changes up to this. */
     told: () => told,
 
-    /** Of a group after `since`, in order. */
+    /** Of a group after `since`, in order: the same list for all who ask the same until there are more changes. */
     after(groupId: string, since: number): readonly ProgressChange[] {
       const first = changes.findLastIndex(({ seq }) => seq <= since) + 1
-      return changes.slice(first).filter((change) => change.groupId === groupId)
+      if (first === changes.length) return NONE
+      const asked = `${groupId} ${changes[first]?.seq}`
+      const known = lists.get(asked)
+      if (known !== undefined) return known
+      const found = changes.slice(first).filter((change) => change.groupId === groupId)
+      if (lists.size < LISTS_MAX) lists.set(asked, found)
+      return found
     },
 
-    /** Resolves when that group has a change, or `signal` aborts. @throws unavailable, busy: it has ended. */
-    changed(groupId: string, signal: AbortSignal): Promise<void> {
+    /** Resolves when that group has a change, after `timeoutMs`, or when `signal` aborts. @throws unavailable, busy: it has ended. */
+    changed(groupId: string, { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal }) {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       const leave = () => waiter.wake()
+      const timer = setTimeout(leave, timeoutMs)
       const waiter: Waiter = {
         groupId,
         wake(error) {
-          waiters.delete(waiter)
+          if (!waiters.delete(waiter)) return
+          clearTimeout(timer)
           signal.removeEventListener('abort', leave)
           if (waiters.size === 0) idling ??= idleSoon()
           if (error) reject(error)

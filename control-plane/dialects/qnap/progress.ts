@@ -52,10 +52,13 @@ const ProgressQuery = z.object({
 interface Poll {
   readonly caller: Caller
   readonly since: number
+  readonly timeoutMs: number
+  /** Aborts when nobody waits any more, and when the server stops. */
   readonly signal: AbortSignal
 }
 
 interface Outcome {
+  /** Of a thousand who wait for the same, all have the same list. */
   readonly changes: readonly ProgressChange[]
   readonly cursor: number
 }
@@ -86,22 +89,28 @@ async function poll(core: Core, progress: Progress, asked: Poll): Promise<Outcom
   const past = await pastOf(core, progress, asked)
   if (past.changes.length > 0 || past.cursor < hub.from()) return past
   const { cursor } = past
+  const untilMs = performance.now() + asked.timeoutMs
   for (;;) {
     const changes = hub.after(caller.groupId, cursor)
-    if (changes.length > 0 || signal.aborted) return { changes, cursor: Math.max(cursor, hub.told()) }
-    await hub.changed(caller.groupId, signal)
+    const timeoutMs = untilMs - performance.now()
+    if (changes.length > 0 || signal.aborted || timeoutMs <= 0) {
+      return { changes, cursor: Math.max(cursor, hub.told()) }
+    }
+    await hub.changed(caller.groupId, { timeoutMs, signal })
   }
 }
 
-/** The newest of each task. */
-function newest(changes: readonly ProgressChange[]) {
+/** The newest of each task, as JSON. */
+function newest(changes: readonly ProgressChange[]): string {
   const byTask = new Map(changes.map((change) => [`${change.kind} ${change.number}`, change]))
-  return [...byTask.values()].map(({ number: id, progress, kind: type }) => ({ id, progress, type }))
+  return JSON.stringify([...byTask.values()].map(({ number: id, progress, kind: type }) => ({ id, progress, type })))
 }
 
 /** The route, with what its pollers share. */
 export function createProgressRoute() {
   let shared: Progress | undefined
+  /** The last answer: most who are woken together get the same. */
+  let newestOf: { readonly changes: readonly ProgressChange[]; readonly body: string } = { changes: [], body: '[]' }
 
   function open({ feed, schedules }: Core): Progress {
     const jobs = shared?.jobs ?? createJobProgress(schedules)
@@ -125,23 +134,12 @@ export function createProgressRoute() {
     result: ProgressList,
     errors: [410],
 
-    // `signal` aborts when the server stops, too. Signals of signals (`AbortSignal.any`) would cost a thousand pollers more than the rest.
     async handle({ query, caller, signal }, core) {
-      const { since = core.feed.head() } = query
-      const waited = new AbortController()
-      const end = () => waited.abort()
-      const timer = setTimeout(end, query.timeout * MS)
-      signal.addEventListener('abort', end, { once: true })
-      if (signal.aborted) end()
-      try {
-        const asked = { caller, since, signal: waited.signal }
-        const { changes, cursor } = await inQueryWords(poll(core, open(core), asked))
-        const headers = { 'X-Progress-Cursor': String(cursor) }
-        return { status: 200, headers, body: JSON.stringify(newest(changes)) }
-      } finally {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', end)
-      }
+      const { since = core.feed.head(), timeout } = query
+      const asked = { caller, since, timeoutMs: timeout * MS, signal }
+      const { changes, cursor } = await inQueryWords(poll(core, open(core), asked))
+      if (changes !== newestOf.changes) newestOf = { changes, body: newest(changes) }
+      return { status: 200, headers: { 'X-Progress-Cursor': String(cursor) }, body: newestOf.body }
     },
   })
 }
