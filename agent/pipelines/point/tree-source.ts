@@ -186,9 +186,7 @@ export class TreeSource implements PointSource {
       const { pool, dataset } = source.place
       if ((await this.#tools.driver(pool).find(dataset)) === undefined) dropListings(this.#tools, dataset)
     }
-    this.close()
-    // Nobody waits for it: of a whole image it takes seconds.
-    this.#tools.points.later(() => this.#dropImage())
+    await this.drop()
   }
 
   /**
