@@ -63,7 +63,6 @@ test('a tree of any point of a chain becomes that of any later one, and again af
     trees.push(describeTree(tree))
   }
   for (const [from, last] of [
-    [0, 1],
     [2, 3],
     [0, 4],
     [3, 3],

@@ -42,7 +42,7 @@ export function rewriteOwnPaths(folder: string, from: string, to: string): void 
 }
 
 /** In the values of a configuration; a path that only begins like it is another's. */
-export function withOwnPaths(text: string, from: string, to: string): string {
+function withOwnPaths(text: string, from: string, to: string): string {
   const place = new RegExp(`(?<=^[^#]*=.*(?:[\\s=:,]))${RegExp.escape(from)}(?=[/\\s:,]|$)`, 'gm')
   return text.replaceAll(place, () => to)
 }

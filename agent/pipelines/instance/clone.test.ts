@@ -140,7 +140,7 @@ pipelineContract(test, {
   async prepare(t) {
     if (lacks !== undefined) return undefined
     const { orders, tools, spec } = await running(t, { pool: 'copy', isInPool: true })
-    const order = spec({ start: false })
+    const order = spec({ start: false, hold: 'none' })
     t.teardown(() => remove(order.name))
     return { open: (jobId) => openWork(order, jobId, tools), observe: () => world(orders) }
   },

@@ -12,7 +12,7 @@ import { openRoot } from '../point/restore-new.ts'
 
 /** Where the manifest is in a tree of an instance (shared/instance-spec.ts). */
 export const MANIFEST_PATH = 'instance/instance.json'
-export const CONFIG_FOLDER = 'instance/config'
+const CONFIG_FOLDER = 'instance/config'
 export const ROOTFS = 'rootfs'
 export const MAX_MANIFEST_BYTES = 2 ** 20
 const MAX_CONFIG_BYTES = 2 ** 20

@@ -7,7 +7,7 @@ import type { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import type { InstanceDestination } from '../../../shared/instance-spec.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
-import { contextOf, memoryOf, pipelineContract } from '../../../test/contracts/pipeline-contract.ts'
+import { contextOf, memoryOf } from '../../../test/contracts/pipeline-contract.ts'
 import { makeInstanceTree } from '../../../test/harness/instance-tree.ts'
 import { lacksLxc, openLxcRoom } from '../../../test/harness/lxc-room.ts'
 import { failureOf, type PointOrders, pointOrders, refOf, restoreTo, seen } from '../../../test/harness/point-orders.ts'
@@ -177,14 +177,14 @@ interface Run {
 it('a kill anywhere on the way to replace a container, and then a cancel, leaves the old one', async (t) => {
   const { orders, tools, name, rootfs, refs, destination } = await archived(t)
   const before = world(orders)
-  for (const kill of [1, 2, 3, 'between renames', 4, 5] as const) {
+  for (const kill of [2, 3, 'between renames', 5] as const) {
     const spec = restoreTo(orders, refs, destination({ name, replace: name, start: true }))
     const [order, run] = [
       { spec, jobId: randomUUID(), name },
       { memory: memoryOf(), tools },
     ]
     await runUntil(kill, order, run)
-    t.notDeepEqual(kill === 1 ? undefined : world(orders), before)
+    t.notDeepEqual(world(orders), before)
     t.is((await failureOf(t, resume(order, run, true))).code, 'cancelled')
     t.deepEqual(world(orders), before, `killed behind ${kill}`)
     t.like(await driver.find(name, never), { state: 'STOPPED', rootfs })
@@ -250,17 +250,3 @@ mkdir -m 1777 rootfs/new; echo x > rootfs/new/x; chmod 4755 rootfs/new/x
 echo more > mounts/1/more; rm mounts/1/file
 chown 12:34 rootfs/etc; touch -d 2020-01-01 rootfs/etc
 `
-
-pipelineContract(test, {
-  kind: 'point.restore',
-  title: 'restore of a container',
-  async prepare(t) {
-    if (lacks !== undefined) return undefined
-    const { orders, tools, refs, destination } = await archived(t)
-    const spec = restoreTo(orders, refs, destination())
-    return {
-      open: (jobId) => openWork(spec, jobId, tools),
-      observe: () => world(orders),
-    }
-  },
-})
