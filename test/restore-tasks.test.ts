@@ -58,7 +58,7 @@ test.serial('a restore that cannot be fails itself, and says why', async (t) => 
     asked({}, 'nobody'),
     asked({}, 'nightly/20200101T000000Z'),
     asked({}, 'nightly/yesterday'),
-    asked({ container: 'x' }),
+    asked({ container: 'x', host: 'b' }),
     asked({ type: 'lxc', container: 'utest' }),
     asked({ source: { path: '/elsewhere', portfolio: 'nightly' } }),
   ]
@@ -75,7 +75,7 @@ test.serial('a restore that cannot be fails itself, and says why', async (t) => 
       'there is no good point of the backup ',
       'there is no point ',
       'portfolio: must be like 20260131T235959Z',
-      '',
+      'there is no good point of the backup ',
       'the point is not one of a container; restore it to a dataset',
       'there is no good point of the backup ',
     ],

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { createExampleRecorder } from '../harness/examples.ts'
@@ -116,7 +116,7 @@ test.serial('a backup runs now, its progress is told to who polls, and it is res
   t.like(run, { trigger: 'manual', state: 'ended', outcome: 'ran', reason: null })
   const { body: point } = await fleet.call('GET', `/api/v1/points/${run.point_id}`)
   t.like(point, { status: 'good', series: 'nightly/container-backup@Job-run', job_id: run.job_id })
-  const series = join(backups, readdirSync(backups)[0] ?? '', point.series)
+  const series = join(backups, readdirSync(backups).find((name) => !name.startsWith('.')) ?? '', point.series)
   t.true(existsSync(join(series, point.name, 'data.tar')), readdirSync(series, { recursive: true }).join())
 
   writeFileSync(join(source, 'file'), 'changed')
@@ -131,6 +131,18 @@ test.serial('a backup runs now, its progress is told to who polls, and it is res
   t.true(restored.state.end >= restored.state.start)
   const { body: again } = await fleet.call('GET', '/api/v1/datasets/again-run')
   t.is(readFileSync(join(again.mountpoint, 'file'), 'utf8'), 'as it was')
+  const { body: stood } = await fleet.call('GET', '/api/v1/datasets/source-run')
+  const over = await user.call('POST', '/restore/', {
+    job_name: 'Over',
+    container_id: 'source-run',
+    type: 'dataset',
+    src: { target: 'local', path: '/nightly', portfolio: 'Job-run' },
+  })
+  t.like((await user.idle(`/restore/${over.id}`)).state, { code: 'completed', result: 0 })
+  t.is(readFileSync(join(source, 'file'), 'utf8'), 'as it was')
+  const { body: stands } = await fleet.call('GET', '/api/v1/datasets/source-run')
+  t.is(stands.mountpoint, stood.mountpoint)
+  t.is(stands.root_inode, statSync(source).ino)
   const all = await follow(fleet, cursor, (seen) => seen.some(({ type }) => type === 'restore'))
   t.true(all.some((change) => change.type === 'restore' && change.id === made.id))
   t.deepEqual(await user.call('DELETE', `/restore/${made.id}`), [made.id])

@@ -15,6 +15,13 @@ test('a point is ordered and named with its job', async (t) => {
   t.like(fake.created[0], { source: { dataset: 'root' }, path: 'nightly', incremental: true, compress: false })
   await ask('POST', '/api/v1/points', { body: { source: { host: 'host-a', path: '/srv/x' }, target: 'local' } })
   t.like(fake.created[1], { source: { host: 'host-a', path: '/srv/x' }, target: undefined })
+  const instance = { instance: 'web', type: 'lxc', host: 'host-a', hold: 'stop' }
+  const { json: made } = await ask('POST', '/api/v1/points', { body: { source: instance } })
+  t.deepEqual(fake.created[2]?.source, instance)
+  const shown = await ask('GET', `/api/v1/points/${made.id}`)
+  t.notThrows(() => PointView.parse(shown.json))
+  t.like(shown.json.source, { instance: 'web', type: 'lxc' })
+  t.is((await ask('GET', '/api/v1/points?source=lxc:web')).json.items.length, 1)
 })
 
 test('a source that cannot be meant is refused by name', async (t) => {
@@ -33,8 +40,10 @@ test('a source that cannot be meant is refused by name', async (t) => {
     'source.host',
     "source.host: does not go with 'dataset'",
   ])
-  t.deepEqual(await fieldOf({ source: {} }), ['source', 'source: must have one of: dataset, host'])
+  t.deepEqual(await fieldOf({ source: {} }), ['source', 'source: must have one of: dataset, instance, host'])
   t.is((await fieldOf({ source: { host: 'host-a', path: 'srv' } }))[0], 'source.path')
+  t.is((await fieldOf({ source: { dataset: 'a', hold: 'pause' } }))[0], 'source.hold')
+  t.is((await fieldOf({ source: { instance: 'a', hold: 'tight' } }))[0], 'source.hold')
   t.is((await fieldOf({ source: { dataset: 'a' }, path: '../up' }))[0], 'path')
   t.is((await fieldOf({}))[0], 'source')
   const { json } = await ask('POST', '/api/v1/points', { body: { source: { dataset: 'a' }, target: ABSENT } })
@@ -180,11 +189,16 @@ test('verify, rehearse and restore answer with their job', async (t) => {
   t.like(fake.restored[0], { paths: ['etc/passwd'], destination: { dataset: 'a', path: '/x' } })
   t.like(fake.restored[1], { destination: { newDataset: 'b', pool: 'tank' }, overwrite: false })
   t.like(fake.restored[2], { destination: { host: 'host-a', path: '/tmp/x' } })
+  const instance = { instance: 'web', host: 'host-a', start: true, replace: true }
+  await work('restore', { destination: instance })
+  t.like(fake.restored[3], { destination: instance })
   for (const [destination, field] of [
     [{ volume: 'v' }, 'destination.volume'],
     [{ dataset: 'a' }, 'destination.path'],
     [{ new_dataset: 'a', path: '/x' }, 'destination.path'],
     [{ host: 'host-a', path: '/x', pool: 'tank' }, 'destination.pool'],
+    [{ new_dataset: 'a', start: true }, 'destination.start'],
+    [{ instance: '-web' }, 'destination.instance'],
     [{ path: '/x' }, 'destination'],
   ] as const) {
     const { status, json } = await ask('POST', `/api/v1/points/${point.id}/restore`, { body: { destination } })

@@ -41,7 +41,7 @@ test('what a client read it may send back, whatever else is in it', async (t) =>
   await ask('POST', '/api/v1/target', { body: SITE })
   const at = { repeat: 'monthly', start: 60, days: [31], times: 2, timezone: 'Asia/Kolkata', keep: { monthly: 3 } }
   const dest = { target: 'remote', profile: 1, path: '/a' }
-  const features = ['compress', 'pause', 'incremental', 'verify']
+  const features = ['compress', 'stop', 'incremental', 'verify']
   const { json } = await ask('POST', '/api/v1/backup', { body: { ...JOB, at, dest, features, host: 'host-a' } })
   t.like(json, { at, dest, features, host: 'host-a', retention: 3 })
   t.deepEqual((await ask('PUT', '/api/v1/backup/1', { body: json })).json, json)
@@ -157,6 +157,9 @@ test('a profile makes a restore remote', async (t) => {
   const src = { target: 'remote', profile: 1, path: '/a', portfolio: 'LocalJob/20260102T030405Z' }
   const made = await ask('POST', '/api/v1/restore', { body: { ...RESTORE, src, host: 'host-a' } })
   t.like(made.json, { src, host: 'host-a' })
+  t.false('start' in made.json)
+  const started = await ask('POST', '/api/v1/restore', { body: { ...RESTORE, start: true } })
+  t.is(started.json.start, true)
 })
 
 test('lists have no pages', async (t) => {
