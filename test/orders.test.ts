@@ -155,6 +155,20 @@ test('two creates of one name: one wins, together or at the same time', async (t
   t.is(apart.filter((answer) => answer instanceof FleetError && answer.code === 'exists').length, 2)
 })
 
+test('a name whose creation was given up is busy, not taken, until its host has confirmed that', async (t) => {
+  const { place, create, end, changes, db } = await open(t)
+  const [given] = await place(create('x'))
+  await db.query(`update job set state = 'running', attempt = 1 where id = $1`, [jobIdOf(given)])
+  const stop = async (isWithdrawn: boolean) =>
+    changes.change([jobIdOf(given)], (job) => cancelJob(job, { code: 'unavailable', message: '' }, isWithdrawn))
+  await stop(true)
+  const [first, other] = await place(create('x'), create('y'))
+  t.is(first instanceof FleetError && first.code, 'unavailable')
+  t.true(isGranted(other))
+  await end(jobIdOf(given), 'fail')
+  t.true(isGranted((await place(create('x')))[0]))
+})
+
 test('a refused order refuses nobody else in its group', async (t) => {
   const { place, create, work } = await open(t)
   const [first, second] = await place(work('absent', true), create('z'))

@@ -53,6 +53,8 @@ const insertOrders = statement(
     granted: z.boolean().nullable(),
     ordinal: z.coerce.number().nullable(),
     created_at: z.date().nullable(),
+    /** Nothing was written: its dataset's name is held by one whose creation was withdrawn. */
+    withdrawn: z.boolean(),
   }),
   `with basis as (
      select * from jsonb_to_recordset($3::jsonb) as b(job_id uuid, id uuid, version bigint)
@@ -124,11 +126,17 @@ const insertOrders = statement(
      from asked
      where (job_id in (select id from placed)) is true
    )
-   select placed.id as job_id, state = 'dispatched' as granted, made.ordinal, made.created_at
+   select placed.id as job_id, state = 'dispatched' as granted, made.ordinal, made.created_at, false as withdrawn
    from placed
    left join made on made.id = placed.dataset_id
    union all
-   select job_id, null, null, null from outdated`,
+   select job_id, null, null, null, false from outdated
+   union all
+   select asked.job_id, false, null, null, true
+   from asked
+   join dataset d on d.group_id = asked.group_id and d.name = asked.dataset_name and d.state = 'creating'
+   where creates and (asked.dataset_id in (select id from made)) is not true
+     and exists (select 1 from job j where j.dataset_id = d.id and j.withdrawn and j.state = 'cancelling')`,
 )
 
 export interface OrderStore {
@@ -384,6 +392,11 @@ async function write(tx: Pick<Sql, 'rows'>, batch: Batch): Promise<readonly (Pla
     const { jobId, decision } = decided
     const row = rows.get(jobId)
     if (row?.granted === null) return undefined
+    if (row?.withdrawn) {
+      // No word on whether there will be one: an answer that is kept would outlive it.
+      const message = `a '${decision.subject?.name}' was given up, and its host has not confirmed that yet; try again`
+      return new FleetError('unavailable', message, { field: 'name' })
+    }
     if (row === undefined) {
       return new FleetError('exists', `'${decision.subject?.name}' exists already`, { field: 'name' })
     }
