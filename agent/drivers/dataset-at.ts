@@ -1,7 +1,9 @@
 import { constants } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { Id } from '../../shared/ids.ts'
-import { close, openBeneath, openDirectory } from '../native/paths.ts'
+import { openWithoutMounts } from '../native/detached-mounts.ts'
+import { close, O_PATH, openBeneath, openDirectory, openWithoutLinks } from '../native/paths.ts'
+import { Status } from '../native/status.ts'
 import { errorCodeOf } from '../native/system-error.ts'
 import type { Driver } from './driver.ts'
 
@@ -39,16 +41,40 @@ async function isDataset(driver: Driver, { dataset, root }: { dataset: string; r
   return found !== undefined && (await realpath(found.mountpoint)) === root
 }
 
-/** Whether no mount lies between, which no snapshot of the dataset would hold. */
+/** Whether no other file system lies between, which no snapshot of the dataset would hold. */
 function isBeneath(root: string, inner: string): boolean {
   const rootFd = openDirectory(root)
   try {
     close(openBeneath(rootFd, inner === '' ? '.' : inner, constants.O_RDONLY | constants.O_DIRECTORY))
     return true
   } catch (error) {
-    if (errorCodeOf(error) === 'EXDEV') return false
-    throw error
+    if (errorCodeOf(error) !== 'EXDEV') throw error
+    return isMountedOnItself(rootFd, { root, inner })
   } finally {
     close(rootFd)
   }
+}
+
+/** Engines mount the folder of their layers once more where it is: it is the dataset's own all the same. */
+function isMountedOnItself(
+  rootFd: number,
+  { root, inner }: { readonly root: string; readonly inner: string },
+): boolean {
+  const fds: number[] = []
+  try {
+    const bareFd = openWithoutMounts(rootFd)
+    fds.push(bareFd, openBeneath(bareFd, inner, O_PATH), openWithoutLinks(`${root}/${inner}`, O_PATH))
+    const [, beneath, seen] = fds.map(identityOf)
+    return beneath === seen
+  } catch (error) {
+    if (errorCodeOf(error) === undefined) throw error
+    return false
+  } finally {
+    for (const fd of fds) close(fd)
+  }
+}
+
+function identityOf(fd: number): string {
+  const status = new Status().readDescriptor(fd)
+  return `${status.device} ${status.inode}`
 }

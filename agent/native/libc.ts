@@ -29,6 +29,7 @@ function loadLibc() {
       'void *',
       'long',
     ),
+    syscallOpenTree: declare<[number, Fd, CString, number]>('syscall', 'long', 'long', 'long', 'void *', 'long'),
     syscallFsopen: declare<[number, CString, number]>('syscall', 'long', 'long', 'void *', 'long'),
     syscallFsconfig: declare<[number, Fd, number, CString | null, CString | null, number]>(
       'syscall',

@@ -26,7 +26,8 @@ export interface PodmanRoom {
   close(): Promise<void>
 }
 
-export function openPodmanRoom(): PodmanRoom {
+/** @param storage where its containers and images are; its own tmpfs unless told */
+export function openPodmanRoom(storage?: string): PodmanRoom {
   const base = mkdtempSync('/var/tmp/holdfast-podman-')
   execFileSync('/bin/mount', ['-t', 'tmpfs', '-o', 'size=512m,mode=700', 'holdfast-podman', base])
   const folder = join(base, 'folder')
@@ -37,7 +38,7 @@ export function openPodmanRoom(): PodmanRoom {
   writeFileSync(configuration, '[containers]\npids_limit = 0\n')
   const socketPath = join(base, 'engine.sock')
   const settings = [
-    ...['--root', join(base, 'root'), '--runroot', join(base, 'run'), '--storage-driver', 'overlay'],
+    ...['--root', storage ?? join(base, 'root'), '--runroot', join(base, 'run'), '--storage-driver', 'overlay'],
     ...[
       '--runtime',
       findTool('runc') ?? findTool('crun') ?? 'runc',

@@ -14,14 +14,17 @@ import {
 import { join } from 'node:path'
 import test from 'ava'
 import { type Hold, InstanceManifest } from '../../../shared/instance-spec.ts'
+import { pipelineContract } from '../../../test/contracts/pipeline-contract.ts'
 import { instanceHost, tarNames, untar } from '../../../test/harness/instance-host.ts'
 import { lacksLxc, openLxcRoom } from '../../../test/harness/lxc-room.ts'
 import { failureOf, type PointOrders, pointOrders, refOf } from '../../../test/harness/point-orders.ts'
 import { testUnless } from '../../../test/harness/system-packages.ts'
 import { until } from '../../../test/harness/until.ts'
+import { openWork } from '../pipelines.ts'
 
 const HANGER = join(import.meta.dirname, '../../../test/harness/stop-and-hang.ts')
-const it = testUnless(lacksLxc())
+const lacks = lacksLxc()
+const it = testUnless(lacks)
 const room = openLxcRoom()
 test.after.always(() => room.close())
 
@@ -200,3 +203,27 @@ it('one that was stopped runs again after a failure, a cancel, and the death of 
   t.deepEqual(readdirSync(join(state, 'stopped')), [])
   lxc('stop', 'held', '-k')
 })
+
+if (lacks === undefined)
+  pipelineContract(test, {
+    kind: 'point.create',
+    title: 'point.create of an instance',
+    async prepare(t) {
+      const orders = await pointOrders(t)
+      const { tools } = instanceHost(orders, { lxcPath: room.folder })
+      const name = `contract-${randomUUID().slice(0, 8)}`
+      define(name, join(orders.outside, 'rootfs'), [`lxc.mount.entry = ${orders.root} data none bind,create=dir 0 0`])
+      lxc('start', name, '-d')
+      const spec = orders.create([], source(name, 'stop'))
+      return {
+        open: (jobId) => openWork(spec, jobId, tools),
+        observe: () => ({
+          state: stateOf(name),
+          own: orders.points.tools.own.all(),
+          datasets: readdirSync(orders.pool),
+          scratch: readdirSync(orders.points.tools.scratch),
+          backups: existsSync(orders.backups) ? readdirSync(orders.backups).toSorted() : [],
+        }),
+      }
+    },
+  })

@@ -3,7 +3,9 @@ import { close } from './paths.ts'
 import { checked, lastErrorCode } from './system-error.ts'
 
 /** The same on x86-64 and arm64; Linux 5.2. */
-const SYS = { fsopen: 430, fsconfig: 431, fsmount: 432 } as const
+const SYS = { openTree: 428, fsopen: 430, fsconfig: 431, fsmount: 432 } as const
+/** OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH */
+const CLONE_OF_DESCRIPTOR = 1 | 0o2000000 | 0x1000
 const FSOPEN_CLOEXEC = 1
 const FSMOUNT_CLOEXEC = 1
 /** linux/mount.h */
@@ -30,6 +32,15 @@ export function openOverlay(layerFds: readonly number[]): number {
     close(contextFd)
   }
 }
+
+/**
+ * A directory without what is mounted below it, mounted nowhere either. @throws SystemError
+ * @returns to resolve beneath (O_PATH)
+ */
+export function openWithoutMounts(directoryFd: number): number {
+  return checked('open_tree', libc().syscallOpenTree(SYS.openTree, directoryFd, EMPTY_PATH, CLONE_OF_DESCRIPTOR))
+}
+const EMPTY_PATH = cString('')
 
 function setLayers(contextFd: number, layerFds: readonly number[]): void {
   const paths = layerFds.map((fd) => `/proc/self/fd/${fd}`)
