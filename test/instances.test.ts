@@ -6,6 +6,7 @@ import { createInstanceWatch } from '../control-plane/hosts/instance-watch.ts'
 import { createHostSeal } from '../control-plane/secrets/host-seal.ts'
 import type { ReportedInstance } from '../shared/instance-spec.ts'
 import { createLogger } from '../shared/logger.ts'
+import type { ListedType } from '../shared/wire/reads.ts'
 import { ADMIN, OPERATOR, openPointRoom, type PointRoom } from './harness/point-room.ts'
 
 const logger = createLogger('test', 'silent')
@@ -21,13 +22,14 @@ async function openHost(t: ExecutionContext) {
     items: [lxc('web'), lxc('db')],
     hash: 'h1',
     ageMs: 0,
-    types: [{ type: 'lxc', listed: true, problem: null }],
+    types: [{ type: 'lxc', listed: true, problem: null }] as ListedType[],
     asked: 0,
+    next: null as string | null,
   }
   const answering = await room.answers('a', 'instances', () => {
     told.asked += 1
-    const { items, hash, ageMs, types } = told
-    return { ok: true, body: { items, hash, ageMs, types, next: null } }
+    const { items, hash, ageMs, types, next } = told
+    return { ok: true, body: { items, hash, ageMs, types, next } }
   })
   t.teardown(() => {
     answering.unsubscribe()
@@ -50,6 +52,8 @@ async function openHost(t: ExecutionContext) {
       for (const watch of watches) watch.heard('a', serves ? told.hash : undefined)
       await Promise.all(watches.map((watch) => watch.idle()))
     },
+    /** A host that could not be read is left alone for a while. */
+    patience: () => room.db.query(`update instance_list set asked_at = asked_at - interval '30 seconds'`),
     async tell(items: readonly ReportedInstance[]) {
       told.items = [...items]
       told.hash += '+'
@@ -129,7 +133,7 @@ test.serial('what vanishes is gone and comes back as what it was; tools that fai
   await host.tell([lxc('db'), lxc('web')])
   t.like(await host.named('web'), { id: web.id, goneAt: null, createdAt: web.createdAt })
 
-  host.told.types = [{ type: 'lxc', listed: false, problem: 'unavailable: no tools' }] as never
+  host.told.types = [{ type: 'lxc', listed: false, problem: 'unavailable: no tools' }]
   await host.tell([])
   t.is((await room.instances.list(ADMIN, {}, PAGE)).items.length, 2)
   t.deepEqual((await room.hosts.find('a'))?.instanceProblems, [{ type: 'lxc', message: 'unavailable: no tools' }])
@@ -240,10 +244,10 @@ test.serial("a clone is its group's from the start, has a dataset of its name, a
   t.like(await room.instances.get(ADMIN, instance.id), { state: 'CREATING' })
   await room.succeed(jobId, MADE)
   t.like(await room.instances.get(tenant, instance.id), { ref: 'web2', state: 'RUNNING', groupId: group })
-  t.like(await room.datasets.get(tenant, 'web2'), {
-    state: 'available',
-    tags: { 'holdfast.instance': 'lxc:web2' },
-  })
+  const datasets = await room.db.query('select state, tags from dataset where group_id = $1 and not ordinal = 0', [
+    group,
+  ])
+  t.deepEqual(datasets, [{ state: 'available', tags: { 'holdfast.instance': 'lxc:web2' } }])
   await host.beat()
   t.like(await room.instances.get(ADMIN, instance.id), { configHash: 'a', goneAt: null })
   t.is((await room.instances.list(ADMIN, {}, PAGE)).items.length, 3)
@@ -282,6 +286,45 @@ test.serial('an agent that calls what it made by the name of another instance ta
   await room.succeed(jobId, { ...MADE, made: { instance: 'db', dropped: [] } })
   t.like(await room.instances.get(OPERATOR, db.id), { ref: 'db', name: 'db', version: db.version })
   await t.throwsAsync(room.instances.get(OPERATOR, instance.id), { message: /no instance/ })
+})
+
+test.serial('one that was listed under another name before its job had ended is what the job made', async (t) => {
+  const host = await opened(t)
+  const engine = (id: string, name: string) => lxc(name, { type: 'docker', instance: id })
+  host.told.types = [{ type: 'docker', listed: true, problem: null }]
+  await host.tell([engine('aaa', 'app')])
+  const app = await host.named('app')
+  const { jobId, instance } = await room.instances.clone(OPERATOR, app.id, { name: 'app2' })
+  await host.tell([engine('aaa', 'app'), engine('bbb', 'on-its-way')])
+  t.like(await host.named('on-its-way'), { ref: 'bbb' })
+  await room.succeed(jobId, { ...MADE, made: { instance: 'bbb', dropped: [] } })
+  t.like(await room.instances.get(OPERATOR, instance.id), { ref: 'bbb', name: 'app2' })
+  await host.tell([engine('aaa', 'app'), engine('bbb', 'app2')])
+  t.deepEqual(
+    (await room.instances.list(ADMIN, { type: 'docker' }, PAGE)).items.map(({ id }) => id).toSorted(),
+    [app.id, instance.id].toSorted(),
+  )
+})
+
+test.serial('a host that tells a list without an end, or more than it may have, changes nothing', async (t) => {
+  const host = await opened(t)
+  const web = await host.named('web')
+  host.told.next = 'h1.500'
+  await host.tell([lxc('web', { state: 'STOPPED' })])
+  await host.patience()
+  host.told.next = null
+  host.told.items = Array.from({ length: 1_001 }, (_, n) => lxc(`c${n}`))
+  await host.beat()
+  t.deepEqual(await room.instances.get(ADMIN, web.id), web)
+  t.is((await room.instances.list(ADMIN, {}, PAGE)).items.length, 2)
+  // What Postgres would not take is not told to it.
+  await host.patience()
+  await host.tell([lxc('web', { name: 'w\0b' }), lxc('n\0l')])
+  const { items } = await room.instances.list(ADMIN, {}, PAGE)
+  t.deepEqual(
+    items.map(({ name }) => name),
+    ['w\uFFFDb'],
+  )
 })
 
 test.serial('a removed host takes its instances with it, and a group with instances stays', async (t) => {

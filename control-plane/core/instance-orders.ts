@@ -77,7 +77,10 @@ export function createInstances(deps: {
   return {
     get: async (caller, id) => shown(await find(caller, id)),
 
-    list: (caller, filter, page) => reader.list(visibleGroup(caller), filter, page),
+    async list(caller, filter, page) {
+      const found = await reader.list(visibleGroup(caller), filter, page)
+      return { ...found, items: found.items.map(shown) }
+    },
 
     async assign(caller, id, group, ifMatch) {
       requireFleetRole(caller, 'admin')
