@@ -1,6 +1,7 @@
 import { accessSync, constants } from 'node:fs'
 import { FleetError } from '../../../shared/errors.ts'
 import type { InstanceState } from '../../../shared/instance-spec.ts'
+import { inOwnService } from '../../exec/own-service.ts'
 import type { Run } from '../../exec/run.ts'
 import { isInstanceName } from '../instance-name.ts'
 
@@ -40,7 +41,9 @@ export function createLxcTools(folder: string, run: Run): LxcTools {
     const file = `${TOOLS}/lxc-${tool}`
     checkInstalled(file)
     const { signal, timeoutMs = TIMEOUT_MS } = options
-    const { exitCode, stdout, stderr } = await run(file, ['-P', folder, ...args], { signal, timeoutMs })
+    const plain = [file, '-P', folder, ...args] as const
+    const [program, ...rest] = tool === 'start' ? inOwnService([...plain]) : plain
+    const { exitCode, stdout, stderr } = await run(program, rest, { signal, timeoutMs })
     if (exitCode === 0) return stdout
     throw new FleetError('internal', `lxc-${tool} failed`, { detail: stderr.trim().slice(-2_000) })
   }
