@@ -4,6 +4,7 @@ import {
   CloneInstanceSpec,
   InstanceChanged,
   InstanceCloned,
+  InstanceType,
   StartInstanceSpec,
   StopInstanceSpec,
 } from './instance-spec.ts'
@@ -37,7 +38,12 @@ const RestoreDestination = z.discriminatedUnion('kind', [
 ])
 
 export const CreateDatasetSpec = z.object({ kind: z.literal('dataset.create'), target: DatasetPlace })
-export const DeleteDatasetSpec = z.object({ kind: z.literal('dataset.delete'), target: DatasetPlace })
+export const DeleteDatasetSpec = z.object({
+  kind: z.literal('dataset.delete'),
+  target: DatasetPlace,
+  /** It was made for an instance of that type: it stays for as long as one has its root or a mount in it. */
+  madeFor: InstanceType.optional(),
+})
 /** Makes `target` a copy-on-write image of `source` at one instant (see a driver's `atomic`). */
 export const CreateSnapshotSpec = z.object({
   kind: z.literal('snapshot.create'),

@@ -1,5 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
+import { InstanceType } from '../../shared/instance-spec.ts'
 import { DatasetMade } from '../../shared/job-spec.ts'
 import type { Capabilities, DriverName } from '../../shared/wire/messages.ts'
 import { type Caller, requireRole } from './caller.ts'
@@ -8,6 +9,7 @@ import { type Condition, requireCondition } from './condition.ts'
 import { choosePool, type FleetView, type LivePool, requireAccepting, requireOnline } from './fleet-view.ts'
 import { notFound, orderImage, placeOf, usable } from './images.ts'
 import { type NewDataset, type OrderBook, orderOf } from './orders.ts'
+import { INSTANCE_TAG } from './point-instances.ts'
 import { CloneDatasetRequest, CreateDatasetRequest } from './requests.ts'
 import type { Roots } from './roots.ts'
 
@@ -161,7 +163,7 @@ export function createDatasets(deps: {
         return {
           remove: { id: dataset.id },
           request: { name },
-          spec: { kind: 'dataset.delete', target: placeOf(dataset) },
+          spec: { kind: 'dataset.delete', target: placeOf(dataset), ...madeFor(dataset) },
           host: { id: dataset.hostId, name: dataset.host },
           subject: { id: dataset.id, name },
           holds: [{ lane: dataset.id, exclusive: true }],
@@ -184,6 +186,12 @@ export function createDatasets(deps: {
       return reader.list(caller.groupId, { snapshotsOnly: filter?.snapshots ?? false })
     },
   }
+}
+
+/** Its agent looks whether the instance still lies in it. */
+function madeFor({ tags }: Pick<Dataset, 'tags'>): { readonly madeFor?: InstanceType } {
+  const type = InstanceType.safeParse(tags[INSTANCE_TAG]?.split(':')[0])
+  return type.success ? { madeFor: type.data } : {}
 }
 
 function placementOf({ id, name, host, driver, capabilities }: LivePool): NewDataset['pool'] {

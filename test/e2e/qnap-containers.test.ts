@@ -218,6 +218,13 @@ for (const type of ['lxc', 'docker'] as const) {
         return rows.length === 1
       })
 
+      // The dataset that it lies in goes only after it.
+      const [lies] = await fleet.sql(`select name from dataset where tags ->> 'holdfast.instance' = $1`, [
+        `${type}:${name}`,
+      ])
+      const forget = () => fleet.call('DELETE', `/api/v1/datasets/${lies.name}`)
+      // An engine has its root in an image, and this one has no mounts.
+      if (type === 'lxc') t.regex((await forget()).body.message, new RegExp(`the container '${name}' lies in it`))
       // It lies in a dataset now: held only while a snapshot is taken.
       await user.known(name)
       const snapped = await user.good(local.id)
@@ -230,6 +237,7 @@ for (const type of ['lxc', 'docker'] as const) {
       t.deepEqual(litterIn(host.backups), [])
       t.deepEqual(await straysOf(fleet, host), [])
       for (const one of [name, `${name}-2`]) containers.destroy(one)
+      t.is((await forget()).status, 204)
     },
   )
 }
