@@ -2,6 +2,7 @@ import { realpath, stat, statfs } from 'node:fs/promises'
 import { FleetError } from '../../../shared/errors.ts'
 import type { Hold, InstanceManifest } from '../../../shared/instance-spec.ts'
 import type { PlaceInDataset } from '../../drivers/dataset-at.ts'
+import { isHostSystem } from '../../instances/host-system.ts'
 import type { Instance, InstanceConfig, InstanceMount, Instances } from '../../instances/instances.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
 import type { PipelineTools } from '../pipeline.ts'
@@ -31,8 +32,8 @@ const SPECIAL: ReadonlySet<number> = new Set([
 ])
 
 /**
- * What an instance is made of, before it is held. Mounts that are no directory, that are gone, or that hold what the agent keeps for
- * itself are left out, and the manifest says why.
+ * What an instance is made of, before it is held. Mounts that are no directory, that are gone, that just borrow the host's system, or that
+ * hold what the agent keeps for itself are left out, and the manifest says why.
  * @throws not_found; refused where its root cannot be read
  */
 export async function planInstance(
@@ -44,7 +45,7 @@ export async function planInstance(
   const parts: Part[] = [await rootOf(instance, hold, tools)]
   const mounts: InstanceManifest['mounts'] = []
   for (const [number, mount] of instance.mounts.toSorted(byDestination).entries()) {
-    const found = await locate(mount.source, tools)
+    const found = isHostSystem(mount) ? { why: 'of the host’s own system' } : await locate(mount.source, tools)
     const directory = 'why' in found ? null : `mounts/${number}`
     const { volume = null, ...told } = mount
     mounts.push({ ...told, volume, directory, why: 'why' in found ? found.why : null })

@@ -2,6 +2,7 @@ import { constants, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import { InstanceManifest } from '../../../shared/instance-spec.ts'
+import { isHostSystem } from '../../instances/host-system.ts'
 import type { InstanceConfig, MountChoice } from '../../instances/instances.ts'
 import { readSmallFile } from '../../instances/small-file.ts'
 import { libc } from '../../native/libc.ts'
@@ -34,7 +35,7 @@ export interface KeptInstance {
   readonly config: InstanceConfig
   /** What of it is mounted. */
   readonly mounts: readonly MountChoice[]
-  /** Destinations of mounts that the tree has not. */
+  /** Destinations of mounts that the tree has not, without those that borrow the host's system. */
   readonly leftOut: readonly string[]
 }
 
@@ -64,12 +65,18 @@ function readKept(root: { readonly fd: number; readonly mountpoint: string }): K
     files[name] = readBeneath(root.fd, `${CONFIG_FOLDER}/${name}`, MAX_CONFIG_BYTES)
   }
   const { type, name, image } = manifest
-  const mounts = manifest.mounts.flatMap(({ destination, directory, readonly }): MountChoice[] => {
-    if (directory === null) return []
-    requireMount(root.fd, directory)
-    return [{ destination, source: { path: join(root.mountpoint, directory) }, readonly }]
-  })
-  const leftOut = manifest.mounts.filter(({ directory }) => directory === null).map(({ destination }) => destination)
+  const mounts: MountChoice[] = []
+  const leftOut: string[] = []
+  for (const { destination, directory, readonly, source, kind } of manifest.mounts) {
+    if (directory !== null) {
+      requireMount(root.fd, directory)
+      mounts.push({ destination, source: { path: join(root.mountpoint, directory) }, readonly })
+    } else if (kind === 'bind' && isHostSystem({ source, readonly })) {
+      mounts.push({ destination, source: { path: source }, readonly })
+    } else {
+      leftOut.push(destination)
+    }
+  }
   return { manifest, config: { type, name, files, image: image ?? undefined }, mounts, leftOut }
 }
 
