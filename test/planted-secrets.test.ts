@@ -198,7 +198,8 @@ async function plantInTargets(deps: {
 
 test('no secret is found where it is not meant: logs, tables, answers, metrics, the feed, command lines, NATS, disks', async (t) => {
   const debug = { HOLDFAST_LOG_LEVEL: 'debug' }
-  const fleet = await startFleet(t, { agents: [{ name: 'a', driver: 'sim', environment: debug }], environment: debug })
+  const agents = [{ name: 'a', driver: 'sim', environment: debug }] as const
+  const fleet = await startFleet(t, { agents, environment: debug, ownPostgres: true })
   const planted = new Planted()
   const answers = new Answers(fleet)
   const heard = await overhear(t, fleet)

@@ -23,7 +23,7 @@ test('a commit that fails is a failure, also when its statement has answered', a
 
 for (const how of ['terminated', 'cut'] as const) {
   test(`a connection that is ${how} in the middle of a statement is the database being away, not a bug`, async (t) => {
-    const { db, sql } = await startDatabase(t)
+    const { db, sql } = await startDatabase(t, { isAlone: true })
     const sleep = statement(`test_sleep_${how}`, z.unknown(), 'select pg_sleep(60)')
     const asleep = sql.rows(sleep, [])
     await until('it sleeps', async () => {

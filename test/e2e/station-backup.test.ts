@@ -109,6 +109,7 @@ test('a station that lost its database comes back from its backup, and takes not
   writeFileSync(identity, `# mine\n${keys.identity}\n`)
   const steps = stepsIn(temporaryDirectory(t))
   const fleet = await startFleet(t, {
+    ownPostgres: true,
     agents: [
       {
         name: 'a',

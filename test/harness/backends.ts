@@ -8,9 +8,8 @@ import { jwtAuthenticator, type NatsConnection } from 'nats'
 import { createAuthority, newAuthority, readAuthority } from '../../control-plane/hosts/authority.ts'
 import { connectNats } from '../../control-plane/nats.ts'
 import { preparePrivateNats } from '../../deploy/nats.ts'
-import { preparePrivatePostgres } from '../../deploy/postgres.ts'
-import { postgresUser } from '../../deploy/server-user.ts'
 import { findTool } from '../../deploy/tools.ts'
+import { createTestDatabase, prepareOwnPostgres } from './postgres.ts'
 import { TestProcess } from './process.ts'
 
 const READY_MS = 60_000
@@ -26,9 +25,10 @@ export interface Backends {
   readonly tls: TlsFiles | undefined
   /** What every control plane of this test seals secrets with. */
   readonly secretsKey: string
-  readonly postgres: TestProcess
+  /** Where it was asked for: else the server is others', too. */
+  readonly postgres: TestProcess | undefined
   readonly nats: TestProcess
-  /** Starts NATS or Postgres again after a test killed it, and waits until it answers. */
+  /** Starts NATS or its own Postgres again after a test killed it, and waits until it answers. */
   restart(which: 'postgres' | 'nats'): Promise<void>
   readonly natsStore: string
 }
@@ -40,12 +40,14 @@ export interface TlsFiles {
   readonly key: string
 }
 
-/** A Postgres and a nats-server of this test's own, real and empty, gone when it ends. */
+/** A database of Postgres and a nats-server of this test's own, real and empty, gone when it ends. */
 export async function startBackends(
   t: Pick<ExecutionContext, 'teardown'>,
   options: {
     /** Makes NATS speak TLS only: its certificate is for 127.0.0.1, and clients must show one too. */
     readonly natsTls?: boolean | undefined
+    /** A server of Postgres of its own, in `postgres` of the test's directory: for who kills it, or looks into its files. */
+    readonly ownPostgres?: boolean | undefined
   } = {},
 ): Promise<Backends> {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-test-'))
@@ -53,35 +55,33 @@ export async function startBackends(
   const program = findTool('nats-server')
   if (program === undefined) throw new Error('nats-server is not installed')
   const authorityFile = await makeAuthority(natsFolder)
-  const prepared = {
-    postgres: await preparePrivatePostgres({
-      folder: join(folder, 'postgres'),
-      logPath: join(folder, 'postgres.log'),
-      user: postgresUser(),
-    }),
-    nats: await preparePrivateNats({
-      program,
-      folder: natsFolder,
-      logPath: join(folder, 'nats.log'),
-    }),
+  const servers = {
+    postgres: options.ownPostgres
+      ? await prepareOwnPostgres(join(folder, 'postgres'), join(folder, 'postgres.log'))
+      : undefined,
+    nats: await preparePrivateNats({ program, folder: natsFolder, logPath: join(folder, 'nats.log') }),
   }
-  const tls = options.natsTls ? requireTls(folder, prepared.nats.spec.args.at(-1) ?? '') : undefined
-  const postgres = new TestProcess(prepared.postgres.spec)
-  const nats = new TestProcess(prepared.nats.spec)
+  const tls = options.natsTls ? requireTls(folder, servers.nats.spec.args.at(-1) ?? '') : undefined
+  const postgres = servers.postgres && new TestProcess(servers.postgres.spec)
+  const nats = new TestProcess(servers.nats.spec)
   t.teardown(async () => {
-    await Promise.all([nats.signal('SIGKILL'), postgres.stop()])
+    await Promise.all([nats.signal('SIGKILL'), postgres?.stop()])
     rmSync(folder, { recursive: true, force: true })
   })
   const restart = async (which: 'postgres' | 'nats') => {
     const process = which === 'postgres' ? postgres : nats
-    process.start()
-    await prepared[which].ready(AbortSignal.timeout(READY_MS))
+    process?.start()
+    await servers[which]?.ready(AbortSignal.timeout(READY_MS))
   }
-  await Promise.all([restart('postgres'), restart('nats')])
+  const [databaseUrl] = await Promise.all([
+    servers.postgres?.url ?? createTestDatabase(t),
+    restart('postgres'),
+    restart('nats'),
+  ])
   return {
     folder,
-    databaseUrl: prepared.postgres.url,
-    natsUrl: tls ? prepared.nats.url.replace(/^nats:/, 'tls:') : prepared.nats.url,
+    databaseUrl,
+    natsUrl: tls ? servers.nats.url.replace(/^nats:/, 'tls:') : servers.nats.url,
     tls,
     authorityFile,
     secretsKey: randomBytes(32).toString('base64'),

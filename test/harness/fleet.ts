@@ -71,9 +71,10 @@ export async function startFleet(
     readonly environment?: Readonly<Record<string, string>>
     /** NATS speaks TLS only, and wants a certificate of every client. */
     readonly natsTls?: boolean
+    readonly ownPostgres?: boolean
   },
 ): Promise<TestFleet> {
-  const backends = await startBackends(t, { natsTls: wish.natsTls })
+  const backends = await startBackends(t, { natsTls: wish.natsTls, ownPostgres: wish.ownPostgres })
   const token = randomBytes(32).toString('hex')
   const credentials = join(backends.folder, 'credentials.json')
   writeFileSync(credentials, JSON.stringify({ token }), { mode: 0o600 })
