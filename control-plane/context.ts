@@ -56,6 +56,7 @@ import { createSweep } from './jobs/sweep.ts'
 import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
 import { closedByServer, connectNats, ensureStreams, purgeOrders } from './nats.ts'
+import { type OpenMigrations, openMigrations } from './open-migrations.ts'
 import { openPoints } from './open-points.ts'
 import { type OpenSchedules, openSchedules, openWebhook, scheduleSettings } from './open-schedules.ts'
 import { openStation } from './open-station.ts'
@@ -129,12 +130,14 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const ends = createEnds()
   const watchEnds = createEndWatcher({ ends, jobs: jobReader, logger })
   let scheduling: OpenSchedules | undefined
+  let migrating: OpenMigrations | undefined
   const feed = await createJobFeed({
     store: eventStore,
     logger,
     onEvents(events) {
       watchEnds(events)
       scheduling?.onEvents(events)
+      migrating?.onEvents(events)
     },
   })
   const seal = createHostSeal(hostStore.sealKey)
@@ -183,6 +186,11 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   scheduling = schedules
   starting.defer(() => schedules.stop())
+  const migrations = openMigrations({
+    ...{ sql, points, targets, reader: instanceReader, instances, datasets, jobs, fleet: registry, logger },
+  })
+  migrating = migrations
+  starting.defer(() => migrations.stop())
   const station = await openStation({
     ...{ sql, origin: replicaId, config, afterCommit, logger },
     purgeOrders: () => purgeOrders(nats),
@@ -217,6 +225,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     instances,
     schedules: schedules.schedules,
     restoreTasks: schedules.restoreTasks,
+    migrations: migrations.migrations,
     jobs,
     hosts,
     enrolments,
@@ -298,6 +307,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       uses: { everyMs: SLOW_MS, run: credentials.flush },
       streams: { everyMs: SLOW_MS, run: () => ensureStreams(nats) },
       ...schedules.ticks,
+      migrations: migrations.tick,
       station: station.tick,
       oldEvents: {
         everyMs: PRUNE_MS,

@@ -4,6 +4,7 @@ import type { Enrolments } from './enrolments.ts'
 import type { Feed } from './feed.ts'
 import type { Groups } from './groups.ts'
 import type { Hosts } from './hosts.ts'
+import type { InstanceMoves } from './instance-moves.ts'
 import type { Instances } from './instances.ts'
 import type { Jobs } from './jobs.ts'
 import type { Points } from './points.ts'
@@ -26,6 +27,7 @@ export interface Core {
   readonly schedules: Schedules
   readonly restoreTasks: RestoreTasks
   readonly instances: Instances
+  readonly migrations: InstanceMoves
   readonly jobs: Jobs
   readonly hosts: Hosts
   readonly enrolments: Enrolments

@@ -117,7 +117,18 @@ export function createInstances(deps: {
     },
 
     start: (caller, id, link) =>
-      alone(caller, { id }, { link, spec: (instance) => ({ kind: 'instance.start', ...aboutOf(instance) }) }),
+      alone(
+        caller,
+        { id },
+        {
+          link,
+          spec(instance) {
+            if (instance.isMoving && link?.task?.kind !== 'move')
+              throw new FleetError('conflict', `'${instance.name}' is on its way to another host`)
+            return { kind: 'instance.start', ...aboutOf(instance) }
+          },
+        },
+      ),
 
     stop(caller, id, request = {}, link) {
       const asked = checkKept(StopInstanceRequest, { ...request, id })
@@ -172,12 +183,12 @@ function beingMade({ name }: Pick<InstanceInfo, 'name'>): FleetError {
 }
 
 function shown({ id, groupId, host, type, ref, name, state, ...rest }: InstanceInfo): InstanceInfo {
-  const { mounts, configHash, createdAt, seenAt, goneAt, version } = rest
-  return { id, groupId, host, type, ref, name, state, mounts, configHash, createdAt, seenAt, goneAt, version }
+  const { mounts, configHash, createdAt, seenAt, goneAt, movedTo, version } = rest
+  return { id, groupId, host, type, ref, name, state, mounts, configHash, createdAt, seenAt, goneAt, movedTo, version }
 }
 
 /** What a read of its row would give. */
 function beingCreated({ groupId, host }: KeptInstance, made: Pick<InstanceInfo, 'id' | 'type' | 'name'>): InstanceInfo {
-  const untold = { ref: null, mounts: [], configHash: null, seenAt: null, goneAt: null }
+  const untold = { ref: null, mounts: [], configHash: null, seenAt: null, goneAt: null, movedTo: null }
   return { ...made, ...untold, groupId, host, state: 'CREATING', createdAt: new Date(), version: 1 }
 }

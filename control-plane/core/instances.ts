@@ -24,11 +24,14 @@ export interface InstanceInfo {
   readonly seenAt: Date | null
   /** Since when its agent lists it no more; null while it is there. */
   readonly goneAt: Date | null
+  /** The host that it was migrated to: this is the original, which was left behind stopped. */
+  readonly movedTo: string | null
   /** Grows with every change of the row. */
   readonly version: number
 }
 
-export type KeptInstance = InstanceInfo & { readonly hostId: string }
+/** `isMoving`: it is between its hosts, and nobody but its migration may start it. */
+export type KeptInstance = InstanceInfo & { readonly hostId: string; readonly isMoving: boolean }
 /** One that stands on its host. */
 export type PresentInstance = KeptInstance & { readonly ref: string }
 
@@ -52,7 +55,7 @@ export interface InstanceWish {
 export interface InstanceReader {
   /** Also one that is gone. */
   find(groupId: string | null, id: string): Promise<KeptInstance | undefined>
-  /** Those that stand on their hosts now. */
+  /** Those that stand on their hosts now. An original that was migrated away is meant only with its host, or when it runs again. */
   named(groupId: string | null, wish: InstanceWish): Promise<readonly PresentInstance[]>
   list(groupId: string | null, filter: InstanceFilter, page: PageRequest): Promise<Page<InstanceInfo>>
   /** The one that an order of ours made, or was about. */
@@ -91,7 +94,7 @@ export interface Instances {
   assign(caller: Caller, id: string, group: string, ifMatch?: InstanceCondition): Promise<InstanceInfo>
   /** @throws invalid, not_found, exists (name), conflict (gone or being made), unavailable. */
   clone(caller: Caller, id: string, request: CloneInstance): Promise<Accepted & { readonly instance: InstanceInfo }>
-  /** One that runs already stays as it is. @throws not_found, conflict, unavailable */
+  /** One that runs already stays as it is. @throws not_found, conflict (also while it is migrated), unavailable */
   start(caller: Caller, id: string): Promise<Accepted>
   stop(caller: Caller, id: string, request?: StopInstance): Promise<Accepted>
 }

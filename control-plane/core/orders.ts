@@ -122,11 +122,12 @@ export interface Decision {
 }
 
 /**
- * What waits for this job, and is linked to it in the transaction that places it: a schedule's run, the verification of its point, or a
- * restore task. When that has its job already, or was stopped, the order is refused as conflict.
+ * What waits for this job, and is linked to it in the transaction that places it: a schedule's run, the verification of its point, a
+ * restore task, or a step of an instance's move (whose id is the step's). When that has its job already, or was stopped, the order is
+ * refused as conflict.
  */
 export interface OrderTask {
-  readonly kind: 'run' | 'verify' | 'restore'
+  readonly kind: 'run' | 'verify' | 'restore' | 'move'
   readonly id: string
   /** When it is linked, epoch ms. */
   readonly atMs: number

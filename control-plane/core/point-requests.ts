@@ -50,7 +50,12 @@ export const RestorePointRequest = z.object({
     .optional(),
   destination: z.union([
     z.object({ dataset: z.string(), path: InnerPath }),
-    z.object({ newDataset: ResourceName, host: z.string().optional(), pool: z.string().optional() }),
+    z.object({
+      newDataset: ResourceName,
+      host: z.string().optional(),
+      pool: z.string().optional(),
+      madeFor: z.object({ type: InstanceType, name: InstanceName }).optional(),
+    }),
     z.object({ host: HostName, path: InnerPath }),
     z.object({
       instance: InstanceName,
@@ -59,6 +64,7 @@ export const RestorePointRequest = z.object({
       pool: HostName.optional(),
       start: z.boolean().optional(),
       replace: z.boolean().optional(),
+      onto: z.object({ dataset: ResourceName, from: z.string() }).optional(),
     }),
   ]),
   overwrite: z.boolean().optional(),

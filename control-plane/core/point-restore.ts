@@ -6,6 +6,7 @@ import { orderNewDataset } from './datasets.ts'
 import { choosePool, type FleetView, requireOnline } from './fleet-view.ts'
 import { placeOf, usable } from './images.ts'
 import type { Decision, Findings, Hold, LockedPoint } from './orders.ts'
+import { INSTANCE_TAG, instanceTag } from './point-instances.ts'
 import { isBelow } from './point-orders.ts'
 import type { RestorePointRequest } from './point-requests.ts'
 
@@ -74,7 +75,7 @@ function ontoHost(
 
 function intoNewDataset(
   { asked, fleet, point, readable, holds }: RestoreQuestion,
-  wish: { readonly newDataset: string; readonly host?: string | undefined; readonly pool?: string | undefined },
+  wish: Extract<RestorePointRequest['destination'], { readonly newDataset: string }>,
 ): Omit<Decision, 'request' | 'interactive'> {
   requireWhole(asked, 'a new dataset')
   // A point without a target is read where it lies.
@@ -82,7 +83,10 @@ function intoNewDataset(
   const host = isLeftOpen && point.targetId === null ? point.host : wish.host
   const pool = choosePool(fleet, { host, pool: wish.pool })
   requireReach(point, pool.host.name, 'destination.pool')
-  const made = orderNewDataset({ request: asked, pool, name: wish.newDataset, tags: {} })
+  const made = orderNewDataset({
+    ...{ request: asked, pool, name: wish.newDataset },
+    tags: wish.madeFor ? { [INSTANCE_TAG]: instanceTag(wish.madeFor) } : {},
+  })
   const place = made.spec.target
   return {
     create: made.create,

@@ -2,7 +2,8 @@ import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import { InstanceName, type InstanceType } from '../../shared/instance-spec.ts'
 import { orderNewDataset } from './datasets.ts'
-import { choosePool, type FleetView } from './fleet-view.ts'
+import { choosePool, type FleetView, requireOnline } from './fleet-view.ts'
+import { placeOf, usable } from './images.ts'
 import type { KeptInstance, PresentInstance } from './instances.ts'
 import type { Decision, Findings } from './orders.ts'
 import { anyInstance, INSTANCE_TAG, type InstanceNames, instanceDatasetNames, instanceTag } from './point-instances.ts'
@@ -25,6 +26,8 @@ export interface InstancePlan {
   readonly replaced: PresentInstance | undefined
   /** Those that were made for the one that goes. */
   readonly superseded: readonly NamedDataset[]
+  /** A dataset that is brought up to date for it, instead of a new one. */
+  readonly onto: InstanceWanted['onto']
 }
 
 export interface NamedDataset {
@@ -48,7 +51,7 @@ export async function planInstance(
       field: FIELDS.instance,
     })
   }
-  const { type = source.type, instance, host, pool, start = false, replace = false } = wanted
+  const { type = source.type, instance, host, pool, start = false, replace = false, onto } = wanted
   if (type !== source.type) {
     throw new FleetError('invalid', `the point is of type '${source.type}' and becomes no other`, {
       field: FIELDS.type,
@@ -67,7 +70,7 @@ export async function planInstance(
     })
   }
   return {
-    ...{ type, name: name.data, pool, start, replaced: there },
+    ...{ type, name: name.data, pool, start, replaced: there, onto },
     // Who gets the old name takes the old one's place, wherever that was.
     identity: name.data === source.name ? 'keep' : 'new',
     host: host ?? there?.host ?? (pool === undefined ? madeOn : undefined),
@@ -76,7 +79,8 @@ export async function planInstance(
 }
 
 /** Datasets that the decision looks at: those that are superseded, and those whose names may be taken. */
-export function namesOf({ name, superseded }: InstancePlan): readonly string[] {
+export function namesOf({ name, superseded, onto }: InstancePlan): readonly string[] {
+  if (onto) return [onto.dataset]
   return [...new Set([...instanceDatasetNames(name), ...superseded.map((dataset) => dataset.name)])]
 }
 
@@ -85,6 +89,7 @@ export function intoInstance(question: RestoreQuestion, plan: InstancePlan): Omi
   const { asked, fleet, findings, point, readable, holds } = question
   const { type, name, identity, start, replaced } = plan
   requireWhole(asked, 'an instance')
+  if (plan.onto) return ontoDataset(question, plan, plan.onto)
   const pool = choosePool(fleet, { host: plan.host, pool: plan.pool })
   requireReach(point, pool.host.name, FIELDS.host)
   if (replaced) requireSame(findings.instance(replaced.id), replaced)
@@ -116,6 +121,29 @@ export function intoInstance(question: RestoreQuestion, plan: InstancePlan): Omi
     }),
     host: made.host,
     subject: made.subject,
+    holds: [...holds, ...lanes.map((lane) => ({ lane, exclusive: true }))],
+  }
+}
+
+/** On a dataset that holds an earlier point of the chain. @throws not_found, conflict, invalid, unavailable. */
+function ontoDataset(
+  { asked, fleet, findings, point, readable, holds }: RestoreQuestion,
+  { type, name, identity, start }: InstancePlan,
+  onto: NonNullable<InstancePlan['onto']>,
+): Omit<Decision, 'request' | 'interactive'> {
+  const dataset = usable(findings.named(onto.dataset), onto.dataset)
+  requireReach(point, dataset.host, FIELDS.host)
+  requireOnline(fleet, dataset.host)
+  const place = placeOf(dataset)
+  const lanes = [uuidOf([dataset.hostId, type, name]), dataset.id]
+  return {
+    instance: { create: { id: newId(), type, name } },
+    spec: restoreSpec(readable, asked, {
+      ...{ kind: 'instance', type, name, identity, start, place },
+      ...{ replace: null, update: onto.from },
+    }),
+    host: { id: dataset.hostId, name: dataset.host },
+    subject: { id: dataset.id, name: dataset.name },
     holds: [...holds, ...lanes.map((lane) => ({ lane, exclusive: true }))],
   }
 }

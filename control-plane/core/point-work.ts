@@ -91,6 +91,8 @@ export function createPointWork(deps: {
       requireRole(caller, 'operator')
       const asked = checkKept(RestorePointRequest, { ...request, id })
       const { destination } = asked
+      if ('onto' in destination && destination.onto && task?.kind !== 'move')
+        throw new FleetError('conflict', 'this was a step of a migration; ask for another migration')
       const plan =
         'instance' in destination
           ? await planInstance(deps, caller.groupId, await find(caller, id), destination)

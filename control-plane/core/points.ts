@@ -120,7 +120,13 @@ export interface RestorePoint {
   readonly destination:
     | { readonly dataset: string; readonly path: string }
     /** A new dataset for the whole point; `host` and `pool` as for any new dataset. */
-    | { readonly newDataset: string; readonly host?: string | undefined; readonly pool?: string | undefined }
+    | {
+        readonly newDataset: string
+        readonly host?: string | undefined
+        readonly pool?: string | undefined
+        /** Of a migration: the instance that it will be brought up to date and made into. */
+        readonly madeFor?: { readonly type: InstanceType; readonly name: string } | undefined
+      }
     | { readonly host: string; readonly path: string }
     | InstanceWanted
   readonly overwrite?: boolean | undefined
@@ -139,6 +145,8 @@ export interface InstanceWanted {
   readonly start?: boolean | undefined
   /** A stopped one of that name goes once the new one is whole; default false. */
   readonly replace?: boolean | undefined
+  /** Of a migration alone: a dataset that holds the point `from` of the same chain, instead of one that is made for it. */
+  readonly onto?: { readonly dataset: string; readonly from: string } | undefined
 }
 
 export interface BrowsePoint extends PageRequest {

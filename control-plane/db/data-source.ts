@@ -18,6 +18,7 @@ import { Instances0011 } from './migrations/0011-instances.ts'
 import { InstancePoints0012 } from './migrations/0012-instance-points.ts'
 import { Trash0013 } from './migrations/0013-trash.ts'
 import { Station0014 } from './migrations/0014-station.ts'
+import { InstanceMoves0015 } from './migrations/0015-instance-moves.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -41,6 +42,7 @@ const MIGRATIONS = [
   InstancePoints0012,
   Trash0013,
   Station0014,
+  InstanceMoves0015,
 ]
 
 /**

@@ -225,6 +225,7 @@ CREATE TABLE public.instance (
     settled_at timestamp with time zone,
     gone_at timestamp with time zone,
     version bigint DEFAULT 1 NOT NULL,
+    moved_to text,
     CONSTRAINT instance_check CHECK (((ref IS NULL) = (state = 'CREATING'::text))),
     CONSTRAINT instance_check1 CHECK (((state <> 'CREATING'::text) OR ((job_id IS NOT NULL) AND (gone_at IS NULL)))),
     CONSTRAINT instance_ref_check CHECK ((ref <> ''::text)),
@@ -239,6 +240,56 @@ CREATE TABLE public.instance_list (
     folds bigint DEFAULT 0 NOT NULL,
     asked_at timestamp with time zone,
     problems jsonb DEFAULT '[]'::jsonb NOT NULL
+);
+
+CREATE TABLE public.instance_move (
+    id uuid NOT NULL,
+    number bigint NOT NULL,
+    group_id uuid NOT NULL,
+    instance_id uuid NOT NULL,
+    type text NOT NULL,
+    name text NOT NULL,
+    from_host text NOT NULL,
+    to_host text NOT NULL,
+    to_pool text,
+    target_id uuid,
+    start boolean,
+    was_running boolean,
+    phase text DEFAULT 'copy'::text NOT NULL,
+    step_id uuid NOT NULL,
+    job_id uuid,
+    outcome text,
+    reason text,
+    waiting text,
+    base_point_id uuid,
+    final_point_id uuid,
+    dataset_id uuid,
+    made_instance_id uuid,
+    unsure boolean DEFAULT false NOT NULL,
+    asked_by text NOT NULL,
+    stopped_by text,
+    tries integer DEFAULT 0 NOT NULL,
+    lease timestamp with time zone,
+    down_at timestamp with time zone,
+    up_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    ended_at timestamp with time zone,
+    version bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT instance_move_check CHECK (((phase = 'ended'::text) = (ended_at IS NOT NULL))),
+    CONSTRAINT instance_move_check1 CHECK (((ended_at IS NULL) OR ((outcome IS NOT NULL) AND (job_id IS NULL)))),
+    CONSTRAINT instance_move_outcome_check CHECK ((outcome = ANY (ARRAY['moved'::text, 'failed'::text, 'cancelled'::text]))),
+    CONSTRAINT instance_move_phase_check CHECK ((phase = ANY (ARRAY['copy'::text, 'precopy'::text, 'stop'::text, 'final'::text, 'switch'::text, 'restart'::text, 'discard'::text, 'tidy'::text, 'ended'::text]))),
+    CONSTRAINT instance_move_type_check CHECK ((type = ANY (ARRAY['lxc'::text, 'docker'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE public.instance_move ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.instance_move_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 ALTER TABLE public.instance ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
@@ -724,6 +775,12 @@ ALTER TABLE ONLY public.idempotency_key
 ALTER TABLE ONLY public.instance_list
     ADD CONSTRAINT instance_list_pkey PRIMARY KEY (host_id);
 
+ALTER TABLE ONLY public.instance_move
+    ADD CONSTRAINT instance_move_number_key UNIQUE (number);
+
+ALTER TABLE ONLY public.instance_move
+    ADD CONSTRAINT instance_move_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.instance
     ADD CONSTRAINT instance_ordinal_key UNIQUE (ordinal);
 
@@ -865,6 +922,14 @@ CREATE INDEX instance_host ON public.instance USING btree (host_id, type, name);
 CREATE INDEX instance_job ON public.instance USING btree (job_id) WHERE (job_id IS NOT NULL);
 
 CREATE UNIQUE INDEX instance_making ON public.instance USING btree (host_id, type, name) WHERE (state = 'CREATING'::text);
+
+CREATE INDEX instance_move_group ON public.instance_move USING btree (group_id, number);
+
+CREATE UNIQUE INDEX instance_move_open ON public.instance_move USING btree (instance_id) WHERE (ended_at IS NULL);
+
+CREATE UNIQUE INDEX instance_move_step ON public.instance_move USING btree (step_id);
+
+CREATE INDEX instance_move_target ON public.instance_move USING btree (target_id);
 
 CREATE INDEX instance_name ON public.instance USING btree (group_id, name) WHERE (gone_at IS NULL);
 
@@ -1025,6 +1090,12 @@ ALTER TABLE ONLY public.instance
 
 ALTER TABLE ONLY public.instance_list
     ADD CONSTRAINT instance_list_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.instance_move
+    ADD CONSTRAINT instance_move_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.instance_move
+    ADD CONSTRAINT instance_move_target_id_fkey FOREIGN KEY (target_id) REFERENCES public.target(id) ON DELETE SET NULL;
 
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);

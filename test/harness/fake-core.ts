@@ -14,6 +14,7 @@ import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
 import { createFakeDirectory } from './fake-directory.ts'
 import { createFakeInstanceControls, createFakeInstances, type FakeInstanceControls } from './fake-instances.ts'
+import { createFakeMigrations } from './fake-migrations.ts'
 import { createFakePointControls, createFakePoints, createFakeTargets, type FakePointControls } from './fake-points.ts'
 import {
   createFakeRestoreTasks,
@@ -94,12 +95,14 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
   const orders = createFakeOrders(fake)
   fake.datasets.set('root', fakeDataset({ name: 'root', ordinal: 0 }))
   const datasets = createFakeDatasets(fake, orders)
+  const instances = createFakeInstances(fake, orders.accept)
   const core: Core = {
     datasets,
     snapshots: createFakeSnapshots(fake, orders, datasets),
     points: createFakePoints(fake, orders.accept),
     targets: createFakeTargets(fake),
-    instances: createFakeInstances(fake, orders.accept),
+    instances,
+    migrations: createFakeMigrations(instances),
     schedules: createFakeSchedules(fake, fake),
     restoreTasks: createFakeRestoreTasks(fake, fake),
     jobs: createFakeJobs(fake),

@@ -35,6 +35,7 @@ export function fakeInstance(given: Partial<InstanceInfo> = {}): InstanceInfo {
     createdAt: AT,
     seenAt: AT,
     goneAt: null,
+    movedTo: null,
     version: 1,
     ...given,
   }

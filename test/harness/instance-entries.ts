@@ -13,6 +13,18 @@ async function instance({ fleet, red, name }: World): Promise<{ readonly id: str
   return { id }
 }
 
+/** A migration of such a container that is over. */
+async function migration(world: World): Promise<{ readonly id: string }> {
+  const id = randomUUID()
+  const container = await instance(world)
+  await world.fleet.sql(
+    `insert into instance_move (id, group_id, instance_id, type, name, from_host, to_host, phase, step_id, outcome, asked_by, ended_at)
+     values ($1, $2, $3, 'lxc', 'moved', 'alpha', 'beta', 'ended', $4, 'failed', 'test', now())`,
+    [id, world.red.groupId, container.id, randomUUID()],
+  )
+  return { id }
+}
+
 /** With one in the path. */
 function about(body?: (world: World) => object): RouteEntry {
   return { input: async (world) => ({ params: await instance(world), body: body?.(world) }) }
@@ -30,4 +42,9 @@ export const INSTANCE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'fleet.cloneInstance': about((world) => ({ name: world.name() })),
   'fleet.startInstance': about(),
   'fleet.stopInstance': about(),
+  // Its target is one that nobody has.
+  'fleet.migrateInstance': { ...about(() => ({ host: 'beta', target: randomUUID() })), status: 404 },
+  'fleet.listMigrations': { other: 200 },
+  'fleet.getMigration': { input: async (world) => ({ params: await migration(world) }) },
+  'fleet.stopMigration': { input: async (world) => ({ params: await migration(world) }) },
 }

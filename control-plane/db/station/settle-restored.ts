@@ -36,6 +36,16 @@ const closeRestores = statement(
    returning id`,
 )
 
+/** Nobody knows any more on which of its hosts it runs. */
+const closeMoves = statement(
+  'station_close_moves',
+  z.unknown(),
+  `update instance_move
+   set phase = 'ended', outcome = coalesce(outcome, 'cancelled'), job_id = null, waiting = null, ended_at = now(), version = version + 1,
+     reason = concat_ws('; ', reason, $1::text)
+   where ended_at is null`,
+)
+
 const keepTrash = statement(
   'station_keep_trash',
   z.unknown(),
@@ -71,7 +81,7 @@ const done = statement('station_done', z.unknown(), `drop table ${RESTORING}`)
  * is begun again, and no number or instant since then is taken for one that nothing happened to.
  *
  * - Jobs that had not ended are asked back: their agents tell how they ended, or stop, or never heard of them.
- * - Restores that waited are not begun: they may have been made since.
+ * - Restores that waited are not begun: they may have been made since. Migrations end where they are.
  * - Schedules' instants since then are missed in the ledger, with the reason; the newest fires.
  * - Events are numbered on from far ahead, so that clients with an older `since` are told that it is gone.
  * @returns how many jobs and restores were open
@@ -91,6 +101,7 @@ export async function settleRestored(
     return await sql.transaction(async (tx) => {
       const jobs = await tx.rows(closeJobs, [WHY])
       const restores = await tx.rows(closeRestores, [WHY])
+      await tx.rows(closeMoves, [WHY])
       for (const each of [keepTrash, moveFeed, silence, mark, forgetRunning]) await tx.rows(each, [])
       const detail = { made_at: backup.madeAt.toISOString(), jobs: jobs.length, restores: restores.length }
       const object = { kind: 'station-backup', id: backup.id }

@@ -18,12 +18,19 @@ export const InstanceRow = z
     created_at: z.date(),
     seen_at: z.date().nullable(),
     gone_at: z.date().nullable(),
+    moved_to: z.string().nullable(),
+    is_moving: z.boolean(),
     version: z.coerce.number(),
   })
   .transform((row) => ({ ordinal: row.ordinal, instance: toInstance(row) }))
 
 export const INSTANCE_COLUMNS = `i.id, i.ordinal, i.group_id, i.host_id, h.name as host, i.type, i.ref, i.name, i.state, i.mounts,
-  i.config_hash, i.created_at, i.seen_at, i.gone_at, i.version`
+  i.config_hash, i.created_at, i.seen_at, i.gone_at, i.moved_to, i.version,
+  exists (
+    select 1
+    from instance_move m
+    where m.instance_id = i.id and m.ended_at is null and m.phase in ('stop', 'final', 'switch', 'restart')
+  ) as is_moving`
 
 export const INSTANCE_FROM = 'from instance i join host h on h.id = i.host_id'
 
@@ -41,6 +48,8 @@ function toInstance(row: {
   readonly created_at: Date
   readonly seen_at: Date | null
   readonly gone_at: Date | null
+  readonly moved_to: string | null
+  readonly is_moving: boolean
   readonly version: number
 }): KeptInstance {
   const { id, host, type, ref, name, state, mounts, version } = row
@@ -50,5 +59,7 @@ function toInstance(row: {
     createdAt: row.created_at,
     seenAt: row.seen_at,
     goneAt: row.gone_at,
+    movedTo: row.moved_to,
+    isMoving: row.is_moving,
   }
 }

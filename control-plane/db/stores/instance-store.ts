@@ -22,6 +22,7 @@ const named = statement(
   `select ${INSTANCE_COLUMNS} ${INSTANCE_FROM}
    where ($1::uuid is null or i.group_id = $1) and i.gone_at is null and i.ref is not null and (i.name = $2 or i.ref = $2)
      and ($3::text is null or i.type = $3) and ($4::text is null or h.name = $4)
+     and (i.moved_to is null or i.state <> 'STOPPED' or $4 is not null)
    order by i.ordinal
    limit ${NAMED_LIMIT}`,
 )

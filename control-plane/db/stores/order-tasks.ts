@@ -32,6 +32,15 @@ const lock: Readonly<Record<OrderTask['kind'], Statement<typeof Locked>>> = {
     Locked,
     `select id from restore_task where id = any($1::uuid[]) and code in ('init', 'waiting') order by id for update`,
   ),
+  move: statement(
+    'order_lock_move',
+    Locked,
+    `select step_id as id
+     from instance_move
+     where step_id = any($1::uuid[]) and job_id is null and (stopped_by is null or phase not in ('copy', 'precopy', 'stop', 'final', 'switch'))
+     order by step_id
+     for update`,
+  ),
 }
 
 const LINKS = 'jsonb_to_recordset($1::jsonb) as l(id uuid, job_id uuid, point_id uuid, host text, at_ms float8)'
@@ -69,6 +78,18 @@ const link: Readonly<Record<OrderTask['kind'], Statement<z.ZodType>>> = {
        started_at = to_timestamp(l.at_ms / 1000), reason = null, lease = null, version = r.version + 1
      from ${LINKS}
      where r.id = l.id`,
+  ),
+  move: statement(
+    'order_link_move',
+    z.unknown(),
+    `update instance_move m
+     set job_id = l.job_id, lease = null, waiting = null, version = m.version + 1,
+       base_point_id = case m.phase when 'copy' then l.point_id else m.base_point_id end,
+       final_point_id = case m.phase when 'final' then l.point_id else m.final_point_id end,
+       dataset_id = case m.phase when 'precopy' then (select j.dataset_id from job j where j.id = l.job_id) else m.dataset_id end,
+       down_at = case m.phase when 'stop' then coalesce(m.down_at, now()) else m.down_at end
+     from ${LINKS}
+     where m.step_id = l.id`,
   ),
 }
 

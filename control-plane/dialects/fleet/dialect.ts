@@ -7,6 +7,7 @@ import { drainHost, getHost, getPool, listHosts, listPools, removeHost, undrainH
 import { InstanceView } from './instance-schemas.ts'
 import { assignInstance, cloneInstance, getInstance, listInstances, startInstance, stopInstance } from './instances.ts'
 import { cancelJob, getJob, listJobs, retryJob } from './jobs.ts'
+import { getMigration, listMigrations, MigrationView, migrateInstance, stopMigration } from './migrations.ts'
 import { type OperationsDeps, operationsRoutes } from './operations.ts'
 import { PointView } from './point-schemas.ts'
 import { diffPoints, listFiles, rehearsePoint, restorePoint, verifyPoint } from './point-work.ts'
@@ -43,6 +44,7 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       '/api/v1/hosts',
       '/api/v1/pools',
       '/api/v1/instances',
+      '/api/v1/migrations',
       '/api/v1/points',
       '/api/v1/targets',
       '/api/v1/schedules',
@@ -62,6 +64,7 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       Host: HostView,
       Pool: PoolView,
       Instance: InstanceView,
+      Migration: MigrationView,
       Point: PointView,
       Target: TargetView,
       Schedule: ScheduleView,
@@ -88,6 +91,10 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       cloneInstance,
       startInstance,
       stopInstance,
+      migrateInstance,
+      listMigrations,
+      getMigration,
+      stopMigration,
       createPoint,
       listPoints,
       getPoint,

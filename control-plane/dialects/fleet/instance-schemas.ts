@@ -81,6 +81,10 @@ export const InstanceView = z.object({
   created_at: Timestamp.meta({ description: 'When the fleet first knew it' }),
   seen_at: Timestamp.nullable().meta({ description: 'When its host last told something new of it' }),
   gone_at: Timestamp.nullable().meta({ description: 'Since when its host has it no more' }),
+  moved_to: z
+    .string()
+    .nullable()
+    .meta({ description: 'The host that it was migrated to: this is the original, left behind stopped' }),
 })
 export type InstanceView = z.infer<typeof InstanceView>
 

@@ -24,6 +24,7 @@ test('an instance shows everything in snake case, and paths of its host to those
     created_at: '2026-01-02T03:04:05.678Z',
     seen_at: '2026-01-02T03:04:05.678Z',
     gone_at: null,
+    moved_to: null,
   })
   t.is(headers.get('etag'), `"${instance.id}.1"`)
   t.is((await ask('GET', `/api/v1/instances/${ABSENT}`)).status, 404)

@@ -31,6 +31,7 @@ function presentInstance(instance: InstanceInfo, caller: Caller): InstanceView {
     created_at: instance.createdAt.toISOString(),
     seen_at: time(instance.seenAt),
     gone_at: time(instance.goneAt),
+    moved_to: instance.movedTo,
   }
 }
 
