@@ -233,10 +233,12 @@ test.serial('restore tasks: over the container, or into a new one; its job tells
   const { id } = await room.create({ ...NIGHT })
   await room.later(2 * HOUR_MS)
   await room.finish(id)
-  const ask = (given: object = {}, caller = OPERATOR) => {
+  const ask = (given: object = {}, caller = ADMIN) => {
     const source = { path: '/backups', portfolio: 'nightly' }
     return room.restoreTasks.create(caller, { name: 'back', ...NIGHT, source, ...given })
   }
+  // What comes from a target would be root on a host.
+  t.like(await t.throwsAsync(ask({}, OPERATOR)), { code: 'refused', field: 'type' })
   const over = await ask()
   await room.tick()
   const { jobId } = await room.restoreTasks.get(ADMIN, over.id)

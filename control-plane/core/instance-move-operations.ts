@@ -10,6 +10,7 @@ import type { InstanceMove, InstanceMoves, MoveFilter } from './instance-moves.t
 import { standing } from './instance-orders.ts'
 import type { InstanceReader, PresentInstance } from './instances.ts'
 import type { Page, PageRequest } from './page.ts'
+import { requireRootOnHost } from './point-to-instance.ts'
 import { type Targets, targetNamed } from './targets.ts'
 import { changeVersion } from './version-change.ts'
 
@@ -62,6 +63,8 @@ export function createInstanceMoves(deps: {
       const instance = standing({ instance: () => found }, instanceId)
       const forGroup = actingFor(caller, instance.groupId)
       requireRole(forGroup, 'operator')
+      // It comes back from a target.
+      requireRootOnHost(caller, instance.type, 'id')
       const { host, pool, target: wanted, start } = checkKept(Request, request)
       if (wanted === 'local') {
         const message = 'a migration goes over a target that both hosts reach; name one'

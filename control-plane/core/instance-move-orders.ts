@@ -34,7 +34,7 @@ export interface OrderedMove {
 /** The caller that a move's own work is done as: whoever asked for it had these rights. */
 export function moveCaller({ number, groupId }: Pick<OrderedMove, 'number' | 'groupId'>): Caller {
   const subject = `migration:${number}`
-  return { subject, userId: null, groupId, role: 'operator', fleetRole: null, via: 'system', request: null }
+  return { subject, userId: null, groupId, role: 'operator', fleetRole: 'operator', via: 'system', request: null }
 }
 
 type Ordering = (move: OrderedMove, task: OrderTask) => Promise<unknown>

@@ -98,7 +98,9 @@ function turnOfSwitch(move: MoveStanding, end: StepEnd, there: Destination): Tur
     return { phase: 'switch', unsure: true }
   // The first order may have made it, which its host has yet to list.
   if (move.isUnsure && (end.error?.code === 'exists' || end.error?.code === 'conflict')) return undefined
-  return undo(move, failureOf(move, end))
+  const back = undo(move, failureOf(move, end))
+  // Who was cancelled does not say whether all was taken back.
+  return end.error?.left === true || end.state === 'cancelled' ? { ...back, unsure: true } : back
 }
 
 function failureOf({ isStopped }: MoveStanding, { state, error }: StepEnd) {

@@ -1,6 +1,7 @@
 import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import { InstanceName, type InstanceType } from '../../shared/instance-spec.ts'
+import { atLeast, type Caller } from './caller.ts'
 import { orderNewDataset } from './datasets.ts'
 import { choosePool, type FleetView, requireOnline } from './fleet-view.ts'
 import { placeOf, usable } from './images.ts'
@@ -11,6 +12,7 @@ import type { KeptPoint, PointReader } from './point-orders.ts'
 import { type RestoreQuestion, requireReach, requireWhole, restoreSpec } from './point-restore.ts'
 import { uuidOf } from './point-series.ts'
 import type { InstanceWanted } from './points.ts'
+import type { SourceType } from './schedules.ts'
 
 const FIELDS = { instance: 'destination.instance', type: 'destination.type', host: 'destination.host' } as const
 
@@ -35,14 +37,29 @@ export interface NamedDataset {
   readonly name: string
 }
 
-/** @throws invalid, not_found (host), exists, conflict (several hosts have it). */
+/**
+ * LXC's containers are root on their host unless their users are mapped, and what lies on a target may be written by whoever has that
+ * target: so who makes one of it decides over the host. @throws refused
+ */
+export function requireRootOnHost(caller: Caller, type: SourceType, field: string): void {
+  if (type !== 'lxc' || atLeast(caller.fleetRole, 'operator')) return
+  throw new FleetError(
+    'refused',
+    `a container of LXC made from a target needs the role 'operator' over the whole fleet`,
+    {
+      field,
+    },
+  )
+}
+
+/** @throws refused, invalid, not_found (host), exists, conflict (several hosts have it). */
 export async function planInstance(
   deps: {
     readonly fleet: FleetView
     readonly instances: InstanceNames
     readonly reader: Pick<PointReader, 'datasetsOf'>
   },
-  groupId: string,
+  caller: Caller,
   { source, host: madeOn }: Pick<KeptPoint, 'source' | 'host'>,
   wanted: InstanceWanted,
 ): Promise<InstancePlan> {
@@ -57,6 +74,8 @@ export async function planInstance(
       field: FIELDS.type,
     })
   }
+  requireRootOnHost(caller, type, FIELDS.instance)
+  const { groupId } = caller
   const there = await anyInstance(deps, groupId, { instance, type, host }, FIELDS)
   if (there && !replace) {
     throw new FleetError('exists', `there is '${there.name}' on host '${there.host}' already`, {

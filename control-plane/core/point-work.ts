@@ -94,9 +94,7 @@ export function createPointWork(deps: {
       if ('onto' in destination && destination.onto && task?.kind !== 'move')
         throw new FleetError('conflict', 'this was a step of a migration; ask for another migration')
       const plan =
-        'instance' in destination
-          ? await planInstance(deps, caller.groupId, await find(caller, id), destination)
-          : undefined
+        'instance' in destination ? await planInstance(deps, caller, await find(caller, id), destination) : undefined
       const names = 'dataset' in destination ? [destination.dataset] : plan && namesOf(plan)
       return orderAbout(caller, id, {
         request: asked,

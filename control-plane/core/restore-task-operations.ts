@@ -7,6 +7,7 @@ import { requireCondition } from './condition.ts'
 import type { FleetView } from './fleet-view.ts'
 import type { Page, PageRequest } from './page.ts'
 import type { InstanceNames } from './point-instances.ts'
+import { requireRootOnHost } from './point-to-instance.ts'
 import type { RestoreTask, RestoreTaskCondition, RestoreTasks } from './restore-tasks.ts'
 import { BackupName, checkContainer, seriesPath } from './schedule-requests.ts'
 import { hostOfDestination } from './schedule-sources.ts'
@@ -92,6 +93,7 @@ export function createRestoreTasks(deps: {
     async create(caller, request) {
       requireRole(caller, 'operator')
       const { source, ...asked } = checkKept(Request, request)
+      requireRootOnHost(caller, asked.type, 'type')
       const container = checkContainer(asked.type, asked.container)
       const host = await hostOfDestination(deps, caller, { type: asked.type, container, host: asked.host ?? null })
       const named = source.target === undefined ? undefined : { id: source.target, field: 'source.target' }

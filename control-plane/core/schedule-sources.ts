@@ -86,7 +86,7 @@ export function taskCaller(task: {
     userId: null,
     groupId: task.groupId,
     role: 'operator',
-    fleetRole: task.type === 'path' ? 'operator' : null,
+    fleetRole: task.type === 'path' || (task.kind === 'restore' && task.type === 'lxc') ? 'operator' : null,
     via: 'system',
     request: null,
   }
