@@ -51,6 +51,8 @@ export interface FleetErrorExtras {
   readonly members?: readonly string[]
   /** Ids of the points in whose archives they lie. */
   readonly points?: readonly string[]
+  /** Of a job: not all that it had done could be taken back. */
+  readonly left?: boolean
   /** For operators' logs only: a tool's output, a path. Never sent to a client. */
   readonly detail?: string
   readonly cause?: unknown
@@ -65,6 +67,7 @@ export class FleetError extends Error {
   readonly blockers: readonly string[] | undefined
   readonly members: readonly string[] | undefined
   readonly points: readonly string[] | undefined
+  readonly left: boolean | undefined
   readonly detail: string | undefined
 
   constructor(code: ErrorCode, message: string, extras: FleetErrorExtras = {}) {
@@ -75,6 +78,7 @@ export class FleetError extends Error {
     this.blockers = extras.blockers
     this.members = extras.members
     this.points = extras.points
+    this.left = extras.left
     this.detail = extras.detail
   }
 }

@@ -29,6 +29,8 @@ export const JobFailure = z.object({
   members: z.array(z.string()).optional(),
   /** Ids of the points in whose archives they lie. */
   points: z.array(Id).optional(),
+  /** Not all that the job had done could be taken back. */
+  left: z.boolean().optional(),
 })
 export type JobFailure = z.infer<typeof JobFailure>
 

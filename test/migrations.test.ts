@@ -8,6 +8,8 @@ import { ADMIN, MADE, OPERATOR, openPointRoom } from './harness/point-room.ts'
 import { MONDAY_MS } from './harness/schedule-room.ts'
 
 const DAV = { name: 'nas', protocol: 'webdav', host: 'nas.test', port: 443, encrypt: true, base: '/', username: 'u' }
+/** LXC's containers are made by those of the fleet alone. */
+const MOVER = { ...OPERATOR, fleetRole: 'operator' } as const
 const RESTORED = { files: 1, bytes: 2, made: { rootInode: 300, mountpoint: '/pool/made' } }
 
 /** Containers on host `a`, and a target; what agents do is told by the test. Nothing ticks by itself. */
@@ -45,7 +47,7 @@ async function openRoom(t: ExecutionContext) {
     ...room,
     ...{ clock, replica, first, migrations, target, instance },
     ask: (id: string, given: Partial<MigrateInstance> = {}) =>
-      migrations.create(OPERATOR, id, { host: 'b', target: target.id, ...given }),
+      migrations.create(MOVER, id, { host: 'b', target: target.id, ...given }),
     get: (id: string) => migrations.get(ADMIN, id),
     async later(byMs = 6_000) {
       clock.nowMs += byMs
@@ -60,6 +62,7 @@ async function openRoom(t: ExecutionContext) {
       const jobId = move.jobId ?? ''
       return { jobId, spec: (await room.sent(jobId, host)).spec }
     },
+    gone: (id: string) => room.db.query('update instance set gone_at = now() where id = $1', [id]),
     jobsOf: async (kind: string): Promise<readonly string[]> =>
       (await room.db.query('select id from job where kind = $1 order by ordinal', [kind])).map(
         (job: { readonly id: string }) => job.id,
@@ -152,7 +155,9 @@ test.serial('what cannot be migrated is refused at once', async (t) => {
   const [twin] = (await room.instances.list(ADMIN, { name: 'twin', host: 'a' }, { limit: 1 })).items
   t.like(await t.throwsAsync(room.ask(twin?.id ?? '')), { code: 'exists', field: 'host' })
   const theirs = await room.instance('theirs', { groupId: await room.group('other') })
-  t.like(await t.throwsAsync(room.ask(theirs)), { code: 'not_found' })
+  const to = { host: 'b', target: room.target.id }
+  t.like(await t.throwsAsync(room.migrations.create(OPERATOR, theirs, to)), { code: 'not_found' })
+  t.like(await t.throwsAsync(room.migrations.create(OPERATOR, web, to)), { code: 'refused' })
   const { id } = await room.ask(web)
   t.like(await t.throwsAsync(room.ask(web)), { code: 'conflict' })
   const tenant = room.tenant(await room.group('third'))
@@ -256,6 +261,44 @@ test.serial('while nobody knows whether it runs there, the original is not start
   t.like(moved, { outcome: 'moved', to: { instanceId: there } })
   t.is((await room.instances.get(ADMIN, there)).groupId, room.groupId)
   t.is((await room.jobsOf('instance.start')).length, 0)
+})
+
+test.serial('what its new host could not take back keeps the original stopped while it runs there', async (t) => {
+  const room = await openRoom(t)
+  const web = await room.instance('web')
+  const { id } = await room.ask(web)
+  const last = await untilSwitch(room, id)
+  await room.fail(last.jobId, { code: 'internal', message: 'it does not stop', left: true })
+  const there = await room.instance('web', { host: 'b' })
+  await room.later()
+  await room.later(31_000)
+  await room.later()
+  t.like(await room.get(id), { phase: 'restart', jobId: null })
+  t.regex((await room.get(id)).reason ?? '', /'web' is RUNNING on host 'b'/)
+  room.registry.deaf('b')
+  await room.gone(there)
+  await room.later()
+  t.is((await room.jobsOf('instance.start')).length, 0)
+  room.registry.heard('b')
+  await room.later()
+  await room.succeed((await room.step(id, 'restart')).jobId)
+  t.like(await cleaned(room, id), { outcome: 'failed', reason: 'it does not stop' })
+
+  // Its end was lost, and it had been taken back: its dataset is good for nothing, and nothing is there.
+  const other = await room.instance('other')
+  const lost = await room.ask(other)
+  const first = await untilSwitch(room, lost.id)
+  await room.db.query('update job set attempt = 5 where id = $1', [first.jobId])
+  await room.fail(first.jobId, { code: 'unavailable', message: 'the host stopped reporting 5 times' })
+  for (let n = 0; n < 8; n += 1) {
+    const { jobId } = await room.step(lost.id, 'switch', 'b')
+    await room.fail(jobId, { code: 'conflict', message: 'an instance was started on this dataset' })
+    await room.later()
+    await room.later()
+  }
+  await room.later(31_000)
+  await room.succeed((await room.step(lost.id, 'restart')).jobId)
+  t.like(await cleaned(room, lost.id), { outcome: 'failed' })
 })
 
 test.serial('two replicas place each order once, also when one dies between a claim and its order', async (t) => {

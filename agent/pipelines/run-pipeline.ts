@@ -46,7 +46,7 @@ export async function runPipeline<Kind extends JobKind>(
   }
 }
 
-/** @returns what to report: the failure itself, with a failed undo noted for operators */
+/** @returns what to report: the failure itself, with a failed undo noted */
 async function undone(begun: readonly Step[], context: StepContext, failure: unknown): Promise<unknown> {
   const undoFailures: unknown[] = []
   for (const step of begun.toReversed()) {
@@ -54,7 +54,7 @@ async function undone(begun: readonly Step[], context: StepContext, failure: unk
   }
   if (undoFailures.length === 0) return failure
   const cause = new AggregateError([failure, ...undoFailures], 'a step failed, and so did its undo')
-  if (!(failure instanceof FleetError)) return cause
+  if (!(failure instanceof FleetError)) return new FleetError('internal', 'internal error', { left: true, cause })
   const detail = [failure.detail, ...undoFailures.map((error) => `undo: ${error}`)].filter(Boolean).join('; ')
-  return new FleetError(failure.code, failure.message, { detail, cause })
+  return new FleetError(failure.code, failure.message, { detail, left: true, cause })
 }

@@ -10,5 +10,6 @@ export function failureOf(error: FleetError): JobFailure {
     ...(error.blockers ? { blockers: [...error.blockers] } : {}),
     ...(error.members ? { members: [...error.members] } : {}),
     ...(error.points ? { points: [...error.points] } : {}),
+    ...(error.left ? { left: true } : {}),
   }
 }

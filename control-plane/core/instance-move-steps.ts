@@ -12,7 +12,12 @@ export interface MoveStanding {
   readonly isUnsure: boolean
   /** Null until `stop`. */
   readonly wasRunning: boolean | null
+  /** How often its new host has said that something of it is there already. */
+  readonly denials: number
 }
+
+/** By then a host has told of what it has: some five seconds lie between them. */
+const ENOUGH_DENIALS = 8
 
 /** How the job of a step ended. */
 export interface StepEnd {
@@ -96,11 +101,12 @@ function turnOfSwitch(move: MoveStanding, end: StepEnd, there: Destination): Tur
   }
   if (end.state === null || (end.error?.code === 'unavailable' && end.attempt >= MAX_ATTEMPTS))
     return { phase: 'switch', unsure: true }
-  // The first order may have made it, which its host has yet to list.
-  if (move.isUnsure && (end.error?.code === 'exists' || end.error?.code === 'conflict')) return undefined
+  // The first order may have made it, which its host has yet to list; or it was taken back, and its dataset is of no use any more.
+  const isDenied = end.error?.code === 'exists' || end.error?.code === 'conflict'
+  if (move.isUnsure && isDenied && move.denials < ENOUGH_DENIALS) return undefined
   const back = undo(move, failureOf(move, end))
   // Who was cancelled does not say whether all was taken back.
-  return end.error?.left === true || end.state === 'cancelled' ? { ...back, unsure: true } : back
+  return move.isUnsure || end.error?.left === true || end.state === 'cancelled' ? { ...back, unsure: true } : back
 }
 
 function failureOf({ isStopped }: MoveStanding, { state, error }: StepEnd) {

@@ -41,6 +41,7 @@ const Owed = z
     unsure: z.boolean(),
     stopped_by: z.string().nullable(),
     tries: z.number(),
+    denials: z.number(),
     job_id: z.string().nullable(),
     state: JobState.nullable(),
     error: JobFailure.nullable(),
@@ -58,6 +59,7 @@ const Owed = z
       isStopped: row.stopped_by !== null,
       isUnsure: row.unsure,
       wasRunning: row.was_running,
+      denials: row.denials,
     } satisfies MoveStanding,
     /** Of the step's job; null before it is placed. */
     end: row.job_id === null ? null : endOf(row),
@@ -103,7 +105,12 @@ const claim = statement(
    )
    select m.id, m.number, m.group_id, m.instance_id, i.ref, i.state as instance_state, m.type, m.name, m.from_host, m.to_host, m.to_pool,
      m.target_id, m.start, m.was_running, m.phase, m.step_id, m.outcome, m.base_point_id, m.final_point_id, m.dataset_id, m.unsure,
-     m.stopped_by, m.tries, m.job_id, j.state, j.error, j.attempt, j.result
+     m.stopped_by, m.tries, m.job_id, j.state, j.error, j.attempt, j.result,
+     (
+       select count(*)::int
+       from job k
+       where k.dataset_id = m.dataset_id and k.kind = 'point.restore' and k.state = 'failed' and k.error ->> 'code' in ('exists', 'conflict')
+     ) as denials
    from claimed m
    left join instance i on i.id = m.instance_id and i.gone_at is null
    left join job j on j.id = m.job_id`,

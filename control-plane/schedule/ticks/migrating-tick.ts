@@ -17,6 +17,8 @@ const MAX_ROUNDS = 4
 const AGAIN_MS = 5_000
 /** Of a deletion, which is looked after once it is placed. */
 const LOOK_MS = 1_000
+/** Until a host has told what it has now, when that may be more than it should. */
+const LISTED_MS = 30_000
 
 /** How often a step is tried before what was done is taken back, or what it would have deleted stays: those while it is down are few. */
 const TRIES: Readonly<Partial<Record<MovePhase, number>>> = {
@@ -49,7 +51,9 @@ export function createMigratingTick(deps: {
       const state = standing.phase === 'switch' ? await store.there(move) : undefined
       const there = { isKnown: fleet.knows(move.toHost), isThere: state !== undefined }
       const next = turnOf(standing, end, there)
-      return next ? turn(move, next, atMs) : turn(move, { phase: standing.phase }, atMs + AGAIN_MS)
+      if (next === undefined) return turn(move, { phase: standing.phase }, atMs + AGAIN_MS)
+      const isDoubtful = next.unsure === true && next.phase !== 'switch'
+      return turn(move, next, isDoubtful ? atMs + LISTED_MS : atMs)
     }
     const stopped = turnOfStopped(standing)
     if (stopped) return turn(move, stopped, atMs)
@@ -99,7 +103,8 @@ export function createMigratingTick(deps: {
       await turn(move, { phase: 'discard' }, atMs)
       return false
     }
-    const state = move.standing.isUnsure ? await store.there(move) : undefined
+    if (!move.standing.isUnsure) return true
+    const state = fleet.isOnline(move.toHost) ? await store.there(move) : 'perhaps running'
     if (state === undefined || state === 'STOPPED') return true
     const why = `'${move.name}' is ${state} on host '${move.toHost}': the original is started when it is not`
     await store.postpone(move, why, atMs + AGAIN_MS)
