@@ -43,7 +43,7 @@ export const INSTANCE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'fleet.startInstance': about(),
   'fleet.stopInstance': about(),
   // Its target is one that nobody has.
-  'fleet.migrateInstance': { ...about(() => ({ host: 'beta', target: randomUUID() })), status: 404 },
+  'fleet.migrateInstance': { ...about(() => ({ host: 'beta', target: randomUUID() })), status: 404, as: 'fleet' },
   'fleet.listMigrations': { other: 200 },
   'fleet.getMigration': { input: async (world) => ({ params: await migration(world) }) },
   'fleet.stopMigration': { input: async (world) => ({ params: await migration(world) }) },
