@@ -138,6 +138,37 @@ test.serial('what a point that stays rests on stays, and nothing is built on wha
   t.deepEqual(next.chain, [chain[4] ?? ''])
 })
 
+test.serial('a schedule whose points cannot be decided on keeps them, and holds up no other', async (t) => {
+  const room = await openScheduleRoom(t)
+  await room.dataset('x')
+  const at = { repeat: 'daily', start: 7200, keep: { daily: 1 } } as const
+  const odd = await room.create({ name: 'odd', at })
+  const plain = await room.create({ name: 'plain', retention: 2 })
+  await room.tick()
+  room.clock.nowMs += 2 * HOUR_MS - DAY_MS
+  const points: string[][] = []
+  for (let n = 0; n < 3; n += 1) {
+    await room.later(DAY_MS)
+    // Of zones that rules have no more.
+    await room.db.query(`update schedule set timezone = 'Nowhere/Else' where id = $1`, [odd.id])
+    points.push([await room.finish(odd.id), await room.finish(plain.id)])
+  }
+  t.deepEqual(
+    await trashed(
+      room,
+      points.map(([, point = '']) => point),
+    ),
+    [true, false, false],
+  )
+  t.deepEqual(
+    await trashed(
+      room,
+      points.map(([point = '']) => point),
+    ),
+    [false, false, false],
+  )
+})
+
 /** Three nights, of which the first was pruned; its order to the trash waits. */
 async function openPruned(t: ExecutionContext) {
   const { room, id } = await openNights(t, { retention: 2 })

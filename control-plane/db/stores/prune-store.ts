@@ -35,6 +35,7 @@ const lockOwed = statement(
    where r.owes_prune
    order by r.id
    limit 1
+   offset $1
    for update of s, r skip locked`,
 )
 
@@ -112,10 +113,11 @@ const movable = statement(
 export interface PruneStore {
   /**
    * Lets `decide` look at the points of one schedule whose run was good, and hides those that go until `purgeMs`.
+   * @param at `skip`: so many of those that owe it are left out.
    * @returns how many went; undefined when there is no such schedule.
    */
   prune(
-    at: { readonly nowMs: number; readonly purgeMs: number },
+    at: { readonly nowMs: number; readonly purgeMs: number; readonly skip: number },
     decide: (schedule: KeptForPrune, points: readonly SeriesPoint[]) => RetentionDecision,
   ): Promise<number | undefined>
   /** Points whose undo window is over; each is claimed for an hour. */
@@ -132,9 +134,9 @@ export interface PruneStore {
 
 export function createPruneStore(sql: Sql): PruneStore {
   return {
-    prune: ({ nowMs, purgeMs }, decide) =>
+    prune: ({ nowMs, purgeMs, skip }, decide) =>
       sql.transaction(async (tx) => {
-        const [row] = await tx.rows(lockOwed, [])
+        const [row] = await tx.rows(lockOwed, [skip])
         if (row === undefined) return undefined
         const { run_id: runId, group_id: groupId, target_id: targetId, result, ...schedule } = row
         const place = [groupId, seriesDirectory(row.directory, row.name), targetId]
