@@ -16,25 +16,32 @@ export class PipelineFailure extends Error {
 }
 
 const MS_PER_SECOND = 1_000
+/** A cancelled order finds out in this time what an earlier run of it left; what it does not is undone as well as may be. */
+const LOOK_MS = 60_000
 
 /**
  * Runs the steps in order. A failure or an abort before the commit undoes, in reverse, every step that was begun; afterwards
  * nothing is undone and the signal is ignored. Closes the work whatever happened.
+ * @param isResumed an earlier run may have died: one that is cancelled before its first step looks all the same, and undoes
  * @throws PipelineFailure
  */
 export async function runPipeline<Kind extends JobKind>(
   work: Work<Kind>,
   context: StepContext,
+  isResumed = false,
 ): Promise<{ readonly result: ResultOf<Kind>; readonly phases: readonly Phase[] }> {
   const phases: Phase[] = []
   const begun: Step[] = []
   let committed = false
   try {
     for (const step of work.steps) {
-      if (!committed && context.signal.aborted) throw new FleetError('cancelled', 'cancelled')
+      const isLate = !committed && context.signal.aborted
+      // Only a first step that can be undone just looks.
+      const looks = isLate && isResumed && begun.length === 0 && step.undo !== undefined
+      if (isLate && !looks) throw cancelled()
       begun.push(step)
       const startedMs = performance.now()
-      await step.run(context)
+      await (looks ? lookLate(step, context) : step.run(context))
       phases.push({ name: step.name, seconds: (performance.now() - startedMs) / MS_PER_SECOND })
       committed ||= step.commits === true || work.committed?.() === true
     }
@@ -44,6 +51,18 @@ export async function runPipeline<Kind extends JobKind>(
   } finally {
     await work.close?.()
   }
+}
+
+async function lookLate(step: Step, context: StepContext): Promise<void> {
+  try {
+    await step.run({ ...context, signal: AbortSignal.timeout(LOOK_MS) })
+  } catch {
+    throw cancelled() // whatever cannot be seen is undone all the same
+  }
+}
+
+function cancelled(): FleetError {
+  return new FleetError('cancelled', 'cancelled')
 }
 
 /** @returns what to report: the failure itself, with a failed undo noted */

@@ -1,5 +1,5 @@
 import { FleetError, toFleetError } from '../../shared/errors.ts'
-import type { JobEvent, JobReport, Phase } from '../../shared/job-event.ts'
+import type { JobEvent, JobReport, Phase, Progress } from '../../shared/job-event.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { WorkOrder } from '../../shared/wire/messages.ts'
 import type { PipelineTools } from '../pipelines/pipeline.ts'
@@ -129,15 +129,18 @@ export function createRunner(deps: {
 
   async function execute(order: WorkOrder, run: Run, delivery: number): Promise<void> {
     let isAtWork = false
+    const isResumed = mayHaveLeft(order.jobId)
     const slots = order.spec.kind.startsWith('point.') ? deps.archiveSlots : deps.slots
     const turn = deps.lanes.run(laneOf(order.spec), () =>
       slots.run(() => {
         isAtWork = true
-        return work(order, run)
+        return work(order, run, isResumed)
       }),
     )
-    // Who is stopped while it waits for its turn need not wait for it; when that comes, the signal ends it at once.
-    const ending = await Promise.race([turn, stoppedBefore(() => isAtWork, run.controller.signal)])
+    // Who is stopped while it waits for its turn need not wait for it; when that comes, the signal ends it at once. What an agent that
+    // died may have left is undone in its turn.
+    const stopped = stoppedBefore((reason) => isAtWork || (isResumed && reason === CANCEL), run.controller.signal)
+    const ending = await Promise.race([turn, stopped])
     if (ending === undefined) {
       journal.pause(order.jobId)
       return
@@ -150,30 +153,41 @@ export function createRunner(deps: {
     if (run.attempt > report.attempt) await deps.store({ ...report, attempt: run.attempt })
   }
 
+  /** Whether an earlier beginning, which no orderly stop ended, got anywhere. */
+  function mayHaveLeft(jobId: string): boolean {
+    const { begins = 0, staged = '' } = journal.get(jobId) ?? {}
+    return begins > 1 || staged !== ''
+  }
+
   /** The pipeline from its first step to its end; undefined when the agent stops and will resume. */
-  async function work(order: WorkOrder, run: Run): Promise<EndingEvent | undefined> {
+  async function work(order: WorkOrder, run: Run, isResumed: boolean): Promise<EndingEvent | undefined> {
     if ((journal.get(order.jobId)?.begins ?? 0) > MAX_BEGINS) {
       const message = `the agent ended ${MAX_BEGINS} times while it worked on this`
       return { type: 'fail', error: { code: 'internal', message }, phases: [] }
     }
     const { jobId } = order
+    const { signal } = run.controller
     const startedMs = performance.now()
     try {
-      run.controller.signal.throwIfAborted()
+      if (!isResumed || signal.reason === SHUTDOWN) signal.throwIfAborted()
       run.reporter.start()
       const pipeline = await openWork(order.spec, jobId, deps.tools)
-      const { result, phases } = await runPipeline(pipeline, {
+      const context = {
         jobId,
-        signal: run.controller.signal,
+        signal,
         secret: order.secret,
-        progress: (progress) => run.reporter.progress(progress),
+        progress: (progress: Progress) => run.reporter.progress(progress),
         release: () => run.reporter.release(),
-        memory: { staged: () => journal.get(jobId)?.staged, stage: (identity) => journal.stage(jobId, identity) },
-      })
+        memory: {
+          staged: () => journal.get(jobId)?.staged,
+          stage: (identity: string) => journal.stage(jobId, identity),
+        },
+      }
+      const { result, phases } = await runPipeline(pipeline, context, isResumed)
       logger.info({ event: 'job.done', jobId, kind: order.spec.kind, ms: Math.round(performance.now() - startedMs) })
       return { type: 'succeed', result, phases: [...phases] }
     } catch (thrown) {
-      if (run.controller.signal.reason === SHUTDOWN) return undefined
+      if (signal.reason === SHUTDOWN) return undefined
       return failed(order, thrown)
     }
   }
@@ -238,11 +252,11 @@ export function createRunner(deps: {
   }
 }
 
-/** Resolves when the signal aborts while the work has not begun: with the end to report, or undefined at a shutdown. */
-function stoppedBefore(isAtWork: () => boolean, signal: AbortSignal): Promise<EndingEvent | undefined> {
+/** Resolves when the signal aborts while the work is not to end by itself: with the end to report, or undefined at a shutdown. */
+function stoppedBefore(isWork: (reason: unknown) => boolean, signal: AbortSignal): Promise<EndingEvent | undefined> {
   return new Promise((resolve) => {
     const onAbort = () => {
-      if (!isAtWork()) resolve(signal.reason === SHUTDOWN ? undefined : { type: 'stop', phases: [] })
+      if (!isWork(signal.reason)) resolve(signal.reason === SHUTDOWN ? undefined : { type: 'stop', phases: [] })
     }
     signal.addEventListener('abort', onAbort, { once: true })
   })
