@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
+import { createFiringStore } from '../control-plane/db/stores/firing-store.ts'
 import { createWebhook } from '../control-plane/schedule/webhook.ts'
 import { ADMIN, MADE, OPERATOR } from './harness/point-room.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, openScheduleRoom, type ScheduleRoom } from './harness/schedule-room.ts'
@@ -319,6 +320,36 @@ test.serial('with `verify` a run is good when its point was read again, and dele
   await room.tell(third?.verifyJobId ?? '', { type: 'stop', seq: 5, at: 0, phases: [] })
   await room.tick()
   t.like((await room.ledger(id))[2], { outcome: 'stopped' })
+})
+
+test.serial('runs that wait to be verified, and jobs that cannot be stopped, hold up no other', async (t) => {
+  const room = await openScheduleRoom(t)
+  await room.dataset('x')
+  const features = ['verify'] as const
+  const both = [
+    await room.create({ name: 'one', features: [...features] }),
+    await room.create({ name: 'two', features: [...features] }),
+  ]
+  await room.later(2 * HOUR_MS)
+  const runs = async () => (await Promise.all(both.map(({ id }) => room.ledger(id)))).flat()
+  const [first, second] = await runs()
+  // No order of its job can be read any more.
+  const [{ spec }] = await room.db.query('select spec from job where id = $1', [first?.jobId])
+  await room.db.query(`update schedule_run set stopped_by = 'somebody'`)
+  await room.db.query(`update job set spec = '{}' where id = $1`, [first?.jobId])
+  await room.ticks.settling.run()
+  t.is((await room.jobs.get(ADMIN, second?.jobId ?? '')).state, 'cancelling')
+  await room.db.query('update job set spec = $2 where id = $1', [first?.jobId, spec])
+  await room.db.query(`update schedule_run set stopped_by = null`)
+
+  for (const run of [first, second]) await room.succeed(run?.jobId ?? '', MADE)
+  const store = createFiringStore(room.sql)
+  const waiting: string[] = []
+  for (let n = 0; n < 2; n += 1) {
+    const { verify } = await store.settle({ nowMs: room.clock.nowMs, limit: 1 }, () => 'verify')
+    waiting.push(...verify.map(({ id }) => id))
+  }
+  t.is(new Set(waiting).size, 2)
 })
 
 test.serial(

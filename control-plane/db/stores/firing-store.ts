@@ -206,7 +206,8 @@ const lockEnded = statement(
      from schedule_run r
      left join job j on j.id = coalesce(r.verify_job_id, r.job_id)
      where r.state = 'running' and (j.id is null or j.finished_at is not null)
-     order by r.id
+     -- Those that wait to be verified, which may take a day, are not always the first.
+     order by r.lease nulls first, r.id
      limit $2`),
 )
 

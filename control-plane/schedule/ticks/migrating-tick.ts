@@ -185,10 +185,13 @@ export function createMigratingTick(deps: {
     }
   }
 
-  /** Its lease ends, and then it is tried again. */
+  /** Its lease ends, and then it is tried again. Whatever it was, it holds up no other. */
   function tellOf(move: OwedMove, error: unknown): void {
-    if (!(error instanceof FleetError)) throw error
-    logger.warn({ event: 'migration.stuck', migration: move.id, error: String(error) })
+    logger[error instanceof FleetError ? 'warn' : 'error']({
+      event: 'migration.stuck',
+      migration: move.id,
+      error: String(error),
+    })
   }
 
   return () => {

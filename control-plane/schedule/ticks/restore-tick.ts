@@ -44,7 +44,9 @@ export function createRestoreTick(deps: {
   return async () => {
     const nowMs = await now()
     for (const { jobId, ...task } of await store.stopsOwed(LIMIT)) {
-      await deps.cancel(taskCaller({ ...task, kind: 'restore' }), jobId)
+      await deps.cancel(taskCaller({ ...task, kind: 'restore' }), jobId).catch((error: unknown) => {
+        logger.warn({ event: 'restore.unstopped', restore: task.number, jobId, error: String(error) })
+      })
     }
     for (const task of await store.claim({ nowMs, limit: LIMIT })) await place(task, nowMs)
     await store.settle({ nowMs, limit: LIMIT }, endOfRestore)

@@ -55,7 +55,10 @@ export function createSettlingTick(deps: {
     async all() {
       const nowMs = await now()
       for (const { jobId, schedule } of await store.stopsOwed(STOPS_LIMIT)) {
-        await deps.cancel(taskCaller({ ...schedule, kind: 'schedule' }), jobId)
+        const caller = taskCaller({ ...schedule, kind: 'schedule' })
+        await deps.cancel(caller, jobId).catch((error: unknown) => {
+          logger.warn({ event: 'schedule.unstopped', schedule: schedule.id, jobId, error: String(error) })
+        })
       }
       for (let n = 0; n < MAX_BATCHES; n += 1) if ((await settle(nowMs)) < BATCH) return
     },
