@@ -75,7 +75,7 @@ export interface MoveFilter {
   readonly open?: boolean | undefined
 }
 
-export type MoveCondition = Condition<InstanceMove>
+type MoveCondition = Condition<InstanceMove>
 
 /** Migrations of the caller's group; changes need the role operator. `id` is the uuid. */
 export interface InstanceMoves {
