@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import type { Caller } from '../control-plane/core/caller.ts'
+import { createFiringStore } from '../control-plane/db/stores/firing-store.ts'
 import { newId } from '../shared/ids.ts'
 import type { InstanceType } from '../shared/instance-spec.ts'
 import { ADMIN, MADE, OPERATOR } from './harness/point-room.ts'
@@ -225,6 +226,25 @@ test.serial('schedules of containers: one that is there, held as its features sa
   const [, , , missed] = await room.ledger(made.id)
   t.like(missed, { outcome: 'missed' })
   t.regex(missed?.reason ?? '', /several hosts have 'utest': a, b; name one of them as host, until it was too late/)
+})
+
+test.serial('a container that was migrated is backed up, and its runs are counted, where it is now', async (t) => {
+  const room = await openRoom(t)
+  const original = await room.instance('utest')
+  const made = await room.create(NIGHT)
+  await room.instance('utest', { host: 'b' })
+  await room.db.query(`update instance set moved_to = 'b' where id = $1`, [original])
+  room.registry.deaf('b')
+  await room.later(2 * HOUR_MS)
+  t.like(await run(room, made.id), { state: 'waiting', host: 'b', reason: "host 'b' was offline" })
+  room.registry.heard('b')
+  await room.tick()
+  const fired = await run(room, made.id)
+  t.like(fired, { state: 'running', host: 'b' })
+  // A replica that was slow knows no better than that it could not be placed.
+  const end = { outcome: 'failed', reason: 'late', result: -1 } as const
+  await createFiringStore(room.sql).end({ id: fired?.id ?? '', from: 'granted' }, room.clock.nowMs, end)
+  t.like(await run(room, made.id), { state: 'running' })
 })
 
 test.serial('restore tasks: over the container, or into a new one; its job tells why it failed', async (t) => {

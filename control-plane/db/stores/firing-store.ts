@@ -135,13 +135,13 @@ const postpone = statement(
    where r.id = $1 and r.state = 'granted' and s.id = r.schedule_id`,
 )
 
-const lockGranted = statement(
-  'firing_lock_granted',
+const lockOne = statement(
+  'firing_lock_one',
   z.object({ id: z.string(), state: z.string() }),
   `select r.id, r.state
    from schedule s
    join schedule_run r on r.schedule_id = s.id
-   where r.id = $1 and r.state in ('granted', 'running')
+   where r.id = $1 and r.state = $2
    for update of s, r`,
 )
 
@@ -246,8 +246,8 @@ export interface FiringStore {
   abandoned(bounds: Bounds): Promise<readonly FiringRun[]>
   /** Back to those that wait, and not before `untilMs`. */
   postpone(runId: string, until: { readonly reason: string; readonly untilMs: number }): Promise<void>
-  /** Ends a run without a job, or one whose point cannot be verified. */
-  end(runId: string, nowMs: number, end: RunEnd): Promise<void>
+  /** Ends a run without a job, or one whose point cannot be verified; nothing happens to one that is `from` no more. */
+  end(run: { readonly id: string; readonly from: 'granted' | 'running' }, nowMs: number, end: RunEnd): Promise<void>
   /**
    * Settles runs whose jobs have ended. @param jobIds only runs that wait for one of these.
    * @returns how many there were, and those whose points the caller is to verify.
@@ -285,10 +285,10 @@ export function createFiringStore(sql: Sql): FiringStore {
       await sql.rows(postpone, [runId, reason, untilMs])
     },
 
-    end: (runId, nowMs, end) =>
+    end: ({ id, from }, nowMs, end) =>
       sql.transaction(async (tx) => {
-        const [run] = await tx.rows(lockGranted, [runId])
-        if (run) await endRuns(tx, nowMs, [{ id: run.id, from: run.state, end }])
+        const [run] = await tx.rows(lockOne, [id, from])
+        if (run) await endRuns(tx, nowMs, [{ id, from, end }])
       }),
 
     settle: ({ nowMs, limit, jobIds }, decide) =>

@@ -90,7 +90,10 @@ export const SCHEDULE_JOINS = `left join target t on t.id = s.target_id
    left join schedule_run r on r.schedule_id = s.id and r.state <> 'ended'
    left join job j on j.id = coalesce(r.verify_job_id, r.job_id)`
 
-/** The host that a run of schedule `s` is counted for; '' where nobody knows it, or several have its container. */
+/**
+ * The host that a run of schedule `s` is counted for; '' where nobody knows it, or several have its container. An original that was
+ * migrated away is meant only with its host, or when it runs again.
+ */
 export const SLOT_HOST = `coalesce(case s.type
      when 'dataset' then (
        select h.name
@@ -106,6 +109,7 @@ export const SLOT_HOST = `coalesce(case s.type
        join host h on h.id = i.host_id
        where i.group_id = s.group_id and i.type = s.type and i.gone_at is null and i.ref is not null
          and (i.name = s.container or i.ref = s.container) and (s.host is null or h.name = s.host)
+         and (i.moved_to is null or i.state <> 'STOPPED' or s.host is not null)
        having count(distinct h.id) = 1
      ), s.host)
    end, '')`

@@ -45,7 +45,8 @@ export function createFiringTick(deps: {
     } catch (error) {
       const { code, message } = toFleetError(error)
       logger.warn({ event: 'schedule.unfired', schedule: schedule.id, run: id, code, error: String(error) })
-      if (HOPELESS.has(code)) await store.end(id, atMs, failed(message))
+      // Another replica may have placed it since.
+      if (HOPELESS.has(code)) await store.end({ id, from: 'granted' }, atMs, failed(message))
       else await store.postpone(id, { reason: `it could not begin: ${message}`, untilMs: atMs + AGAIN_MS })
     }
   }

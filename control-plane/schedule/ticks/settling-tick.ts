@@ -39,7 +39,7 @@ export function createSettlingTick(deps: {
       logger.warn({ event: 'schedule.unverified', schedule: schedule.id, run: id, code, error: String(error) })
       // Whoever stopped it meanwhile is answered by the next tick.
       if (!isHopeless(error) && waitedMs < MAX_WAIT_MS) return
-      await store.end(id, atMs, failed(`the point could not be verified: ${message}`))
+      await store.end({ id, from: 'running' }, atMs, failed(`the point could not be verified: ${message}`))
     }
   }
 
