@@ -1,8 +1,10 @@
+import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import type { InstanceMade } from '../../../shared/instance-spec.ts'
 import type { CreateRequest, Instance, Instances } from '../../instances/instances.ts'
 import type { PipelineTools } from '../pipeline.ts'
+import { isForbidden } from '../restore/destination.ts'
 import { type KeptInstance, ROOTFS } from './kept-instance.ts'
 import { start } from './start-stop.ts'
 
@@ -92,8 +94,14 @@ export class InstancePlacement {
     const signal = AbortSignal.timeout(CLEAR_MS)
     const old = await this.#instances.find(this.#aside, signal)
     if (old === undefined) return
-    const isInPool = this.#tools.forbiddenPaths.some((path) => old.rootfs?.startsWith(`${path}/`))
-    await (isInPool ? this.#instances.unmake(this.#aside, signal) : this.#instances.destroy(old.id, signal))
+    const isKept = old.rootfs !== undefined && (await this.#isKept(old.rootfs))
+    await (isKept ? this.#instances.unmake(this.#aside, signal) : this.#instances.destroy(old.id, signal))
+  }
+
+  /** Whatever leads to it, and however operators wrote the names of the pools. */
+  async #isKept(rootfs: string): Promise<boolean> {
+    const real = (path: string) => realpath(path).catch(() => path)
+    return isForbidden(await real(rootfs), await Promise.all(this.#tools.forbiddenPaths.map(real)))
   }
 
   /** A kill may have come in the middle of a rename, so it is said again even when nothing is aside. */

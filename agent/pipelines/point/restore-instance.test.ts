@@ -1,6 +1,15 @@
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { z } from 'zod'
@@ -210,6 +219,21 @@ for (const kill of ['between renames', 5, COMMIT] as const)
     t.false(readdirSync(room.folder).some((each) => each.includes(order.jobId)))
     t.like(await resume(order, run, false), { result: { instance: { instance: name } } })
   })
+
+it('a replaced container leaves its root in a pool, whatever leads to it', async (t) => {
+  const { orders, tools, name, refs, destination } = await archived(t)
+  const way = join(orders.outside, 'way')
+  symlinkSync(orders.tools.forbiddenPaths[0] ?? '', way)
+  const first = destination()
+  await orders.run(restoreTo(orders, refs, first), { tools })
+  const led = { ...tools, forbiddenPaths: [`${way}/`] }
+  await orders.run(restoreTo(orders, refs, destination({ replace: first.name })), { tools: led })
+  t.is(ticks(join(orders.pool, first.place.dataset, 'rootfs')), 1000)
+  t.false(
+    readdirSync(room.folder).some((each) => each.startsWith('holdfast-')),
+    name,
+  )
+})
 
 it('a restored tree is brought to a later point, and only then a container is made on it', async (t) => {
   const { orders, tools, name, refs, destination } = await archived(t)
