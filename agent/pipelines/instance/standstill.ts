@@ -1,10 +1,10 @@
 import { FleetError } from '../../../shared/errors.ts'
 import type { Held, Hold, InstancePlace, InstanceState } from '../../../shared/instance-spec.ts'
 import type { Instance, Instances } from '../../instances/instances.ts'
-import type { StoppedNotes } from './stopped-notes.ts'
+import { STOP_GRACE_MS, type StoppedNotes } from './stopped-notes.ts'
 
-/** What an instance that is stopped for its backup is given until it is ended. */
-const STOP_GRACE_MS = 30_000
+/** Beyond what any stop is given. */
+const STOP_TIMEOUT_MS = STOP_GRACE_MS + 60_000
 const LOOK_TIMEOUT_MS = 30_000
 
 /** An instance that is not to change. */
@@ -58,7 +58,9 @@ async function stopped(request: StandstillRequest, place: InstancePlace): Promis
   request.stopped.note(jobId, place)
   const startedAt = performance.now()
   try {
-    await instances.stop(id, { graceMs: STOP_GRACE_MS, signal })
+    // Half of it would go on by itself: one that was asked to stop is stopped, and then started again.
+    await instances.stop(id, { graceMs: STOP_GRACE_MS, signal: AbortSignal.timeout(STOP_TIMEOUT_MS) })
+    if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
   } catch (thrown) {
     await request.stopped.startAgain(jobId).catch(() => undefined) // the note stays; why it would not stop matters more
     throw thrown

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { FleetError } from '../../../shared/errors.ts'
@@ -6,6 +6,10 @@ import { InstancePlace, type InstanceType } from '../../../shared/instance-spec.
 import type { Instances } from '../../instances/instances.ts'
 import { replaceFile, syncDirectory } from '../../points/durable-file.ts'
 
+/** What an instance that is stopped for its backup is given until it is ended. */
+export const STOP_GRACE_MS = 30_000
+/** From its note on: so long one that runs may be on its way down, whoever asked it to being dead. */
+const MAY_STOP_MS = STOP_GRACE_MS + 15_000
 const RETRY_MS = 1_000
 /** An engine may come up long after the agent does. */
 const GIVE_UP_MS = 600_000
@@ -40,6 +44,8 @@ export function openStoppedNotes(
     if (place === undefined) return
     const instances = instancesOf(place.type)
     const found = await instances.find(place.instance, AbortSignal.timeout(START_TIMEOUT_MS))
+    if (found?.state === 'RUNNING' && mayStop(pathOf(jobId)))
+      throw new FleetError('busy', 'the instance may be on its way down still')
     // Deleted meanwhile, or frozen by somebody who started it: neither is ours to change.
     if (found !== undefined && found.state !== 'FROZEN')
       await instances.start(found.id, AbortSignal.timeout(START_TIMEOUT_MS))
@@ -82,6 +88,12 @@ export function openStoppedNotes(
       return tried.filter(({ status }) => status === 'rejected').length
     },
   }
+}
+
+/** Engines go on with what they were asked, though nobody waits for it any more. */
+function mayStop(path: string): boolean {
+  const ageMs = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0)
+  return ageMs >= 0 && ageMs < MAY_STOP_MS
 }
 
 function notYet(): never {
