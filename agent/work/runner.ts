@@ -14,6 +14,12 @@ import type { Slots } from './slots.ts'
 /** An order that was begun this often and never ended takes the agent down with it: it fails instead. */
 const MAX_BEGINS = 5
 
+const GIVEN_UP: EndingEvent = {
+  type: 'fail',
+  error: { code: 'internal', message: `the agent ended ${MAX_BEGINS} times while it worked on this` },
+  phases: [],
+}
+
 /** Why a run is aborted: `cancel` undoes and reports, `shutdown` undoes and is resumed at the next start. */
 const CANCEL = new FleetError('cancelled', 'the job was cancelled')
 const SHUTDOWN = new FleetError('unavailable', 'the agent is stopping')
@@ -161,12 +167,12 @@ export function createRunner(deps: {
 
   /** The pipeline from its first step to its end; undefined when the agent stops and will resume. */
   async function work(order: WorkOrder, run: Run, isResumed: boolean): Promise<EndingEvent | undefined> {
-    if ((journal.get(order.jobId)?.begins ?? 0) > MAX_BEGINS) {
-      const message = `the agent ended ${MAX_BEGINS} times while it worked on this`
-      return { type: 'fail', error: { code: 'internal', message }, phases: [] }
-    }
     const { jobId } = order
-    const { signal } = run.controller
+    const { begins = 0 } = journal.get(jobId) ?? {}
+    // Once, what they left is taken back; if that is what takes the agent down, it stays.
+    if (begins > MAX_BEGINS + 1) return GIVEN_UP
+    const isGivenUp = begins > MAX_BEGINS
+    const signal = isGivenUp && run.controller.signal.reason !== SHUTDOWN ? AbortSignal.abort() : run.controller.signal
     const startedMs = performance.now()
     try {
       if (!isResumed || signal.reason === SHUTDOWN) signal.throwIfAborted()
@@ -188,6 +194,7 @@ export function createRunner(deps: {
       return { type: 'succeed', result, phases: [...phases] }
     } catch (thrown) {
       if (signal.reason === SHUTDOWN) return undefined
+      if (isGivenUp) return GIVEN_UP
       return failed(order, thrown)
     }
   }
