@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import type { Caller } from '../control-plane/core/caller.ts'
 import { createFiringStore } from '../control-plane/db/stores/firing-store.ts'
+import { createMoveTickStore } from '../control-plane/db/stores/move-tick-store.ts'
 import { newId } from '../shared/ids.ts'
 import type { InstanceType } from '../shared/instance-spec.ts'
 import { ADMIN, MADE, OPERATOR } from './harness/point-room.ts'
@@ -245,6 +246,30 @@ test.serial('a container that was migrated is backed up, and its runs are counte
   const end = { outcome: 'failed', reason: 'late', result: -1 } as const
   await createFiringStore(room.sql).end({ id: fired?.id ?? '', from: 'granted' }, room.clock.nowMs, end)
   t.like(await run(room, made.id), { state: 'running' })
+})
+
+test.serial('what another group made under the name of a container that migrates stays theirs', async (t) => {
+  const room = await openRoom(t)
+  const other = await room.group('other')
+  const moved = async (given: { readonly groupId: string; readonly isOlder: boolean }) => {
+    const [id, stepId] = [newId(), newId()]
+    const name = `c-${id}`
+    const original = await room.instance(name)
+    await room.db.query(
+      `insert into instance_move (id, group_id, instance_id, type, name, from_host, to_host, phase, step_id, asked_by)
+       values ($1, $2, $3, 'lxc', $4, 'a', 'b', 'switch', $5, 'x')`,
+      [id, room.groupId, original, name, stepId],
+    )
+    const there = await room.instance(name, { host: 'b', groupId: given.groupId })
+    if (given.isOlder)
+      await room.db.query(`update instance set created_at = now() - interval '1 day' where id = $1`, [there])
+    await createMoveTickStore(room.sql).turn({ id, stepId }, { phase: 'tidy', outcome: 'moved' }, room.clock.nowMs)
+    const [row] = await room.db.query('select group_id from instance where id = $1', [there])
+    return row.group_id
+  }
+  t.is(await moved({ groupId: other, isOlder: false }), other)
+  t.is(await moved({ groupId: other, isOlder: true }), room.groupId)
+  t.is(await moved({ groupId: room.groupId, isOlder: false }), room.groupId)
 })
 
 test.serial('restore tasks: over the container, or into a new one; its job tells why it failed', async (t) => {

@@ -4,6 +4,7 @@ import { InstanceType } from '../../../shared/instance-spec.ts'
 import { JobFailure } from '../../../shared/job-event.ts'
 import { JobState } from '../../../shared/job-machine.ts'
 import { PointMade } from '../../../shared/point-spec.ts'
+import { DEFAULT_GROUP_ID } from '../../core/caller.ts'
 import type { MoveStanding, StepEnd, Turn } from '../../core/instance-move-steps.ts'
 import { MOVE_OUTCOMES, MOVE_PHASES } from '../../core/instance-moves.ts'
 import { type Sql, statement } from '../sql.ts'
@@ -132,7 +133,10 @@ const turn = statement(
    returning m.id`,
 )
 
-/** It stands on its new host, whoever told of it first, and the original says so. */
+/**
+ * It stands on its new host, whoever told of it first, and the original says so. Nobody had the name there when it was asked for: whose row
+ * is older was gone then, and came back by what the host told; what another group has made under that name since is theirs.
+ */
 const arrived = statement(
   'move_arrived',
   z.unknown(),
@@ -141,6 +145,7 @@ const arrived = statement(
      set group_id = m.group_id, version = i.version + 1
      from instance_move m, host h
      where m.id = $1 and h.name = m.to_host and i.host_id = h.id and i.type = m.type and i.name = m.name and i.gone_at is null
+       and (i.group_id in (m.group_id, $2) or i.created_at < m.created_at)
      returning i.id
    ), linked as (
      update instance_move set made_instance_id = (select id from made limit 1) where id = $1
@@ -246,7 +251,7 @@ export function createMoveTickStore(sql: Sql): MoveTickStore {
       sql.transaction(async (tx) => {
         const values = [stepId, phase, newId(), outcome ?? null, reason ?? null, unsure, atMs]
         const [turned] = await tx.rows(turn, values)
-        if (turned !== undefined && outcome === 'moved') await tx.rows(arrived, [id])
+        if (turned !== undefined && outcome === 'moved') await tx.rows(arrived, [id, DEFAULT_GROUP_ID])
       }),
 
     async postpone({ stepId }, why, untilMs) {

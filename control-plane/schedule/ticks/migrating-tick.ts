@@ -118,7 +118,9 @@ export function createMigratingTick(deps: {
       isOrdered: dataset.state !== 'available',
       what: `the dataset '${dataset.name}' on host '${move.toHost}'`,
       next: 'tidy',
-      act: () => datasets.delete(moveCaller(move), { name: dataset.name }),
+      // Whoever has the name by now may be another.
+      act: () =>
+        datasets.delete(moveCaller(move), { name: dataset.name, ifMatch: (found) => found.id === move.datasetId }),
     })
   }
 
