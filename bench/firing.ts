@@ -45,6 +45,9 @@ const LINKED = `select count(distinct job_id)::int as linked
 
 const UNFINISHED = `select count(*)::int as unfinished from schedule_run where state <> 'ended'`
 
+/** Retention has had its time, and autovacuum its own. */
+const A_DAY_LATER = ['update schedule_run set owes_prune = false where owes_prune', 'vacuum analyze']
+
 interface Fired {
   /** Of each order, from the instant to its host: when it came for the first time. */
   readonly latenciesMs: readonly number[]
@@ -120,6 +123,7 @@ async function fire({ fleet, client, cpuS }: Room): Promise<Fired> {
   }
   await fleet.ask({ asked: 'finish' })
   await untilCount(0, async () => Number((await client.query(UNFINISHED)).rows[0]?.unfinished))
+  for (const statement of A_DAY_LATER) await client.query(statement)
   return {
     latenciesMs: [...jobs.values()].map((atMs) => atMs - dueMs),
     cpuS: {
