@@ -31,7 +31,8 @@ const lockOverdue = statement(
   AlarmRow,
   `select ${ABOUT}
    from schedule s
-   where s.unmet_at <= to_timestamp($1::float8 / 1000) - make_interval(secs => s.jitter_ms / 1000.0) and not s.overdue
+   where s.unmet_at <= to_timestamp($1::float8 / 1000)
+     and s.unmet_at <= to_timestamp($1::float8 / 1000) - make_interval(secs => s.jitter_ms / 1000.0) and not s.overdue
      and not s.disabled and s.code <> 'running'
    order by s.unmet_at
    limit $2

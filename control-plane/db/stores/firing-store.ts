@@ -1,11 +1,10 @@
 import { z } from 'zod'
-import { JobFailure } from '../../../shared/job-event.ts'
-import { JobState } from '../../../shared/job-machine.ts'
 import type { EndedRun, RunEnd } from '../../core/schedule-ends.ts'
 import type { Grant, PlaceLoad } from '../../core/schedule-slots.ts'
-import { FEATURES, SOURCE_TYPES } from '../../core/schedules.ts'
 import { ADVISORY_LOCKS } from '../advisory-locks.ts'
 import { type Sql, statement } from '../sql.ts'
+import { endedRun, findEnded, findOfJobs, lockEnded } from './ended-runs.ts'
+import { OfSchedule, SCHEDULE_JSON } from './firing-columns.ts'
 import { endRuns } from './run-ends.ts'
 import type { Bounds } from './run-store.ts'
 import { SLOT_HOST } from './schedule-columns.ts'
@@ -22,31 +21,9 @@ export interface FiringRun {
   readonly schedule: z.infer<typeof OfSchedule>
 }
 
-const OfSchedule = z
-  .object({
-    schedule_id: z.string(),
-    number: z.coerce.number(),
-    group_id: z.string(),
-    name: z.string(),
-    type: z.enum(SOURCE_TYPES),
-    container: z.string(),
-    host: z.string().nullable(),
-    target_id: z.string().nullable(),
-    directory: z.string(),
-    features: z.array(z.enum(FEATURES)),
-  })
-  .transform(({ schedule_id: id, group_id: groupId, target_id: targetId, ...row }) => ({
-    id,
-    groupId,
-    targetId,
-    ...row,
-  }))
-
-const OF_SCHEDULE =
-  's.id as schedule_id, s.number, s.group_id, s.name, s.type, s.container, s.host, s.target_id, s.directory, s.features'
-
 const Firing = z.object({ run_id: z.string(), point_id: z.string().nullable(), host: z.string(), schedule: OfSchedule })
-const SCHEDULE_JSON = `(select to_jsonb(o) from (select ${OF_SCHEDULE}) o) as schedule`
+/** Of a run, as in `byPlace`. */
+const PLACE_KEY = `(host || ' ' || place)`
 
 const loads = statement(
   'firing_loads',
@@ -83,25 +60,34 @@ const alone = statement(
   `select pg_try_advisory_xact_lock(${ADVISORY_LOCKS.slots}) as alone`,
 )
 
+/**
+ * As many of each place as it has slots for, the longest due first: `$1` is an object of counts by host and place. One pass over all
+ * that wait; found by place, they may be looked for once for each, among more than Postgres believes that there are.
+ */
+const choose = statement(
+  'firing_choose',
+  z.object({ id: z.string() }),
+  `select id
+   from (
+     select id, ($1::jsonb ->> ${PLACE_KEY})::integer as slots,
+       row_number() over (partition by host, place order by due_at, id) as n
+     from schedule_run
+     where state = 'waiting' and (lease is null or lease <= to_timestamp($2::float8 / 1000)) and $1::jsonb ? ${PLACE_KEY}
+   ) waiting
+   where n <= slots`,
+)
+
+/** Those that no other transaction has in its hands. */
 const grant = statement(
   'firing_grant',
   Firing,
   `with chosen as (
-     select r.id
-     from jsonb_to_recordset($1::jsonb) as g(host text, place text, count integer)
-     cross join lateral (
-       select id
-       from schedule_run
-       where state = 'waiting' and host = g.host and place = g.place and (lease is null or lease <= to_timestamp($2::float8 / 1000))
-       order by due_at
-       limit g.count
-       for update skip locked
-     ) r
+     select id, state from schedule_run where id = any($1::uuid[]) for update skip locked
    )
    update schedule_run r
-   set state = 'granted', lease = to_timestamp($3::float8 / 1000)
+   set state = 'granted', lease = to_timestamp($2::float8 / 1000)
    from chosen, schedule s
-   where r.id = chosen.id and s.id = r.schedule_id
+   where r.id = chosen.id and chosen.state = 'waiting' and s.id = r.schedule_id
    returning r.id as run_id, r.point_id, r.host, ${SCHEDULE_JSON}`,
 )
 
@@ -149,74 +135,8 @@ const tellWaiting = statement(
   'firing_tell_waiting',
   z.unknown(),
   `update schedule_run
-   set reason = t.reason
-   from jsonb_to_recordset($1::jsonb) as t(host text, place text, reason text)
-   cross join lateral (
-     select id
-     from schedule_run
-     where state = 'waiting' and host = t.host and place = t.place and reason is distinct from t.reason
-     -- Kept as it is: else the places would be compared with all that wait.
-     offset 0
-   ) w
-   where schedule_run.id = w.id and schedule_run.state = 'waiting'`,
-)
-
-const EndedRow = z.object({
-  run_id: z.string(),
-  point_id: z.string().nullable(),
-  host: z.string(),
-  schedule: OfSchedule,
-  trigger: z.enum(['due', 'manual', 'early']),
-  late_ms: z.coerce.number(),
-  stopped: z.boolean(),
-  leased: z.boolean(),
-  job_state: JobState.nullable(),
-  job_error: JobFailure.nullable(),
-  problems: z.coerce.number(),
-  verify_state: JobState.nullable(),
-  verify_error: JobFailure.nullable(),
-  verifies: z.boolean(),
-  waited_ms: z.coerce.number(),
-})
-
-/** @param chosen the ids of runs to look at, of which `$2` at most. */
-const lockEndedOf = (chosen: string) => `with chosen as materialized (
-     ${chosen}
-   )
-   select r.id as run_id, r.point_id, r.host, ${SCHEDULE_JSON}, r.trigger,
-     extract(epoch from r.fired_at - r.due_at) * 1000 - s.jitter_ms as late_ms, r.stopped_by is not null as stopped,
-     coalesce(r.lease > to_timestamp($1::float8 / 1000), false) as leased, j.state as job_state, j.error as job_error,
-     coalesce((j.result ->> 'problemCount')::bigint, 0) as problems, v.state as verify_state, v.error as verify_error,
-     r.verify_job_id is not null as verifies, extract(epoch from to_timestamp($1::float8 / 1000) - r.fired_at) * 1000 as waited_ms
-   from chosen
-   join schedule_run r on r.id = chosen.id
-   join schedule s on s.id = r.schedule_id
-   left join job j on j.id = r.job_id
-   left join job v on v.id = r.verify_job_id
-   where r.state = 'running'
-     and (j.id is null or j.finished_at is not null)
-     and (r.verify_job_id is null or v.id is null or v.finished_at is not null)
-   order by r.id
-   for update of s, r skip locked`
-
-const lockEnded = statement(
-  'firing_lock_ended',
-  EndedRow,
-  lockEndedOf(`select r.id
-     from schedule_run r
-     left join job j on j.id = coalesce(r.verify_job_id, r.job_id)
-     where r.state = 'running' and (j.id is null or j.finished_at is not null)
-     -- Those that wait to be verified, which may take a day, are not always the first.
-     order by r.lease nulls first, r.id
-     limit $2`),
-)
-
-const lockEndedWith = statement(
-  'firing_lock_ended_with',
-  EndedRow,
-  lockEndedOf(`(select id from schedule_run where job_id = any($3::uuid[]) limit $2)
-     union
-     (select id from schedule_run where verify_job_id = any($3::uuid[]) limit $2)`),
+   set reason = $1::jsonb ->> ${PLACE_KEY}
+   where state = 'waiting' and $1::jsonb ? ${PLACE_KEY} and reason is distinct from $1::jsonb ->> ${PLACE_KEY}`,
 )
 
 const lease = statement(
@@ -241,7 +161,7 @@ export interface FiringStore {
   /** Those that get a slot now are the caller's to place; none when another replica is at it. */
   grant(
     nowMs: number,
-    choose: (loads: readonly PlaceLoad[]) => { readonly grants: readonly Grant[]; readonly waits: readonly Wait[] },
+    decide: (loads: readonly PlaceLoad[]) => { readonly grants: readonly Grant[]; readonly waits: readonly Wait[] },
   ): Promise<readonly FiringRun[]>
   abandoned(bounds: Bounds): Promise<readonly FiringRun[]>
   /** Back to those that wait, and not before `untilMs`. */
@@ -269,14 +189,15 @@ export interface Wait {
 
 export function createFiringStore(sql: Sql): FiringStore {
   return {
-    grant: (nowMs, choose) =>
+    grant: (nowMs, decide) =>
       sql.transaction(async (tx) => {
         const [first] = await tx.rows(alone, [])
         if (first?.alone !== true) return []
-        const { grants, waits } = choose(await tx.rows(loads, [nowMs]))
-        if (waits.length > 0) await tx.rows(tellWaiting, [JSON.stringify(waits)])
+        const { grants, waits } = decide(await tx.rows(loads, [nowMs]))
+        if (waits.length > 0) await tx.rows(tellWaiting, [byPlace(waits, ({ reason }) => reason)])
         if (grants.length === 0) return []
-        return (await tx.rows(grant, [JSON.stringify(grants), nowMs, nowMs + LEASE_MS])).map(firing)
+        const chosen = await tx.rows(choose, [byPlace(grants, ({ count }) => count), nowMs])
+        return (await tx.rows(grant, [chosen.map(({ id }) => id), nowMs + LEASE_MS])).map(firing)
       }),
 
     abandoned: async ({ nowMs, limit }) => (await sql.rows(abandoned, [nowMs, nowMs + LEASE_MS, limit])).map(firing),
@@ -293,9 +214,10 @@ export function createFiringStore(sql: Sql): FiringStore {
 
     settle: ({ nowMs, limit, jobIds }, decide) =>
       sql.transaction(async (tx) => {
-        const found = jobIds
-          ? await tx.rows(lockEndedWith, [nowMs, limit, jobIds])
-          : await tx.rows(lockEnded, [nowMs, limit])
+        const chosen = jobIds ? await tx.rows(findOfJobs, [jobIds]) : await tx.rows(findEnded, [limit])
+        if (chosen.length === 0) return { count: 0, verify: [] }
+        const locked = await tx.rows(lockEnded, [nowMs, chosen.map(({ id }) => id)])
+        const found = locked.filter(({ state }) => state === 'running')
         const decided = found.map((row) => ({ row, end: decide(endedRun(row)) }))
         const ends = decided.flatMap(({ row, end }) =>
           end === 'verify' ? [] : [{ id: row.run_id, from: 'running', end }],
@@ -311,23 +233,11 @@ export function createFiringStore(sql: Sql): FiringStore {
   }
 }
 
+/** A JSON object: neither names of hosts nor places hold a blank. */
+function byPlace<Item extends Pick<Grant, 'host' | 'place'>>(items: readonly Item[], value: (item: Item) => unknown) {
+  return JSON.stringify(Object.fromEntries(items.map((item) => [`${item.host} ${item.place}`, value(item)])))
+}
+
 function firing(row: z.infer<typeof Firing>): FiringRun {
   return { id: row.run_id, pointId: row.point_id, host: row.host, schedule: row.schedule }
-}
-
-function endedRun(row: z.infer<typeof EndedRow>): Omit<EndedRun, 'graceMs'> {
-  return {
-    job: row.job_state && { state: row.job_state, error: row.job_error },
-    problemCount: row.problems,
-    wantsVerification: row.schedule.features.includes('verify'),
-    verification: verificationOf(row),
-    isStopped: row.stopped,
-    trigger: row.trigger,
-    lateMs: row.late_ms,
-  }
-}
-
-function verificationOf(row: z.infer<typeof EndedRow>): EndedRun['verification'] {
-  if (!row.verifies) return null
-  return { state: row.verify_state ?? 'failed', error: row.verify_error }
 }

@@ -93,7 +93,10 @@ const insertOrders = statement(
        case when behind or exists (
          select 1
          from jsonb_to_recordset(holds) as w(lane uuid, exclusive boolean)
-         join lane_hold h on h.lane = w.lane and (h.exclusive or w.exclusive)
+         -- offset 0: looked up by lane, also when this was planned while nobody held any.
+         cross join lateral (
+           select 1 from lane_hold h where h.lane = w.lane and (h.exclusive or w.exclusive) offset 0
+         ) h
        ) then 'queued' else 'dispatched' end,
        to_timestamp(not_after_ms / 1000), retry_of, subject
      from asked

@@ -4,33 +4,36 @@ import type { LockedJob } from '../../core/job-change.ts'
 import type { Order, OrderTask } from '../../core/orders.ts'
 import { type Statement, statement, type Transaction } from '../sql.ts'
 
-const Locked = z.object({ id: z.string() })
+const Locked = z.object({ id: z.string(), is_there: z.boolean() })
 
-/** A schedule before its run, and both before what the order is about, as in every transaction that locks them. */
+/**
+ * A schedule before its run, and both before what the order is about, as in every transaction that locks them. Found by their ids
+ * alone: with its state a row may be looked for among all of that state, of which Postgres believes that there is none.
+ */
 const lock: Readonly<Record<OrderTask['kind'], Statement<typeof Locked>>> = {
   run: statement(
     'order_lock_run',
     Locked,
-    `select r.id
+    `select r.id, r.state = 'granted' as is_there
      from schedule s
      join schedule_run r on r.schedule_id = s.id
-     where r.id = any($1::uuid[]) and r.state = 'granted'
+     where r.id = any($1::uuid[])
      order by s.id
      for update of s, r`,
   ),
   verify: statement(
     'order_lock_verification',
     Locked,
-    `select r.id
+    `select r.id, r.state = 'running' and r.verify_job_id is null and r.stopped_by is null as is_there
      from schedule s
      join schedule_run r on r.schedule_id = s.id
-     where r.id = any($1::uuid[]) and r.state = 'running' and r.verify_job_id is null and r.stopped_by is null
+     where r.id = any($1::uuid[])
      for update of s, r`,
   ),
   restore: statement(
     'order_lock_restore_task',
     Locked,
-    `select id from restore_task where id = any($1::uuid[]) and code in ('init', 'waiting') order by id for update`,
+    `select id, code in ('init', 'waiting') as is_there from restore_task where id = any($1::uuid[]) order by id for update`,
   ),
   move: statement(
     'order_lock_move',
@@ -98,7 +101,7 @@ export async function lockTasks(tx: Transaction, orders: readonly Order[]): Prom
   const gone = new Map<Order, FleetError>()
   for (const [kind, asked] of byKind(orders)) {
     const locked = await tx.rows(lock[kind], [asked.map(({ task }) => task?.id)])
-    const there = new Set(locked.map(({ id }) => id))
+    const there = new Set(locked.flatMap(({ id, is_there: isThere }) => (isThere ? [id] : [])))
     for (const order of asked) {
       if (there.has(order.task?.id ?? '')) continue
       gone.set(order, new FleetError('conflict', 'what this was ordered for has its job already, or was stopped'))

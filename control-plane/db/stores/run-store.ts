@@ -54,7 +54,9 @@ const readDue = statement(
   `select s.id, s.recurrence, extract(epoch from s.ledger_at) * 1000 as ledger_ms, s.jitter_ms, ${SLOT_HOST} as host,
      ${SLOT_PLACE} as place, r.id as run_id, r.state as run_state, r.expires_at, r.reason
    from schedule s
-   left join schedule_run r on r.schedule_id = s.id and r.state <> 'ended'
+   left join lateral (
+     select * from schedule_run where schedule_id = s.id and state <> 'ended' offset 0
+   ) r on true
    where s.id = any($1::uuid[])`,
 )
 
