@@ -148,8 +148,9 @@ function parsed(text: string): unknown {
   }
 }
 
-/** A target of nobody's, whose folders were asked for. */
-const UNREACHABLE = /^(Service Unavailable: )|^target '|^the target or its index took too long/
+/** A target of nobody's, whose folders were asked for; a station that was given no place for its backups. */
+const UNREACHABLE =
+  /^(Service Unavailable: )|^target '|^the target or its index took too long|^the station has no directory for its backups/
 
 /** Failures that a healthy fleet owes to no request, however odd. */
 function isBreakage(status: number, body: unknown): boolean {

@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
+import { DEFAULT_GROUP_ID } from '../control-plane/core/caller.ts'
 import type { MigrateInstance, MovePhase } from '../control-plane/core/instance-moves.ts'
 import { createInstanceStore } from '../control-plane/db/stores/instance-store.ts'
 import { openMigrations } from '../control-plane/open-migrations.ts'
@@ -256,7 +257,7 @@ test.serial('while nobody knows whether it runs there, the original is not start
   await room.later()
   const third = await room.step(id, 'switch', 'b')
   await room.fail(third.jobId, { code: 'conflict', message: 'an instance was started on this dataset' })
-  const there = await room.instance('web', { host: 'b', groupId: await room.group('default of others') })
+  const there = await room.instance('web', { host: 'b', groupId: DEFAULT_GROUP_ID })
   const moved = await cleaned(room, id)
   t.like(moved, { outcome: 'moved', to: { instanceId: there } })
   t.is((await room.instances.get(ADMIN, there)).groupId, room.groupId)

@@ -41,7 +41,8 @@ export async function runPipeline<Kind extends JobKind>(
       if (isLate && !looks) throw cancelled()
       begun.push(step)
       const startedMs = performance.now()
-      await (looks ? lookLate(step, context) : step.run(context))
+      if (looks) await lookLate(step, context)
+      else await step.run(context)
       phases.push({ name: step.name, seconds: (performance.now() - startedMs) / MS_PER_SECOND })
       committed ||= step.commits === true || work.committed?.() === true
     }

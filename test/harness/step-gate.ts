@@ -54,7 +54,7 @@ function read(): Gate | undefined {
 }
 
 const SEEN: Readonly<Record<string, string>> = {
-  'await step.run(context)': `await globalThis.passGate(step.name, 'before'); await step.run(context); await globalThis.passGate(step.name, 'after')`,
+  'await step.run(context)': `await globalThis.passGate(step.name, 'before').then(() => step.run(context)).then(() => globalThis.passGate(step.name, 'after'))`,
   'await step.undo?.(context)': `await globalThis.passGate(step.name, 'undo').then(() => step.undo?.(context))`,
 }
 

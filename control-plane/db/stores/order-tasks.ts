@@ -28,6 +28,7 @@ const lock: Readonly<Record<OrderTask['kind'], Statement<typeof Locked>>> = {
      from schedule s
      join schedule_run r on r.schedule_id = s.id
      where r.id = any($1::uuid[])
+     order by s.id
      for update of s, r`,
   ),
   restore: statement(
@@ -38,9 +39,10 @@ const lock: Readonly<Record<OrderTask['kind'], Statement<typeof Locked>>> = {
   move: statement(
     'order_lock_move',
     Locked,
-    `select step_id as id
+    `select step_id as id,
+       job_id is null and (stopped_by is null or phase not in ('copy', 'precopy', 'stop', 'final', 'switch')) as is_there
      from instance_move
-     where step_id = any($1::uuid[]) and job_id is null and (stopped_by is null or phase not in ('copy', 'precopy', 'stop', 'final', 'switch'))
+     where step_id = any($1::uuid[])
      order by step_id
      for update`,
   ),
