@@ -13,9 +13,17 @@ const FLUSH_MS = 100
  * @param program what writes: `control-plane`, `agent`.
  */
 export function createLogger(program: string, level: string): Logger {
-  const output = pino.destination({ dest: 1, sync: true, minLength: BUFFER_BYTES, periodicFlush: FLUSH_MS })
-  process.on('exit', () => output.flushSync())
+  output ??= openOutput()
   return pino({ level, base: { process: program }, ...DISCRETION }, output)
+}
+
+type Output = ReturnType<typeof pino.destination>
+let output: Output | undefined
+
+function openOutput(): Output {
+  const opened = pino.destination({ dest: 1, sync: true, minLength: BUFFER_BYTES, periodicFlush: FLUSH_MS })
+  process.on('exit', () => opened.flushSync())
+  return opened
 }
 
 /** Settings of every logger of ours. */

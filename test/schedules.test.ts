@@ -127,7 +127,7 @@ test.serial('slots of hosts and targets bound what runs at a time; the oldest co
       name: `n${n}`,
       container: 'y',
       target: String(target.number),
-      at: { repeat: 'daily', start: 7300 },
+      at: { repeat: 'daily', start: 7300 + n },
     })
   }
   await room.later(MINUTE_MS * 5)
