@@ -6,6 +6,7 @@ import { failed } from '../../core/schedule-ends.ts'
 import { grantSlots, type PlaceLoad, type SlotBounds } from '../../core/schedule-slots.ts'
 import { pointSource, taskCaller } from '../../core/schedule-sources.ts'
 import type { FiringRun, FiringStore, Wait } from '../../db/stores/firing-store.ts'
+import { onceMore } from '../once-more.ts'
 
 const ABANDONED_LIMIT = 500
 /** Rounds of one tick, so that it ends. */
@@ -82,22 +83,7 @@ export function createFiringTick(deps: {
     await placeAll(granted, await now())
   }
 
-  let going: Promise<void> | undefined
-  let isWanted = false
-
-  /** Who comes while it goes on makes it go round once more: the rows may have come behind its last look. */
-  return () => {
-    isWanted = true
-    going ??= (async () => {
-      while (isWanted) {
-        isWanted = false
-        await round()
-      }
-    })().finally(() => {
-      going = undefined
-    })
-    return going
-  }
+  return onceMore(round)
 }
 
 /** Whether work is refused for good. */

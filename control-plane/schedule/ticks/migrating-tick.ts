@@ -9,6 +9,7 @@ import type { MovePhase } from '../../core/instance-moves.ts'
 import type { InstanceOrders } from '../../core/instances.ts'
 import type { PointOrders } from '../../core/point-orders.ts'
 import { type MoveTickStore, moveDirectory, type OwedMove } from '../../db/stores/move-tick-store.ts'
+import { onceMore } from '../once-more.ts'
 import { isHopeless } from './firing-tick.ts'
 
 const LIMIT = 100
@@ -176,7 +177,6 @@ export function createMigratingTick(deps: {
     }
   }
 
-  let going: Promise<void> | undefined
   async function round(): Promise<void> {
     await watch()
     for (let n = 0; n < MAX_ROUNDS; n += 1) {
@@ -196,10 +196,5 @@ export function createMigratingTick(deps: {
     })
   }
 
-  return () => {
-    going ??= round().finally(() => {
-      going = undefined
-    })
-    return going
-  }
+  return onceMore(round)
 }

@@ -1,0 +1,56 @@
+/** Who may log in. */
+export interface Access {
+  /** iSCSI names in lower case; never empty. */
+  readonly initiators: readonly string[]
+  readonly chap: { readonly user: string; readonly secret: string } | undefined
+}
+
+export interface WantedTarget {
+  /** The target's iSCSI name, in lower case. */
+  readonly wwn: string
+  /** What LUN 0 is: an absolute path of a block device or raw image. */
+  readonly device: string
+  /** Of the volume: LUN 0 shows it as serial number and NAA identity, so that an initiator never takes one volume for another. */
+  readonly guid: string
+  readonly access: Access
+}
+
+export interface Session {
+  readonly initiator: string
+  /** `address:port` of the initiator where it can be told, else ''. */
+  readonly address: string
+}
+
+export interface StandingTarget {
+  readonly wwn: string
+  readonly device: string
+  readonly guid: string | undefined
+  readonly initiators: readonly string[]
+  readonly hasChap: boolean
+  readonly sessions: readonly Session[]
+}
+
+/**
+ * Targets of one technology on this host: one a wwn, LUN 0, an ACL of exactly the listed initiators. Only targets that this agent made
+ * are listed, changed or removed; one that somebody else made under a wwn is `conflict`. Methods are idempotent and may be called for
+ * hundreds of targets at once: each fails alone, and answers stand in the requests' sequence. A target is open to nobody before all
+ * of it stands, and a wwn that comes to another device never shows it to a session of the old one.
+ */
+export interface ExportTargets {
+  readonly name: 'tgt' | 'lio'
+  /** `addr:port` of where initiators find them. */
+  readonly portals: readonly string[]
+  /** Makes each as wanted. Stale initiators go, and their sessions are closed. `conflict` where the wwn serves another device. */
+  apply(wanted: readonly WantedTarget[], signal: AbortSignal): Promise<readonly (Error | undefined)[]>
+  /** `conflict` ('in use', with the initiators as blockers) while one has a session, unless `force`: sessions, LUN, backing store, target. */
+  remove(
+    asked: readonly { readonly wwn: string; readonly force: boolean }[],
+    signal: AbortSignal,
+  ): Promise<readonly (Error | undefined)[]>
+  list(signal: AbortSignal): Promise<readonly StandingTarget[]>
+  /** After a resize: initiators are told where the technology can. */
+  resized(device: string, signal: AbortSignal): Promise<void>
+  /** Calls back when all targets are gone at once (the daemon died and was started again, the configuration was cleared). */
+  onLost(callback: () => void): void
+  close(): Promise<void>
+}
