@@ -1,0 +1,102 @@
+import type { Caller } from './caller.ts'
+import type { Page, PageRequest } from './page.ts'
+
+/** An iSCSI LUN over a volume. */
+export interface ExportInfo {
+  readonly id: string
+  readonly groupId: string
+  /** The target's iSCSI name, in lower case; one export has it, fleet-wide. */
+  readonly wwn: string
+  readonly lun: 0
+  /** `<pool>/<name>`. */
+  readonly volume: string
+  readonly host: string
+  readonly initiators: readonly string[]
+  readonly chapUser: string | null
+  readonly state: 'creating' | 'available' | 'deleting'
+  readonly createdAt: Date
+  readonly version: number
+}
+
+/** As its host tells it this moment; undefined where that is silent. */
+export interface LiveExport {
+  readonly portal: string
+  readonly sessions: readonly { readonly initiator: string; readonly address: string }[]
+}
+
+/** One of a list: a volume, cloned if it is not there, under a wwn. */
+export interface WantExport {
+  /** `<pool>/<volume>@<snapshot>`; absent: `volume` is there already. */
+  readonly source?: string | undefined
+  /** `<pool>/<volume>`. */
+  readonly volume: string
+  readonly wwn: string
+  readonly initiators: readonly string[]
+  readonly createParent?: boolean | undefined
+  readonly chap?: { readonly user: string; readonly secret: string } | undefined
+}
+
+export interface Unexport {
+  readonly volume: string
+  readonly wwn: string
+  readonly deleteVolume?: boolean | undefined
+  /** Close sessions; else an export with one is `in use`. */
+  readonly force?: boolean | undefined
+}
+
+export interface ElementFailure {
+  /** Of the list that was asked for, from 0. */
+  readonly n: number
+  readonly code: string
+  readonly message: string
+}
+
+/** A list of exports made or removed: at most one job a host that has some of them. */
+export interface ExportBatch {
+  readonly id: string
+  readonly groupId: string
+  readonly type: 'create' | 'delete'
+  readonly requested: number
+  readonly createdAt: Date
+  /** Of the first job that began, and the last that ended. */
+  readonly startedAt: Date | null
+  readonly endedAt: Date | null
+  /** Each of its jobs, by host. */
+  readonly jobs: readonly {
+    readonly id: string
+    readonly host: string
+    readonly state: string
+    /** What it does now, as its agent tells: `clone`, `devices`, `targets`, …; null: nothing yet. */
+    readonly phase: string | null
+    /** Elements that it finished, failed ones too, while it runs. */
+    readonly finished: number
+    readonly error: string | null
+  }[]
+  /** How far it is, all its jobs together. */
+  readonly phase: 'pending' | 'clone' | 'devices' | 'targets' | 'ended'
+  /** Elements that ended, failed ones too. */
+  readonly finished: number
+  readonly done: readonly { readonly n: number; readonly reused: boolean; readonly diverged: boolean }[]
+  readonly errors: readonly ElementFailure[]
+  /** The longest of its jobs in each, as they run side by side. */
+  readonly times: { readonly cloneSeconds: number; readonly deviceSeconds: number; readonly targetSeconds: number }
+}
+
+/** Exports of the caller's group. */
+export interface Exports {
+  /**
+   * Answers as soon as all its jobs are durable. What cannot be ordered (an unknown pool, a wwn that serves another volume or group, an offline
+   * host) fails that element alone. @throws invalid (naming `clones[n].field`), forbidden.
+   */
+  create(caller: Caller, wanted: readonly WantExport[]): Promise<{ readonly batchId: string }>
+  /** What is absent is removed already. */
+  remove(caller: Caller, asked: readonly Unexport[]): Promise<{ readonly batchId: string }>
+  /** @throws not_found. */
+  batch(caller: Caller, id: string): Promise<ExportBatch>
+  get(caller: Caller, idOrWwn: string): Promise<ExportInfo & { readonly live: LiveExport | undefined }>
+  list(
+    caller: Caller,
+    filter: { readonly host?: string | undefined; readonly volume?: string | undefined },
+    page: PageRequest,
+  ): Promise<Page<ExportInfo & { readonly live: LiveExport | undefined }>>
+}

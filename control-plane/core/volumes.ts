@@ -1,0 +1,100 @@
+import type { DriverName } from '../../shared/wire/messages.ts'
+import type { Caller } from './caller.ts'
+import type { Condition } from './condition.ts'
+import type { Accepted } from './datasets.ts'
+import type { Page, PageRequest } from './page.ts'
+
+/** A block device of a pool, as Postgres knows it. */
+export interface VolumeInfo {
+  readonly id: string
+  readonly groupId: string
+  /** Below its pool; what clients call it is `<pool>/<name>`. */
+  readonly name: string
+  readonly sizeBytes: number
+  readonly state: 'creating' | 'available' | 'deleting'
+  readonly host: string
+  readonly pool: string
+  readonly driver: DriverName
+  /** On its host; null until it is there. For admins only. */
+  readonly device: string | null
+  /** Its host's own mark of it; null until it is there. */
+  readonly guid: string | null
+  /** `<pool>/<name>@<snapshot>`, as it was called when it was cloned. */
+  readonly origin: string | null
+  readonly createdAt: Date
+  /** Grows with every change of the row. */
+  readonly version: number
+}
+
+export interface VolumeSnapshotInfo {
+  readonly id: string
+  readonly groupId: string
+  readonly volumeId: string
+  /** Behind the `@`. */
+  readonly name: string
+  /** `<pool>/<volume>@<name>`. */
+  readonly path: string
+  readonly sizeBytes: number
+  readonly state: 'creating' | 'available' | 'deleting'
+  readonly createdAt: Date
+  readonly version: number
+}
+
+export interface CreateVolume {
+  /** Below the pool. */
+  readonly name: string
+  readonly sizeBytes: number
+  readonly pool?: string | undefined
+  readonly host?: string | undefined
+  readonly createParent?: boolean | undefined
+}
+
+export interface CloneVolume {
+  /** `<pool>/<volume>@<snapshot>`, also one that nobody made through us. */
+  readonly source: string
+  /** Below the same pool. */
+  readonly name: string
+  readonly createParent?: boolean | undefined
+}
+
+export type VolumeCondition = Condition<VolumeInfo>
+
+/**
+ * Volumes of the caller's group. What stands in a pool and has no row here belongs to the fleet: those with a role over it may name it.
+ * Mutations answer as soon as the job is durable. `path` is `<pool>/<name>`.
+ */
+export interface Volumes {
+  /** @throws invalid, exists, not_found (host or pool), unavailable. */
+  create(caller: Caller, request: CreateVolume): Promise<Accepted & { readonly volume: VolumeInfo }>
+  /** @throws invalid, exists, not_found, unavailable. */
+  clone(caller: Caller, request: CloneVolume): Promise<Accepted & { readonly volume: VolumeInfo }>
+  /** @throws not_found, conflict (smaller, or being made or deleted), stale. */
+  resize(caller: Caller, path: string, sizeBytes: number, ifMatch?: VolumeCondition): Promise<Accepted>
+  /** @throws not_found, stale, conflict with `blockers`: exports, snapshots, clones. Never recursive. */
+  delete(caller: Caller, path: string, ifMatch?: VolumeCondition): Promise<Accepted>
+  snapshot(caller: Caller, path: string, name: string): Promise<Accepted & { readonly snapshot: VolumeSnapshotInfo }>
+  /** @throws not_found, conflict with `blockers`: its clones. */
+  deleteSnapshot(caller: Caller, path: string, name: string): Promise<Accepted>
+  /** By id or path. @throws not_found. */
+  get(caller: Caller, idOrPath: string): Promise<VolumeInfo>
+  /** By path. */
+  list(
+    caller: Caller,
+    filter: { readonly pool?: string | undefined; readonly host?: string | undefined },
+    page: PageRequest,
+  ): Promise<Page<VolumeInfo>>
+  snapshots(caller: Caller, path: string, page: PageRequest): Promise<Page<VolumeSnapshotInfo>>
+  /** What a pool holds, asked of its host this moment, whoever made it: for those with a role over the fleet. @throws unavailable */
+  standing(
+    caller: Caller,
+    pool: string,
+    page: PageRequest,
+  ): Promise<
+    Page<{
+      readonly path: string
+      readonly sizeBytes: number
+      readonly snapshots: readonly string[]
+      readonly origin: string | null
+    }>
+  >
+}
