@@ -10,6 +10,7 @@ import type { AgentConfig } from './config.ts'
 import { findDatasetAt } from './drivers/dataset-at.ts'
 import type { Driver } from './drivers/driver.ts'
 import { detectDriver, openDriver } from './drivers/registry.ts'
+import { NO_EXPORTS } from './export/no-exports.ts'
 import { createInstanceList, isAboutInstances } from './host/instance-list.ts'
 import { startPresence } from './host/presence.ts'
 import { createReads } from './host/reads.ts'
@@ -95,6 +96,10 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       freezeMs: 1_000 * config.HOLDFAST_AGENT_FREEZE_SECONDS,
       stopped,
       datasetAt: (path) => findDatasetAt(path, pools),
+      volumes() {
+        throw new FleetError('unavailable', 'volumes are not served yet')
+      },
+      exports: NO_EXPORTS,
     },
     clock: () => Date.now() + clockAheadMs,
     logger,

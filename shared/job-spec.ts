@@ -23,6 +23,22 @@ import {
   UntrashPointSpec,
   VerifyPointSpec,
 } from './point-spec.ts'
+import {
+  CloneVolumeSpec,
+  CreateExportsSpec,
+  CreateVolumeSpec,
+  DeleteExportsSpec,
+  DeleteVolumeSpec,
+  ExportsCreated,
+  ExportsDeleted,
+  ExportsReconciled,
+  ReconcileExportsSpec,
+  ResizeVolumeSpec,
+  SnapshotVolumeSpec,
+  VolumeDeleted,
+  VolumeMade,
+  VolumeSnapshotMade,
+} from './volume-spec.ts'
 
 /** Where a dataset lives on its host: the agent's own name of the pool, and the directory name (its uuid) in it. */
 const DatasetPlace = z.object({ pool: HostName, dataset: Id })
@@ -83,6 +99,14 @@ export const JobSpec = z.discriminatedUnion('kind', [
   CloneInstanceSpec,
   StartInstanceSpec,
   StopInstanceSpec,
+  CreateVolumeSpec,
+  CloneVolumeSpec,
+  SnapshotVolumeSpec,
+  ResizeVolumeSpec,
+  DeleteVolumeSpec,
+  CreateExportsSpec,
+  DeleteExportsSpec,
+  ReconcileExportsSpec,
 ])
 export type JobSpec = z.infer<typeof JobSpec>
 export type JobKind = JobSpec['kind']
@@ -132,6 +156,14 @@ export const RESULT_SCHEMAS = {
   'instance.clone': InstanceCloned,
   'instance.start': InstanceChanged,
   'instance.stop': InstanceChanged,
+  'volume.create': VolumeMade,
+  'volume.clone': VolumeMade,
+  'volume.snapshot': VolumeSnapshotMade,
+  'volume.resize': VolumeMade,
+  'volume.delete': VolumeDeleted,
+  'export.create': ExportsCreated,
+  'export.delete': ExportsDeleted,
+  'export.reconcile': ExportsReconciled,
 } as const satisfies Record<JobKind, z.ZodType>
 
 export type ResultOf<Kind extends JobKind> = z.infer<(typeof RESULT_SCHEMAS)[Kind]>

@@ -2,8 +2,10 @@ import type { InstanceType } from '../../shared/instance-spec.ts'
 import type { JobKind, ResultOf, SpecOf } from '../../shared/job-spec.ts'
 import type { PlaceInDataset } from '../drivers/dataset-at.ts'
 import type { Driver, Watch } from '../drivers/driver.ts'
+import type { ExportKeeper } from '../export/export-keeper.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { PointTools } from '../points/point-tools.ts'
+import type { Volumes } from '../volumes/volumes.ts'
 import type { StoppedNotes } from './instance/stopped-notes.ts'
 
 /** What the journal remembers for one job across restarts of the agent. */
@@ -55,6 +57,9 @@ export interface Work<Kind extends JobKind> {
 export interface PipelineTools {
   /** @throws not_found when this agent has no such pool. */
   driver(pool: string): Driver
+  /** @throws not_found as `driver`; unavailable when that pool can hold none. */
+  volumes(pool: string): Volumes
+  exports: ExportKeeper
   /** Prefixes (with a trailing slash) below which a restore may leave its dataset. */
   readonly restorePaths: readonly string[]
   /** Paths no restore may touch whatever `restorePaths` says: pools, agent state. */

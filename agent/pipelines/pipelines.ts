@@ -22,6 +22,14 @@ const PIPELINES: { readonly [Kind in JobKind]: () => Pipelines[Kind] | Promise<P
   'instance.clone': async () => (await import('./instance/clone.ts')).cloneInstance,
   'instance.start': async () => (await import('./instance/start-stop.ts')).startInstance,
   'instance.stop': async () => (await import('./instance/start-stop.ts')).stopInstance,
+  'volume.create': async () => (await import('./volume/create.ts')).createVolume,
+  'volume.clone': async () => (await import('./volume/create.ts')).cloneVolume,
+  'volume.snapshot': async () => (await import('./volume/change.ts')).snapshotVolume,
+  'volume.resize': async () => (await import('./volume/change.ts')).resizeVolume,
+  'volume.delete': async () => (await import('./volume/change.ts')).deleteVolume,
+  'export.create': async () => (await import('./export/create.ts')).createExports,
+  'export.delete': async () => (await import('./export/delete.ts')).deleteExports,
+  'export.reconcile': async () => (await import('./export/reconcile.ts')).reconcileExports,
 }
 
 /** The steps of one order. */

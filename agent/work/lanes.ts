@@ -47,6 +47,16 @@ export function laneOf(spec: JobSpec): string {
     case 'point.verify':
     case 'point.rehearse':
       return `point:${spec.pointId}`
+    case 'volume.create':
+    case 'volume.clone':
+    case 'volume.snapshot':
+    case 'volume.resize':
+    case 'volume.delete':
+      return `volume:${spec.place.pool}/${spec.place.volume}`
+    case 'export.create':
+    case 'export.delete':
+    case 'export.reconcile':
+      return 'exports'
     case 'point.restore':
       return spec.destination.kind === 'host' ? `host:${spec.destination.path}` : spec.destination.place.dataset
   }

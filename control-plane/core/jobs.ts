@@ -107,6 +107,10 @@ export function failureOf({ code, message, field, blockers, members }: JobFailur
 }
 
 const CANCELLED: JobFailure = { code: 'cancelled', message: 'the job was cancelled' }
+async function unserved(): Promise<Accepted> {
+  throw new FleetError('unavailable', 'not served yet')
+}
+
 const RETRYABLE: readonly JobState[] = ['failed', 'cancelled']
 
 export function createJobs(deps: {
@@ -154,6 +158,13 @@ export function createJobs(deps: {
     'instance.stop': (caller, job) => {
       const { id, ...request } = StopInstanceRequest.parse(job.request)
       return instances.stop(caller, id, request, { retryOf: job.id })
+    },
+    ...{ 'volume.create': unserved, 'volume.clone': unserved, 'volume.snapshot': unserved, 'volume.resize': unserved },
+    ...{
+      'volume.delete': unserved,
+      'export.create': unserved,
+      'export.delete': unserved,
+      'export.reconcile': unserved,
     },
   }
 

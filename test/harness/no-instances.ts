@@ -1,8 +1,15 @@
+import { NO_EXPORTS } from '../../agent/export/no-exports.ts'
 import type { PipelineTools } from '../../agent/pipelines/pipeline.ts'
 import { FleetError } from '../../shared/errors.ts'
 
-/** Of an agent that serves none. */
-export const NO_INSTANCES: Pick<PipelineTools, 'instances' | 'freezeMs' | 'stopped' | 'datasetAt'> = {
+type Unserved = Pick<PipelineTools, 'instances' | 'freezeMs' | 'stopped' | 'datasetAt' | 'volumes' | 'exports'>
+
+/** Of an agent that serves neither instances nor volumes nor exports. */
+export const NO_INSTANCES: Unserved = {
+  volumes() {
+    throw new FleetError('unavailable', 'there are no volumes here')
+  },
+  exports: NO_EXPORTS,
   instances() {
     throw new FleetError('unavailable', 'there are no instances here')
   },

@@ -1,0 +1,39 @@
+import type { ExportElement, WantedExport } from '../../shared/volume-spec.ts'
+import type { StandingTarget } from './exports.ts'
+
+/** What is exported, with what its volume is on this host. */
+export interface KeptExport extends WantedExport {
+  readonly device: string
+  readonly guid: string
+}
+
+export type Chap = { readonly user: string; readonly secret: string } | undefined
+
+/**
+ * The exports of this host: what is wanted is kept durably in the agent's state directory (secrets of CHAP too, mode 0600), before a
+ * target is made and until it is gone, so that all are made again after a restart of the agent, of the daemon or of the host, without
+ * the control plane. Every method takes many and lets each fail alone, answers in their sequence.
+ */
+export interface ExportKeeper {
+  /** @throws unavailable where this host can export nothing. */
+  add(
+    wanted: readonly (KeptExport & { readonly chap: Chap })[],
+    signal: AbortSignal,
+  ): Promise<readonly (Error | undefined)[]>
+  /** Absence is success. An export that has a session is `conflict`, unless `force`. */
+  remove(
+    asked: readonly { readonly wwn: string; readonly force: boolean }[],
+    signal: AbortSignal,
+  ): Promise<readonly (Error | undefined)[]>
+  find(wwn: string): KeptExport | undefined
+  /** By the volume's place: those that would show it. */
+  ofVolume(place: ExportElement['place']): readonly KeptExport[]
+  kept(): readonly KeptExport[]
+  /** What stands now, with its sessions. */
+  standing(signal: AbortSignal): Promise<readonly StandingTarget[]>
+  /** Of what is kept, without secrets: the same for the same set of exports, whatever their sequence. Goes with every beat. */
+  hash(): string
+  readonly portals: readonly string[]
+  /** Makes what is kept stand again; what cannot be (its volume is away) is told and tried again. */
+  restore(signal: AbortSignal): Promise<void>
+}
