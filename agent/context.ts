@@ -100,6 +100,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
         throw new FleetError('unavailable', 'volumes are not served yet')
       },
       exports: NO_EXPORTS,
+      unseal,
     },
     clock: () => Date.now() + clockAheadMs,
     logger,

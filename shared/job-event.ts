@@ -17,6 +17,10 @@ export const Progress = z.object({
   bytesPerSecond: z.number().nonnegative().optional(),
   /** Estimated until the end; absent where nobody can tell. */
   secondsLeft: z.number().nonnegative().optional(),
+  /** Of an order's list: those that this phase is done with, failed ones too; those that ended for good, failed ones too; all. */
+  elements: z.number().int().nonnegative().optional(),
+  endedElements: z.number().int().nonnegative().optional(),
+  totalElements: z.number().int().nonnegative().optional(),
 })
 export type Progress = z.infer<typeof Progress>
 

@@ -184,7 +184,8 @@ export type ExportsCreated = z.infer<typeof ExportsCreated>
 
 export const ExportsDeleted = z.object({
   done: z.array(z.object({ n: z.number().int().nonnegative() })),
-  errors: z.array(ElementError),
+  /** `unexported`: the export itself is gone, and only its volume stayed. */
+  errors: z.array(ElementError.extend({ unexported: z.boolean() })),
   times: ExportTimes,
 })
 export type ExportsDeleted = z.infer<typeof ExportsDeleted>

@@ -5,6 +5,7 @@ import type { Driver, Watch } from '../drivers/driver.ts'
 import type { ExportKeeper } from '../export/export-keeper.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { PointTools } from '../points/point-tools.ts'
+import type { Unseal } from '../points/targets.ts'
 import type { Volumes } from '../volumes/volumes.ts'
 import type { StoppedNotes } from './instance/stopped-notes.ts'
 
@@ -60,6 +61,8 @@ export interface PipelineTools {
   /** @throws not_found as `driver`; unavailable when that pool can hold none. */
   volumes(pool: string): Volumes
   exports: ExportKeeper
+  /** Opens what came sealed beside an order, of the context `order/<jobId>`; undefined for a host that has no key of its own. */
+  readonly unseal: Unseal | undefined
   /** Prefixes (with a trailing slash) below which a restore may leave its dataset. */
   readonly restorePaths: readonly string[]
   /** Paths no restore may touch whatever `restorePaths` says: pools, agent state. */

@@ -2,7 +2,7 @@ import { NO_EXPORTS } from '../../agent/export/no-exports.ts'
 import type { PipelineTools } from '../../agent/pipelines/pipeline.ts'
 import { FleetError } from '../../shared/errors.ts'
 
-type Unserved = Pick<PipelineTools, 'instances' | 'freezeMs' | 'stopped' | 'datasetAt' | 'volumes' | 'exports'>
+type Unserved = Pick<PipelineTools, 'instances' | 'freezeMs' | 'stopped' | 'datasetAt' | 'volumes' | 'exports' | 'unseal'>
 
 /** Of an agent that serves neither instances nor volumes nor exports. */
 export const NO_INSTANCES: Unserved = {
@@ -10,6 +10,7 @@ export const NO_INSTANCES: Unserved = {
     throw new FleetError('unavailable', 'there are no volumes here')
   },
   exports: NO_EXPORTS,
+  unseal: undefined,
   instances() {
     throw new FleetError('unavailable', 'there are no instances here')
   },
