@@ -57,6 +57,10 @@ export const ExportAccess = z.object({
 })
 export type ExportAccess = z.infer<typeof ExportAccess>
 
+/** What travels sealed beside an order about exports, as JSON: the CHAP secret of each wwn whose access has a `chapUser`. */
+export const ExportSecrets = z.record(z.string(), z.string().min(1).max(255))
+export type ExportSecrets = z.infer<typeof ExportSecrets>
+
 /** What the fleet calls a row; agents have no use for it. */
 const known = { volumeId: Id.optional() }
 
