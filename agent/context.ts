@@ -101,6 +101,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       },
       exports: NO_EXPORTS,
       unseal,
+      logger,
     },
     clock: () => Date.now() + clockAheadMs,
     logger,

@@ -1,5 +1,6 @@
 import type { InstanceType } from '../../shared/instance-spec.ts'
 import type { JobKind, ResultOf, SpecOf } from '../../shared/job-spec.ts'
+import type { Logger } from '../../shared/logger.ts'
 import type { PlaceInDataset } from '../drivers/dataset-at.ts'
 import type { Driver, Watch } from '../drivers/driver.ts'
 import type { ExportKeeper } from '../export/export-keeper.ts'
@@ -63,6 +64,8 @@ export interface PipelineTools {
   exports: ExportKeeper
   /** Opens what came sealed beside an order, of the context `order/<jobId>`; undefined for a host that has no key of its own. */
   readonly unseal: Unseal | undefined
+  /** For what of a job failed when the job itself does not. */
+  readonly logger: Logger
   /** Prefixes (with a trailing slash) below which a restore may leave its dataset. */
   readonly restorePaths: readonly string[]
   /** Paths no restore may touch whatever `restorePaths` says: pools, agent state. */

@@ -1,8 +1,12 @@
 import { NO_EXPORTS } from '../../agent/export/no-exports.ts'
 import type { PipelineTools } from '../../agent/pipelines/pipeline.ts'
 import { FleetError } from '../../shared/errors.ts'
+import { createLogger } from '../../shared/logger.ts'
 
-type Unserved = Pick<PipelineTools, 'instances' | 'freezeMs' | 'stopped' | 'datasetAt' | 'volumes' | 'exports' | 'unseal'>
+type Unserved = Pick<
+  PipelineTools,
+  'instances' | 'freezeMs' | 'stopped' | 'datasetAt' | 'volumes' | 'exports' | 'unseal' | 'logger'
+>
 
 /** Of an agent that serves neither instances nor volumes nor exports. */
 export const NO_INSTANCES: Unserved = {
@@ -11,6 +15,7 @@ export const NO_INSTANCES: Unserved = {
   },
   exports: NO_EXPORTS,
   unseal: undefined,
+  logger: createLogger('agent', 'silent'),
   instances() {
     throw new FleetError('unavailable', 'there are no instances here')
   },
