@@ -49,6 +49,8 @@ export interface ElementFailure {
   readonly n: number
   readonly code: string
   readonly message: string
+  /** Of a removal: the export itself is gone, and only its volume stayed. */
+  readonly unexported?: boolean
 }
 
 /** A list of exports made or removed: at most one job a host that has some of them. */
@@ -74,23 +76,38 @@ export interface ExportBatch {
   }[]
   /** How far it is, all its jobs together. */
   readonly phase: 'pending' | 'clone' | 'devices' | 'targets' | 'ended'
+  /** Elements that are done with that phase, failed ones too. */
+  readonly passed: number
   /** Elements that ended, failed ones too. */
   readonly finished: number
-  readonly done: readonly { readonly n: number; readonly reused: boolean; readonly diverged: boolean }[]
+  readonly done: readonly {
+    readonly n: number
+    /** Its volume was cloned or found; of a removal: it is gone, because that was asked for. */
+    readonly volume: boolean
+    readonly reused: boolean
+    readonly diverged: boolean
+  }[]
   readonly errors: readonly ElementFailure[]
   /** The longest of its jobs in each, as they run side by side. */
   readonly times: { readonly cloneSeconds: number; readonly deviceSeconds: number; readonly targetSeconds: number }
+}
+
+/** `jobIds`: one a host; none where no element could be ordered. */
+export interface AcceptedExports {
+  readonly batchId: string
+  readonly jobIds: readonly string[]
 }
 
 /** Exports of the caller's group. */
 export interface Exports {
   /**
    * Answers as soon as all its jobs are durable. What cannot be ordered (an unknown pool, a wwn that serves another volume or group, an offline
-   * host) fails that element alone. @throws invalid (naming `clones[n].field`), forbidden.
+   * host) fails that element alone. @throws invalid (naming `clones[n].field`), forbidden; unavailable when offline hosts are all that stands
+   * in the way of every element.
    */
-  create(caller: Caller, wanted: readonly WantExport[]): Promise<{ readonly batchId: string }>
-  /** What is absent is removed already. */
-  remove(caller: Caller, asked: readonly Unexport[]): Promise<{ readonly batchId: string }>
+  create(caller: Caller, wanted: readonly WantExport[]): Promise<AcceptedExports>
+  /** What is absent is removed already. @throws as `create`. */
+  remove(caller: Caller, asked: readonly Unexport[]): Promise<AcceptedExports>
   /** @throws not_found. */
   batch(caller: Caller, id: string): Promise<ExportBatch>
   get(caller: Caller, idOrWwn: string): Promise<ExportInfo & { readonly live: LiveExport | undefined }>
