@@ -60,6 +60,7 @@ import { type OpenMigrations, openMigrations } from './open-migrations.ts'
 import { openPoints } from './open-points.ts'
 import { type OpenSchedules, openSchedules, openWebhook, scheduleSettings } from './open-schedules.ts'
 import { openStation } from './open-station.ts'
+import { openVolumes } from './open-volumes.ts'
 import { ownListeners } from './own-listeners.ts'
 import { readCredentials } from './read-credentials.ts'
 import { startSchedule } from './schedule/bree.ts'
@@ -226,6 +227,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     schedules: schedules.schedules,
     restoreTasks: schedules.restoreTasks,
     migrations: migrations.migrations,
+    ...openVolumes(),
     jobs,
     hosts,
     enrolments,

@@ -1,6 +1,7 @@
 import type { Audit } from './audit.ts'
 import type { Datasets } from './datasets.ts'
 import type { Enrolments } from './enrolments.ts'
+import type { Exports } from './exports.ts'
 import type { Feed } from './feed.ts'
 import type { Groups } from './groups.ts'
 import type { Hosts } from './hosts.ts'
@@ -16,6 +17,7 @@ import type { Station } from './station.ts'
 import type { Targets } from './targets.ts'
 import type { Tokens } from './tokens.ts'
 import type { Users } from './users.ts'
+import type { Volumes } from './volumes.ts'
 
 /** The domain, as dialects see it. */
 export interface Core {
@@ -28,6 +30,8 @@ export interface Core {
   readonly restoreTasks: RestoreTasks
   readonly instances: Instances
   readonly migrations: InstanceMoves
+  readonly volumes: Volumes
+  readonly exports: Exports
   readonly jobs: Jobs
   readonly hosts: Hosts
   readonly enrolments: Enrolments

@@ -96,6 +96,8 @@ export const Beat = z.object({
   running: z.number().int().nonnegative(),
   /** Of what `instances` answers, where the agent serves any; null: they were not listed yet. */
   instances: z.object({ hash: z.string().max(64).nullable() }).optional(),
+  /** `hashExports` of what its agent keeps, where that can export. */
+  exports: z.object({ hash: z.string().max(64) }).optional(),
 })
 export type Beat = z.infer<typeof Beat>
 

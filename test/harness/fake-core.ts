@@ -13,6 +13,7 @@ import type { RestoreSnapshot, Snapshots } from '../../control-plane/core/snapsh
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
 import { createFakeDirectory } from './fake-directory.ts'
+import { createFakeExportControls, createFakeExports, type FakeExportControls } from './fake-exports.ts'
 import { createFakeInstanceControls, createFakeInstances, type FakeInstanceControls } from './fake-instances.ts'
 import { createFakeMigrations } from './fake-migrations.ts'
 import { createFakePointControls, createFakePoints, createFakeTargets, type FakePointControls } from './fake-points.ts'
@@ -23,9 +24,15 @@ import {
   type FakeScheduleControls,
 } from './fake-schedules.ts'
 import { createFakeStation } from './fake-station.ts'
+import { createFakeVolumeControls, createFakeVolumes, type FakeVolumeControls } from './fake-volumes.ts'
 
 /** What a test arranges and looks at. */
-export interface FakeControls extends FakePointControls, FakeInstanceControls, FakeScheduleControls {
+export interface FakeControls
+  extends FakePointControls,
+    FakeInstanceControls,
+    FakeScheduleControls,
+    FakeVolumeControls,
+    FakeExportControls {
   /** The next settled job ends with this instead of success. */
   failNextJob: FleetError | undefined
   /** The next order is not accepted, for this reason. */
@@ -90,6 +97,8 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     ...createFakePointControls(),
     ...createFakeInstanceControls(),
     ...createFakeScheduleControls(),
+    ...createFakeVolumeControls(),
+    ...createFakeExportControls(),
     ...feedControls,
   }
   const orders = createFakeOrders(fake)
@@ -103,6 +112,8 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     targets: createFakeTargets(fake),
     instances,
     migrations: createFakeMigrations(instances),
+    volumes: createFakeVolumes(fake, orders.accept),
+    exports: createFakeExports(fake, orders.accept),
     schedules: createFakeSchedules(fake, fake),
     restoreTasks: createFakeRestoreTasks(fake, fake),
     jobs: createFakeJobs(fake),
