@@ -21,6 +21,7 @@ import { connectNats } from './nats.ts'
 import { openStoppedNotes, type StoppedNotes } from './pipelines/instance/stopped-notes.ts'
 import { openPoints } from './points/open-points.ts'
 import { listenerOf } from './transfer/listeners.ts'
+import type { Volumes } from './volumes/volumes.ts'
 import { startConsuming } from './work/consume.ts'
 import { openJournal } from './work/journal.ts'
 import { createLanes } from './work/lanes.ts'
@@ -45,6 +46,9 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     const driver = await openDriver({ ...pool, driver: pool.driver ?? (await detectDriver(pool.path)) })
     await driver.sweep()
     pools.set(pool.name, driver)
+  }
+  function volumes(): Volumes {
+    throw new FleetError('unavailable', 'volumes are not served yet')
   }
   const instances = openInstances({
     lxcPath: config.HOLDFAST_AGENT_LXC_PATH,
@@ -96,9 +100,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       freezeMs: 1_000 * config.HOLDFAST_AGENT_FREEZE_SECONDS,
       stopped,
       datasetAt: (path) => findDatasetAt(path, pools),
-      volumes() {
-        throw new FleetError('unavailable', 'volumes are not served yet')
-      },
+      volumes,
       exports: NO_EXPORTS,
       unseal,
       logger,
@@ -122,7 +124,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     pools,
   }
   const instanceList = createInstanceList({ types: instances.all, onChange: () => presence.beat(), logger })
-  const reads = createReads({ points, instances: instanceList, logger })
+  const reads = createReads({ points, instances: instanceList, volumes, logger })
   const presence = startPresence({ nats, host, facts, runner, journal, reads, instances: instanceList, logger })
   runner.resume()
   const consumption = startConsuming({

@@ -5,6 +5,7 @@ import type { JobSpec } from '../../shared/job-spec.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { ListedType, ReadAnswerOf, ReadRequestOf } from '../../shared/wire/reads.ts'
 import type { Instance, Instances } from '../instances/instances.ts'
+import { fitting, PAGE_BYTES } from './fitting.ts'
 
 const EVERY_MS = 10_000
 /** Listing takes at most this part of the time. */
@@ -14,8 +15,6 @@ const LIST_TIMEOUT_MS = 30_000
 export const MAX_INSTANCES = 5_000
 const MAX_MOUNTS = 100
 const MAX_PROBLEM = 300
-/** Less than NATS takes in one message, and than one instance may need. */
-const PAGE_BYTES = 500_000
 
 /** What the instances of this host were a moment ago. Whoever asks is answered from memory. */
 export interface InstanceList {
@@ -158,16 +157,6 @@ function placeIn(hash: string, cursor: string): number {
   const [of, at] = cursor.split('.')
   if (of !== hash) throw new FleetError('conflict', 'the instances have changed meanwhile')
   return Number(at)
-}
-
-/** As many as one message takes, at least one: none is larger than that. */
-function fitting(items: readonly ReportedInstance[]): readonly ReportedInstance[] {
-  let bytes = 0
-  const end = items.findIndex((item, n) => {
-    bytes += Buffer.byteLength(JSON.stringify(item))
-    return n > 0 && bytes > PAGE_BYTES
-  })
-  return end < 0 ? items : items.slice(0, end)
 }
 
 async function listOne(

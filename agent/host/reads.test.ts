@@ -11,6 +11,7 @@ import {
   type ReadAnswerOf,
   type ReadRequestOf,
 } from '../../shared/wire/reads.ts'
+import { NO_INSTANCES } from '../../test/harness/no-instances.ts'
 import {
   OWN_TARGET,
   type PointOrders,
@@ -32,7 +33,7 @@ async function asked<Op extends HostRead>(
 ): Promise<ReadAnswer & { readonly found: () => ReadAnswerOf<Op> }> {
   const instances = createInstanceList({ types: () => [], onChange: () => undefined, logger })
   t.teardown(() => instances.stop())
-  const reads = createReads({ points: made.points, instances, logger })
+  const reads = createReads({ points: made.points, instances, volumes: NO_INSTANCES.volumes, logger })
   t.teardown(() => reads[Symbol.asyncDispose]())
   const question = { v: WIRE_VERSION, id: randomUUID(), body: request }
   const answer = await reads.answer(operation, Buffer.from(JSON.stringify(question)))

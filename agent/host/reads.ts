@@ -1,12 +1,14 @@
 import { FleetError, toFleetError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { WIRE_VERSION } from '../../shared/wire/messages.ts'
-import { type HostRead, READS, type ReadAnswer, ReadQuestion } from '../../shared/wire/reads.ts'
-import type { Answerers } from '../points/answers.ts'
+import { type HostRead, READS, type ReadAnswer, ReadQuestion, type ReadRequestOf } from '../../shared/wire/reads.ts'
+import type { Answerers, PointRead } from '../points/answers.ts'
 import type { Points } from '../points/open-points.ts'
 import { failureOf } from '../work/failure.ts'
+import type { Volumes } from '../volumes/volumes.ts'
 import { createSlots } from '../work/slots.ts'
 import type { InstanceList } from './instance-list.ts'
+import { volumePage } from './volume-page.ts'
 
 /** The control plane waits for five seconds: an answer that says why there is none should still arrive. */
 const ANSWER_WITHIN_MS = 4_500
@@ -15,7 +17,7 @@ const FOUND_WITHIN_MS = 3_000
 const AT_ONE_TIME = 4
 const MAX_WAITING = 64
 
-/** Answers what is asked about points, targets and instances: a few at a time, none for longer than anybody waits. */
+/** Answers what is asked about points, targets, instances and volumes: a few at a time, none for longer than anybody waits. */
 export interface Reads extends AsyncDisposable {
   /** @returns undefined for an operation that is none of these */
   answer(operation: string, question: Uint8Array): Promise<ReadAnswer> | undefined
@@ -24,6 +26,8 @@ export interface Reads extends AsyncDisposable {
 export function createReads(deps: {
   readonly points: Points
   readonly instances: Pick<InstanceList, 'page'>
+  /** @throws not_found, unavailable as PipelineTools */
+  readonly volumes: (pool: string) => Volumes
   readonly logger: Logger
 }): Reads {
   const slots = createSlots(AT_ONE_TIME)
@@ -37,14 +41,22 @@ export function createReads(deps: {
     return answerers
   }
 
+  async function answererOf(operation: Exclude<HostRead, 'instances'>): Promise<(question: unknown) => Promise<unknown>> {
+    if (operation === 'volumes') {
+      // as: its schema has parsed the request
+      return (question) => volumePage(deps.volumes, (question as { request: ReadRequestOf<'volumes'> }).request)
+    }
+    // as: the schema and the answerer are the same operation's, which the compiler does not follow through a union
+    return (await loaded())[operation satisfies PointRead] as (question: unknown) => Promise<unknown>
+  }
+
   async function find(operation: HostRead, asked: ReadQuestion): Promise<unknown> {
     const deadline = AbortSignal.timeout(ANSWER_WITHIN_MS)
     const untilMs = performance.now() + FOUND_WITHIN_MS
     const request = READS[operation].request.safeParse(asked.body)
     if (!request.success) throw new FleetError('invalid', 'the question cannot be read', { cause: request.error })
     if (operation === 'instances') return deps.instances.page(READS.instances.request.parse(asked.body))
-    // as: the schema and the answerer are the same operation's, which the compiler does not follow through a union
-    const answerer = (await loaded())[operation] as (question: unknown) => Promise<unknown>
+    const answerer = await answererOf(operation)
     const question = { id: asked.id, request: request.data, sealed: asked.secret, signal: deadline, untilMs }
     return within(deadline, async () =>
       slots.run(() => {

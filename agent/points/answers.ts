@@ -22,8 +22,11 @@ export interface Question<Op extends HostRead> {
   readonly untilMs: number
 }
 
+/** Of points and their targets. */
+export type PointRead = Extract<HostRead, `point-${string}` | `target-${string}`>
+
 export type Answerers = {
-  readonly [Op in Exclude<HostRead, 'instances'>]: (question: Question<Op>) => Promise<ReadAnswerOf<Op>>
+  readonly [Op in PointRead]: (question: Question<Op>) => Promise<ReadAnswerOf<Op>>
 }
 
 /** What this host knows of points and targets, for who asks: nothing is changed. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Id } from '../ids.ts'
+import { HostName, Id } from '../ids.ts'
 import { InstanceType, ReportedInstance } from '../instance-spec.ts'
 import { JobFailure } from '../job-event.ts'
 import { MemberPath, OrderTarget, ReadablePoint, TargetPath } from '../point-spec.ts'
@@ -49,6 +49,20 @@ export const ListedType = z.object({
   problem: z.string().max(500).nullable(),
 })
 export type ListedType = z.infer<typeof ListedType>
+
+/** As it stands in its pool, whoever made it. Paths and names may be longer than those that may be ordered. */
+export const StandingVolume = z.object({
+  /** Below the pool. */
+  path: z.string().min(1).max(1024),
+  sizeBytes: z.number().int().nonnegative(),
+  guid: z.string().max(64),
+  /** `<path>@<snapshot>` below the pool, as it was called when it was cloned; null: it is no clone. */
+  origin: z.string().max(2048).nullable(),
+  /** Names, the first 1,000 of them in their order; of more, `isCut`. */
+  snapshots: z.array(z.string().max(1024)).max(1000),
+  isCut: z.boolean(),
+})
+export type StandingVolume = z.infer<typeof StandingVolume>
 
 /** What agents are asked: side-effect free. One entry an operation. */
 export const READS = {
@@ -103,6 +117,11 @@ export const READS = {
       items: z.array(ReportedInstance).max(1000),
       next: z.string().max(100).nullable(),
     }),
+  },
+  /** What a pool holds this moment, in the order of paths. A cursor is the last path of the page before. */
+  volumes: {
+    request: z.object({ pool: HostName, ...page, cursor: z.string().max(1024).optional() }),
+    answer: z.object({ items: z.array(StandingVolume).max(1000), next: z.string().max(1024).nullable() }),
   },
 } as const
 export type HostRead = keyof typeof READS
