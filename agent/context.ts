@@ -124,7 +124,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     pools,
   }
   const instanceList = createInstanceList({ types: instances.all, onChange: () => presence.beat(), logger })
-  const reads = createReads({ points, instances: instanceList, volumes, logger })
+  const reads = createReads({ points, instances: instanceList, volumes, exports: NO_EXPORTS, logger })
   const presence = startPresence({ nats, host, facts, runner, journal, reads, instances: instanceList, logger })
   runner.resume()
   const consumption = startConsuming({

@@ -8,9 +8,9 @@ export interface Access {
 export interface WantedTarget {
   /** The target's iSCSI name, in lower case. */
   readonly wwn: string
-  /** What LUN 0 is: an absolute path of a block device or raw image. */
+  /** What its LUN is: an absolute path of a block device or raw image. */
   readonly device: string
-  /** Of the volume: LUN 0 shows it as serial number and NAA identity, so that an initiator never takes one volume for another. */
+  /** Of the volume: the LUN shows it as serial number and NAA identity, so that an initiator never takes one volume for another. */
   readonly guid: string
   readonly access: Access
 }
@@ -31,7 +31,7 @@ export interface StandingTarget {
 }
 
 /**
- * Targets of one technology on this host: one a wwn, LUN 0, an ACL of exactly the listed initiators. Only targets that this agent made
+ * Targets of one technology on this host: one a wwn, one LUN (`lun`), an ACL of exactly the listed initiators. Only targets that this agent made
  * are listed, changed or removed; one that somebody else made under a wwn is `conflict`. Methods are idempotent and may be called for
  * hundreds of targets at once: each fails alone, and answers stand in the requests' sequence. A target is open to nobody before all
  * of it stands, and a wwn that comes to another device never shows it to a session of the old one.
@@ -40,6 +40,8 @@ export interface ExportTargets {
   readonly name: 'tgt' | 'lio'
   /** `addr:port` of where initiators find them. */
   readonly portals: readonly string[]
+  /** Which one of each target the volume is. */
+  readonly lun: number
   /** Makes each as wanted. Stale initiators go, and their sessions are closed. `conflict` where the wwn serves another device. */
   apply(wanted: readonly WantedTarget[], signal: AbortSignal): Promise<readonly (Error | undefined)[]>
   /** `conflict` ('in use', with the initiators as blockers) while one has a session, unless `force`: sessions, LUN, backing store, target. */

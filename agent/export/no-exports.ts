@@ -12,6 +12,9 @@ export const NO_EXPORTS: ExportKeeper = {
   kept: () => [],
   standing: async () => [],
   hash: () => '',
+  technology: 'none',
   portals: [],
+  lun: 0,
   restore: async () => undefined,
+  resized: async () => undefined,
 }

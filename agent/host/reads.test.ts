@@ -33,7 +33,13 @@ async function asked<Op extends HostRead>(
 ): Promise<ReadAnswer & { readonly found: () => ReadAnswerOf<Op> }> {
   const instances = createInstanceList({ types: () => [], onChange: () => undefined, logger })
   t.teardown(() => instances.stop())
-  const reads = createReads({ points: made.points, instances, volumes: NO_INSTANCES.volumes, logger })
+  const reads = createReads({
+    points: made.points,
+    instances,
+    volumes: NO_INSTANCES.volumes,
+    exports: NO_INSTANCES.exports,
+    logger,
+  })
   t.teardown(() => reads[Symbol.asyncDispose]())
   const question = { v: WIRE_VERSION, id: randomUUID(), body: request }
   const answer = await reads.answer(operation, Buffer.from(JSON.stringify(question)))

@@ -2,11 +2,13 @@ import { FleetError, toFleetError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { WIRE_VERSION } from '../../shared/wire/messages.ts'
 import { type HostRead, READS, type ReadAnswer, ReadQuestion, type ReadRequestOf } from '../../shared/wire/reads.ts'
+import type { ExportKeeper } from '../export/export-keeper.ts'
 import type { Answerers, PointRead } from '../points/answers.ts'
 import type { Points } from '../points/open-points.ts'
 import { failureOf } from '../work/failure.ts'
 import type { Volumes } from '../volumes/volumes.ts'
 import { createSlots } from '../work/slots.ts'
+import { exportPage } from './export-page.ts'
 import type { InstanceList } from './instance-list.ts'
 import { volumePage } from './volume-page.ts'
 
@@ -17,7 +19,7 @@ const FOUND_WITHIN_MS = 3_000
 const AT_ONE_TIME = 4
 const MAX_WAITING = 64
 
-/** Answers what is asked about points, targets, instances and volumes: a few at a time, none for longer than anybody waits. */
+/** Answers what is asked about points, targets, instances, volumes and exports: a few at a time, none for longer than anybody waits. */
 export interface Reads extends AsyncDisposable {
   /** @returns undefined for an operation that is none of these */
   answer(operation: string, question: Uint8Array): Promise<ReadAnswer> | undefined
@@ -28,6 +30,7 @@ export function createReads(deps: {
   readonly instances: Pick<InstanceList, 'page'>
   /** @throws not_found, unavailable as PipelineTools */
   readonly volumes: (pool: string) => Volumes
+  readonly exports: ExportKeeper
   readonly logger: Logger
 }): Reads {
   const slots = createSlots(AT_ONE_TIME)
@@ -45,6 +48,13 @@ export function createReads(deps: {
     if (operation === 'volumes') {
       // as: its schema has parsed the request
       return (question) => volumePage(deps.volumes, (question as { request: ReadRequestOf<'volumes'> }).request)
+    }
+    if (operation === 'exports') {
+      // as: its schema has parsed the request
+      return (question) => {
+        const { request, signal } = question as { request: ReadRequestOf<'exports'>; signal: AbortSignal }
+        return exportPage(deps.exports, request, signal)
+      }
     }
     // as: the schema and the answerer are the same operation's, which the compiler does not follow through a union
     return (await loaded())[operation satisfies PointRead] as (question: unknown) => Promise<unknown>

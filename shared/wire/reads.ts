@@ -4,6 +4,7 @@ import { InstanceType, ReportedInstance } from '../instance-spec.ts'
 import { JobFailure } from '../job-event.ts'
 import { MemberPath, OrderTarget, ReadablePoint, TargetPath } from '../point-spec.ts'
 import { SftpTargetConfig } from '../target-config.ts'
+import { IscsiName, VolumePlace } from '../volume-spec.ts'
 import { WIRE_VERSION } from './messages.ts'
 
 /** Agents answer within this long, or not at all. */
@@ -64,6 +65,26 @@ export const StandingVolume = z.object({
 })
 export type StandingVolume = z.infer<typeof StandingVolume>
 
+/** One that its agent keeps. */
+export const ListedExport = z.object({
+  wwn: IscsiName,
+  exportId: Id,
+  place: VolumePlace,
+  /** The target is there and serves that volume; false: it is being made again, or cannot be, its volume being away. */
+  standing: z.boolean(),
+  /** The first 1,000. */
+  sessions: z
+    .array(
+      z.object({
+        initiator: z.string().max(223),
+        /** `address:port` where it can be told, or the address alone; else ''. */
+        address: z.string().max(300),
+      }),
+    )
+    .max(1000),
+})
+export type ListedExport = z.infer<typeof ListedExport>
+
 /** What agents are asked: side-effect free. One entry an operation. */
 export const READS = {
   'point-files': {
@@ -122,6 +143,24 @@ export const READS = {
   volumes: {
     request: z.object({ pool: HostName, ...page, cursor: z.string().max(1024).optional() }),
     answer: z.object({ items: z.array(StandingVolume).max(1000), next: z.string().max(1024).nullable() }),
+  },
+  /** What the host exports this moment, in the order of wwns. A cursor is the last wwn of the page before. */
+  exports: {
+    request: z.object({
+      /** Only of these; those that the host does not keep are left out. */
+      wwns: z.array(IscsiName).max(1000).optional(),
+      ...page,
+      cursor: z.string().max(223).optional(),
+    }),
+    answer: z.object({
+      technology: z.enum(['tgt', 'lio', 'none']),
+      /** `addr:port`, where initiators find all of them. */
+      portals: z.array(z.string().max(300)).max(64),
+      /** Which one of each target the volume is: 0, but 1 of tgt, whose LUN 0 is always its controller. */
+      lun: z.number().int().nonnegative(),
+      items: z.array(ListedExport).max(1000),
+      next: z.string().max(223).nullable(),
+    }),
   },
 } as const
 export type HostRead = keyof typeof READS

@@ -12,6 +12,8 @@ export const READ_OPERATIONS = [
   'target-list',
   'target-host-key',
   'instances',
+  'volumes',
+  'exports',
 ] as const
 export type ReadOperation = (typeof READ_OPERATIONS)[number]
 
