@@ -235,6 +235,50 @@ it('a replaced container leaves its root in a pool, whatever leads to it', async
   )
 })
 
+it('a dataset is not exchanged under a container that runs in it, or has some of it mounted', async (t) => {
+  const orders = await pointOrders(t)
+  const tools: PipelineTools = { ...orders.tools, instances: () => driver }
+  const [inside, beside] = [`c${process.pid}-${names++}`, `c${process.pid}-${names++}`]
+  t.teardown(() => rm(inside, beside))
+  const rootfs = join(orders.root, 'rootfs')
+  const made = room.define(inside)
+  execFileSync('/bin/mv', [made, rootfs])
+  const config = join(room.folder, inside, 'config')
+  writeFileSync(config, readFileSync(config, 'utf8').replace(made, rootfs))
+  mkdirSync(join(orders.root, 'shared'))
+  room.define(beside, [`lxc.mount.entry = ${join(orders.root, 'shared')} srv none bind,create=dir 0 0`])
+  writeFileSync(join(rootfs, 'root/ticks'), '100000\n')
+  const point = orders.create()
+  await orders.run(point)
+  writeFileSync(join(rootfs, 'root/ticks'), '1\n')
+  const place = { pool: 'a', dataset: orders.dataset }
+  const into = { ...restoreTo(orders, [refOf(point)], { kind: 'dataset', place, path: '/' }), overwrite: true }
+
+  await driver.start(beside, never)
+  t.like(await failureOf(t, orders.run(into, { tools })), { code: 'conflict', blockers: [beside] })
+  await driver.stop(beside, { graceMs: 0, signal: never })
+
+  const jobId = randomUUID()
+  const work = await openWork(into, jobId, tools)
+  const steps = work.steps.map((step) => ({
+    ...step,
+    async run(context: StepContext) {
+      await step.run(context)
+      if (step.name === 'stage') await driver.start(inside, never)
+    },
+  }))
+  const late = await failureOf(t, runPipeline({ ...work, steps }, contextOf(jobId, memoryOf())))
+  t.like(late, { code: 'conflict', blockers: [inside] })
+  t.like(world(orders), { datasets: [orders.dataset], own: [] })
+  await driver.stop(inside, { graceMs: 0, signal: never })
+  t.true(ticks(rootfs) < 100000)
+
+  await orders.run(into, { tools })
+  t.is(ticks(rootfs), 100000)
+  await driver.start(inside, never)
+  await until('it counts', () => ticks(rootfs) > 100000)
+})
+
 it('a restored tree is brought to a later point, and only then a container is made on it', async (t) => {
   const { orders, tools, name, refs, destination } = await archived(t)
   const to = destination({ name: `later-${name}`, start: true })

@@ -12,6 +12,7 @@ import { close, RENAME_EXCHANGE, rename } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
 import { requireFit } from '../../points/bounds.ts'
 import type { PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
+import { requireUnused } from '../require-unused.ts'
 import { NOTHING_STAGED } from '../restore/receipt.ts'
 import { extractParts, INTO_DATASET, type OpenPoint, openPoint } from './extraction.ts'
 import { openRoot } from './restore-new.ts'
@@ -33,7 +34,7 @@ const unwatched = { signal: new AbortController().signal, progress: () => undefi
 
 /**
  * The whole of a point as the whole of a dataset that is there: restored to a dataset of ours in the same pool, then both exchange
- * their names at once. Whoever has the old root open keeps it open, and sees it emptied.
+ * their names at once. Whoever has the old root open keeps it open, and sees it emptied: so no container may run in it.
  */
 export class IntoDatasetRestore {
   readonly #spec: Spec
@@ -64,7 +65,7 @@ export class IntoDatasetRestore {
     if (overwrite !== true && (overwrite === false || readdirSync(mountpoint).length > 0)) {
       throw new FleetError('conflict', 'the dataset is not empty; replacing what it holds needs overwrite: true')
     }
-    refuseMounts(mountpoint)
+    await this.#requireQuiet(mountpoint, context.signal)
     if (this.#receipt === undefined) this.#point = await openPoint(this.#spec, this.#tools.points, context)
   }
 
@@ -100,11 +101,11 @@ export class IntoDatasetRestore {
     if (scratch !== undefined) await this.#discard(scratch)
   }
 
-  async commit(): Promise<void> {
+  async commit({ signal }: StepContext): Promise<void> {
     if (this.isCommitted) return
     assert(this.#receipt)
     const { mountpoint } = this.#receipt.made
-    refuseMounts(mountpoint)
+    await this.#requireQuiet(mountpoint, signal)
     const folderFd = openRoot(dirname(mountpoint))
     try {
       rename(folderFd, cString(this.#receipt.scratch), cString(basename(mountpoint)), RENAME_EXCHANGE)
@@ -129,6 +130,12 @@ export class IntoDatasetRestore {
   async close(): Promise<void> {
     await this.#point?.[Symbol.asyncDispose]()
     this.#point = undefined
+  }
+
+  /** @throws refused, conflict with `blockers`, unavailable when nobody can tell now */
+  async #requireQuiet(mountpoint: string, signal: AbortSignal): Promise<void> {
+    refuseMounts(mountpoint)
+    await requireUnused({ place: this.#place, by: 'those that are not stopped' }, this.#tools, signal)
   }
 
   async #mountpoint(): Promise<string> {

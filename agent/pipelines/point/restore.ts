@@ -25,7 +25,7 @@ export const restorePoint: Pipeline<'point.restore'> = (spec, jobId, tools) => {
       // All is undone here, as an earlier run may have come further than this one.
       { ...named('look', (context) => restore.look(context), 'restore'), undo: (context) => restore.unstage(context) },
       named('stage', (context) => restore.stage(context), 'restore'),
-      { ...named('commit', () => restore.commit(), 'restore'), commits: true },
+      { ...named('commit', (context) => restore.commit(context), 'restore'), commits: true },
       named('settle', () => restore.settle(), 'restore'),
     ],
     committed: () => restore.isCommitted,
