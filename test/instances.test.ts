@@ -173,6 +173,27 @@ test.serial('instances are those of one group; only admins of the fleet hand the
   await t.throwsAsync(room.instances.start(viewer, web.id), { message: /operator/ })
 })
 
+test.serial("what is made by hand under a name of long ago is nobody's: it belongs to the default group", async (t) => {
+  const host = await opened(t)
+  const web = await host.named('web')
+  const { documentId, tenant } = await newGroup('group-of-web')
+  await room.instances.assign(ADMIN, web.id, documentId)
+  await host.tell([])
+  await room.db.query("update instance set gone_at = now() - interval '25 hours' where id = $1", [web.id])
+  await host.tell([lxc('web', { configHash: 'by hand' })])
+  const made = await host.named('web')
+  t.not(made.id, web.id)
+  t.like(made, { groupId: room.groupId, goneAt: null })
+  t.deepEqual((await room.instances.list(tenant, {}, PAGE)).items, [])
+  t.truthy((await room.instances.get(tenant, web.id)).goneAt)
+  // It came and went; the one of before is back as it was.
+  await host.tell([])
+  await room.db.query("update instance set gone_at = now() - interval '26 hours' where id = $1", [made.id])
+  await room.db.query("update instance set gone_at = now() - interval '25 hours' where id = $1", [web.id])
+  await host.tell([lxc('web')])
+  t.like(await room.instances.get(tenant, web.id), { goneAt: null })
+})
+
 test.serial(
   'one is started and stopped alone, and is so when its job has ended, whatever was listed before',
   async (t) => {

@@ -49,6 +49,21 @@ test('what is listed no more is gone, and when it comes back it is the one that 
   )
 })
 
+test('a name that comes back after a day is another one, unless it is set up as the one that had it', (t) => {
+  const nowMs = 10 * 86_400_000
+  const back = (awayMs: number, rest: Partial<ReportedInstance>, type: 'lxc' | 'docker' = 'lxc') => {
+    const gone = row('old', { type, ref: 'a', goneAtMs: nowMs - awayMs, configHash: 'a' })
+    const types = [{ ...LXC, type }]
+    const folded = fold([gone], { takenAtMs: nowMs, types, items: [item('a', { type, ...rest })] })
+    return folded.kept.map(({ id }) => id)[0]
+  }
+  t.is(back(86_400_000, { configHash: 'other' }), 'old')
+  t.is(back(86_400_001, { configHash: 'other' }), 'new-1')
+  t.is(back(86_400_001, { configHash: null }), 'new-1')
+  t.is(back(86_400_001, { configHash: 'a' }), 'old')
+  t.is(back(86_400_001, { configHash: 'other' }, 'docker'), 'old')
+})
+
 test('nobody is gone because tools failed, were never asked, or are served no more', (t) => {
   const rows = [row('a'), row('b', { type: 'docker' })]
   const types = [{ type: 'lxc', listed: false, problem: 'unavailable: no tools' }] as const

@@ -5,6 +5,11 @@ import type { InstanceInfo } from './instances.ts'
 /** Rows of one host beyond those that are there: of more, those that are gone longest are forgotten. */
 const MAX_GONE = 5_000
 
+/** What comes back under a name by then is what had it, also when it was set up anew. */
+const MAX_AWAY_MS = 86_400_000
+/** What their hosts call them: names may be given to others later, an engine's ids never are. */
+const REF_IS_NAME: Readonly<Record<InstanceType, boolean>> = { lxc: true, docker: false }
+
 /** A row of the host that is folded into, as it stands. Times in ms since the epoch, by the database's clock. */
 export interface StandingInstance extends Pick<InstanceInfo, 'id' | 'type' | 'ref' | 'name' | 'state' | 'mounts'> {
   readonly configHash: string | null
@@ -39,8 +44,9 @@ export interface InstanceFold {
 }
 
 /**
- * What a host's word does to its rows. One that its agent lists no more is gone; when it comes back, it is the same again. Nobody is gone
- * because tools failed: only of a type that was listed it is known who is missing. What a job has left behind since then stays.
+ * What a host's word does to its rows. One that its agent lists no more is gone; when it comes back, it is the same again, unless its name
+ * alone came back after long: that is another one, and not its group's. Nobody is gone because tools failed: only of a type that was listed
+ * it is known who is missing. What a job has left behind since then stays.
  */
 export function foldInstances(
   rows: readonly StandingInstance[],
@@ -60,7 +66,10 @@ export function foldInstances(
     if (row === undefined) {
       // Its job tells what it is called.
       if (making.has(keyOf(item.type, item.name))) isWhole = false
-      else kept.push({ ...item, id: away.get(key)?.id ?? newId() })
+      else {
+        const last = away.get(key)
+        kept.push({ ...item, id: last && isSame(last, item, report.takenAtMs) ? last.id : newId() })
+      }
     } else if (isNewer(row)) isWhole = false
     else if (isChanged(row, item)) kept.push({ ...item, id: row.id })
   }
@@ -107,6 +116,12 @@ function latestGone(rows: readonly StandingInstance[]): ReadonlyMap<string, Stan
     if ((found.get(key)?.goneAtMs ?? 0) <= row.goneAtMs) found.set(key, row)
   }
   return found
+}
+
+/** @param row one that is gone, and was called as `item` is */
+function isSame({ type, configHash, goneAtMs }: StandingInstance, item: ReportedInstance, nowMs: number): boolean {
+  if (!REF_IS_NAME[type] || nowMs - (goneAtMs ?? 0) <= MAX_AWAY_MS) return true
+  return configHash !== null && configHash === item.configHash
 }
 
 function isChanged(row: StandingInstance, item: ReportedInstance): boolean {
