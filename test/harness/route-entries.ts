@@ -1,4 +1,5 @@
 import { CLOUDCASA_ENTRIES } from './cloudcasa-entries.ts'
+import { EMULAB_ENTRIES } from './emulab-entries.ts'
 import type { TestFleet } from './fleet.ts'
 import { HOST_ENTRIES } from './host-entries.ts'
 import { INSTANCE_ENTRIES } from './instance-entries.ts'
@@ -84,6 +85,7 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'qnap.logout': { status: 401 },
 
   ...CLOUDCASA_ENTRIES,
+  ...EMULAB_ENTRIES,
   ...INSTANCE_ENTRIES,
   ...POINT_ENTRIES,
   ...SCHEDULE_ENTRIES,

@@ -1,0 +1,23 @@
+import { FleetError } from '../../../shared/errors.ts'
+import { Id } from '../../../shared/ids.ts'
+import { route } from '../../http/route.ts'
+import { presentStatus } from './present.ts'
+import { JobParam, StatusView } from './schemas.ts'
+
+export const cloneStatus = route({
+  operation: 'cloneStatus',
+  method: 'GET',
+  path: '/lun/api/v1.0/clone_status/:job_id',
+  summary: 'How far a job is that makes or removes clones and targets',
+  access: 'viewer',
+  status: 200,
+  params: JobParam,
+  result: StatusView,
+  errors: [404],
+
+  async handle({ params: { job_id: given }, caller }, core) {
+    const id = Id.safeParse(given)
+    if (!id.success) throw new FleetError('not_found', `there is no job '${given}'`)
+    return { status: 200, body: presentStatus(await core.exports.batch(caller, id.data)) }
+  },
+})
