@@ -10,10 +10,11 @@ import type { Driver } from './driver.ts'
 import { openPoolLayout } from './pool-layout.ts'
 import { createSimDriver } from './sim/sim-driver.ts'
 import { createTreeDriver } from './tree/tree-driver.ts'
+import { openZfsDriver } from './zfs/zfs-driver.ts'
 
 export interface PoolConfig {
   readonly name: string
-  /** Absolute; `sim` pools ignore it. */
+  /** Absolute; of `zfs` pools the name of a dataset of ZFS, like `tank/holdfast`; `sim` pools ignore it. */
   readonly path: string
   readonly driver: DriverName
   /** `sim` only: how long each mutating call takes. */
@@ -27,6 +28,7 @@ const OPENERS: Readonly<Record<DriverName, (pool: PoolConfig) => Promise<Driver>
     if (!onBtrfs(path)) throw new FleetError('invalid', `pool ${name} is not on btrfs`, { detail: path })
     return createBtrfsDriver(layout)
   },
+  zfs: ({ path }) => openZfsDriver(path),
   async reflink({ name, path }) {
     const layout = await openPoolLayout(path, `pool ${name}`)
     if (!sharesBlocks(path)) throw new FleetError('invalid', `pool ${name} cannot share blocks`, { detail: path })

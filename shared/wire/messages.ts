@@ -52,7 +52,7 @@ export function reportMessageId(host: string, reports: readonly JobReport[]): st
   )
 }
 
-export const DriverName = z.enum(['btrfs', 'reflink', 'copy', 'sim'])
+export const DriverName = z.enum(['btrfs', 'zfs', 'reflink', 'copy', 'sim'])
 export type DriverName = z.infer<typeof DriverName>
 
 /** What a pool's driver can truly do; shown to clients as it is. */

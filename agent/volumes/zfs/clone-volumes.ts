@@ -1,0 +1,135 @@
+import { FleetError, toFleetError } from '../../../shared/errors.ts'
+import { deviceOf, LINK_MS, seen, VOLUME_MODE } from '../../zfs/devices.ts'
+import { nameBelow, pathBelow } from '../../zfs/names.ts'
+import type { Zfs } from '../../zfs/zfs.ts'
+import type { CloneRequest, Volume } from '../volumes.ts'
+import { makeParents } from './parents.ts'
+import type { VolumeLooks, VolumeRow } from './volume-rows.ts'
+
+interface Place {
+  readonly zfs: Zfs
+  readonly looks: VolumeLooks
+  readonly root: string
+  readonly pool: string
+}
+
+interface Named {
+  readonly source: string
+  readonly target: string
+}
+
+type Standing = ReadonlyMap<string, VolumeRow>
+type Made = { readonly name: string; readonly reused: boolean }
+type Outcome = Made | Error
+
+/**
+ * One question about all that they name, then one `zfs clone` after the other, each waiting for its device: parallel ones lose their
+ * links. (2.1 has no `zfs.sync.clone` for a program.) One more question tells what all of them are.
+ */
+export async function cloneAll(
+  place: Place,
+  requests: readonly CloneRequest[],
+  signal: AbortSignal,
+): Promise<readonly ({ readonly volume: Volume; readonly reused: boolean } | Error)[]> {
+  const named = requests.map((request) => attempt(() => namesOf(place.root, request)))
+  const names = named.flatMap((one) => (one instanceof Error ? [] : [one.source, one.target]))
+  const standing = new Map(await place.looks.look(names, 0, signal))
+  const outcomes: Outcome[] = []
+  for (const [index, one] of named.entries()) {
+    const createParent = requests[index]?.createParent === true
+    outcomes.push(
+      one instanceof Error
+        ? one
+        : await cloneOne(place, { ...one, createParent, standing }, signal).catch((error) => toFleetError(error)),
+    )
+  }
+  return describe(place, outcomes, signal)
+}
+
+function namesOf(root: string, { source, target }: CloneRequest): Named {
+  return { source: nameBelow(root, source.volume, source.snapshot), target: nameBelow(root, target) }
+}
+
+function attempt<Result>(act: () => Result): Result | Error {
+  try {
+    return act()
+  } catch (thrown) {
+    return toFleetError(thrown)
+  }
+}
+
+async function cloneOne(
+  { zfs, root }: Place,
+  request: Named & { readonly createParent: boolean; readonly standing: Map<string, VolumeRow> },
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { source, target, createParent, standing } = request
+  if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+  const reused = whetherReused(root, request)
+  if (reused) return { name: target, reused: true }
+  if (createParent && !hasParent(standing, target)) await makeParents({ zfs, root, names: [target] }, signal)
+  await zfs.call(['clone', '-o', VOLUME_MODE, source, target], signal).catch((error) => {
+    throw error instanceof FleetError && error.code === 'not_found' ? notFound(root, target) : error
+  })
+  const made = standing.get(source)
+  // What a later request of the same target finds.
+  if (made !== undefined) standing.set(target, { ...made, name: target, type: 'volume', origin: source, written: '0' })
+  await seen(deviceOf(target), LINK_MS, signal)
+  return { name: target, reused: false }
+}
+
+function whetherReused(root: string, { source, target, standing }: Named & { readonly standing: Standing }): boolean {
+  const row = standing.get(source)
+  if (row?.type !== 'snapshot' || row.volsize === '-') {
+    throw new FleetError('not_found', `there is no volume snapshot ${pathBelow(root, source)}`)
+  }
+  const there = standing.get(target)
+  if (there === undefined) return false
+  if (there.type === 'volume' && there.origin === source) return true
+  throw new FleetError(
+    'exists',
+    `${pathBelow(root, target)} is there already, and is no clone of ${pathBelow(root, source)}`,
+  )
+}
+
+/** Another clone of this call lies beside it. */
+function hasParent(standing: Standing, target: string): boolean {
+  const parent = target.slice(0, target.lastIndexOf('/') + 1)
+  return [...standing.keys()].some((name) => name.startsWith(parent) && name.indexOf('@') === -1)
+}
+
+function notFound(root: string, target: string): FleetError {
+  return new FleetError('not_found', `the snapshot, or the parent of ${pathBelow(root, target)}, is not there`)
+}
+
+async function describe({ zfs, looks, pool }: Place, outcomes: readonly Outcome[], signal: AbortSignal) {
+  const made = outcomes.filter((outcome): outcome is Made => !(outcome instanceof Error))
+  if (made.length === 0) return outcomes.filter((outcome): outcome is Error => outcome instanceof Error)
+  // What was just written to one that is used again is not counted before its transaction is through.
+  if (made.some(({ reused }) => reused)) await zfs.sync(pool, signal)
+  const rows = [
+    ...(
+      await looks.look(
+        made.map(({ name }) => name),
+        1,
+        signal,
+      )
+    ).values(),
+  ]
+  const snapshots = Map.groupBy(
+    rows.filter(({ type }) => type === 'snapshot'),
+    ({ name }) => name.slice(0, name.indexOf('@')),
+  )
+  const standing = rows
+    .filter(({ type }) => type === 'volume')
+    .map((row) => ({ row, snapshots: snapshots.get(row.name) ?? [] }))
+  const volumes = await looks.volumes(standing, signal)
+  const byName = new Map(standing.map(({ row }, index) => [row.name, volumes[index]]))
+  return outcomes.map((outcome) => {
+    if (outcome instanceof Error) return outcome
+    const volume = byName.get(outcome.name)
+    return volume
+      ? { volume, reused: outcome.reused }
+      : new FleetError('internal', 'a clone vanished after it was made')
+  })
+}

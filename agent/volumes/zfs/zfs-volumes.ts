@@ -1,0 +1,151 @@
+import { FleetError } from '../../../shared/errors.ts'
+import type { Run } from '../../exec/run.ts'
+import { settleDevices, VOLUME_MODE } from '../../zfs/devices.ts'
+import { checkedRoot, nameBelow, pathBelow, poolOf } from '../../zfs/names.ts'
+import { inTurn } from '../../zfs/turns.ts'
+import { openZfs, type Zfs } from '../../zfs/zfs.ts'
+import type { Volume, Volumes } from '../volumes.ts'
+import { cloneAll } from './clone-volumes.ts'
+import { createDestroyer } from './destroyer.ts'
+import { makeParents } from './parents.ts'
+import { createVolumeLooks, toSnapshot, type VolumeRow } from './volume-rows.ts'
+
+/** `zfs create` rounds sizes to this (zfs-create(8)), so that every block size divides them. */
+const SIZE_GRAIN_BYTES = 131_072
+const BLOCK_SIZE = '16k'
+
+/**
+ * Volumes are zvols below `root`, sparse; clones are clones. Each of create, snapshot, clone and destroy is one transaction of ZFS, so
+ * nothing is ever staged under another name, and there is nothing to sweep. What others made there is served like our own.
+ * @param root the name of a file system of ZFS, like `tank` or `tank/volumes`
+ * @throws invalid, unavailable
+ */
+export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes> {
+  const zfs = openZfs(exec)
+  const looks = createVolumeLooks(zfs, checkedRoot(root))
+  const pool = poolOf(root)
+  const destroy = createDestroyer({ zfs, root, pool })
+  await requireFileSystem(zfs, root)
+
+  const fullName = (volume: string, snapshot?: string) => nameBelow(root, volume, snapshot)
+
+  async function find(volume: string, signal = new AbortController().signal): Promise<Volume | undefined> {
+    const name = fullName(volume)
+    const rows = await looks.look([name], 1, signal)
+    const row = rows.get(name)
+    if (row?.type !== 'volume') return undefined
+    const snapshots = [...rows.values()].filter(({ type }) => type === 'snapshot')
+    const [found] = await looks.volumes([{ row, snapshots }], signal)
+    return found
+  }
+
+  async function found(volume: string, signal: AbortSignal): Promise<Volume> {
+    const there = await find(volume, signal)
+    if (there === undefined) throw new FleetError('internal', `volume ${volume} vanished after it was made`)
+    return there
+  }
+
+  async function snapshotRow(name: string, signal: AbortSignal): Promise<VolumeRow | undefined> {
+    const row = (await looks.look([name], 0, signal)).get(name)
+    return row?.volsize === '-' ? undefined : row
+  }
+
+  return {
+    cow: true,
+
+    create({ volume, sizeBytes, createParent }, { signal }) {
+      const name = fullName(volume)
+      const size = String(Math.ceil(sizeBytes / SIZE_GRAIN_BYTES) * SIZE_GRAIN_BYTES)
+      return inTurn(pool, async () => {
+        const row = (await looks.look([name], 0, signal)).get(name)
+        if (row !== undefined) {
+          if (row.type === 'volume' && row.volsize === size && row.origin === '-') return found(volume, signal)
+          throw new FleetError('exists', `${volume} is there already`)
+        }
+        if (createParent) await makeParents({ zfs, root, names: [name] }, signal)
+        const options = ['-o', VOLUME_MODE, '-o', `volblocksize=${BLOCK_SIZE}`]
+        await zfs.call(['create', '-s', ...options, '-V', size, name], signal)
+        return found(volume, signal)
+      })
+    },
+
+    async snapshot({ volume, snapshot }, { signal }) {
+      const name = fullName(volume, snapshot)
+      const there = await snapshotRow(name, signal)
+      if (there !== undefined) return toSnapshot(there)
+      if ((await find(volume, signal)) === undefined) throw new FleetError('not_found', `there is no volume ${volume}`)
+      await zfs.call(['snapshot', name], signal).catch((error) => {
+        if (!(error instanceof FleetError) || error.code !== 'exists') throw error // another call took it
+      })
+      const made = await snapshotRow(name, signal)
+      if (made === undefined) throw new FleetError('internal', `snapshot ${snapshot} vanished after it was taken`)
+      return toSnapshot(made)
+    },
+
+    clone: (requests, { signal }) => inTurn(pool, () => cloneAll({ zfs, looks, root, pool }, requests, signal)),
+
+    settle: (volumes, { signal }) =>
+      settleDevices(
+        volumes.map(({ device }) => device),
+        signal,
+        exec,
+      ),
+
+    resize({ volume, sizeBytes }, { signal }) {
+      const name = fullName(volume)
+      return inTurn(pool, async () => {
+        const before = await find(volume, signal)
+        if (before === undefined) throw new FleetError('not_found', `there is no volume ${volume}`)
+        const size = Math.ceil(sizeBytes / SIZE_GRAIN_BYTES) * SIZE_GRAIN_BYTES
+        if (before.sizeBytes === size) return before
+        if (before.sizeBytes > sizeBytes) throw new FleetError('conflict', `volume ${volume} is larger than that`)
+        await zfs.call(['set', `volsize=${size}`, name], signal)
+        return found(volume, signal)
+      })
+    },
+
+    async destroy(volume, { signal }) {
+      await destroy(fullName(volume), signal)
+    },
+
+    async destroySnapshot(volume, snapshot, { signal }) {
+      await destroy(fullName(volume, snapshot), signal)
+    },
+
+    find,
+
+    async findSnapshot(volume, snapshot) {
+      const row = await snapshotRow(fullName(volume, snapshot), new AbortController().signal)
+      return row && toSnapshot(row)
+    },
+
+    async list(after, limit) {
+      const { signal } = new AbortController()
+      const all = await zfs.list({ columns: ['name'], types: ['volume'], names: [root] }, signal)
+      const names = all
+        .map(({ name }) => name)
+        .filter((name) => pathBelow(root, name) > after)
+        .sort()
+        .slice(0, limit)
+      if (names.length === 0) return []
+      const rows = [...(await looks.look(names, 1, signal)).values()]
+      const standing = rows
+        .filter(({ type }) => type === 'volume')
+        .map((row) => ({ row, snapshots: rows.filter(({ name }) => name.startsWith(`${row.name}@`)) }))
+      const volumes = await looks.volumes(standing, signal)
+      return volumes.map((volume, index) => ({
+        ...volume,
+        snapshots: (standing[index]?.snapshots ?? []).map(toSnapshot),
+      }))
+    },
+
+    sweep: async () => undefined,
+  }
+}
+
+async function requireFileSystem(zfs: Zfs, root: string): Promise<void> {
+  const request = { columns: ['name', 'type'], types: ['filesystem'], names: [root], depth: 0 } as const
+  const [row] = await zfs.list(request, new AbortController().signal)
+  if (row === undefined)
+    throw new FleetError('unavailable', 'the dataset of ZFS that the pool names is not there', { detail: root })
+}
