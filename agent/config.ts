@@ -4,7 +4,7 @@ import { DriverName } from '../shared/wire/messages.ts'
 
 const PoolConfig = z.object({
   name: HostName,
-  /** An absolute directory; for `sim` any text. */
+  /** An absolute directory; of `zfs` the name of a dataset of ZFS, like `tank/holdfast`; for `sim` any text. */
   path: z.string().min(1),
   driver: DriverName.optional(),
 })

@@ -6,7 +6,7 @@ import { createLogger, type Logger } from '../shared/logger.ts'
 import { VERSION } from '../shared/version.ts'
 import { StartAnswer, type StartQuestion, WIRE_VERSION, type WorkOrder } from '../shared/wire/messages.ts'
 import { subjects } from '../shared/wire/subjects.ts'
-import type { AgentConfig } from './config.ts'
+import type { AgentConfig, PoolConfig } from './config.ts'
 import { findDatasetAt } from './drivers/dataset-at.ts'
 import type { Driver } from './drivers/driver.ts'
 import { detectDriver, openDriver } from './drivers/registry.ts'
@@ -93,7 +93,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       forbiddenPaths: [
         config.HOLDFAST_AGENT_STATE,
         points.backupRoot,
-        ...config.HOLDFAST_AGENT_POOLS.map((pool) => pool.path),
+        ...config.HOLDFAST_AGENT_POOLS.map((pool) => directoryOf(pool, pools)),
       ],
       points: points.tools,
       instances: instances.get,
@@ -170,11 +170,15 @@ function pointsConfig(config: AgentConfig, pools: ReadonlyMap<string, Driver>) {
     state: config.HOLDFAST_AGENT_STATE,
     backupRoot: config.HOLDFAST_AGENT_BACKUP_ROOT ?? join(config.HOLDFAST_AGENT_STATE, 'backups'),
     sourcePaths: config.HOLDFAST_AGENT_SOURCE_PATHS,
-    poolPaths: config.HOLDFAST_AGENT_POOLS.filter(({ name }) => pools.get(name)?.name !== 'sim').map(
-      ({ path }) => path,
+    poolPaths: config.HOLDFAST_AGENT_POOLS.filter(({ name }) => pools.get(name)?.name !== 'sim').map((pool) =>
+      directoryOf(pool, pools),
     ),
     allowLoopback: config.HOLDFAST_AGENT_TARGET_LOOPBACK,
   }
+}
+
+function directoryOf({ name, path }: PoolConfig, pools: ReadonlyMap<string, Driver>): string {
+  return pools.get(name)?.directory ?? path
 }
 
 /** The client gives up when it is turned away twice in a row; by our own closing it never fails. */

@@ -62,6 +62,8 @@ export type ChangeList = readonly Change[]
 export interface Driver {
   readonly name: DriverName
   readonly capabilities: Capabilities
+  /** Absolute path of the directory with its datasets, where the pool's own path is something else (ZFS). */
+  readonly directory?: string
   /** An empty, writable dataset. */
   create(dataset: string, watch: Watch): Promise<DatasetInfo>
   /** A copy-on-write image of `source` (on `copy` pools: a copy), read-only or writable. */

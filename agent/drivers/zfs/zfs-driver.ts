@@ -17,7 +17,7 @@ export const IMAGE = 'holdfast:image'
  * what it came from can each be destroyed before the other: what rests on a dataset is promoted first.
  * @param root the name of a file system of ZFS, like `tank` or `tank/holdfast` @throws invalid, unavailable
  */
-export async function openZfsDriver(root: string, exec: Run = run): Promise<Driver & { readonly directory: string }> {
+export async function openZfsDriver(root: string, exec: Run = run): Promise<Driver> {
   const zfs = openZfs(exec)
   const datasets = await openDatasets(zfs, root)
   const pool = poolOf(root)
