@@ -6,6 +6,7 @@ import { INSTANCE_ENTRIES } from './instance-entries.ts'
 import { POINT_ENTRIES } from './point-entries.ts'
 import { SCHEDULE_ENTRIES } from './schedule-entries.ts'
 import type { Tenant } from './tenants.ts'
+import { VOLUME_ENTRIES } from './volume-entries.ts'
 
 /** Everything of the first tenant is called so: whatever another tenant reads must not hold it. */
 export const MARK = 'red-only'
@@ -89,6 +90,7 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   ...INSTANCE_ENTRIES,
   ...POINT_ENTRIES,
   ...SCHEDULE_ENTRIES,
+  ...VOLUME_ENTRIES,
 
   'fleet.listHosts': shared(),
   'fleet.getHost': shared({ input: () => ({ params: { id: 'alpha' } }) }),

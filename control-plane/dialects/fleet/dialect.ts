@@ -3,6 +3,9 @@ import { listAudit } from './audit.ts'
 import { AuditView } from './audit-schemas.ts'
 import { createEnrolment, enrolHost, revokeHost, rotateHost } from './enrolments.ts'
 import { pollEvents, socketEvents, streamEvents } from './events.ts'
+import { createExportBatch, getExportBatch } from './export-batches.ts'
+import { ExportBatchView, ExportView } from './export-schemas.ts'
+import { createExport, deleteExport, getExport, listExports } from './exports.ts'
 import { drainHost, getHost, getPool, listHosts, listPools, removeHost, undrainHost } from './hosts.ts'
 import { InstanceView } from './instance-schemas.ts'
 import { assignInstance, cloneInstance, getInstance, listInstances, startInstance, stopInstance } from './instances.ts'
@@ -26,6 +29,9 @@ import {
   listTargets,
   pingTarget,
 } from './targets.ts'
+import { VolumeSnapshotView, VolumeView } from './volume-schemas.ts'
+import { cloneVolume, deleteVolumeSnapshot, listVolumeSnapshots, snapshotVolume } from './volume-snapshots.ts'
+import { createVolume, deleteVolume, getVolume, listPoolVolumes, listVolumes, resizeVolume } from './volumes.ts'
 
 /** To clients a path that is not there is as absent as a thing that is not there. */
 function errorBody({ code, message, field, blockers }: Failure) {
@@ -39,10 +45,13 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
     title: 'Holdfast fleet API',
     version: '1',
     description:
-      'Hosts, pools, instances (containers), points (archives), targets (where they go), schedules and their runs, jobs, the event feed and the audit.',
+      'Hosts, pools, volumes (block devices), exports (iSCSI targets), instances (containers), points (archives), targets (where they go), schedules and their runs, jobs, the event feed and the audit.',
     owns: [
       '/api/v1/hosts',
       '/api/v1/pools',
+      '/api/v1/volumes',
+      '/api/v1/exports',
+      '/api/v1/export-batches',
       '/api/v1/instances',
       '/api/v1/migrations',
       '/api/v1/points',
@@ -63,6 +72,10 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
     schemas: {
       Host: HostView,
       Pool: PoolView,
+      Volume: VolumeView,
+      VolumeSnapshot: VolumeSnapshotView,
+      Export: ExportView,
+      ExportBatch: ExportBatchView,
       Instance: InstanceView,
       Migration: MigrationView,
       Point: PointView,
@@ -85,6 +98,22 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       removeHost,
       listPools,
       getPool,
+      listPoolVolumes,
+      createVolume,
+      listVolumes,
+      getVolume,
+      resizeVolume,
+      deleteVolume,
+      snapshotVolume,
+      listVolumeSnapshots,
+      deleteVolumeSnapshot,
+      cloneVolume,
+      listExports,
+      createExport,
+      getExport,
+      deleteExport,
+      createExportBatch,
+      getExportBatch,
       listInstances,
       getInstance,
       assignInstance,

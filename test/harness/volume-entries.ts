@@ -1,0 +1,62 @@
+import type { RouteEntry, RouteInput, World } from './route-entries.ts'
+
+const SIZE_BYTES = 1_048_576
+const SNAPSHOT = 'red-only-snapshot'
+const INITIATOR = 'iqn.2026-01.test:initiator'
+
+const asOperator = (world: World) => ({ token: world.tokens.operator })
+
+/** A volume of the first tenant. @returns its path. */
+async function volume(world: World): Promise<string> {
+  const body = { name: world.name(), size_bytes: SIZE_BYTES }
+  const made = await world.fleet.call('POST', '/api/v1/volumes', body, asOperator(world))
+  return made.body.path
+}
+
+/** Of such a volume. @returns the volume's path. */
+async function snapshot(world: World): Promise<string> {
+  const path = await volume(world)
+  const snapshots = `/api/v1/volumes/${encodeURIComponent(path)}/snapshots`
+  await world.fleet.call('POST', snapshots, { name: SNAPSHOT }, asOperator(world))
+  return path
+}
+
+const wanted = async (world: World) => ({
+  volume: await volume(world),
+  wwn: `iqn.2026-01.test:${world.name()}`,
+  initiators: [INITIATOR],
+})
+
+/** With a volume in the path. */
+function aboutVolume(rest: (world: World) => RouteInput = () => ({})): RouteEntry {
+  return { input: async (world) => ({ params: { path: await volume(world) }, ...rest(world) }) }
+}
+
+const ownList: RouteEntry = { other: 200 }
+
+export const VOLUME_ENTRIES: Readonly<Record<string, RouteEntry>> = {
+  'fleet.listPoolVolumes': { input: () => ({ params: { pool: 'alpha-pool' } }), as: 'fleet', other: 403 },
+  'fleet.listVolumes': ownList,
+  // A name is taken in its pool, whoever has it.
+  'fleet.createVolume': { input: (world) => ({ body: { name: world.name(), size_bytes: SIZE_BYTES } }), other: 201 },
+  'fleet.getVolume': aboutVolume(),
+  'fleet.resizeVolume': aboutVolume(() => ({ body: { size_bytes: 2 * SIZE_BYTES } })),
+  'fleet.deleteVolume': aboutVolume(),
+  'fleet.snapshotVolume': aboutVolume(() => ({ body: { name: SNAPSHOT } })),
+  'fleet.listVolumeSnapshots': aboutVolume(),
+  'fleet.deleteVolumeSnapshot': {
+    input: async (world) => ({ params: { path: await snapshot(world), name: SNAPSHOT } }),
+  },
+  'fleet.cloneVolume': {
+    input: async (world) => ({
+      params: { path: await snapshot(world) },
+      body: { name: world.name(), snapshot: SNAPSHOT },
+    }),
+  },
+  'fleet.listExports': ownList,
+  'fleet.createExport': { input: async (world) => ({ body: await wanted(world) }) },
+  'fleet.getExport': {},
+  'fleet.deleteExport': {},
+  'fleet.createExportBatch': { input: async (world) => ({ body: { create: [await wanted(world)] } }), other: 202 },
+  'fleet.getExportBatch': {},
+}
