@@ -18,10 +18,10 @@ import { endWithParent, readOptions, tellParent } from './options.ts'
 
 /**
  * Many hosts in one process that make no points: each takes its orders, says at once that it has begun them, and that they are
- * done when the parent asks for that. Asked how far it is, it tells when each order came, in epoch milliseconds.
+ * done when the parent asks for that. It is to ask before their leases end. Asked how far it is, it tells when each order came, in epoch milliseconds.
  */
 const { natsUrl, hosts } = readOptions(z.object({ natsUrl: z.string(), hosts: z.number().int().positive() }))
-const Asked = z.enum(['count', 'arrivals', 'finish'])
+const Asked = z.enum(['count', 'arrivals', 'finish', 'forget'])
 
 const SLOTS = 256
 const WELCOME_TIMEOUT_MS = 30_000
@@ -35,6 +35,7 @@ endWithParent()
 const nats = await connect({ servers: natsUrl })
 const js = jetstream(nats)
 const names = Array.from({ length: hosts }, (_, n) => `sim-${n}`)
+let finished = 0
 let arrivals: { readonly host: string; readonly jobId: string; readonly attempt: number; readonly atMs: number }[] = []
 
 function hello(host: string): Hello {
@@ -101,8 +102,12 @@ process.on('message', (message: unknown) => {
   const { asked } = z.object({ asked: Asked }).parse(message)
   if (asked === 'finish') {
     const event: JobEvent = { type: 'succeed', seq: 2, at: Date.now(), result: MADE, phases: [] }
-    for (const [host, jobs] of Map.groupBy(arrivals, (one) => one.host)) tell(host, jobs, event)
+    for (const [host, jobs] of Map.groupBy(arrivals.slice(finished), (one) => one.host)) tell(host, jobs, event)
+    finished = arrivals.length
+  }
+  if (asked === 'forget') {
     arrivals = []
+    finished = 0
   }
   tellParent(
     asked === 'arrivals'
