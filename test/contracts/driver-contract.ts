@@ -15,6 +15,8 @@ export interface DriverContract {
   open(t: ExecutionContext): Promise<DriverSubject | undefined>
   /** A pool too small for what `fill` asks; only for drivers that hold files. */
   openSmall?(t: ExecutionContext): Promise<DriverSubject | undefined>
+  /** False: whatever it makes is there at once, and it leaves no files to sweep. */
+  readonly stages?: boolean
 }
 
 export const watch: Watch = { signal: new AbortController().signal, progress: () => undefined }
@@ -22,7 +24,7 @@ export const watch: Watch = { signal: new AbortController().signal, progress: ()
 type Body = (t: ExecutionContext, subject: DriverSubject) => Promise<void>
 
 /** What any Driver must do. A driver's own test file supplies `open` and adds only what is peculiar to it. */
-export function driverContract(test: TestFn, { open, openSmall }: DriverContract): void {
+export function driverContract(test: TestFn, { open, openSmall, stages = true }: DriverContract): void {
   const it = (title: string, body: Body, opener = open) =>
     test(title, async (t) => {
       const subject = await opener(t)
@@ -89,6 +91,7 @@ export function driverContract(test: TestFn, { open, openSmall }: DriverContract
 
   if (openSmall === undefined) return
   fileContract(it)
+  if (stages) it('sweep removes litter and nothing else', sweepRemovesLitter)
   it('a full pool says no_space and keeps nothing half-made', fullPoolLeavesNothing, openSmall)
 }
 
@@ -134,18 +137,18 @@ function fileContract(it: (title: string, body: Body) => void): void {
     await driver.destroy(target, watch)
     t.false(existsSync(mountpoint))
   })
+}
 
-  it('sweep removes litter and nothing else', async (t, { driver, path = '' }) => {
-    const kept = randomUUID()
-    const { mountpoint } = await driver.create(kept, watch)
-    writeFileSync(join(mountpoint, 'a'), 'kept')
-    const litter = join(path, 'datasets', `.${randomUUID()}.partial`)
-    mkdirSync(join(litter, 'deep', 'er'), { recursive: true })
-    writeFileSync(join(litter, 'deep', 'b'), '')
-    await driver.sweep()
-    t.deepEqual(readdirSync(join(path, 'datasets')), [kept])
-    t.is(readFileSync(join(mountpoint, 'a'), 'utf8'), 'kept')
-  })
+async function sweepRemovesLitter(t: ExecutionContext, { driver, path = '' }: DriverSubject): Promise<void> {
+  const kept = randomUUID()
+  const { mountpoint } = await driver.create(kept, watch)
+  writeFileSync(join(mountpoint, 'a'), 'kept')
+  const litter = join(path, 'datasets', `.${randomUUID()}.partial`)
+  mkdirSync(join(litter, 'deep', 'er'), { recursive: true })
+  writeFileSync(join(litter, 'deep', 'b'), '')
+  await driver.sweep()
+  t.deepEqual(readdirSync(join(path, 'datasets')), [kept])
+  t.is(readFileSync(join(mountpoint, 'a'), 'utf8'), 'kept')
 }
 
 const FILL_CHUNK = Buffer.alloc(2 ** 20, 'x')
