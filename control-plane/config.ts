@@ -1,6 +1,29 @@
 import { z } from 'zod'
 import { AgeRecipient } from '../shared/age-keys.ts'
 
+/** Of our own choice: one that means something else already would be taken away from those who read it. */
+const HeaderName = z
+  .string()
+  .regex(/^[a-zA-Z0-9-]{1,100}$/, 'must be the name of a header: letters, digits and hyphens')
+  .refine(
+    (name) => TAKEN_HEADERS.every((taken) => taken !== name.toLowerCase()),
+    'is a header that means something else',
+  )
+
+const TAKEN_HEADERS = [
+  ...['authorization', 'cookie', 'host', 'origin', 'connection', 'upgrade', 'content-length', 'content-type'],
+  ...[
+    'transfer-encoding',
+    'x-auth-token',
+    'x-holdfast-group',
+    'x-forwarded-for',
+    'x-forwarded-proto',
+    'forwarded',
+    'via',
+  ],
+  ...['sec-fetch-site', 'sec-websocket-protocol', 'idempotency-key', 'if-match', 'if-none-match', 'x-request-id'],
+]
+
 /** The control plane's environment. Everything a replica needs; nothing else reads `process.env`. */
 export const ControlPlaneConfig = z.object({
   HOLDFAST_PORT: z.coerce.number().int().min(0).max(65_535).default(8080),
@@ -47,12 +70,23 @@ export const ControlPlaneConfig = z.object({
    * proxies hand on stands for no trusted network.
    */
   HOLDFAST_TRUSTED_PROXIES: z.string().default(''),
-  /** A second listener, over TLS. */
+  /** A second listener, over TLS; on the same address where no other is named. */
+  HOLDFAST_TLS_BIND: z.string().optional(),
   HOLDFAST_TLS_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
   HOLDFAST_TLS_CERT_FILE: z.string().optional(),
   HOLDFAST_TLS_KEY_FILE: z.string().optional(),
-  /** The authority whose client certificates count there, and no other. */
+  /** The authority whose client certificates count there, and no other. Clients without one get nothing, unless they are `optional`. */
   HOLDFAST_CLIENT_CA_FILE: z.string().optional(),
+  HOLDFAST_CLIENT_CERTIFICATES: z.enum(['required', 'optional']).default('required'),
+  /** PEM: the lists of what is revoked, one of each authority of a chain. While one is out of date, nobody is let in. */
+  HOLDFAST_CLIENT_CRL_FILE: z.string().optional(),
+  /**
+   * The header in which the reverse proxies at these networks, with commas between, say whose certificate they have verified: its subject
+   * (RFC 2253), or all of it, escaped PEM or as in RFC 9440. Believed only from there. Beside it one that must say `SUCCESS`, if wanted.
+   */
+  HOLDFAST_CERTIFICATE_HEADER: HeaderName.optional(),
+  HOLDFAST_CERTIFICATE_VERIFIED_HEADER: HeaderName.optional(),
+  HOLDFAST_CERTIFICATE_PROXIES: z.string().default(''),
   /** `true`: who is a member is decided elsewhere, and groups take ids of users that nobody here has. */
   HOLDFAST_EXTERNAL_IDENTITY: z.enum(['true', 'false']).default('false'),
   /** What `at.start` of backups counts in: `seconds` after 00:00, or `minutes`, as some Container Station clients have it. */

@@ -347,7 +347,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const { port } = await http.listen({ port: config.HOLDFAST_PORT, bind: config.HOLDFAST_BIND })
   listening = [port]
   if (config.HOLDFAST_TLS_PORT !== undefined) {
-    const secure = await http.listenTls({ port: config.HOLDFAST_TLS_PORT, bind: config.HOLDFAST_BIND })
+    const bind = config.HOLDFAST_TLS_BIND ?? config.HOLDFAST_BIND
+    const secure = await http.listenTls({ port: config.HOLDFAST_TLS_PORT, bind })
     listening = [port, secure.port]
   }
   logger.info({ event: 'control-plane.started', port })

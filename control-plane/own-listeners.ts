@@ -11,8 +11,8 @@ const NATS_PORT = '4222'
  * @param ports of our HTTP listeners, as they turned out.
  */
 export function ownListeners(config: ControlPlaneConfig, ports: readonly number[]): readonly string[] {
-  const bind = config.HOLDFAST_BIND
-  const addresses = WILDCARDS.includes(bind) ? machineAddresses() : [bind]
+  const binds = [config.HOLDFAST_BIND, config.HOLDFAST_TLS_BIND ?? config.HOLDFAST_BIND]
+  const addresses = binds.flatMap((bind) => (WILDCARDS.includes(bind) ? machineAddresses() : [bind]))
   const found = [
     ...endpointsOf(config.DATABASE_URL, POSTGRES_PORT),
     ...[config.NATS_URL, ...config.HOLDFAST_AGENT_NATS_URLS.split(',')].flatMap((url) => endpointsOf(url, NATS_PORT)),

@@ -19,14 +19,21 @@ export const DirectoryName = z
 /** Long enough not to be guessed within any limit of ours; bounded, because each is hashed at length. */
 export const Password = z.string().min(8, 'must be at least 8 characters').max(256, 'must be at most 256 characters')
 
-/** What a client certificate says of its bearer: `subject:CN=alice,O=example`, `email:…`, `uri:…`, `dns:…`. */
+/** What a client certificate says of its bearer: `subject:CN=alice,O=example`, `email:…`, `uri:…`, `dns:…`; or `sha256:` and its fingerprint. */
 export const CertificateName = z
   .string()
+  .overwrite((name) =>
+    name.startsWith('sha256:') ? `sha256:${name.slice(7).replaceAll(':', '').toLowerCase()}` : name,
+  )
   .max(500, 'must be at most 500 characters')
-  .regex(/^(subject|email|uri|dns):\S/, "must begin with 'subject:', 'email:', 'uri:' or 'dns:'")
+  .regex(
+    /^((subject|email|uri|dns):\S|sha256:[0-9a-f]{64}$)/,
+    "must begin with 'subject:', 'email:', 'uri:' or 'dns:', or be 'sha256:' and 64 hex digits",
+  )
   .meta({
     description:
-      'A name in a client certificate: `subject:` as `openssl x509 -noout -subject -nameopt RFC2253` prints it, or an alternative name',
+      'A name in a client certificate: `subject:` as `openssl x509 -noout -subject -nameopt RFC2253` prints it, or an alternative name; ' +
+      'or its fingerprint, `sha256:` as `openssl x509 -noout -fingerprint -sha256` prints it',
     example: 'subject:O=Example,CN=alice',
   })
 

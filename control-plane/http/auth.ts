@@ -4,8 +4,10 @@ import { type Caller, type RequestMark, type Role, requireRole } from '../core/c
 import type { Credentials } from '../core/credentials.ts'
 import type { AuditTrail } from './audit-refusal.ts'
 import { createBrowserRules } from './browser.ts'
+import { type ClientCertificate, certificateOf } from './certificate.ts'
 import { claimOf } from './claim.ts'
 import { createAddressSet, createNetworkCredentials, plainAddress, type TrustedNetwork } from './networks.ts'
+import type { ProxiedCertificates } from './proxied-certificate.ts'
 import { splitTarget } from './request-target.ts'
 import type { Access } from './route.ts'
 import { createWatch } from './watch.ts'
@@ -17,6 +19,8 @@ export interface AuthOptions {
   readonly allowedHosts: readonly string[]
   /** Networks of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. */
   readonly proxies: readonly string[]
+  /** What proxies say of their clients' certificates. */
+  readonly proxied: Pick<ProxiedCertificates, 'of' | 'isFromProxy'>
 }
 
 /** What a route asks of who calls it. */
@@ -28,7 +32,7 @@ export interface Admission {
 
 /** Finds out who asks. A credential that is shown must hold: a bad one is not excused by another. */
 export function createAuthenticator(options: AuthOptions) {
-  const { credentials } = options
+  const { credentials, proxied } = options
   const networkOfAddress = createNetworkCredentials(options.trustedNetworks)
   const isProxy = createAddressSet(options.proxies)
   const checkBrowser = createBrowserRules(options.allowedHosts)
@@ -45,15 +49,21 @@ export function createAuthenticator(options: AuthOptions) {
     return hops.findLast((hop) => !isProxy(hop)) ?? peer
   }
 
+  /** A proxy that speaks for its clients shows its own certificate, which is nobody else's. */
+  function clientCertificate(request: IncomingMessage): ClientCertificate {
+    return proxied.isFromProxy(request) ? proxied.of(request) : certificateOf(request.socket)
+  }
+
   /** Behind a proxy that we were not told of, everybody comes from its address: such a request stands for no network. */
   function networkOf(request: IncomingMessage) {
     const { 'x-forwarded-for': hops, forwarded, via } = request.headers
-    const isForwarded = hops !== undefined || forwarded !== undefined || via !== undefined
+    const isNamed = hops !== undefined || forwarded !== undefined || via !== undefined
+    const isForwarded = isNamed || proxied.isFromProxy(request)
     if (isForwarded && !isProxy(plainAddress(request.socket.remoteAddress ?? ''))) return undefined
     return networkOfAddress(clientAddress(request))
   }
 
-  const claim = (request: IncomingMessage) => claimOf(request, networkOf)
+  const claim = (request: IncomingMessage) => claimOf(request, { certificateOf: clientCertificate, networkOf })
 
   return {
     markOf(request: IncomingMessage, id: string): RequestMark {

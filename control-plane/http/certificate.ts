@@ -40,12 +40,17 @@ export function namesOf({ subject, subjectAltName }: Pick<X509Certificate, 'subj
   ]
 }
 
+/** Verified already. `sha256:…` is what `openssl x509 -fingerprint -sha256` prints, in lower case without colons. */
+export function shownCertificate(certificate: X509Certificate): Shown {
+  const id = hash('sha256', certificate.raw, 'hex')
+  return { kind: 'certificate', id, names: [...namesOf(certificate), `sha256:${id}`] }
+}
+
 function read(socket: TLSSocket): Read | 'bad' | undefined {
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined) return undefined
   if (!socket.authorized) return 'bad'
-  const id = hash('sha256', certificate.raw, 'hex')
-  return { shown: { kind: 'certificate', id, names: namesOf(certificate) }, untilMs: Date.parse(certificate.validTo) }
+  return { shown: shownCertificate(certificate), untilMs: Date.parse(certificate.validTo) }
 }
 
 /** Read once a connection: it cannot show another one later (TLS 1.2 renegotiation is off). */

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { FleetError } from '../../shared/errors.ts'
 import { type Shown, shownSecret } from '../core/credentials.ts'
 import { sessionSecretOf } from '../core/sessions.ts'
-import { certificateOf } from './certificate.ts'
+import type { ClientCertificate } from './certificate.ts'
 
 /** What a request says of who asks: to be believed only once it is looked up. */
 export interface Claim {
@@ -53,19 +53,25 @@ function secret(kind: 'token' | 'session', text: string): Shown {
  * The first that is shown decides, and must hold: token, cookie, certificate. No other excuses it.
  * @throws unauthorized.
  */
-function shownBy(request: IncomingMessage): Shown | undefined {
+function shownBy(request: IncomingMessage, certificateOf: ClaimSources['certificateOf']): Shown | undefined {
   const token = tokenOf(request)
   if (token !== undefined) return secret('token', token)
   const session = sessionSecretOf(request.headers.cookie)
   if (session) return secret('session', session)
-  const certificate = certificateOf(request.socket)
+  const certificate = certificateOf(request)
   if (certificate === 'bad') throw unknown()
   return certificate
 }
 
+/** What is not in the request itself. */
+export interface ClaimSources {
+  readonly certificateOf: (request: IncomingMessage) => ClientCertificate
+  readonly networkOf: (request: IncomingMessage) => Shown | undefined
+}
+
 /** @throws unauthorized without a credential, or with one that cannot be. */
-export function claimOf(request: IncomingMessage, networkOf: (request: IncomingMessage) => Shown | undefined): Claim {
-  const shown = shownBy(request) ?? networkOf(request)
+export function claimOf(request: IncomingMessage, { certificateOf, networkOf }: ClaimSources): Claim {
+  const shown = shownBy(request, certificateOf) ?? networkOf(request)
   if (shown === undefined) throw new FleetError('unauthorized', 'credentials are required')
   const header = request.headers[GROUP_HEADER]
   const group = header === undefined ? protocolOf(request, GROUP_PROTOCOL) : headerText(String(header))

@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert'
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Registry } from 'prom-client'
 import type { Logger } from '../../shared/logger.ts'
@@ -13,6 +13,7 @@ import { createIdempotency } from './idempotency.ts'
 import { createLiveFeed } from './live-feed.ts'
 import { mount } from './mount.ts'
 import type { TrustedNetwork } from './networks.ts'
+import { type CertificateHeader, createProxiedCertificates } from './proxied-certificate.ts'
 import { createRequestObserver } from './request-facts.ts'
 import { createRequestIds } from './request-id.ts'
 import type { Dialect } from './route.ts'
@@ -39,6 +40,8 @@ export interface HttpDeps {
   readonly proxies?: readonly string[]
   /** The certificate of the second listener, where there is one. */
   readonly tls?: TlsFiles | undefined
+  /** Where reverse proxies say whose certificate they have verified; default nowhere. */
+  readonly certificateHeader?: CertificateHeader | undefined
   /** Where `Idempotency-Key`s are kept. */
   readonly keys: IdempotencyKeys
   readonly metrics: Registry
@@ -54,7 +57,8 @@ interface Address {
 export async function createHttp(deps: HttpDeps) {
   const { core, dialects, logger } = deps
   const closing = new AbortController()
-  const auth = createAuthenticator({ ...deps, proxies: deps.proxies ?? [] })
+  const proxied = createProxiedCertificates(deps.certificateHeader)
+  const auth = createAuthenticator({ ...deps, proxies: deps.proxies ?? [], proxied })
   const sockets = createFeedSockets(core.feed)
   const streams = createFeedStreams(core.feed)
   const liveFeed = createLiveFeed({ core, closing: closing.signal, auth, sockets, streams })
@@ -63,7 +67,11 @@ export async function createHttp(deps: HttpDeps) {
   const { openStream } = liveFeed
   const idempotency = createIdempotency({ keys: deps.keys, logger })
   const duties = { core, dialects, auth, idempotency, logger, requestId, openStream, observe }
-  const handler = await mount({ ...duties, closing: closing.signal })
+  const serve = await mount({ ...duties, closing: closing.signal })
+  const handler = (request: IncomingMessage, response: ServerResponse) => {
+    proxied.take(request)
+    serve(request, response)
+  }
   const upgrades = createUpgrades({ dialects, liveFeed, sockets, logger, requestId, observe })
 
   const options = {
@@ -77,7 +85,10 @@ export async function createHttp(deps: HttpDeps) {
   const servers = secure ? [plain, secure] : [plain]
   for (const server of servers) {
     server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS
-    server.on('upgrade', upgrades.handle)
+    server.on('upgrade', (request: IncomingMessage, connection, head) => {
+      proxied.take(request)
+      void upgrades.handle(request, connection, head)
+    })
   }
 
   /** Resolves when the last connection has ended, by itself or after the grace. */

@@ -1,59 +1,19 @@
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, utimesSync } from 'node:fs'
 import { request } from 'node:https'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { TLSSocket } from 'node:tls'
 import test, { type ExecutionContext } from 'ava'
+import { createAuthority, type Pair } from '../../test/harness/certificates.ts'
 import { startListener } from '../../test/harness/fake-listener.ts'
 import { until } from '../../test/harness/until.ts'
 import { namesOf } from './certificate.ts'
-
-interface Pair {
-  readonly cert: string
-  readonly key: string
-}
-
-/** Certificates of this test's own, as an operator makes them. */
-function createAuthority(t: ExecutionContext) {
-  const folder = mkdtempSync(join(tmpdir(), 'holdfast-tls-'))
-  t.teardown(() => rmSync(folder, { recursive: true }))
-  const at = (name: string) => join(folder, name)
-  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' })
-  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  function authority(name: string): Pair {
-    openssl(
-      'req',
-      '-x509',
-      ...newKey,
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.crt`,
-      '-subj',
-      `/CN=${name}`,
-      '-days',
-      '2',
-    )
-    return { cert: at(`${name}.crt`), key: at(`${name}.key`) }
-  }
-  function issue(name: string, given: { by: Pair; subject: string; alternatives?: string }): Pair {
-    openssl('req', ...newKey, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', given.subject)
-    writeFileSync(at(`${name}.ext`), `subjectAltName=${given.alternatives ?? 'DNS:localhost'}\n`)
-    const { cert, key } = given.by
-    const out = ['-out', `${name}.crt`, '-days', '2', '-extfile', `${name}.ext`]
-    openssl('x509', '-req', '-in', `${name}.csr`, '-CA', cert, '-CAkey', key, '-CAcreateserial', ...out)
-    return { cert: at(`${name}.crt`), key: at(`${name}.key`) }
-  }
-  return { authority, issue }
-}
 
 async function start(t: ExecutionContext) {
   const { authority, issue } = createAuthority(t)
   const own = authority('own')
   const server = issue('server', { by: own, subject: '/CN=localhost' })
-  const tls = { ...server, clientCa: own.cert }
+  const tls = { ...server, clientCa: own.cert, clients: 'optional' as const }
   const listener = await startListener(t, { tls })
   const { port } = await listener.http.listenTls({ port: 0, bind: '127.0.0.1' })
   const ca = readFileSync(own.cert)

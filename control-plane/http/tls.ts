@@ -1,31 +1,42 @@
 import { readFileSync, statSync } from 'node:fs'
 import type { RequestListener, ServerOptions } from 'node:http'
 import { createServer, type Server } from 'node:https'
-import type { SecureContextOptions } from 'node:tls'
+import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import type { Logger } from '../../shared/logger.ts'
+import { certificateOf } from './certificate.ts'
+import { createRevocations, listsOf } from './revocations.ts'
 
 /** Certificates are replaced in place, by whoever renews them: new connections get the new one within this time. */
 const RELOAD_MS = 5_000
+/** Of refused handshakes: scanners would fill the log. */
+const REFUSAL_LOG_MS = 1_000
 
 /** PEM files. */
 export interface TlsFiles {
   readonly cert: string
   readonly key: string
-  /** The only authority whose client certificates count; absent: none is asked for. */
+  /** The only authorities whose client certificates count; absent: none is asked for. */
   readonly clientCa?: string | undefined
+  /** Their lists of what is revoked: one of each authority of a chain. One that is out of date lets nobody in. */
+  readonly clientCrl?: string | undefined
+  /** `optional`: a client without a certificate, or with a bad one, is let in, for its dialect to refuse it. Default: `required`. */
+  readonly clients?: 'required' | 'optional' | undefined
 }
 
-function pathsOf({ cert, key, clientCa }: TlsFiles): readonly string[] {
-  return [cert, key, ...(clientCa === undefined ? [] : [clientCa])]
+function pathsOf({ cert, key, clientCa, clientCrl }: TlsFiles): readonly string[] {
+  return [cert, key, clientCa, clientCrl].filter((path) => path !== undefined)
 }
 
-function contextOf({ cert, key, clientCa }: TlsFiles): SecureContextOptions {
-  return {
+function read({ cert, key, clientCa, clientCrl }: TlsFiles) {
+  const lists = clientCrl === undefined ? [] : listsOf(readFileSync(clientCrl, 'utf8'))
+  const context: SecureContextOptions = {
     cert: readFileSync(cert),
     key: readFileSync(key),
     ...(clientCa === undefined ? {} : { ca: readFileSync(clientCa) }),
+    ...(lists.length === 0 ? {} : { crl: [...lists] }),
     minVersion: 'TLSv1.2',
   }
+  return { context, isRevoked: createRevocations(lists) }
 }
 
 /** Changes when any of the files does. */
@@ -35,26 +46,63 @@ function versionOf(files: TlsFiles): string {
     .join()
 }
 
+/** Tells operators why clients are not let in: at most one of them each second. */
+function createRefusalLog(logger: Logger) {
+  let loggedAtMs = Number.NEGATIVE_INFINITY
+  let unlogged = 0
+  return (error: Error & { readonly code?: string }, socket: TLSSocket): void => {
+    if (performance.now() - loggedAtMs < REFUSAL_LOG_MS) {
+      unlogged += 1
+      return
+    }
+    // as: Node sets its code there, and its types say an Error
+    const reason = (socket.authorizationError as unknown as string | null) ?? error.code ?? error.message
+    logger.info({ event: 'tls.refused', address: socket.remoteAddress, reason: String(reason), unlogged })
+    loggedAtMs = performance.now()
+    unlogged = 0
+  }
+}
+
 /**
- * A listener over TLS. A client without a certificate, or with one that is not good, is let in: its request is then
- * refused with the status and the words of its dialect. @throws Error for files that cannot be read.
+ * A listener over TLS. Where client certificates are required, a client without one that is good gets nothing: no handshake, no
+ * HTTP. A connection whose certificate is revoked or has run out ends. @throws Error for files that cannot be read.
  */
 export function createTlsServer(
   deps: { readonly files: TlsFiles; readonly options: ServerOptions; readonly logger: Logger },
   handler: RequestListener,
 ): Server {
   const { files, logger } = deps
+  const isRequired = files.clientCa !== undefined && files.clients !== 'optional'
   let version = versionOf(files)
-  const asking = { requestCert: files.clientCa !== undefined, rejectUnauthorized: false }
-  const server = createServer({ ...deps.options, ...contextOf(files), ...asking }, handler)
+  const asking = { requestCert: files.clientCa !== undefined, rejectUnauthorized: isRequired }
+  const server = createServer({ ...deps.options, ...read(files).context, ...asking }, (request, response) => {
+    // Good when the connection began: it has run out since.
+    if (isRequired && certificateOf(request.socket) === 'bad') return void request.socket.destroy()
+    handler(request, response)
+  })
+  server.on('tlsClientError', createRefusalLog(logger))
+  const open = new Set<TLSSocket>()
+  server.on('secureConnection', (socket) => {
+    open.add(socket)
+    socket.on('close', () => open.delete(socket))
+  })
+
+  function reload(): void {
+    const found = versionOf(files)
+    if (found === version) return
+    const { context, isRevoked } = read(files)
+    server.setSecureContext(context)
+    version = found
+    for (const socket of open) {
+      const certificate = socket.getPeerX509Certificate()
+      if (certificate && isRevoked(certificate)) socket.destroy()
+    }
+    logger.info({ event: 'tls.reloaded' })
+  }
 
   const reloading = setInterval(() => {
     try {
-      const found = versionOf(files)
-      if (found === version) return
-      server.setSecureContext(contextOf(files))
-      version = found
-      logger.info({ event: 'tls.reloaded' })
+      reload()
     } catch (error) {
       // Half-written, or a key that does not fit yet: the old one serves on, and the next round looks again.
       logger.warn({ event: 'tls.reload_failed', error: String(error) })

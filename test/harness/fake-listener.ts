@@ -6,6 +6,7 @@ import type { Core } from '../../control-plane/core/core.ts'
 import { type Credentials, type Shown, shownSecret } from '../../control-plane/core/credentials.ts'
 import { createDialects } from '../../control-plane/dialects.ts'
 import type { TrustedNetwork } from '../../control-plane/http/networks.ts'
+import type { CertificateHeader } from '../../control-plane/http/proxied-certificate.ts'
 import type { Dialect } from '../../control-plane/http/route.ts'
 import { createHttp } from '../../control-plane/http/server.ts'
 import type { TlsFiles } from '../../control-plane/http/tls.ts'
@@ -21,6 +22,7 @@ interface ListenerOptions {
   readonly proxies?: readonly string[]
   readonly extraDialect?: Dialect
   readonly tls?: TlsFiles
+  readonly certificateHeader?: CertificateHeader
   /** What is real of core. */
   readonly core?: Partial<Core>
   readonly credentials?: Credentials
@@ -91,6 +93,7 @@ export async function startListener(t: ExecutionContext, options: ListenerOption
     allowedHosts: options.allowedHosts ?? [],
     proxies: options.proxies ?? [],
     tls: options.tls,
+    certificateHeader: options.certificateHeader,
     metrics,
     logger,
   })
