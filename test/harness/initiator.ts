@@ -1,0 +1,89 @@
+import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { lacksTool } from './system-packages.ts'
+
+const QEMU_IO = '/usr/bin/qemu-io'
+/** qemu's own iSCSI, by libiscsi: no kernel module, any number of initiator names on one machine. */
+const BLOCK_DRIVERS = [
+  '/usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so',
+  '/usr/lib/aarch64-linux-gnu/qemu/block-iscsi.so',
+]
+const TIMEOUT_MS = 30_000
+
+export interface Login {
+  /** `addr:port` */
+  readonly portal: string
+  readonly target: string
+  readonly initiator: string
+}
+
+/** Why this machine has no initiator in user space. */
+export function lacksInitiator(): string | undefined {
+  if (!existsSync(QEMU_IO)) return lacksTool('qemu-io')
+  const found = BLOCK_DRIVERS.some((path) => existsSync(path))
+  return found ? undefined : 'qemu-block-extra not installed'
+}
+
+function lun({ portal, target, initiator }: Login): readonly string[] {
+  const file = { driver: 'iscsi', transport: 'tcp', portal, target, lun: '0', 'initiator-name': initiator }
+  const members = Object.entries(file).map(([name, value]) => `file.${name}=${value}`)
+  return ['--image-opts', ['driver=raw', ...members].join(',')]
+}
+
+/** Logs in to LUN 0, does what is said in qemu-io's words, and logs out. @returns what it says; undefined: it was not let in, or could not */
+export function onLun(login: Login, ...commands: readonly string[]): Promise<string | undefined> {
+  const args = [...lun(login), ...commands.flatMap((command) => ['-c', command])]
+  return new Promise((resolve) => {
+    execFile(QEMU_IO, args, { timeout: TIMEOUT_MS }, (error, stdout) => resolve(error ? undefined : stdout))
+  })
+}
+
+/** Whether so many bytes from the LUN's beginning are all `byte`; undefined where it was not let in. */
+export async function holds(
+  login: Login,
+  byte: number,
+  { from = 0, bytes = 65_536 } = {},
+): Promise<boolean | undefined> {
+  if ((await onLun(login, 'read 0 512')) === undefined) return undefined
+  return (await onLun(login, `read -P ${byte} ${from} ${bytes}`)) !== undefined
+}
+
+/** A session that stays. */
+export interface HeldSession {
+  /** Whether it can still read. */
+  reads(): Promise<boolean>
+  end(): Promise<void>
+}
+
+export async function holdSession(login: Login): Promise<HeldSession> {
+  const child = spawn(QEMU_IO, lun(login), { stdio: 'pipe' })
+  await said(child, 'read 0 512')
+  return {
+    async reads() {
+      const told = await Promise.race([said(child, 'read 0 512'), once(child, 'exit').then(() => '')])
+      return told.includes('read 512/512')
+    },
+    async end() {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      const exited = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exited
+    },
+  }
+}
+
+/** What it answers to one command. */
+function said(child: ChildProcessWithoutNullStreams, command: string): Promise<string> {
+  return new Promise((resolve) => {
+    let told = ''
+    const take = (chunk: Buffer) => {
+      told += chunk
+      if (!/ops\/sec\)|failed|error/i.test(told)) return
+      child.stdout.off('data', take)
+      resolve(told)
+    }
+    child.stdout.on('data', take)
+    child.stdin.write(`${command}\n`)
+  })
+}
