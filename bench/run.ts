@@ -21,6 +21,7 @@ const BENCHES = [
   'feed',
   'progress',
   'firing',
+  'freeze',
   'idle',
   'tree-restore',
   'archive',

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { findTool } from '../../deploy/tools.ts'
 import { BUSYBOX, COUNTER, makeRootfs, needControlGroups, removeControlGroup } from './instance-room.ts'
-import { lacksTool } from './system-packages.ts'
 
 /** A folder of LXC containers for one test file; `close` ends and removes whatever is in it. */
 export interface LxcRoom {
@@ -45,8 +45,8 @@ export function openLxcRoom(): LxcRoom {
 /** Why no container can be run and frozen here (one needs control groups), found by trying; undefined when it can. */
 export function lacksLxc(): string | undefined {
   if (process.geteuid?.() !== 0) return 'LXC needs root'
-  const missing = lacksTool('lxc-start', 'lxc-freeze', 'lxc-ls')
-  if (missing !== undefined) return missing
+  const missing = ['lxc-start', 'lxc-freeze', 'lxc-ls'].filter((name) => findTool(name) === undefined)
+  if (missing.length > 0) return `${missing.join(', ')} not installed`
   if (!existsSync(BUSYBOX)) return 'busybox-static not installed'
   const room = openLxcRoom()
   try {
