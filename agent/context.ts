@@ -21,6 +21,7 @@ import { connectNats } from './nats.ts'
 import { openStoppedNotes, type StoppedNotes } from './pipelines/instance/stopped-notes.ts'
 import { openPoints } from './points/open-points.ts'
 import { listenerOf } from './transfer/listeners.ts'
+import { openVolumes } from './volumes/open-volumes.ts'
 import type { Volumes } from './volumes/volumes.ts'
 import { startConsuming } from './work/consume.ts'
 import { openJournal } from './work/journal.ts'
@@ -41,14 +42,11 @@ export interface Agent extends AsyncDisposable {
 export async function startAgent(config: AgentConfig): Promise<Agent> {
   const host = config.HOLDFAST_AGENT_NAME
   const logger = createLogger('agent', config.HOLDFAST_LOG_LEVEL)
-  const pools = new Map<string, Driver>()
-  for (const pool of config.HOLDFAST_AGENT_POOLS) {
-    const driver = await openDriver({ ...pool, driver: pool.driver ?? (await detectDriver(pool.path)) })
-    await driver.sweep()
-    pools.set(pool.name, driver)
-  }
-  function volumes(): Volumes {
-    throw new FleetError('unavailable', 'volumes are not served yet')
+  const { pools, volumesOf } = await openPools(config)
+  function volumes(pool: string): Volumes {
+    const found = volumesOf.get(pool)
+    if (found === undefined) throw new FleetError('not_found', `host '${host}' has no pool '${pool}'`)
+    return found
   }
   const instances = openInstances({
     lxcPath: config.HOLDFAST_AGENT_LXC_PATH,
@@ -157,6 +155,22 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       logger.info({ event: 'agent.stopped', host })
     },
   }
+}
+
+/** What earlier runs left half made in them is gone. */
+async function openPools(config: AgentConfig) {
+  const pools = new Map<string, Driver>()
+  const volumesOf = new Map<string, Volumes>()
+  for (const configured of config.HOLDFAST_AGENT_POOLS) {
+    const pool = { ...configured, driver: configured.driver ?? (await detectDriver(configured.path)) }
+    const driver = await openDriver(pool)
+    await driver.sweep()
+    pools.set(pool.name, driver)
+    const volumes = await openVolumes(pool)
+    await volumes.sweep()
+    volumesOf.set(pool.name, volumes)
+  }
+  return { pools, volumesOf }
 }
 
 /** Services that are down: neither NATS nor the control plane is waited for. */
