@@ -1,4 +1,5 @@
 import { atLeast, type Caller } from '../../core/caller.ts'
+import type { Core } from '../../core/core.ts'
 import type { VolumeCondition, VolumeInfo, VolumeSnapshotInfo } from '../../core/volumes.ts'
 import type { VolumeSnapshotView, VolumeView } from './volume-schemas.ts'
 
@@ -31,4 +32,11 @@ export function presentVolumeSnapshot(snapshot: VolumeSnapshotInfo): VolumeSnaps
     ...{ id, name, path, volume_id: snapshot.volumeId, size_bytes: snapshot.sizeBytes, state },
     created_at: snapshot.createdAt.toISOString(),
   }
+}
+
+/** Core changes volumes by path: an id leads to it. @throws not_found */
+export async function volumePath(core: Core, caller: Caller, idOrPath: string): Promise<string> {
+  if (idOrPath.includes('/')) return idOrPath
+  const { pool, name } = await core.volumes.get(caller, idOrPath)
+  return `${pool}/${name}`
 }

@@ -1,6 +1,6 @@
 import { FleetError } from '../../../shared/errors.ts'
 import { route } from '../../http/route.ts'
-import { etagOfVolume, presentVolume, presentVolumeSnapshot } from './present-volumes.ts'
+import { etagOfVolume, presentVolume, presentVolumeSnapshot, volumePath } from './present-volumes.ts'
 import { PageQuery } from './schemas.ts'
 import { settled } from './settled.ts'
 import {
@@ -12,6 +12,7 @@ import {
   VolumeSnapshotView,
   VolumeView,
 } from './volume-schemas.ts'
+import { inClientWords } from './wire-names.ts'
 
 const SNAPSHOTS = '/api/v1/volumes/:path/snapshots'
 
@@ -28,7 +29,11 @@ export const snapshotVolume = route({
   errors: [404, 409, 503, 504, 507],
 
   async handle({ params, body, caller, signal }, core) {
-    const { jobId, snapshot } = await core.volumes.snapshot(caller, params.path, body.name)
+    const { jobId, snapshot } = await core.volumes.snapshot(
+      caller,
+      await volumePath(core, caller, params.path),
+      body.name,
+    )
     await settled(core, jobId, signal)
     const made = { ...snapshot, state: 'available' as const }
     return { status: 201, body: presentVolumeSnapshot(made), headers: { 'X-Job-Id': jobId } }
@@ -65,7 +70,8 @@ export const deleteVolumeSnapshot = route({
   errors: [404, 409, 503, 504],
 
   async handle({ params, caller, signal }, core) {
-    const { jobId } = await core.volumes.deleteSnapshot(caller, params.path, params.name)
+    const path = await volumePath(core, caller, params.path)
+    const { jobId } = await core.volumes.deleteSnapshot(caller, path, params.name)
     await settled(core, jobId, signal)
     return { status: 204, headers: { 'X-Job-Id': jobId } }
   },
@@ -94,18 +100,11 @@ export const cloneVolume = route({
 
   async handle({ params, body, caller, signal }, core) {
     const { name, snapshot, create_parent: createParent } = body
-    const source = snapshotPath(await pathOf(params.path), snapshot)
-    const { jobId, volume } = await core.volumes.clone(caller, { source, name, createParent })
+    const source = snapshotPath(await volumePath(core, caller, params.path), snapshot)
+    const { jobId, volume } = await inClientWords(core.volumes.clone(caller, { source, name, createParent }))
     await settled(core, jobId, signal)
     const made = await core.volumes.get(caller, volume.id)
     const headers = { 'X-Job-Id': jobId }
     return { status: 201, body: presentVolume(made, caller), etag: etagOfVolume(made), headers }
-
-    /** An id leads to its volume's path. */
-    async function pathOf(idOrPath: string): Promise<string> {
-      if (idOrPath.includes('/')) return idOrPath
-      const { pool, name: found } = await core.volumes.get(caller, idOrPath)
-      return `${pool}/${found}`
-    }
   },
 })

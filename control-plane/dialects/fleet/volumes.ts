@@ -1,5 +1,5 @@
 import { route } from '../../http/route.ts'
-import { etagOfVolume, expectingVolume, presentVolume } from './present-volumes.ts'
+import { etagOfVolume, expectingVolume, presentVolume, volumePath } from './present-volumes.ts'
 import { PageQuery } from './schemas.ts'
 import { settled } from './settled.ts'
 import {
@@ -12,6 +12,7 @@ import {
   VolumeQuery,
   VolumeView,
 } from './volume-schemas.ts'
+import { inClientWords } from './wire-names.ts'
 
 /** Of orders that are answered when they are done. */
 const WAITED = 'It answers when that is done, after 30 s with 504 while the job goes on.'
@@ -30,7 +31,7 @@ export const createVolume = route({
 
   async handle({ body, caller, signal }, core) {
     const { size_bytes: sizeBytes, create_parent: createParent, ...rest } = body
-    const { jobId, volume } = await core.volumes.create(caller, { ...rest, sizeBytes, createParent })
+    const { jobId, volume } = await inClientWords(core.volumes.create(caller, { ...rest, sizeBytes, createParent }))
     await settled(core, jobId, signal)
     const made = await core.volumes.get(caller, volume.id)
     const headers = { 'X-Job-Id': jobId }
@@ -87,9 +88,10 @@ export const resizeVolume = route({
   precondition: 'own',
 
   async handle({ params, body, caller, ifMatch, signal }, core) {
-    const { jobId } = await core.volumes.resize(caller, params.path, body.size_bytes, expectingVolume(ifMatch))
+    const path = await volumePath(core, caller, params.path)
+    const { jobId } = await inClientWords(core.volumes.resize(caller, path, body.size_bytes, expectingVolume(ifMatch)))
     await settled(core, jobId, signal)
-    const volume = await core.volumes.get(caller, params.path)
+    const volume = await core.volumes.get(caller, path)
     const headers = { 'X-Job-Id': jobId }
     return { status: 200, body: presentVolume(volume, caller), etag: etagOfVolume(volume), headers }
   },
@@ -108,7 +110,8 @@ export const deleteVolume = route({
   precondition: 'own',
 
   async handle({ params, caller, ifMatch, signal }, core) {
-    const { jobId } = await core.volumes.delete(caller, params.path, expectingVolume(ifMatch))
+    const path = await volumePath(core, caller, params.path)
+    const { jobId } = await core.volumes.delete(caller, path, expectingVolume(ifMatch))
     await settled(core, jobId, signal)
     return { status: 204, headers: { 'X-Job-Id': jobId } }
   },

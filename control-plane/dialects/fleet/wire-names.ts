@@ -8,6 +8,8 @@ const CLIENT_NAMES: Readonly<Record<string, string>> = {
   bytesPerSecond: 'bytes_per_second',
   privateKey: 'private_key',
   newDataset: 'new_dataset',
+  sizeBytes: 'size_bytes',
+  createParent: 'create_parent',
 }
 const CORE_NAMES = Object.fromEntries(Object.entries(CLIENT_NAMES).map(([core, client]) => [client, core]))
 
