@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util'
 import { ConfigError } from '../shared/config.ts'
 import { FleetError } from '../shared/errors.ts'
 import { auditVerify } from './commands/audit-verify.ts'
+import { certificatesAuthority, certificatesIssue, certificatesRevoke } from './commands/certificates.ts'
 import type { Command } from './commands/command.ts'
 import { createAdmin } from './commands/create-admin.ts'
 import { natsAuthority } from './commands/nats-authority.ts'
@@ -15,6 +16,9 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   'audit verify': auditVerify,
   'secrets rotate': secretsRotate,
   'nats authority': natsAuthority,
+  'certificates authority': certificatesAuthority,
+  'certificates issue': certificatesIssue,
+  'certificates revoke': certificatesRevoke,
   'station backup': stationBackup,
   'station restore': stationRestore,
 }
