@@ -60,12 +60,12 @@ export function openCloneDesk(rootFd: number): CloneDesk {
     },
 
     async home(volume, createParent) {
-      const key = parentOf(volume) ?? ''
+      // One that does not ask for parents fails alone.
+      const key = `${createParent} ${parentOf(volume) ?? ''}`
       const known = homes.get(key)
       if (known !== undefined) return known
       const opening = openHome(rootFd, volume, createParent)
       homes.set(key, opening)
-      // One that does not ask for parents fails alone.
       opening.catch(() => homes.delete(key))
       return opening
     },

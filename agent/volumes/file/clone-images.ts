@@ -9,8 +9,9 @@ import type { CloneRequest, Volume } from '../volumes.ts'
 import { type CloneDesk, type CloneSource, openCloneDesk, snapshotNotFound } from './clone-desk.ts'
 import { findVolume, openImage } from './images.ts'
 import { readRecord } from './record.ts'
-import { discard, type FillMode, flush, openStaging, type StagedImage, stageImage } from './staging.ts'
+import { discard, type FillMode, openStaging, type StagedImage, stageImage } from './staging.ts'
 import { checkedPath, checkedSnapshot, imageOf, type VolumeTree } from './volume-tree.ts'
+import { writeOut } from './write-out.ts'
 
 /** Made, written out and given their names together: what is staged at one time, and how many descriptors that takes. */
 const GROUP = 64
@@ -51,7 +52,6 @@ async function cloneGroup(place: Place, requests: readonly CloneRequest[], watch
   using desk = openCloneDesk(rootFd)
   const stagingFd = openStaging(rootFd)
   const outcomes = new Map<number, CloneOutcome>()
-  const fails = (index: number, error: unknown) => outcomes.set(index, failureOf(error, requests[index]))
   const makings: Making[] = []
   try {
     await inParallel([...requests.entries()], AT_ONCE[place.mode], async ([index, request]) => {
@@ -60,21 +60,10 @@ async function cloneGroup(place: Place, requests: readonly CloneRequest[], watch
         if ('staged' in begun) makings.push({ index, request, ...begun })
         else outcomes.set(index, begun)
       } catch (error) {
-        fails(index, error)
+        outcomes.set(index, failureOf(error, request))
       }
     })
-    const written = await Promise.allSettled(makings.map(({ staged }) => flush(staged.fd)))
-    for (const [n, making] of makings.entries()) {
-      const writing = written[n]
-      try {
-        if (writing?.status === 'rejected') throw writing.reason
-        outcomes.set(making.index, appear(place, stagingFd, making))
-      } catch (error) {
-        fails(making.index, error)
-        await discard(stagingFd, making.staged.guid)
-      }
-    }
-    if (makings.length > 0) await Promise.all((await desk.folders()).map((fd) => flush(fd)))
+    await nameAll(place, { desk, stagingFd, makings }, (index, outcome) => outcomes.set(index, outcome))
   } finally {
     for (const { staged } of makings) staged[Symbol.dispose]()
     close(stagingFd)
@@ -82,8 +71,37 @@ async function cloneGroup(place: Place, requests: readonly CloneRequest[], watch
   return requests.map((_, index) => outcomes.get(index) ?? assert.fail('a clone has no outcome'))
 }
 
-function failureOf(error: unknown, request: CloneRequest | undefined): Error {
-  const failure = asFleetError(error, `volume ${request?.target}`)
+/** All are written out before the first has its name. */
+async function nameAll(
+  place: Place,
+  { desk, stagingFd, makings }: { readonly desk: CloneDesk; readonly stagingFd: number; readonly makings: Making[] },
+  settle: (index: number, outcome: CloneOutcome) => void,
+): Promise<void> {
+  if (makings.length === 0) return
+  const { rootFd, mode } = place
+  const unnamed = new Set(makings)
+  try {
+    const fds = makings.map(({ staged }) => staged.fd)
+    await writeOut({ rootFd, fds, holds: mode === 'copy' ? 'data' : 'names' })
+    for (const making of makings) {
+      try {
+        settle(making.index, appear(place, stagingFd, making))
+        unnamed.delete(making)
+      } catch (error) {
+        settle(making.index, failureOf(error, making.request))
+      }
+    }
+    await writeOut({ rootFd, fds: await desk.folders(), holds: 'names' })
+  } catch (error) {
+    // Those that have their name by now are found by a repeat.
+    for (const { index, request } of makings) settle(index, failureOf(error, request))
+  } finally {
+    for (const { staged } of unnamed) await discard(stagingFd, staged.guid)
+  }
+}
+
+function failureOf(error: unknown, { target }: CloneRequest): Error {
+  const failure = asFleetError(error, `volume ${target}`)
   return failure instanceof Error ? failure : new Error(String(failure))
 }
 

@@ -8,8 +8,9 @@ import { renameBetween } from '../../native/rename-between.ts'
 import { Status } from '../../native/status.ts'
 import { openImage } from './images.ts'
 import { readRecord } from './record.ts'
-import { discard, flush, openStaging } from './staging.ts'
+import { discard, openStaging } from './staging.ts'
 import { clonesOf, entryOf, imageOf, openIfAny, READ_FOLDER, snapshotImageOf, snapshotsOf } from './volume-tree.ts'
+import { writeOut } from './write-out.ts'
 
 const listNames = promisify(readdir)
 /** Named in one refusal; there may be more. */
@@ -44,7 +45,6 @@ export async function sweepStaged(rootFd: number): Promise<void> {
   const stagingFd = openStaging(rootFd)
   try {
     for (const guid of await listNames(`/proc/self/fd/${stagingFd}`)) await removeStaged(rootFd, { stagingFd, guid })
-    await flush(stagingFd)
   } finally {
     close(stagingFd)
   }
@@ -57,7 +57,7 @@ async function takeAway(rootFd: number, path: string, guid: string): Promise<voi
   try {
     const from = { directoryFd: homeFd, name: cString(path.slice(end + 1)) }
     renameBetween(from, { directoryFd: stagingFd, name: cString(guid) }, RENAME_NOREPLACE)
-    await Promise.all([flush(homeFd), flush(stagingFd)])
+    await writeOut({ rootFd, fds: [homeFd, stagingFd], holds: 'names' })
     await removeStaged(rootFd, { stagingFd, guid })
   } finally {
     close(stagingFd)
@@ -135,7 +135,9 @@ function namesIn(rootFd: number, folder: string): readonly string[] {
   const fd = openIfAny(rootFd, folder, READ_FOLDER)
   if (fd === undefined) return []
   const names: string[] = []
-  closing(fd, () => new DirectoryReader().forEach(fd, (entry) => names.push(entry.copyName().toString('utf8', 0, -1))))
+  closing(fd, () =>
+    new DirectoryReader().forEach(fd, (entry) => names.push(entry.copyName().subarray(0, -1).toString())),
+  )
   return names
 }
 

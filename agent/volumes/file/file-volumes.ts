@@ -11,8 +11,9 @@ import { cloneImages, imageNameOf } from './clone-images.ts'
 import { destroyImage, destroySnapshotImage, sweepStaged } from './destroy-images.ts'
 import { makeFolder, openHome } from './folders.ts'
 import { findSnapshot, findVolume, openImage, WRITE_IMAGE } from './images.ts'
-import { discard, type FillMode, flush, type ImagePlan, openStaging, stageImage } from './staging.ts'
+import { discard, type FillMode, type ImagePlan, openStaging, stageImage } from './staging.ts'
 import { checkedPath, checkedSnapshot, imageOf, openVolumeTree, snapshotImageOf, snapshotsOf } from './volume-tree.ts'
+import { writeOut } from './write-out.ts'
 
 /**
  * Volumes are raw sparse images below a pool's directory; snapshots and clones share their blocks, or are copies of them. What each is
@@ -125,17 +126,21 @@ async function appear(
     using staged = await stageImage({ ...plan, stagingFd }, watch)
     const from = { directoryFd: stagingFd, name: cString(staged.guid) }
     try {
-      await flush(staged.fd)
+      await writeOut({ rootFd, fds: [staged.fd], holds: holdsOf(plan) })
       renameBetween(from, { directoryFd: homeFd, name: cString(name) }, RENAME_NOREPLACE)
     } catch (error) {
       await discard(stagingFd, staged.guid)
       if (errorCodeOf(error) !== 'EEXIST') throw error
     }
-    await flush(homeFd)
+    await writeOut({ rootFd, fds: [homeFd], holds: 'names' })
   } finally {
     close(stagingFd)
     close(homeFd)
   }
+}
+
+function holdsOf({ content }: Pick<ImagePlan, 'content'>): 'data' | 'names' {
+  return 'mode' in content && content.mode === 'copy' ? 'data' : 'names'
 }
 
 async function grow(rootFd: number, volume: string, sizeBytes: number): Promise<void> {
@@ -145,7 +150,7 @@ async function grow(rootFd: number, volume: string, sizeBytes: number): Promise<
     const now = new Status().readDescriptor(fd).sizeBytes
     if (now > sizeBytes) throw new FleetError('conflict', `volume ${volume} is larger than that: volumes only grow`)
     if (now < sizeBytes) checked('ftruncate', libc().ftruncate(fd, sizeBytes))
-    await flush(fd)
+    await writeOut({ rootFd, fds: [fd], holds: 'names' })
   } finally {
     close(fd)
   }

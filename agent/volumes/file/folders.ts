@@ -3,8 +3,8 @@ import { cString } from '../../native/libc.ts'
 import { close, makeDirectory, openBeneath } from '../../native/paths.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
 import { openImage } from './images.ts'
-import { flush } from './staging.ts'
 import { childrenOf, imageOf, openIfAny, parentOf, READ_FOLDER } from './volume-tree.ts'
+import { writeOut } from './write-out.ts'
 
 const FOLDER_MODE = 0o700
 
@@ -34,7 +34,7 @@ export async function makeFolder(rootFd: number, path: string): Promise<number> 
   let homeFd = openBeneath(rootFd, '.', READ_FOLDER)
   for (const name of path.split('/')) {
     try {
-      if (madeHere(homeFd, name)) await flush(homeFd)
+      if (madeHere(homeFd, name)) await writeOut({ rootFd, fds: [homeFd], holds: 'names' })
       const fd = openBeneath(homeFd, name, READ_FOLDER)
       close(homeFd)
       homeFd = fd

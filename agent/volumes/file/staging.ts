@@ -1,6 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { fsync } from 'node:fs'
-import { promisify } from 'node:util'
 import { FleetError } from '../../../shared/errors.ts'
 import type { Watch } from '../../drivers/driver.ts'
 import { settled } from '../../native/file-system.ts'
@@ -18,9 +16,6 @@ const SNAPSHOT_MODE = 0o400
 
 /** `share`: FICLONE. `copy`: bytes are copied even where they could be shared. */
 export type FillMode = 'share' | 'copy'
-
-/** Writes a file or folder out, off the event loop. @param fd not O_PATH */
-export const flush = promisify(fsync)
 
 /** An image that nobody can see yet, under its guid in `.staged`. */
 export interface StagedImage extends Disposable {
