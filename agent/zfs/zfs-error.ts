@@ -25,6 +25,7 @@ export function zfsError(stderr: string): FleetError {
   return new FleetError(known[1], known[2], { detail: stderr })
 }
 
+/** Of a listing: nothing of that name, or nothing of the types that were asked for. */
 export function isDatasetAbsence(line: string): boolean {
-  return /^cannot open '[^']*': dataset does not exist$/.test(line)
+  return /^cannot open '[^']*': (dataset does not exist|operation not applicable to datasets of this type)$/.test(line)
 }

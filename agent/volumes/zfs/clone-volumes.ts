@@ -1,10 +1,10 @@
 import { FleetError, toFleetError } from '../../../shared/errors.ts'
 import { deviceOf, LINK_MS, seen, VOLUME_MODE } from '../../zfs/devices.ts'
-import { nameBelow, pathBelow } from '../../zfs/names.ts'
+import { nameBelow, pathBelow, poolOf } from '../../zfs/names.ts'
 import type { Zfs } from '../../zfs/zfs.ts'
 import type { CloneRequest, Volume } from '../volumes.ts'
 import { makeParents } from './parents.ts'
-import type { VolumeLooks, VolumeRow } from './volume-rows.ts'
+import { FRESH, type VolumeLooks, type VolumeRow } from './volume-rows.ts'
 
 interface Place {
   readonly zfs: Zfs
@@ -17,6 +17,9 @@ interface Named {
   readonly source: string
   readonly target: string
 }
+
+/** What a new clone counts as written, by pool, as the last one told. */
+const freshOf = new Map<string, string>()
 
 type Standing = ReadonlyMap<string, VolumeRow>
 type Made = { readonly name: string; readonly reused: boolean }
@@ -68,7 +71,8 @@ async function cloneOne(
   const reused = whetherReused(root, request)
   if (reused) return { name: target, reused: true }
   if (createParent && !hasParent(standing, target)) await makeParents({ zfs, root, names: [target] }, signal)
-  await zfs.call(['clone', '-o', VOLUME_MODE, source, target], signal).catch((error) => {
+  const options = ['-o', VOLUME_MODE, '-o', `${FRESH}=${freshOf.get(poolOf(root)) ?? '0'}`]
+  await zfs.call(['clone', ...options, source, target], signal).catch((error) => {
     throw error instanceof FleetError && error.code === 'not_found' ? notFound(root, target) : error
   })
   const made = standing.get(source)
@@ -107,24 +111,15 @@ async function describe({ zfs, looks, pool }: Place, outcomes: readonly Outcome[
   if (made.length === 0) return outcomes.filter((outcome): outcome is Error => outcome instanceof Error)
   // What was just written to one that is used again is not counted before its transaction is through.
   if (made.some(({ reused }) => reused)) await zfs.sync(pool, signal)
-  const rows = [
-    ...(
-      await looks.look(
-        made.map(({ name }) => name),
-        1,
-        signal,
-      )
-    ).values(),
-  ]
-  const snapshots = Map.groupBy(
-    rows.filter(({ type }) => type === 'snapshot'),
-    ({ name }) => name.slice(0, name.indexOf('@')),
-  )
+  const names = made.map(({ name }) => name)
+  const rows = [...(await looks.look(names, 1, signal)).values()]
+  const fresh = new Set(made.filter(({ reused }) => !reused).map(({ name }) => name))
   const standing = rows
     .filter(({ type }) => type === 'volume')
-    .map((row) => ({ row, snapshots: snapshots.get(row.name) ?? [] }))
-  const volumes = await looks.volumes(standing, signal)
-  const byName = new Map(standing.map(({ row }, index) => [row.name, volumes[index]]))
+    .map((row) => ({ row, snapshots: rows.filter(({ name }) => name.startsWith(`${row.name}@`)) }))
+  const known = await noteFresh(zfs, { pool, standing, fresh }, signal)
+  const volumes = await looks.volumes(known, signal)
+  const byName = new Map(known.map(({ row }, index) => [row.name, volumes[index]]))
   return outcomes.map((outcome) => {
     if (outcome instanceof Error) return outcome
     const volume = byName.get(outcome.name)
@@ -133,3 +128,33 @@ async function describe({ zfs, looks, pool }: Place, outcomes: readonly Outcome[
       : new FleetError('internal', 'a clone vanished after it was made')
   })
 }
+
+interface StandingVolume {
+  readonly row: VolumeRow
+  readonly snapshots: readonly VolumeRow[]
+}
+
+/** Nobody has written to what was just made: what is counted is what a clone counts. Most were told so when they were made. */
+async function noteFresh(
+  zfs: Zfs,
+  {
+    pool,
+    standing,
+    fresh,
+  }: { readonly pool: string; readonly standing: readonly StandingVolume[]; readonly fresh: ReadonlySet<string> },
+  signal: AbortSignal,
+): Promise<readonly StandingVolume[]> {
+  const wrong = standing.filter(({ row }) => fresh.has(row.name) && row[FRESH] !== row.written)
+  for (const [written, some] of Map.groupBy(wrong, ({ row }) => row.written)) {
+    const names = some.map(({ row }) => row.name)
+    for (let first = 0; first < names.length; first += MAX_SET) {
+      await zfs.call(['set', `${FRESH}=${written}`, ...names.slice(first, first + MAX_SET)], signal)
+    }
+    freshOf.set(pool, written)
+  }
+  return standing.map((one) =>
+    fresh.has(one.row.name) ? { ...one, row: { ...one.row, [FRESH]: one.row.written } } : one,
+  )
+}
+/** Names in one call. */
+const MAX_SET = 400

@@ -3,6 +3,8 @@ import { pathBelow } from '../../zfs/names.ts'
 import type { Zfs, ZfsRow } from '../../zfs/zfs.ts'
 import type { Volume, VolumeSnapshot } from '../volumes.ts'
 
+/** What ZFS counted as written of a clone when it was just made: its own header, a few KiB by the pool's geometry. */
+export const FRESH = 'holdfast:fresh'
 const COLUMNS = [
   'name',
   'type',
@@ -11,11 +13,13 @@ const COLUMNS = [
   'origin',
   'written',
   'logicalreferenced',
-  'volblocksize',
   'creation',
+  FRESH,
 ] as const
 export type VolumeRow = ZfsRow<(typeof COLUMNS)[number]>
 
+/** Of clones that others made: two copies of a header of 8 KiB. A first write counts several times of that. */
+const FRESH_BYTES = 16_384
 /** ZFS counts a volume that was never written to as this much: its objects alone, before compression. Seen with 2.1. */
 const EMPTY_LOGICAL_BYTES = 32_768
 
@@ -74,5 +78,6 @@ export function toSnapshot(row: VolumeRow): VolumeSnapshot {
  */
 function isWritten(row: VolumeRow, snapshots: readonly VolumeRow[]): boolean {
   if (row.origin === '-') return Number(row.logicalreferenced) > EMPTY_LOGICAL_BYTES
-  return [row, ...snapshots].some(({ written }) => written !== '0')
+  const fresh = row[FRESH] === '-' ? FRESH_BYTES : Number(row[FRESH])
+  return [row, ...snapshots].some(({ written }) => Number(written) > fresh)
 }
