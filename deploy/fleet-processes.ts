@@ -21,6 +21,8 @@ export interface FleetEnvironment {
   readonly credentialsFile: string
   readonly secretsKeyFile: string
   readonly stationBackups: string
+  /** For the control plane: files of the TLS listener, where they were made for it. */
+  readonly tls: Readonly<Record<string, string>>
 }
 
 export interface LocalAgent {
@@ -86,6 +88,7 @@ export function controlPlaneProcess(fleet: FleetEnvironment): ProcessSpec {
       NODE_COMPILE_CACHE: compileCache(fleet, 'control-plane'),
       HOLDFAST_PORT: String(fleet.settings.HOLDFAST_PORT),
       HOLDFAST_BIND: '127.0.0.1',
+      ...fleet.tls,
       HOLDFAST_CREDENTIALS_FILE: fleet.credentialsFile,
       HOLDFAST_SECRETS_KEY_FILE: fleet.secretsKeyFile,
       HOLDFAST_STATION_BACKUP_DIR: fleet.stationBackups,

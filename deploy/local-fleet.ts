@@ -4,6 +4,7 @@ import { enrolAgents, hasCredentials } from './enrol-agents.ts'
 import { ensurePackages } from './ensure-packages.ts'
 import { agentProcess, controlPlaneProcess, type FleetEnvironment, type LocalAgent } from './fleet-processes.ts'
 import { waitUntilReady } from './fleet-ready.ts'
+import { ensureTls, type LocalTls } from './local-tls.ts'
 import { tailOfLog } from './log-file.ts'
 import { answersAsNats, ensureAuthority, preparePrivateNats } from './nats.ts'
 import { openPool } from './pool.ts'
@@ -69,6 +70,7 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
   await Promise.all([database.ready(), nats.ready()])
   signal.throwIfAborted()
 
+  const tls = await openTls(deps)
   const fleet: FleetEnvironment = {
     settings,
     root: deps.root,
@@ -79,6 +81,7 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
     credentialsFile: state.credentials,
     secretsKeyFile: settings.HOLDFAST_SECRETS_KEY_FILE ?? state.secretsKey,
     stationBackups: settings.HOLDFAST_STATION_BACKUP_DIR ?? state.stationBackups,
+    tls: tls?.environment ?? {},
   }
   if (!settings.HOLDFAST_SECRETS_KEY_FILE) ensureSecretsKey(state.secretsKey)
   const url = `http://127.0.0.1:${settings.HOLDFAST_PORT}`
@@ -94,6 +97,7 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
   const missing = await waitUntilReady({ ...waiting, agents: agents.map(({ name }) => name) })
   if (missing.length > 0) throw new StartError(whyNotReady(missing, processes.all()))
   for (const { name, pool } of agents) say(describePool(name, pool.driver, pool.note))
+  if (tls) say(await tls.link(credentials))
   say(`ready ${url}`)
 }
 
@@ -101,12 +105,28 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
 async function clearTheGround({ settings, record, say, signal }: LocalFleetDeps): Promise<void> {
   const survivors = await record.endSurvivors()
   if (survivors.length > 0) say(`ended what an earlier run had left: ${survivors.join(', ')}`)
-  if (!(await isPortFree(settings.HOLDFAST_PORT))) {
-    throw new StartError(`port ${settings.HOLDFAST_PORT} is in use: set HOLDFAST_PORT to another one`)
+  for (const name of ['HOLDFAST_PORT', 'HOLDFAST_TLS_PORT'] as const) {
+    const port = settings[name]
+    if (port === undefined || (await isPortFree(port))) continue
+    throw new StartError(`port ${port} is in use: set ${name} to another one`)
   }
-  const except = [...(settings.DATABASE_URL ? ['postgresql'] : []), ...(settings.NATS_URL ? ['nats-server'] : [])]
+  const except = [
+    ...(needsCertificates(settings) ? [] : ['openssl']),
+    ...(settings.DATABASE_URL ? ['postgresql'] : []),
+    ...(settings.NATS_URL ? ['nats-server'] : []),
+  ]
   await ensurePackages('start', { except, say })
   signal.throwIfAborted()
+}
+
+function needsCertificates({ HOLDFAST_TLS_PORT, HOLDFAST_TLS_CERT_FILE }: LocalSettings): boolean {
+  return HOLDFAST_TLS_PORT !== undefined && HOLDFAST_TLS_CERT_FILE === undefined
+}
+
+/** Undefined without a listener, and where its files are somebody's own. */
+async function openTls({ settings, state, root }: LocalFleetDeps): Promise<LocalTls | undefined> {
+  const { HOLDFAST_TLS_PORT: port } = settings
+  return port === undefined || !needsCertificates(settings) ? undefined : ensureTls(state.tls, { root, port })
 }
 
 function createSupervisor({ record, say }: LocalFleetDeps): SupervisorDeps {

@@ -10,6 +10,12 @@ const urlOf = (protocols: RegExp, example: string) =>
 export const LocalSettings = z.object({
   /** The control plane's HTTP port on 127.0.0.1. */
   HOLDFAST_PORT: z.coerce.number().int().min(1).max(65_535).default(8080),
+  /**
+   * A listener over TLS, for clients with certificates. Unless `HOLDFAST_TLS_CERT_FILE` and the rest name others, an authority, its
+   * certificate and one for a client are made in the state directory.
+   */
+  HOLDFAST_TLS_PORT: z.coerce.number().int().min(1).max(65_535).optional(),
+  HOLDFAST_TLS_CERT_FILE: z.string().optional(),
   HOLDFAST_STATE: z
     .string()
     .default('.holdfast')

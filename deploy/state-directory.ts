@@ -14,6 +14,8 @@ export interface StateDirectory {
   readonly logs: string
   readonly postgres: string
   readonly nats: string
+  /** The authority of the TLS listener and its clients. */
+  readonly tls: string
   /** Where the station is backed up to every day. */
   readonly stationBackups: string
   agent(name: string): string
@@ -47,6 +49,7 @@ export function stateDirectoryAt(path: string): StateDirectory {
     logs: join(path, 'logs'),
     postgres: join(path, 'postgres'),
     nats: join(path, 'nats'),
+    tls: join(path, 'tls'),
     stationBackups: join(path, 'station-backups'),
     agent: (name) => join(path, 'agents', name),
   }

@@ -21,6 +21,13 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   { name: 'nats-server', programs: ['nats-server'], purposes: ['start', 'test'], rootOnly: false },
   { name: 'zstd', programs: ['zstd'], purposes: ['start', 'test'], rootOnly: false },
   {
+    name: 'openssl',
+    programs: ['openssl'],
+    purposes: ['start', 'test'],
+    rootOnly: false,
+    without: 'certificates for HOLDFAST_TLS_PORT',
+  },
+  {
     name: 'util-linux',
     programs: ['setpriv'],
     purposes: ['start', 'test'],

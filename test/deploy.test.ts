@@ -1,9 +1,11 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { request } from 'node:https'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import test, { type ExecutionContext } from 'ava'
 import { z } from 'zod'
 import { Credentials } from '../deploy/credentials.ts'
@@ -96,6 +98,14 @@ async function api(credentials: Credentials, path: string, body?: unknown): Prom
   return response.json()
 }
 
+/** The line that it says, as a shell would run it. */
+async function askByCertificate(output: string): Promise<string> {
+  const [, key = '', cert = '', url = ''] = /curl -k --key (\S+) --cert (\S+) (\S+)/.exec(output) ?? []
+  const shown = { key: readFileSync(key), cert: readFileSync(cert), rejectUnauthorized: false }
+  const [response] = await once(request(url, shown).end(), 'response')
+  return text(response)
+}
+
 const Dataset = z.object({ name: z.string(), mountpoint: z.string() })
 
 const testWithServers = testUnless(lacksServers())
@@ -104,7 +114,11 @@ testWithServers('npm start keeps a fleet up, ends it without a trace and finds i
   t.timeout(180_000)
   const state = stateDirectory(t)
   const port = String(await freePort())
-  const environment = { HOLDFAST_STATE: state, HOLDFAST_PORT: port, HOLDFAST_AGENTS: String(AGENTS.length) }
+  const tlsPort = String(await freePort())
+  const environment = {
+    ...{ HOLDFAST_STATE: state, HOLDFAST_PORT: port, HOLDFAST_TLS_PORT: tlsPort },
+    HOLDFAST_AGENTS: String(AGENTS.length),
+  }
   const ready = `ready http://127.0.0.1:${port}\n`
 
   const first = start(t, environment)
@@ -120,6 +134,7 @@ testWithServers('npm start keeps a fleet up, ends it without a trace and finds i
     body: JSON.stringify({ username, password }),
   })
   t.like(await login.json(), { username, isAdmin: true })
+  t.is(await askByCertificate(first.output()), '{"status":"ok","message":"test"}')
   const made = Dataset.parse(await api(credentials, '/api/v1/datasets', { name: 'kept' }))
   writeFileSync(join(made.mountpoint, 'word'), 'still here')
 
