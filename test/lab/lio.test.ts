@@ -27,7 +27,7 @@ test.after.always(() => made?.close())
 function inquire(initiator: string, url: string): Promise<string | undefined> {
   const file = findTool('iscsi-inq') ?? '/usr/bin/iscsi-inq'
   return new Promise((resolve) => {
-    const args = ['-i', initiator, '-e', '1', '-c', '0x80', url]
+    const args = ['-i', initiator, '-e', '1', '-c', '128', url]
     execFile(file, args, { encoding: 'utf8', timeout: 30_000 }, (error, stdout) => resolve(error ? undefined : stdout))
   })
 }
