@@ -1,14 +1,91 @@
-import { FleetError } from '../../../shared/errors.ts'
-import type { Pipeline } from '../pipeline.ts'
+import assert from 'node:assert/strict'
+import { FleetError, toFleetError } from '../../../shared/errors.ts'
+import type { VolumePlace } from '../../../shared/volume-spec.ts'
+import type { Volume, VolumeSnapshot } from '../../volumes/volumes.ts'
+import type { Pipeline, PipelineTools } from '../pipeline.ts'
+import { firstLook } from './first-look.ts'
+import { unwatched } from './unwatched.ts'
 
-export const snapshotVolume: Pipeline<'volume.snapshot'> = () => {
-  throw new FleetError('unavailable', 'not served yet')
+export const snapshotVolume: Pipeline<'volume.snapshot'> = ({ place }, _jobId, tools) => {
+  const { pool, volume, snapshot } = place
+  const volumes = tools.volumes(pool)
+  let made: VolumeSnapshot | undefined
+  return {
+    steps: [
+      firstLook({
+        subject: `snapshot ${volume}@${snapshot}`,
+        isThere: async () => (await volumes.findSnapshot(volume, snapshot)) !== undefined,
+        takeBack: () => volumes.destroySnapshot(volume, snapshot, unwatched()),
+      }),
+      {
+        name: 'snapshot',
+        commits: true,
+        async run(context) {
+          // A copy takes its time, and what an initiator writes meanwhile would be in it in part.
+          if (!volumes.cow)
+            refuseExported(tools, place, 'is exported, and a copy of what is written meanwhile is no snapshot')
+          made = await volumes.snapshot({ volume, snapshot }, context)
+        },
+      },
+    ],
+    result() {
+      assert(made)
+      return { guid: made.guid, sizeBytes: made.sizeBytes }
+    },
+  }
 }
 
-export const resizeVolume: Pipeline<'volume.resize'> = () => {
-  throw new FleetError('unavailable', 'not served yet')
+export const resizeVolume: Pipeline<'volume.resize'> = ({ place, sizeBytes }, jobId, tools) => {
+  const volumes = tools.volumes(place.pool)
+  let grown: Volume | undefined
+  return {
+    steps: [
+      {
+        name: 'resize',
+        commits: true,
+        async run(context) {
+          grown = await volumes.resize({ volume: place.volume, sizeBytes }, context)
+        },
+      },
+      {
+        name: 'tell',
+        async run({ signal }) {
+          // It has grown all the same: whoever is not told sees it when he looks the next time.
+          await tools.exports.resized(place, signal).catch((error: unknown) => {
+            tools.logger.warn({ event: 'volume.resize_untold', jobId, err: toFleetError(error) })
+          })
+        },
+      },
+    ],
+    result() {
+      assert(grown)
+      return { sizeBytes: grown.sizeBytes, device: grown.device, guid: grown.guid, cow: volumes.cow }
+    },
+  }
 }
 
-export const deleteVolume: Pipeline<'volume.delete'> = () => {
-  throw new FleetError('unavailable', 'not served yet')
+/** Absence is success: the order may be a repeat. */
+export const deleteVolume: Pipeline<'volume.delete'> = ({ place }, _jobId, tools) => {
+  const { pool, volume, snapshot } = place
+  const volumes = tools.volumes(pool)
+  return {
+    steps: [
+      {
+        name: 'destroy',
+        commits: true,
+        async run(context) {
+          if (snapshot !== undefined) return volumes.destroySnapshot(volume, snapshot, context)
+          refuseExported(tools, place, 'is exported')
+          return volumes.destroy(volume, context)
+        },
+      },
+    ],
+    result: () => ({}),
+  }
+}
+
+/** @throws conflict with the wwns that show it */
+function refuseExported({ exports }: Pick<PipelineTools, 'exports'>, { pool, volume }: VolumePlace, why: string): void {
+  const blockers = exports.ofVolume({ pool, volume }).map(({ wwn }) => wwn)
+  if (blockers.length > 0) throw new FleetError('conflict', `volume ${volume} ${why}`, { blockers })
 }
