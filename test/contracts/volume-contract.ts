@@ -1,0 +1,237 @@
+import type { ExecutionContext, TestFn } from 'ava'
+import type { CloneRequest, Volume, Volumes } from '../../agent/volumes/volumes.ts'
+import { watch } from './driver-contract.ts'
+
+export interface VolumeSubject {
+  readonly volumes: Volumes
+  /** Writes into a volume, as an initiator would, and reads it; undefined for pools that hold no bytes. */
+  readonly disk?: {
+    write(device: string, text: string): void | Promise<void>
+    read(device: string, bytes: number): string | Promise<string>
+  }
+  /** What is left of calls that did not come to their end, in a comparable form. */
+  litter?(): readonly string[]
+}
+
+export interface VolumeContract {
+  /** A fresh pool, or a fresh place in one; undefined (with a logged reason) when this machine cannot offer one. */
+  open(t: ExecutionContext): Promise<VolumeSubject | undefined>
+}
+
+export const MIB = 2 ** 20
+type Body = (t: ExecutionContext, subject: VolumeSubject) => Promise<void>
+
+const fails = (code: string) => ({ name: 'FleetError', code }) as object
+const from = (volume: string, snapshot: string, target: string, createParent = false): CloneRequest => ({
+  source: { volume, snapshot },
+  target,
+  createParent,
+})
+
+/** One clone. @throws what became of it */
+export async function cloned(volumes: Volumes, request: CloneRequest): Promise<{ volume: Volume; reused: boolean }> {
+  const [outcome] = await volumes.clone([request], watch)
+  if (outcome === undefined || outcome instanceof Error) throw outcome
+  return outcome
+}
+
+/** A volume with a snapshot. */
+async function golden({ volumes }: VolumeSubject, name = 'golden'): Promise<Volume> {
+  const made = await volumes.create({ volume: name, sizeBytes: MIB, createParent: false }, watch)
+  await volumes.settle([made], watch)
+  await volumes.snapshot({ volume: name, snapshot: 's' }, watch)
+  return made
+}
+
+/** What any Volumes must do. An implementation's own test file supplies `open` and adds only what is peculiar to it. */
+export function volumeContract(test: TestFn, { open }: VolumeContract): void {
+  const it = (title: string, body: Body) =>
+    test(title, async (t) => {
+      const subject = await open(t)
+      if (!subject) return t.pass()
+      await body(t, subject)
+      if (subject.litter) t.deepEqual(subject.litter(), [])
+    })
+  makingContract(it)
+  cloneContract(it)
+  destroyContract(it)
+  diskContract(it)
+}
+
+function makingContract(it: (title: string, body: Body) => void): void {
+  it('a volume is made once, by its path, and another one of its name is refused', async (t, { volumes }) => {
+    const request = { volume: 'a', sizeBytes: MIB, createParent: false }
+    const first = await volumes.create(request, watch)
+    t.like(first, { path: 'a', sizeBytes: MIB, origin: undefined })
+    t.deepEqual(await volumes.create(request, watch), first)
+    t.deepEqual(await volumes.find('a'), first)
+    await t.throwsAsync(volumes.create({ ...request, sizeBytes: 2 * MIB }, watch), fails('exists'))
+    await volumes.destroy('a', watch)
+    t.not((await volumes.create(request, watch)).guid, first.guid)
+  })
+
+  it('a parent that is missing is not_found, unless it is asked for', async (t, { volumes }) => {
+    const request = { volume: 'users/x/a', sizeBytes: MIB, createParent: false }
+    await t.throwsAsync(volumes.create(request, watch), fails('not_found'))
+    t.is(await volumes.find('users/x/a'), undefined)
+    await volumes.create({ ...request, createParent: true }, watch)
+    t.is((await volumes.create({ ...request, volume: 'users/x/b' }, watch)).path, 'users/x/b')
+  })
+
+  it('volumes only grow', async (t, { volumes }) => {
+    await volumes.create({ volume: 'a', sizeBytes: MIB, createParent: false }, watch)
+    const grown = await volumes.resize({ volume: 'a', sizeBytes: 2 * MIB }, watch)
+    t.is(grown.sizeBytes, 2 * MIB)
+    t.deepEqual(await volumes.resize({ volume: 'a', sizeBytes: 2 * MIB }, watch), grown)
+    await t.throwsAsync(volumes.resize({ volume: 'a', sizeBytes: MIB }, watch), fails('conflict'))
+    await t.throwsAsync(volumes.resize({ volume: 'b', sizeBytes: MIB }, watch), fails('not_found'))
+  })
+
+  it('a snapshot is taken once, and of a volume that is there', async (t, subject) => {
+    const { volumes } = subject
+    await golden(subject)
+    const first = await volumes.findSnapshot('golden', 's')
+    t.like(first, { name: 's', sizeBytes: MIB })
+    t.deepEqual(await volumes.snapshot({ volume: 'golden', snapshot: 's' }, watch), first)
+    await volumes.resize({ volume: 'golden', sizeBytes: 2 * MIB }, watch)
+    t.is((await volumes.findSnapshot('golden', 's'))?.sizeBytes, MIB)
+    await t.throwsAsync(volumes.snapshot({ volume: 'absent', snapshot: 's' }, watch), fails('not_found'))
+    t.is(await volumes.findSnapshot('golden', 'absent'), undefined)
+    t.is(await volumes.findSnapshot('absent', 's'), undefined)
+  })
+
+  it('all are listed by path, page by page', async (t, subject) => {
+    const { volumes } = subject
+    await golden(subject, 'a')
+    const targets = ['a-b', 'b/c/d', 'b/a', 'b.c', 'b0']
+    await volumes.clone(
+      targets.map((target) => from('a', 's', target, true)),
+      watch,
+    )
+    const listed: string[] = []
+    for (let after = ''; ; after = listed.at(-1) ?? '') {
+      const page = await volumes.list(after, 2)
+      listed.push(...page.map(({ path }) => path))
+      if (page.length < 2) break
+    }
+    t.deepEqual(listed, ['a', ...targets].toSorted())
+    const [first, second] = await volumes.list('', 2)
+    t.like(first, { path: 'a', origin: undefined })
+    t.deepEqual(
+      first?.snapshots.map(({ name }) => name),
+      ['s'],
+    )
+    t.like(second, { path: 'a-b', snapshots: [], origin: { path: 'a', snapshot: 's' } })
+  })
+
+  it('an aborted call is cancelled and makes nothing', async (t, subject) => {
+    const { volumes } = subject
+    await golden(subject)
+    const aborted = { ...watch, signal: AbortSignal.abort() }
+    const request = { volume: 'a', sizeBytes: MIB, createParent: false }
+    await t.throwsAsync(async () => volumes.create(request, aborted), fails('cancelled'))
+    await t.throwsAsync(async () => volumes.snapshot({ volume: 'golden', snapshot: 'b' }, aborted), fails('cancelled'))
+    const outcome = await volumes.clone([from('golden', 's', 'b')], aborted).catch((error: unknown) => [error])
+    t.like(outcome[0], { code: 'cancelled' })
+    t.deepEqual(
+      (await volumes.list('', 10)).map(({ path, snapshots }) => [path, snapshots.length]),
+      [['golden', 1]],
+    )
+  })
+}
+
+function cloneContract(it: (title: string, body: Body) => void): void {
+  it('a clone is made once, knows its origin, and is found again even when that is gone', async (t, subject) => {
+    const { volumes } = subject
+    await golden(subject)
+    const snapshot = await volumes.findSnapshot('golden', 's')
+    const first = await cloned(volumes, from('golden', 's', 'c'))
+    t.like(first, { reused: false, volume: { path: 'c', sizeBytes: MIB, isWritten: false } })
+    t.deepEqual(first.volume.origin, { guid: snapshot?.guid ?? '', path: 'golden', snapshot: 's' })
+    t.deepEqual(await cloned(volumes, from('golden', 's', 'c')), { ...first, reused: true })
+    await t.throwsAsync(cloned(volumes, from('golden', 'absent', 'd')), fails('not_found'))
+    await t.throwsAsync(cloned(volumes, from('golden', 's', 'x/d')), fails('not_found'))
+  })
+
+  it('what is no clone of that snapshot is not taken for one', async (t, subject) => {
+    const { volumes } = subject
+    await golden(subject)
+    await volumes.snapshot({ volume: 'golden', snapshot: 'later' }, watch)
+    await cloned(volumes, from('golden', 's', 'c'))
+    await t.throwsAsync(cloned(volumes, from('golden', 'later', 'c')), fails('exists'))
+    await t.throwsAsync(cloned(volumes, from('golden', 's', 'golden')), fails('exists'))
+  })
+
+  it('of many clones each fails alone, and each has an identity of its own', async (t, subject) => {
+    const { volumes } = subject
+    await golden(subject)
+    const asked = [
+      ...Array.from({ length: 5 }, (_, n) => from('golden', 's', `nodes/n${n}`, true)),
+      from('golden', 'absent', 'x'),
+      from('golden', 's', 'nodes/n0', true),
+      from('golden', 's', 'golden'),
+    ]
+    const outcomes = await volumes.clone(asked, watch)
+    const told = outcomes.map((one) => (one instanceof Error ? (one as { code?: string }).code : one.reused))
+    t.deepEqual([told.slice(1, 6), told.slice(7)], [[false, false, false, false, 'not_found'], ['exists']])
+    t.deepEqual([told[0], told[6]].toSorted(), [false, true])
+    const guids = outcomes.slice(0, 5).map((one) => (one instanceof Error ? '' : one.volume.guid))
+    t.is(new Set(guids).size, 5)
+  })
+}
+
+function destroyContract(it: (title: string, body: Body) => void): void {
+  it('nothing is destroyed that others rest on: they are named', async (t, subject) => {
+    const { volumes } = subject
+    await golden(subject)
+    await cloned(volumes, from('golden', 's', 'x/c', true))
+    const ofVolume = await t.throwsAsync(volumes.destroy('golden', watch), fails('conflict'))
+    t.deepEqual((ofVolume as { blockers?: string[] }).blockers?.toSorted(), ['golden@s', 'x/c'])
+    const ofSnapshot = await t.throwsAsync(volumes.destroySnapshot('golden', 's', watch), fails('conflict'))
+    t.deepEqual((ofSnapshot as { blockers?: string[] }).blockers, ['x/c'])
+    await volumes.destroy('x/c', watch)
+    await t.throwsAsync(volumes.destroy('golden', watch), fails('conflict'))
+    await volumes.destroySnapshot('golden', 's', watch)
+    await volumes.destroy('golden', watch)
+    t.deepEqual(await volumes.list('', 10), [])
+  })
+
+  it('destroying what is absent succeeds', async (t, { volumes }) => {
+    await t.notThrowsAsync(volumes.destroy('a', watch))
+    await t.notThrowsAsync(volumes.destroy('a/b', watch))
+    await t.notThrowsAsync(volumes.destroySnapshot('a', 's', watch))
+  })
+
+  it('a sweep leaves all that stands', async (t, subject) => {
+    const { volumes } = subject
+    await golden(subject)
+    await cloned(volumes, from('golden', 's', 'x/c', true))
+    const before = await volumes.list('', 10)
+    await volumes.sweep()
+    t.deepEqual(await volumes.list('', 10), before)
+  })
+}
+
+function diskContract(it: (title: string, body: Body) => void): void {
+  it('what is written stays in its volume: neither snapshots nor other clones see it', async (t, subject) => {
+    const { volumes, disk } = subject
+    if (disk === undefined) {
+      t.pass()
+      return
+    }
+    const made = await volumes.create({ volume: 'golden', sizeBytes: MIB, createParent: false }, watch)
+    await volumes.settle([made], watch)
+    await disk.write(made.device, 'first')
+    await volumes.snapshot({ volume: 'golden', snapshot: 's' }, watch)
+    await disk.write(made.device, 'later')
+    const { volume: one } = await cloned(volumes, from('golden', 's', 'one'))
+    const { volume: two } = await cloned(volumes, from('golden', 's', 'two'))
+    await volumes.settle([one, two], watch)
+    t.is(await disk.read(one.device, 5), 'first')
+    await disk.write(one.device, 'mine!')
+    t.is(await disk.read(two.device, 5), 'first')
+    t.is(await disk.read(made.device, 5), 'later')
+    t.deepEqual([(await volumes.find('one'))?.isWritten, (await volumes.find('two'))?.isWritten], [true, false])
+    t.like(await cloned(volumes, from('golden', 's', 'one')), { reused: true, volume: { isWritten: true } })
+  })
+}
