@@ -25,6 +25,18 @@ function splitList(text: string): readonly string[] {
 
 const Prefixes = z.array(z.string().regex(/^\/.*\/$/, 'must begin and end with a slash'))
 
+const Portals = z
+  .array(
+    z
+      .string()
+      .regex(
+        /^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]):\d{1,5}$/,
+        'must be address:port, an IPv6 address in brackets',
+      ),
+  )
+  .min(1, 'must name at least one address:port')
+  .max(16)
+
 const PathOrNone = z.string().regex(/^(\/.*)?$/, 'must be an absolute path, or empty')
 
 /** One agent's environment. Nothing else of the agent reads `process.env`. */
@@ -51,6 +63,15 @@ export const AgentConfig = z.object({
   HOLDFAST_AGENT_DOCKER_SOCKET: PathOrNone.optional(),
   /** How long an instance may be kept frozen, in seconds: its watchdog thaws it then. */
   HOLDFAST_AGENT_FREEZE_SECONDS: z.coerce.number().int().min(1).max(3600).default(60),
+  /** How volumes are exported over iSCSI. Default: `tgt` where tgtd is installed and the agent is root, else `none`. */
+  HOLDFAST_AGENT_EXPORTS: z.enum(['tgt', 'lio', 'none']).optional(),
+  /** Comma-separated `address:port` where initiators find the exports. */
+  HOLDFAST_AGENT_PORTALS: z.string().default('127.0.0.1:3260').transform(splitList).pipe(Portals),
+  /** Whether tgtd goes on, with its exports, while the agent is away; else it ends with the agent, whatever ends that. */
+  HOLDFAST_AGENT_EXPORTS_OUTLIVE: z
+    .enum(['true', 'false'])
+    .default('true')
+    .transform((text) => text === 'true'),
   /** Orders worked on at one time. */
   HOLDFAST_AGENT_SLOTS: z.coerce.number().int().min(1).max(1024).default(64),
   /** Where the control plane is, and the file (a systemd credential) with the one-time token that makes this host one of the fleet. */

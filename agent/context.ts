@@ -10,7 +10,7 @@ import type { AgentConfig, PoolConfig } from './config.ts'
 import { findDatasetAt } from './drivers/dataset-at.ts'
 import type { Driver } from './drivers/driver.ts'
 import { detectDriver, openDriver } from './drivers/registry.ts'
-import { NO_EXPORTS } from './export/no-exports.ts'
+import { openExports } from './export/open-exports.ts'
 import { createInstanceList, isAboutInstances } from './host/instance-list.ts'
 import { startPresence } from './host/presence.ts'
 import { createReads } from './host/reads.ts'
@@ -48,12 +48,18 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     if (found === undefined) throw new FleetError('not_found', `host '${host}' has no pool '${pool}'`)
     return found
   }
+  const stopping = new AbortController()
+  const exports = await openExports(exportSettings(config), {
+    findVolume: async ({ pool, volume }) => volumes(pool).find(volume),
+    logger,
+  })
+  // Initiators wait for their disks: neither NATS nor the control plane is waited for.
+  void exports.restore(stopping.signal)
   const instances = openInstances({
     lxcPath: config.HOLDFAST_AGENT_LXC_PATH,
     dockerSocket: config.HOLDFAST_AGENT_DOCKER_SOCKET,
     state: config.HOLDFAST_AGENT_STATE,
   })
-  const stopping = new AbortController()
   const stopped = openStoppedNotes(join(config.HOLDFAST_AGENT_STATE, 'stopped'), instances.get, stopping.signal)
   void startLeft(stopped, logger)
   const stillFrozen = await instances.thawLeft()
@@ -99,7 +105,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       stopped,
       datasetAt: (path) => findDatasetAt(path, pools),
       volumes,
-      exports: NO_EXPORTS,
+      exports,
       unseal,
       logger,
     },
@@ -122,8 +128,18 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     pools,
   }
   const instanceList = createInstanceList({ types: instances.all, onChange: () => presence.beat(), logger })
-  const reads = createReads({ points, instances: instanceList, volumes, exports: NO_EXPORTS, logger })
-  const presence = startPresence({ nats, host, facts, runner, journal, reads, instances: instanceList, logger })
+  const reads = createReads({ points, instances: instanceList, volumes, exports, logger })
+  const presence = startPresence({
+    nats,
+    host,
+    facts,
+    runner,
+    journal,
+    reads,
+    instances: instanceList,
+    exports,
+    logger,
+  })
   runner.resume()
   const consumption = startConsuming({
     nats,
@@ -150,6 +166,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       await Promise.all([consumption.stop(), runner.stop()])
       await reads[Symbol.asyncDispose]()
       await points[Symbol.asyncDispose]()
+      await exports[Symbol.asyncDispose]()
       await nats.close()
       journal.close()
       logger.info({ event: 'agent.stopped', host })
@@ -177,6 +194,15 @@ async function openPools(config: AgentConfig) {
 async function startLeft(stopped: StoppedNotes, logger: Logger): Promise<void> {
   const count = await stopped.startLeft()
   if (count > 0) logger.error({ event: 'instances.left_stopped', count })
+}
+
+function exportSettings(config: AgentConfig) {
+  return {
+    technology: config.HOLDFAST_AGENT_EXPORTS,
+    portals: config.HOLDFAST_AGENT_PORTALS,
+    outlives: config.HOLDFAST_AGENT_EXPORTS_OUTLIVE,
+    state: config.HOLDFAST_AGENT_STATE,
+  }
 }
 
 function pointsConfig(config: AgentConfig, pools: ReadonlyMap<string, Driver>) {

@@ -29,15 +29,18 @@ export interface ExportKeeper {
   /** By the volume's place: those that would show it. */
   ofVolume(place: ExportElement['place']): readonly KeptExport[]
   kept(): readonly KeptExport[]
-  /** What stands now, with its sessions. */
-  standing(signal: AbortSignal): Promise<readonly StandingTarget[]>
+  /** What stands now, with its sessions. @param wwns only these of them */
+  standing(signal: AbortSignal, wwns?: readonly string[]): Promise<readonly StandingTarget[]>
   /** Of what is kept, without secrets: the same for the same set of exports, whatever their sequence. Goes with every beat. */
   hash(): string
   readonly technology: 'tgt' | 'lio' | 'none'
   readonly portals: readonly string[]
   /** Which one of each target the volume is: 0, but 1 of tgt, whose LUN 0 is always its controller. */
   readonly lun: number
-  /** Makes what is kept stand again; what cannot be (its volume is away) is told and tried again. */
+  /**
+   * Makes what is kept stand again, and takes down what is not; what cannot be made (its volume is away) is told and tried again. Never
+   * throws. Whatever is asked meanwhile waits for it.
+   */
   restore(signal: AbortSignal): Promise<void>
   /** After its volume grew: initiators are told where the technology can. Nothing where nobody exports it. */
   resized(place: ExportElement['place'], signal: AbortSignal): Promise<void>

@@ -49,7 +49,8 @@ export interface ExportTargets {
     asked: readonly { readonly wwn: string; readonly force: boolean }[],
     signal: AbortSignal,
   ): Promise<readonly (Error | undefined)[]>
-  list(signal: AbortSignal): Promise<readonly StandingTarget[]>
+  /** @param wwns only these of them */
+  list(signal: AbortSignal, wwns?: readonly string[]): Promise<readonly StandingTarget[]>
   /** After a resize: initiators are told where the technology can. */
   resized(device: string, signal: AbortSignal): Promise<void>
   /** Calls back when all targets are gone at once (the daemon died and was started again, the configuration was cleared). */

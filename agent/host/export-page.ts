@@ -15,9 +15,16 @@ export async function exportPage(
   const { technology, lun } = exports
   const asked = wwns === undefined ? exports.kept() : [...new Set(wwns)].flatMap((wwn) => exports.find(wwn) ?? [])
   const left = asked.filter(({ wwn }) => wwn > cursor).toSorted((a, b) => (a.wwn < b.wwn ? -1 : 1))
-  const standing = left.length === 0 ? [] : await exports.standing(signal)
+  const shown = left.slice(0, limit)
+  const standing =
+    shown.length === 0
+      ? []
+      : await exports.standing(
+          signal,
+          shown.map(({ wwn }) => wwn),
+        )
   const byWwn = new Map(standing.map((target) => [target.wwn, target]))
-  const items = fitting(left.slice(0, limit).map((kept) => told(kept, byWwn.get(kept.wwn))))
+  const items = fitting(shown.map((kept) => told(kept, byWwn.get(kept.wwn))))
   const last = items.at(-1)
   const next = items.length < left.length && last !== undefined ? last.wwn : null
   return { technology, portals: [...exports.portals], lun, items: [...items], next }

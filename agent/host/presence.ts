@@ -11,6 +11,7 @@ import {
   WIRE_VERSION,
 } from '../../shared/wire/messages.ts'
 import { readOperationOf, subjects } from '../../shared/wire/subjects.ts'
+import type { ExportKeeper } from '../export/export-keeper.ts'
 import type { Journal } from '../work/journal.ts'
 import type { Runner } from '../work/runner.ts'
 import type { InstanceList } from './instance-list.ts'
@@ -44,6 +45,7 @@ export function startPresence(deps: {
   readonly journal: Journal
   readonly reads: Reads
   readonly instances: Pick<InstanceList, 'told'>
+  readonly exports: Pick<ExportKeeper, 'technology' | 'hash'>
   readonly logger: Logger
 }): Presence {
   const { nats, host, facts, runner, journal, reads, logger } = deps
@@ -56,9 +58,17 @@ export function startPresence(deps: {
   async function beat(): Promise<void> {
     const { hash, inventory } = await greeting()
     const free = inventory.pools.map((pool) => pool.freeBytes)
-    const message: Beat = { v: WIRE_VERSION, hash, free, running: runner.running() }
     const instances = deps.instances.told()
-    nats.publish(subjects.beat(host), JSON.stringify(instances ? { ...message, instances } : message))
+    const exports = deps.exports.technology === 'none' ? undefined : { hash: deps.exports.hash() }
+    const message: Beat = {
+      v: WIRE_VERSION,
+      hash,
+      free,
+      running: runner.running(),
+      ...(instances && { instances }),
+      ...(exports && { exports }),
+    }
+    nats.publish(subjects.beat(host), JSON.stringify(message))
   }
 
   /** Side-effect free only. */

@@ -5,8 +5,8 @@ import { type HostRead, READS, type ReadAnswer, ReadQuestion, type ReadRequestOf
 import type { ExportKeeper } from '../export/export-keeper.ts'
 import type { Answerers, PointRead } from '../points/answers.ts'
 import type { Points } from '../points/open-points.ts'
-import { failureOf } from '../work/failure.ts'
 import type { Volumes } from '../volumes/volumes.ts'
+import { failureOf } from '../work/failure.ts'
 import { createSlots } from '../work/slots.ts'
 import { exportPage } from './export-page.ts'
 import type { InstanceList } from './instance-list.ts'
@@ -44,7 +44,9 @@ export function createReads(deps: {
     return answerers
   }
 
-  async function answererOf(operation: Exclude<HostRead, 'instances'>): Promise<(question: unknown) => Promise<unknown>> {
+  async function answererOf(
+    operation: Exclude<HostRead, 'instances'>,
+  ): Promise<(question: unknown) => Promise<unknown>> {
     if (operation === 'volumes') {
       // as: its schema has parsed the request
       return (question) => volumePage(deps.volumes, (question as { request: ReadRequestOf<'volumes'> }).request)
