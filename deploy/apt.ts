@@ -23,6 +23,8 @@ const SERVICES = [
   'swift-object-updater',
   ...['lxc', 'lxc-net', 'lxc-monitord', 'podman', 'podman.socket', 'podman-auto-update', 'podman-auto-update.timer'],
   'podman-restart',
+  'tgt',
+  'run-qemu.mount',
 ]
 
 export function canUseApt(): boolean {

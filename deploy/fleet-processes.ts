@@ -30,6 +30,8 @@ export interface LocalAgent {
   readonly name: string
   readonly poolName: string
   readonly pool: Pool
+  /** `address:port` of its iSCSI exports. */
+  readonly portal: string
   /** Its own directory, below which `journal` and the rest of its state live. */
   readonly folder: string
 }
@@ -116,6 +118,8 @@ export function agentProcess(fleet: FleetEnvironment, agent: LocalAgent): Proces
       HOLDFAST_AGENT_NAME: agent.name,
       HOLDFAST_AGENT_STATE: join(agent.folder, 'state'),
       HOLDFAST_AGENT_POOLS: JSON.stringify([{ name: agent.poolName, path, driver }]),
+      HOLDFAST_AGENT_PORTALS: agent.portal,
+      HOLDFAST_AGENT_EXPORTS_OUTLIVE: 'false',
       HOLDFAST_AGENT_RESTORE_PATHS: fleet.settings.HOLDFAST_AGENT_RESTORE_PATHS,
       HOLDFAST_AGENT_SOURCE_PATHS: fleet.settings.HOLDFAST_AGENT_SOURCE_PATHS,
       HOLDFAST_AGENT_TARGET_LOOPBACK: fleet.settings.HOLDFAST_AGENT_TARGET_LOOPBACK,

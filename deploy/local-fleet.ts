@@ -8,7 +8,7 @@ import { ensureTls, type LocalTls } from './local-tls.ts'
 import { tailOfLog } from './log-file.ts'
 import { answersAsNats, ensureAuthority, preparePrivateNats } from './nats.ts'
 import { openPool } from './pool.ts'
-import { isPortFree } from './ports.ts'
+import { isPortFree, keptPort } from './ports.ts'
 import { preparePrivatePostgres, refusalOf } from './postgres.ts'
 import type { ProcessRecord } from './process-record.ts'
 import { restoreStation } from './restore-station.ts'
@@ -149,7 +149,8 @@ async function openAgents({ settings, state, sim, stack, signal }: LocalFleetDep
     const pool = await openPool(folder, { sim })
     stack.defer(() => pool.close())
     signal.throwIfAborted()
-    agents.push({ name, poolName: `pool-${n}`, folder, pool })
+    const portal = `127.0.0.1:${await keptPort(join(folder, 'iscsi-port.json'))}`
+    agents.push({ name, poolName: `pool-${n}`, portal, folder, pool })
   }
   return agents
 }

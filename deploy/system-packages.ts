@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { findPostgresFolders, findTool } from './tools.ts'
 
 /** What somebody wants to do on this machine. */
@@ -114,6 +115,12 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
     { name: 'runc', programs: ['runc'], without: 'containers of an engine' },
     { name: 'busybox-static', programs: ['busybox'], without: 'containers' },
   ].map((entry): SystemPackage => ({ ...entry, purposes: ['test'], rootOnly: true })),
+  { name: 'tgt', programs: ['tgtd'], purposes: ['start', 'test'], rootOnly: true, without: 'iSCSI exports' },
+  ...[
+    { name: 'libiscsi-bin', programs: ['iscsi-inq', 'iscsi-ls', 'iscsi-readcapacity16'] },
+    { name: 'qemu-utils', programs: ['qemu-io'] },
+    { name: 'qemu-block-extra', programs: [] },
+  ].map((entry): SystemPackage => ({ ...entry, purposes: ['test'], rootOnly: true, without: 'initiators in tests' })),
   {
     name: 'kmod',
     programs: ['modprobe'],
@@ -126,7 +133,13 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
 
 function isPresent({ name, programs }: SystemPackage): boolean {
   if (name === 'postgresql') return findPostgresFolders().length > 0
+  if (name === 'qemu-block-extra') return readsIscsi()
   return programs.every((program) => findTool(program) !== undefined)
+}
+
+/** qemu's tools load their drivers of its other package from the libraries' folder of the machine's architecture. */
+function readsIscsi(): boolean {
+  return ['x86_64', 'aarch64'].some((machine) => existsSync(`/usr/lib/${machine}-linux-gnu/qemu/block-iscsi.so`))
 }
 
 /** The packages that `purpose` wants and this machine lacks. @param except names that are not needed this time. */

@@ -82,8 +82,12 @@ export async function startFleet(
   const planes = ports.map(
     (port, n) => new TestProcess(planeSpec(backends, { port, credentials, n, environment: wish.environment ?? {} })),
   )
+  const portals = await Promise.all(wish.agents.map(freePort))
   const agents = new Map(
-    wish.agents.map((agent) => [agent.name, new TestProcess(agentSpec(backends, agent, ports[0] ?? 0))]),
+    wish.agents.map((agent, n) => {
+      const to = { plane: ports[0] ?? 0, portal: portals[n] ?? 0 }
+      return [agent.name, new TestProcess(agentSpec(backends, agent, to))] as const
+    }),
   )
   const db = new pg.Pool({ connectionString: backends.databaseUrl, max: 2 })
   db.on('error', () => undefined)
@@ -189,7 +193,7 @@ function planeSpec(backends: Backends, wish: PlaneWish) {
   )
 }
 
-function agentSpec(backends: Backends, agent: AgentWish, port: number) {
+function agentSpec(backends: Backends, agent: AgentWish, to: { readonly plane: number; readonly portal: number }) {
   const state = join(backends.folder, agent.name)
   mkdirSync(state, { recursive: true })
   const spec = nodeSpec(
@@ -204,7 +208,9 @@ function agentSpec(backends: Backends, agent: AgentWish, port: number) {
       // What happens to run on this machine is none of a test's.
       HOLDFAST_AGENT_LXC_PATH: '',
       HOLDFAST_AGENT_DOCKER_SOCKET: '',
-      HOLDFAST_ENROL_URL: `http://127.0.0.1:${port}`,
+      HOLDFAST_AGENT_PORTALS: `127.0.0.1:${to.portal}`,
+      HOLDFAST_AGENT_EXPORTS_OUTLIVE: 'false',
+      HOLDFAST_ENROL_URL: `http://127.0.0.1:${to.plane}`,
       HOLDFAST_ENROL_TOKEN_FILE: join(state, 'enrolment-token'),
       ...agent.environment,
     },
