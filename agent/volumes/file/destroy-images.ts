@@ -44,7 +44,10 @@ export async function destroySnapshotImage(rootFd: number, volume: string, snaps
 export async function sweepStaged(rootFd: number): Promise<void> {
   const stagingFd = openStaging(rootFd)
   try {
-    for (const guid of await listNames(`/proc/self/fd/${stagingFd}`)) await removeStaged(rootFd, { stagingFd, guid })
+    for (const guid of await listNames(`/proc/self/fd/${stagingFd}`)) {
+      const isOurs = new Status().readName(stagingFd, cString(guid))?.kind === 'file'
+      if (isOurs) await removeStaged(rootFd, { stagingFd, guid })
+    }
   } finally {
     close(stagingFd)
   }

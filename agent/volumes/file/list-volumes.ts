@@ -1,6 +1,8 @@
 import { readdir } from 'node:fs/promises'
 import { setImmediate as breathe } from 'node:timers/promises'
+import { toFleetError } from '../../../shared/errors.ts'
 import { close, openBeneath } from '../../native/paths.ts'
+import { asFleetError } from '../../native/system-error.ts'
 import type { Volume, VolumeSnapshot } from '../volumes.ts'
 import { findSnapshot, findVolume } from './images.ts'
 import { childrenOf, entryOf, openIfAny, READ_FOLDER, snapshotsOf, type VolumeTree } from './volume-tree.ts'
@@ -21,11 +23,22 @@ export async function listVolumes(
   const listed: ListedVolume[] = []
   for await (const path of pathsBehind(rootFd, after, undefined)) {
     if (listed.length >= limit) break
-    const volume = findVolume(tree, rootFd, path)
+    const volume = readable(() => findVolume(tree, rootFd, path))
     if (volume !== undefined) listed.push({ ...volume, snapshots: await snapshotsBelow(rootFd, path) })
     if (listed.length % TURN === 0) await breathe()
   }
   return listed
+}
+
+/** What is no image, but has the name of one, hides no others. */
+function readable<Found>(read: () => Found): Found | undefined {
+  try {
+    return read()
+  } catch (error) {
+    const { code } = toFleetError(asFleetError(error, 'volume'))
+    if (code === 'refused' || code === 'conflict') return undefined
+    throw error
+  }
 }
 
 /** Of volumes; `a-b` before `a/b`, as `-` is before `/`. */
@@ -58,16 +71,17 @@ async function snapshotsBelow(rootFd: number, volume: string): Promise<readonly 
     .sort(compare)
   const snapshots: VolumeSnapshot[] = []
   for (const [n, name] of names.slice(0, MAX_SNAPSHOTS).entries()) {
-    const snapshot = findSnapshot(rootFd, volume, name)
+    const snapshot = readable(() => findSnapshot(rootFd, volume, name))
     if (snapshot !== undefined) snapshots.push(snapshot)
     if (n % TURN === TURN - 1) await breathe()
   }
   return snapshots
 }
 
-/** None where the folder is absent. */
+/** None where the folder is absent, or none. */
 async function namesIn(rootFd: number, folder: string): Promise<readonly string[]> {
-  const fd = folder === '.' ? openBeneath(rootFd, '.', READ_FOLDER) : openIfAny(rootFd, folder, READ_FOLDER)
+  const fd =
+    folder === '.' ? openBeneath(rootFd, '.', READ_FOLDER) : readable(() => openIfAny(rootFd, folder, READ_FOLDER))
   if (fd === undefined) return []
   try {
     return await readdir(`/proc/self/fd/${fd}`)

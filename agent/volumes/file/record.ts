@@ -14,7 +14,7 @@ const UTIME_OMIT = 0x3ffffffe
 const MS_PER_SECOND = 1_000
 
 /** What an image or a snapshot says of itself. */
-const Record = z.object({
+const ImageRecord = z.object({
   guid: z.string().min(1).max(64),
   madeAtMs: z.number().int().nonnegative(),
   /** What it is a clone of, and its own path: names that stay, as nothing is ever renamed. */
@@ -22,12 +22,12 @@ const Record = z.object({
   /** Its time of modification for as long as nobody has written to it: a whole second before it was made. */
   restSeconds: z.number().int().nonnegative(),
 })
-export type Record = z.infer<typeof Record>
+export type ImageRecord = z.infer<typeof ImageRecord>
 
 /** Makes it look untouched as of now and says so on it. @throws unavailable where the file system keeps no attributes */
-export function writeRecord(fd: number, { madeAtMs, ...rest }: Omit<Record, 'restSeconds'>): void {
+export function writeRecord(fd: number, { madeAtMs, ...rest }: Omit<ImageRecord, 'restSeconds'>): void {
   const restSeconds = Math.floor(madeAtMs / MS_PER_SECOND) - 1
-  const bytes = Buffer.from(JSON.stringify({ ...rest, madeAtMs, restSeconds } satisfies Record))
+  const bytes = Buffer.from(JSON.stringify({ ...rest, madeAtMs, restSeconds } satisfies ImageRecord))
   const result = libc().fsetxattr(fd, ATTRIBUTE, bytes, bytes.length, 0)
   if (result < 0 && lastErrorCode() === 'EOPNOTSUPP') {
     throw new FleetError('unavailable', 'the file system of the pool keeps no extended attributes')
@@ -44,7 +44,7 @@ function modifiedAt(seconds: number): Buffer {
 }
 
 /** Of a file that is not ours: its guid is made of what the file system never gives twice, and it counts as written. */
-export function readRecord(fd: number): Omit<Record, 'restSeconds'> & { readonly isWritten: boolean } {
+export function readRecord(fd: number): Omit<ImageRecord, 'restSeconds'> & { readonly isWritten: boolean } {
   const status = new Status().readDescriptor(fd)
   const kept = storedRecord(fd)
   if (kept !== undefined) {
@@ -56,12 +56,14 @@ export function readRecord(fd: number): Omit<Record, 'restSeconds'> & { readonly
   return { guid, madeAtMs, isWritten: true }
 }
 
-function storedRecord(fd: number): Record | undefined {
+function storedRecord(fd: number): ImageRecord | undefined {
   const bytes = Buffer.alloc(MAX_BYTES)
   const length = libc().fgetxattr(fd, ATTRIBUTE, bytes, bytes.length)
   if (length < 0 && ['ENODATA', 'EOPNOTSUPP'].includes(lastErrorCode())) return undefined
-  const parsed = Record.safeParse(JSON.parse(bytes.toString('utf8', 0, checked('getxattr', length))))
-  if (!parsed.success)
-    throw new FleetError('internal', 'internal error', { detail: 'the record of a volume is unreadable' })
-  return parsed.data
+  try {
+    return ImageRecord.safeParse(JSON.parse(bytes.toString('utf8', 0, checked('getxattr', length)))).data
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined // somebody else's
+    throw error
+  }
 }

@@ -7,7 +7,7 @@ import { close, createFile, openBeneath } from '../../native/paths.ts'
 import { reflinkInBackground } from '../../native/reflink.ts'
 import { checked, errorCodeOf } from '../../native/system-error.ts'
 import { copyImage } from './copy-image.ts'
-import { type Record, writeRecord } from './record.ts'
+import { type ImageRecord, writeRecord } from './record.ts'
 import { READ_FOLDER, STAGED } from './volume-tree.ts'
 
 /** Only this agent and what it starts may read a guest's disk. */
@@ -33,7 +33,7 @@ export interface ImagePlan {
   readonly kind: 'volume' | 'snapshot'
   /** An empty one of so many bytes, or one with this content. */
   readonly content: { readonly sizeBytes: number } | { readonly sourceFd: number; readonly mode: FillMode }
-  readonly clone?: NonNullable<Record['clone']>
+  readonly clone?: NonNullable<ImageRecord['clone']>
 }
 
 /** Makes an image and what it says of itself; not on disk yet. A failure leaves nothing. */
