@@ -26,6 +26,7 @@ import { ACCESS_CHANNEL } from './db/stores/credential-store.ts'
 import { createDatasetStore } from './db/stores/dataset-store.ts'
 import { createDispatchStore } from './db/stores/dispatch-store.ts'
 import { createEventStore } from './db/stores/event-store.ts'
+import { createExportSecrets } from './db/stores/export-store.ts'
 import { createGroupStore } from './db/stores/group-store.ts'
 import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
 import { createIdempotencyStore } from './db/stores/idempotency-store.ts'
@@ -146,6 +147,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const orderSecrets = createOrderSecrets({
     secrets,
     seal,
+    exports: createExportSecrets(sql, secrets),
     changes,
     afterCommit: (committed) => afterCommit(committed),
   })
@@ -159,13 +161,11 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const instanceReader = createInstanceStore(sql)
   const instances = createInstances({ orders, reader: instanceReader, fleet: registry })
   const { points, targets } = openPoints({ sql, vault, nats, seal, orders, fleet: registry, instances: instanceReader })
+  const { volumes, exports, watch } = openVolumes({
+    ...{ sql, vault, secrets, nats, seal, changes, dispatch, fleet: registry, logger },
+  })
   const jobs = createJobs({
-    reader: jobReader,
-    ends,
-    datasets,
-    snapshots,
-    points,
-    instances,
+    ...{ reader: jobReader, ends, datasets, snapshots, points, instances, volumes, exports },
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
     change: async (id, decide) => afterCommit(await changes.change([id], decide)),
   })
@@ -227,7 +227,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     schedules: schedules.schedules,
     restoreTasks: schedules.restoreTasks,
     migrations: migrations.migrations,
-    ...openVolumes(),
+    volumes,
+    exports,
     jobs,
     hosts,
     enrolments,
@@ -254,6 +255,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       store: createInstanceFoldStore(sql),
       logger,
     }).heard,
+    onExports: watch.heard,
     afterCommit,
     logger,
   })

@@ -1,18 +1,48 @@
-import { FleetError } from '../shared/errors.ts'
-import type { Exports } from './core/exports.ts'
-import type { Volumes } from './core/volumes.ts'
+import type { NatsConnection } from 'nats'
+import type { Logger } from '../shared/logger.ts'
+import { createExports, type ExportOrders } from './core/export-orders.ts'
+import type { FleetView } from './core/fleet-view.ts'
+import type { HostSeal, Secrets } from './core/secrets.ts'
+import { createVolumes, type VolumeOrders } from './core/volume-orders.ts'
+import type { Sql } from './db/sql.ts'
+import type { ChangeStore } from './db/stores/change-store.ts'
+import { createExportStore } from './db/stores/export-store.ts'
+import { createExportWatchStore } from './db/stores/export-watch-store.ts'
+import { secretRows } from './db/stores/secret-store.ts'
+import { createVolumeOrderStore } from './db/stores/volume-order-store.ts'
+import { createVolumeStore } from './db/stores/volume-store.ts'
+import { createExportWatch, type ExportWatch } from './hosts/export-watch.ts'
+import { createHostReads } from './hosts/host-reads.ts'
+import type { Dispatch } from './jobs/dispatch.ts'
+import { createVolumeBook } from './jobs/volume-book.ts'
+import { createSecrets } from './secrets/secrets.ts'
+import type { Vault } from './secrets/vault.ts'
 
-async function unserved(): Promise<never> {
-  throw new FleetError('unavailable', 'not served yet')
+export interface OpenVolumes {
+  readonly volumes: VolumeOrders
+  readonly exports: ExportOrders
+  /** Keeps hosts at what Postgres says that they export. */
+  readonly watch: ExportWatch
 }
 
 /** Volumes of pools, and their exports. */
-export function openVolumes(): { readonly volumes: Volumes; readonly exports: Exports } {
-  return {
-    volumes: {
-      ...{ create: unserved, clone: unserved, resize: unserved, delete: unserved, snapshot: unserved },
-      ...{ deleteSnapshot: unserved, get: unserved, list: unserved, snapshots: unserved, standing: unserved },
-    },
-    exports: { create: unserved, remove: unserved, batch: unserved, get: unserved, list: unserved },
-  }
+export function openVolumes(deps: {
+  readonly sql: Sql
+  readonly vault: Vault
+  readonly secrets: Pick<Secrets, 'open'>
+  readonly nats: NatsConnection
+  readonly seal: HostSeal
+  readonly changes: Pick<ChangeStore, 'expect'>
+  readonly dispatch: Pick<Dispatch, 'send' | 'wake'>
+  readonly fleet: FleetView
+  readonly logger: Logger
+}): OpenVolumes {
+  const { sql, vault, secrets, nats, seal, changes, dispatch, fleet, logger } = deps
+  const reads = createHostReads({ nats, seal })
+  const store = createVolumeOrderStore(sql, (tx) => createSecrets({ rows: secretRows(tx), vault }))
+  const book = createVolumeBook({ store, changes, dispatch })
+  const volumes = createVolumes({ book, reader: createVolumeStore(sql), fleet, reads })
+  const exports = createExports({ book, reader: createExportStore(sql, secrets), fleet, reads })
+  const watch = createExportWatch({ store: createExportWatchStore(sql), exports, logger })
+  return { volumes, exports, watch }
 }

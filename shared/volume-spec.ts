@@ -61,7 +61,7 @@ export type ExportAccess = z.infer<typeof ExportAccess>
 export const ExportSecrets = z.record(z.string(), z.string().min(1).max(255))
 export type ExportSecrets = z.infer<typeof ExportSecrets>
 
-/** What the fleet calls a row; agents have no use for it. */
+/** What the fleet calls its row of the volume, or of the snapshot where the order is about one; agents have no use for it. */
 const known = { volumeId: Id.optional() }
 
 export const CreateVolumeSpec = z.object({
@@ -105,6 +105,7 @@ export const ExportElement = z.object({
   wwn: IscsiName,
   access: ExportAccess,
   exportId: Id,
+  ...known,
 })
 export type ExportElement = z.infer<typeof ExportElement>
 
@@ -121,6 +122,8 @@ export const UnexportElement = z.object({
   deleteVolume: z.boolean(),
   /** Sessions are closed; without it an export with one is `in use`. */
   force: z.boolean(),
+  exportId: Id.optional(),
+  ...known,
 })
 export type UnexportElement = z.infer<typeof UnexportElement>
 

@@ -58,7 +58,7 @@ function agentOf(job: LockedJob): AuditActor {
   return { subject: `host:${job.host}`, userId: null, groupId: job.groupId, via: 'agent', request: null }
 }
 
-/** What a job is about: a point or an instance where there is one, else a dataset. */
+/** What a job is about: a point, an instance, a volume or exports where there are some, else a dataset. */
 export function objectOf({ spec, datasetId, datasetName }: Pick<LockedJob, 'spec' | 'datasetId' | 'datasetName'>) {
   if ('pointId' in spec) return { kind: 'point', id: spec.pointId, name: datasetName }
   switch (spec.kind) {
@@ -67,7 +67,31 @@ export function objectOf({ spec, datasetId, datasetName }: Pick<LockedJob, 'spec
     case 'instance.start':
     case 'instance.stop':
       return { kind: 'instance', id: spec.instanceId ?? null, name: `${spec.place.type}:${spec.place.instance}` }
+    case 'volume.create':
+    case 'volume.clone':
+    case 'volume.resize':
+    case 'volume.snapshot':
+    case 'volume.delete':
+      return { kind: 'volume', id: spec.volumeId ?? null, name: nameOf(spec.place) }
+    case 'export.create':
+    case 'export.delete': {
+      const [first, ...more] = spec.elements
+      if (first === undefined || more.length > 0)
+        return { kind: 'export', id: null, name: `${spec.elements.length} exports` }
+      return { kind: 'export', id: first.exportId ?? null, name: first.wwn }
+    }
+    case 'export.reconcile':
+      return { kind: 'export', id: null, name: `${spec.exports.length} exports` }
     default:
       return { kind: 'dataset', id: datasetId, name: datasetName }
   }
+}
+
+/** As its host calls it. */
+function nameOf(place: {
+  readonly pool: string
+  readonly volume: string
+  readonly snapshot?: string | undefined
+}): string {
+  return `${place.pool}/${place.volume}${place.snapshot === undefined ? '' : `@${place.snapshot}`}`
 }

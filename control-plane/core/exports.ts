@@ -21,6 +21,10 @@ export interface ExportInfo {
 /** As its host tells it this moment; undefined where that is silent. */
 export interface LiveExport {
   readonly portal: string
+  /** Which LUN of the target the volume is: not 0 where the technology keeps that for its controller. */
+  readonly lun?: number
+  /** False: the target is being made again, or cannot be, its volume being away. */
+  readonly standing?: boolean
   readonly sessions: readonly { readonly initiator: string; readonly address: string }[]
 }
 
@@ -50,7 +54,7 @@ export interface ElementFailure {
   readonly code: string
   readonly message: string
   /** Of a removal: the export itself is gone, and only its volume stayed. */
-  readonly unexported?: boolean
+  readonly unexported?: boolean | undefined
 }
 
 /** A list of exports made or removed: at most one job a host that has some of them. */

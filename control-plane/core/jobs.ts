@@ -5,6 +5,7 @@ import type { JobKind, JobSpec } from '../../shared/job-spec.ts'
 import { actingFor, type Caller, requireRole, visibleGroup } from './caller.ts'
 import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted, DatasetOrders } from './datasets.ts'
+import type { ExportOrders } from './export-orders.ts'
 import { CloneInstanceRequest, InstanceRequest, StopInstanceRequest } from './instance-requests.ts'
 import type { InstanceOrders } from './instances.ts'
 import { cancelJob, type JobChange, type LockedJob } from './job-change.ts'
@@ -19,6 +20,8 @@ import {
   RestoreSnapshotRequest,
 } from './requests.ts'
 import type { SnapshotOrders } from './snapshots.ts'
+import type { VolumeOrders } from './volume-orders.ts'
+import { CreateVolumeRequest, KeptVolumeRequest } from './volume-requests.ts'
 
 export interface Job {
   readonly id: string
@@ -107,10 +110,6 @@ export function failureOf({ code, message, field, blockers, members }: JobFailur
 }
 
 const CANCELLED: JobFailure = { code: 'cancelled', message: 'the job was cancelled' }
-async function unserved(): Promise<Accepted> {
-  throw new FleetError('unavailable', 'not served yet')
-}
-
 const RETRYABLE: readonly JobState[] = ['failed', 'cancelled']
 
 export function createJobs(deps: {
@@ -120,11 +119,13 @@ export function createJobs(deps: {
   readonly snapshots: SnapshotOrders
   readonly points: PointOrders
   readonly instances: InstanceOrders
+  readonly volumes: VolumeOrders
+  readonly exports: Pick<ExportOrders, 'again'>
   readonly knowsHost: (name: string) => Promise<boolean>
   /** Writes the change; resolves after commit. */
   readonly change: (id: string, decide: (job: LockedJob) => JobChange | undefined) => Promise<void>
 }): Jobs {
-  const { reader, ends, datasets, snapshots, points, instances } = deps
+  const { reader, ends, datasets, snapshots, points, instances, volumes, exports } = deps
 
   async function find(caller: Caller, id: string): Promise<KeptJob> {
     const job = await reader.find(visibleGroup(caller), id)
@@ -159,13 +160,24 @@ export function createJobs(deps: {
       const { id, ...request } = StopInstanceRequest.parse(job.request)
       return instances.stop(caller, id, request, { retryOf: job.id })
     },
-    ...{ 'volume.create': unserved, 'volume.clone': unserved, 'volume.snapshot': unserved, 'volume.resize': unserved },
-    ...{
-      'volume.delete': unserved,
-      'export.create': unserved,
-      'export.delete': unserved,
-      'export.reconcile': unserved,
+    'volume.create': (caller, job) => volumes.create(caller, CreateVolumeRequest.parse(job.request), job.id),
+    'volume.clone': (caller, job) => volumes.clone(caller, KeptVolumeRequest.clone.parse(job.request), job.id),
+    'volume.resize': (caller, job) => {
+      const { volume, sizeBytes } = KeptVolumeRequest.resize.parse(job.request)
+      return volumes.resize(caller, volume, sizeBytes, undefined, job.id)
     },
+    'volume.snapshot': (caller, job) => {
+      const { volume, name } = KeptVolumeRequest.snapshot.parse(job.request)
+      return volumes.snapshot(caller, volume, name, job.id)
+    },
+    'volume.delete': (caller, job) => {
+      const { volume, name } = KeptVolumeRequest.delete.parse(job.request)
+      if (name === undefined) return volumes.delete(caller, volume, undefined, job.id)
+      return volumes.deleteSnapshot(caller, volume, name, job.id)
+    },
+    'export.create': (caller, job) => exports.again(caller, job),
+    'export.delete': (caller, job) => exports.again(caller, job),
+    'export.reconcile': (caller, job) => exports.again(caller, job),
   }
 
   return {

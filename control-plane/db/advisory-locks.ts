@@ -10,4 +10,6 @@ export const ADVISORY_LOCKS = {
   slots: 4_106_824,
   /** Begins a backup of the station. */
   station: 4_106_825,
+  /** Decides on volumes and exports, or writes what became of them. */
+  volumes: 4_106_826,
 } as const

@@ -19,6 +19,7 @@ import { InstancePoints0012 } from './migrations/0012-instance-points.ts'
 import { Trash0013 } from './migrations/0013-trash.ts'
 import { Station0014 } from './migrations/0014-station.ts'
 import { InstanceMoves0015 } from './migrations/0015-instance-moves.ts'
+import { Volumes0016 } from './migrations/0016-volumes.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -43,6 +44,7 @@ const MIGRATIONS = [
   Trash0013,
   Station0014,
   InstanceMoves0015,
+  Volumes0016,
 ]
 
 /**

@@ -137,6 +137,48 @@ CREATE TABLE public.event_head (
 )
 WITH (fillfactor='10');
 
+CREATE TABLE public.export (
+    id uuid NOT NULL,
+    group_id uuid NOT NULL,
+    pool_id uuid NOT NULL,
+    wwn text NOT NULL,
+    volume text NOT NULL,
+    initiators jsonb NOT NULL,
+    chap_user text,
+    secret_id uuid,
+    state text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT export_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'available'::text, 'deleting'::text]))),
+    CONSTRAINT export_wwn_check CHECK ((wwn = lower(wwn)))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.export_batch (
+    id uuid NOT NULL,
+    group_id uuid NOT NULL,
+    type text NOT NULL,
+    requested integer NOT NULL,
+    done jsonb NOT NULL,
+    errors jsonb NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT export_batch_type_check CHECK ((type = ANY (ARRAY['create'::text, 'delete'::text])))
+);
+
+CREATE TABLE public.export_batch_job (
+    job_id uuid NOT NULL,
+    batch_id uuid NOT NULL,
+    elements integer NOT NULL,
+    secret_id uuid
+);
+
+CREATE TABLE public.export_reconcile (
+    host_id uuid NOT NULL,
+    tries integer NOT NULL,
+    next_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE public.fleet_user (
     id uuid NOT NULL,
     document_id text GENERATED ALWAYS AS (("left"(replace((id)::text, '-'::text, ''::text), 12) || "right"(replace((id)::text, '-'::text, ''::text), 12))) STORED NOT NULL,
@@ -701,6 +743,38 @@ CREATE TABLE public.user_group (
     updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.volume (
+    id uuid NOT NULL,
+    group_id uuid NOT NULL,
+    pool_id uuid NOT NULL,
+    path text NOT NULL,
+    lane uuid NOT NULL,
+    size_bytes bigint DEFAULT 0 NOT NULL,
+    state text NOT NULL,
+    device text,
+    guid text,
+    origin text,
+    origin_volume text GENERATED ALWAYS AS (split_part(origin, '@'::text, 1)) STORED,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT volume_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'available'::text, 'deleting'::text])))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.volume_snapshot (
+    id uuid NOT NULL,
+    group_id uuid NOT NULL,
+    volume_id uuid NOT NULL,
+    name text NOT NULL,
+    path text NOT NULL,
+    size_bytes bigint DEFAULT 0 NOT NULL,
+    guid text,
+    state text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT volume_snapshot_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'available'::text, 'deleting'::text])))
+);
+
 ALTER TABLE ONLY public.schema_migration ALTER COLUMN id SET DEFAULT nextval('public.schema_migration_id_seq'::regclass);
 
 ALTER TABLE ONLY public.schema_migration
@@ -744,6 +818,18 @@ ALTER TABLE ONLY public.event_head
 
 ALTER TABLE ONLY public.event
     ADD CONSTRAINT event_pkey PRIMARY KEY (seq);
+
+ALTER TABLE ONLY public.export_batch_job
+    ADD CONSTRAINT export_batch_job_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY public.export_batch
+    ADD CONSTRAINT export_batch_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.export
+    ADD CONSTRAINT export_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.export_reconcile
+    ADD CONSTRAINT export_reconcile_pkey PRIMARY KEY (host_id);
 
 ALTER TABLE ONLY public.fleet_user
     ADD CONSTRAINT fleet_user_document_id_key UNIQUE (document_id);
@@ -883,6 +969,12 @@ ALTER TABLE ONLY public.user_group
 ALTER TABLE ONLY public.user_group
     ADD CONSTRAINT user_group_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.volume
+    ADD CONSTRAINT volume_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.volume_snapshot
+    ADD CONSTRAINT volume_snapshot_pkey PRIMARY KEY (id);
+
 CREATE INDEX access_token_group ON public.access_token USING btree (group_id);
 
 CREATE INDEX access_token_tags ON public.access_token USING gin (tags jsonb_path_ops);
@@ -900,6 +992,24 @@ CREATE INDEX dataset_origin ON public.dataset USING btree (origin_id) WHERE (ori
 CREATE INDEX dataset_pool ON public.dataset USING btree (pool_id);
 
 CREATE INDEX event_progress ON public.event USING btree (job_id) WHERE (type = 'job.progress'::text);
+
+CREATE INDEX export_any_wwn ON public.export USING btree (wwn);
+
+CREATE INDEX export_batch_group ON public.export_batch USING btree (group_id);
+
+CREATE INDEX export_batch_job_batch ON public.export_batch_job USING btree (batch_id);
+
+CREATE INDEX export_batch_job_secret ON public.export_batch_job USING btree (secret_id) WHERE (secret_id IS NOT NULL);
+
+CREATE INDEX export_group ON public.export USING btree (group_id, wwn);
+
+CREATE INDEX export_pool ON public.export USING btree (pool_id);
+
+CREATE INDEX export_secret ON public.export USING btree (secret_id) WHERE (secret_id IS NOT NULL);
+
+CREATE INDEX export_volume ON public.export USING btree (volume);
+
+CREATE UNIQUE INDEX export_wwn ON public.export USING btree (wwn) WHERE (state <> 'deleting'::text);
 
 CREATE INDEX fleet_user_tags ON public.fleet_user USING gin (tags jsonb_path_ops);
 
@@ -1051,6 +1161,26 @@ CREATE INDEX user_certificate_user ON public.user_certificate USING btree (user_
 
 CREATE INDEX user_group_tags ON public.user_group USING gin (tags jsonb_path_ops);
 
+CREATE INDEX volume_any_path ON public.volume USING btree (path);
+
+CREATE INDEX volume_group ON public.volume USING btree (group_id, path);
+
+CREATE INDEX volume_lane ON public.volume USING btree (lane);
+
+CREATE INDEX volume_origin ON public.volume USING btree (origin_volume) WHERE (origin_volume IS NOT NULL);
+
+CREATE UNIQUE INDEX volume_path ON public.volume USING btree (path) WHERE (state <> 'deleting'::text);
+
+CREATE INDEX volume_pool ON public.volume USING btree (pool_id);
+
+CREATE INDEX volume_snapshot_any_path ON public.volume_snapshot USING btree (path);
+
+CREATE INDEX volume_snapshot_group ON public.volume_snapshot USING btree (group_id);
+
+CREATE UNIQUE INDEX volume_snapshot_path ON public.volume_snapshot USING btree (path) WHERE (state <> 'deleting'::text);
+
+CREATE INDEX volume_snapshot_volume ON public.volume_snapshot USING btree (volume_id, name);
+
 CREATE TRIGGER access_token_tells_access AFTER DELETE OR UPDATE OF name, hash, role, group_id, user_id, expires_at ON public.access_token FOR EACH ROW EXECUTE FUNCTION public.tell_access();
 
 CREATE TRIGGER audit_linked_once BEFORE UPDATE ON public.audit FOR EACH ROW WHEN ((old.chain_seq IS NOT NULL)) EXECUTE FUNCTION public.audit_is_append_only();
@@ -1078,6 +1208,30 @@ ALTER TABLE ONLY public.dataset
 
 ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pool(id);
+
+ALTER TABLE ONLY public.export_batch
+    ADD CONSTRAINT export_batch_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.export_batch_job
+    ADD CONSTRAINT export_batch_job_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES public.export_batch(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.export_batch_job
+    ADD CONSTRAINT export_batch_job_job_id_fkey FOREIGN KEY (job_id) REFERENCES public.job(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.export_batch_job
+    ADD CONSTRAINT export_batch_job_secret_id_fkey FOREIGN KEY (secret_id) REFERENCES public.secret(id);
+
+ALTER TABLE ONLY public.export
+    ADD CONSTRAINT export_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.export
+    ADD CONSTRAINT export_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pool(id);
+
+ALTER TABLE ONLY public.export_reconcile
+    ADD CONSTRAINT export_reconcile_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.export
+    ADD CONSTRAINT export_secret_id_fkey FOREIGN KEY (secret_id) REFERENCES public.secret(id);
 
 ALTER TABLE ONLY public.host_credential
     ADD CONSTRAINT host_credential_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
@@ -1177,3 +1331,15 @@ ALTER TABLE ONLY public.target
 
 ALTER TABLE ONLY public.user_certificate
     ADD CONSTRAINT user_certificate_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.volume
+    ADD CONSTRAINT volume_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.volume
+    ADD CONSTRAINT volume_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pool(id);
+
+ALTER TABLE ONLY public.volume_snapshot
+    ADD CONSTRAINT volume_snapshot_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.volume_snapshot
+    ADD CONSTRAINT volume_snapshot_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES public.volume(id) ON DELETE CASCADE;

@@ -54,6 +54,8 @@ export async function openReception(deps: {
   readonly ownListeners: () => readonly string[]
   /** What every beat of a known host tells of its instances; see InstanceWatch. */
   readonly onInstances: (host: string, hash: string | null | undefined) => void
+  /** The same of its exports; see ExportWatch. */
+  readonly onExports: (host: string, hash: string | undefined) => void
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
 }): Promise<Reception> {
@@ -137,7 +139,10 @@ export async function openReception(deps: {
     if (!admits(name)) return
     const beat = Beat.parse(message.json())
     const news = registry.beat(name, beat)
-    if (news !== 'unknown') deps.onInstances(name, beat.instances === undefined ? undefined : beat.instances.hash)
+    if (news !== 'unknown') {
+      deps.onInstances(name, beat.instances === undefined ? undefined : beat.instances.hash)
+      deps.onExports(name, beat.exports?.hash)
+    }
     if (news === 'known') return
     if (news === 'back') return turn([name], 'online')
     if (inquiries.has(name) || inquiries.size >= MAX_INQUIRIES) return

@@ -1,6 +1,5 @@
 import { headers, type NatsConnection } from 'nats'
 import { FleetError } from '../../shared/errors.ts'
-import type { JobSpec } from '../../shared/job-spec.ts'
 import type { Logger } from '../../shared/logger.ts'
 import {
   type CancelHint,
@@ -11,7 +10,7 @@ import {
 } from '../../shared/wire/messages.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
 import type { DispatchStore, OwedOrder } from '../db/stores/dispatch-store.ts'
-import type { OrderSecrets } from './order-secrets.ts'
+import { hasSecret, type OrderSecrets } from './order-secrets.ts'
 
 /** Jobs claimed in one statement. */
 const CLAIM_LIMIT = 256
@@ -44,8 +43,8 @@ export function createDispatch(deps: {
   let again = false
 
   function send(orders: readonly OwedOrder[]): void {
-    const sealed = orders.filter(({ spec }) => secretOf(spec) !== null)
-    const plain = sealed.length === 0 ? orders : orders.filter(({ spec }) => secretOf(spec) === null)
+    const sealed = orders.filter(({ spec }) => hasSecret(spec))
+    const plain = sealed.length === 0 ? orders : orders.filter(({ spec }) => !hasSecret(spec))
     for (const [host, together] of Map.groupBy(plain, (order) => order.host)) {
       for (const group of inMessages(together.map(toWorkOrder))) sendTogether(host, group)
     }
@@ -57,8 +56,8 @@ export function createDispatch(deps: {
     for (const order of orders) {
       const { jobId, host, attempt } = order
       try {
-        const secret = await secrets.seal(host, secretOf(order.spec) ?? '', `order/${jobId}`)
-        sendTogether(host, [{ ...toWorkOrder(order), secret }])
+        const secret = await secrets.seal(order)
+        sendTogether(host, [{ ...toWorkOrder(order), ...(secret === undefined ? {} : { secret }) }])
       } catch (error) {
         const detail = error instanceof FleetError ? error.detail : undefined
         logger.warn({ event: 'job.unsealed', jobId, host, attempt, error: String(error), detail })
@@ -67,8 +66,9 @@ export function createDispatch(deps: {
     }
   }
 
-  async function giveUp({ jobId, host, attempt }: OwedOrder): Promise<void> {
-    const message = `the secret of its target could not be opened, or not be sealed for the host '${host}'`
+  async function giveUp({ jobId, host, attempt, spec }: OwedOrder): Promise<void> {
+    const what = 'pointId' in spec ? 'the secret of its target' : 'the CHAP secrets of its exports'
+    const message = `${what} could not be opened, or not be sealed for the host '${host}'`
     try {
       await secrets.onUnsealable({ jobId, attempt }, { code: 'refused', message })
     } catch (error) {
@@ -125,10 +125,6 @@ export function createDispatch(deps: {
       for (const job of await store.cancelling(CANCEL_LIMIT)) hintCancel(job)
     },
   }
-}
-
-function secretOf(spec: JobSpec): string | null {
-  return 'pointId' in spec ? spec.target.secretId : null
 }
 
 function isForGood(error: unknown): boolean {

@@ -69,6 +69,6 @@ function jobIdOf(placed: Placed | PlacedBefore): string {
   return 'job' in placed ? placed.job.id : placed.jobId
 }
 
-function owed({ job, notAfterMs }: Placed): OwedOrder {
+export function owed({ job, notAfterMs }: Placed): OwedOrder {
   return { jobId: job.id, host: job.host, attempt: job.attempt, spec: job.spec, notAfterMs }
 }

@@ -1,27 +1,54 @@
 import type { JobFailure } from '../../shared/job-event.ts'
+import type { JobSpec } from '../../shared/job-spec.ts'
 import { failUnsent } from '../core/job-change.ts'
 import type { HostSeal, Secrets } from '../core/secrets.ts'
 import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { Committed } from '../db/stores/change-write.ts'
 import type { OwedOrder } from '../db/stores/dispatch-store.ts'
+import type { ExportSecretsOfOrders } from '../db/stores/export-store.ts'
 
 /** The secrets that some orders need at their hosts: opened and sealed anew each time one is sent, and kept nowhere on the way. */
 export interface OrderSecrets {
-  /** @returns a kept secret, sealed for the host, in base64. @throws not_found, refused, internal: it cannot be, however often that is tried. */
-  seal(host: string, secretId: string, context: string): Promise<string>
+  /**
+   * @returns what an order needs, sealed for its host, in base64; undefined where it turns out to be nothing.
+   * @throws not_found, refused, internal: it cannot be, however often that is tried.
+   */
+  seal(order: OwedOrder): Promise<string | undefined>
   /** Fails a job that cannot be sent for want of its secret. */
   onUnsealable(order: Pick<OwedOrder, 'jobId' | 'attempt'>, error: JobFailure): Promise<void>
+}
+
+/** Whether something is to be sealed beside it. */
+export function hasSecret(spec: JobSpec): boolean {
+  if ('pointId' in spec) return spec.target.secretId !== null
+  if (spec.kind === 'export.create') return spec.elements.some(({ access }) => access.chapUser !== null)
+  return spec.kind === 'export.reconcile' && spec.exports.some(({ access }) => access.chapUser !== null)
 }
 
 export function createOrderSecrets(deps: {
   readonly secrets: Pick<Secrets, 'open'>
   readonly seal: HostSeal
+  /** Of exports: by wwn. */
+  readonly exports: ExportSecretsOfOrders
   readonly changes: Pick<ChangeStore, 'change'>
   readonly afterCommit: (committed: Committed) => void
 }): OrderSecrets {
-  const { secrets, seal, changes } = deps
+  const { secrets, seal, exports, changes } = deps
+
+  async function open({ jobId, spec }: OwedOrder): Promise<Buffer | undefined> {
+    if ('pointId' in spec) return secrets.open(spec.target.secretId ?? '')
+    if (spec.kind !== 'export.reconcile') return exports.of(jobId, undefined)
+    return exports.of(
+      jobId,
+      spec.exports.map(({ exportId }) => exportId),
+    )
+  }
+
   return {
-    seal: async (host, secretId, context) => seal.seal(host, await secrets.open(secretId), context),
+    async seal(order) {
+      const bytes = await open(order)
+      return bytes && seal.seal(order.host, bytes, `order/${order.jobId}`)
+    },
     async onUnsealable({ jobId, attempt }, error) {
       deps.afterCommit(await changes.change([jobId], (job) => failUnsent(job, attempt, error)))
     },

@@ -30,7 +30,7 @@ export function createFakeExportControls(): FakeExportControls {
     exports: new Map(),
     batches: new Map(),
     chapSecrets: new Map(),
-    liveExport: { portal: '127.0.0.1:3260', sessions: [] },
+    liveExport: { portal: '127.0.0.1:3260', lun: 0, standing: true, sessions: [] },
   }
 }
 

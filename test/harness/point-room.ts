@@ -15,6 +15,7 @@ import { createSql, type Sql } from '../../control-plane/db/sql.ts'
 import { createChangeStore } from '../../control-plane/db/stores/change-store.ts'
 import { createDatasetStore } from '../../control-plane/db/stores/dataset-store.ts'
 import { createDispatchStore } from '../../control-plane/db/stores/dispatch-store.ts'
+import { createExportSecrets } from '../../control-plane/db/stores/export-store.ts'
 import { createGroupStore } from '../../control-plane/db/stores/group-store.ts'
 import { createHostStore } from '../../control-plane/db/stores/host-store.ts'
 import { createInstanceStore } from '../../control-plane/db/stores/instance-store.ts'
@@ -30,6 +31,7 @@ import { createOrderBook } from '../../control-plane/jobs/order-book.ts'
 import { createOrderSecrets } from '../../control-plane/jobs/order-secrets.ts'
 import { ensureStreams } from '../../control-plane/nats.ts'
 import { openPoints } from '../../control-plane/open-points.ts'
+import { openVolumes } from '../../control-plane/open-volumes.ts'
 import { createHostSeal } from '../../control-plane/secrets/host-seal.ts'
 import { parseKeyring } from '../../control-plane/secrets/keyring.ts'
 import { createSecrets } from '../../control-plane/secrets/secrets.ts'
@@ -223,7 +225,10 @@ function openPlane(deps: {
   const dispatch = createDispatch({
     store: createDispatchStore(sql),
     nats,
-    secrets: createOrderSecrets({ secrets, seal, changes, afterCommit: committed }),
+    secrets: createOrderSecrets({
+      ...{ secrets, seal, changes, afterCommit: committed },
+      exports: createExportSecrets(sql, secrets),
+    }),
     logger,
   })
   function committed({ waiting }: { readonly waiting: boolean }): void {
@@ -237,13 +242,11 @@ function openPlane(deps: {
   const instanceReader = createInstanceStore(sql)
   const instances = createInstances({ orders, reader: instanceReader, fleet: registry })
   const { points, targets } = openPoints({ sql, vault, nats, seal, orders, fleet: registry, instances: instanceReader })
+  const { volumes, exports, watch } = openVolumes({
+    ...{ sql, vault, secrets, nats, seal, changes, dispatch, fleet: registry, logger },
+  })
   const jobs = createJobs({
-    reader: createJobStore(sql),
-    ends,
-    datasets,
-    snapshots,
-    points,
-    instances,
+    ...{ reader: createJobStore(sql), ends, datasets, snapshots, points, instances, volumes, exports },
     knowsHost: async () => true,
     change: async (id, decide) => committed(await changes.change([id], decide)),
   })
@@ -257,6 +260,9 @@ function openPlane(deps: {
     points,
     targets,
     instances,
+    volumes,
+    exports,
+    exportWatch: watch,
     jobs,
     secrets,
     /** Every order that was published for a host, by whichever replica, since this one is there. */

@@ -4,9 +4,12 @@ import { JobSpec } from '../../../shared/job-spec.ts'
 import { eventsOf } from '../../core/change-events.ts'
 import type { UnnumberedEvent } from '../../core/event-body.ts'
 import { afterChange, type JobChange, type LockedJob } from '../../core/job-change.ts'
+import { concernsVolumes } from '../../core/volume-ends.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
 import { concernsInstances, settleInstances } from './instance-ends.ts'
+import { settleVolumeEnds } from './volume-end-store.ts'
+import { lockVolumes } from './volume-findings.ts'
 
 const LockedJobRow = z
   .object({
@@ -145,12 +148,15 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
     return committed
   }
 
-  /** With what their ends mean for instances, where there are any: those are rare, and no business of the statement that writes all else. */
+  /** With what their ends mean for instances and volumes, where there are any: no business of the statement that writes all else. */
   async function writeAll(tx: Transaction, changes: readonly JobChange[]): Promise<Committed> {
     const events = changes.flatMap(eventsOf)
-    if (!changes.some(concernsInstances)) return write({ rows: tx.rowsAndCommit }, changes, events)
+    if (!changes.some(concernsMore)) return write({ rows: tx.rowsAndCommit }, changes, events)
+    // Before events are numbered: nobody waits for our number while we wait for an order.
+    if (changes.some(concernsVolumes)) await lockVolumes(tx)
     const committed = await write(tx, changes, events)
     await settleInstances(tx, committed.changes)
+    await settleVolumeEnds(tx, committed.changes)
     return committed
   }
 
@@ -163,7 +169,7 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
   }
 
   function writeKnown(changes: readonly JobChange[]): Promise<Committed> {
-    if (changes.some(concernsInstances)) return sql.transaction((tx) => writeAll(tx, changes))
+    if (changes.some(concernsMore)) return sql.transaction((tx) => writeAll(tx, changes))
     return write(sql, changes, changes.flatMap(eventsOf))
   }
 
@@ -201,6 +207,10 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
 
     tell: (events) => write(sql, [], events),
   }
+}
+
+function concernsMore(change: JobChange): boolean {
+  return concernsInstances(change) || concernsVolumes(change)
 }
 
 function joined(first: Committed, second: Committed): Committed {

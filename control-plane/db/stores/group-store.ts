@@ -130,6 +130,10 @@ const blockers = statement(
    union all
    (select 'instance ' || name from instance where group_id = $1 and gone_at is null order by ordinal limit $2)
    union all
+   (select 'volume ' || path from volume where group_id = $1 order by path limit $2)
+   union all
+   (select 'export ' || wwn from export where group_id = $1 order by wwn limit $2)
+   union all
    (select 'job ' || id from job where group_id = $1 and finished_at is null order by ordinal limit $2)`,
 )
 

@@ -174,7 +174,7 @@ export function createOrderStore(sql: Sql): OrderStore {
         : { ...decision, basis: datasets }
     })
     if (decided.every((decision) => decision === undefined)) return []
-    const written = await write(sql, { orders, decided, notAfterMs }).catch((error: unknown) => {
+    const written = await writeOrders(sql, { orders, decided, notAfterMs }).catch((error: unknown) => {
       if (sqlState(error) === LANE_TAKEN) return []
       throw error
     })
@@ -209,7 +209,8 @@ export function createOrderStore(sql: Sql): OrderStore {
       const hasMore =
         superseded.length > 0 || decided.some(makesInstance) || orders.some(({ task }) => task !== undefined)
       const isLast = !isKeyed && !hasMore
-      const answers = await write({ rows: isLast ? tx.rowsAndCommit : tx.rows }, { orders, decided, notAfterMs })
+      const tail = { rows: isLast ? tx.rowsAndCommit : tx.rows }
+      const answers = await writeOrders(tail, { orders, decided, notAfterMs })
       await linkTasks(tx, orders, (n) => {
         const answer = answers[n]
         return answer && 'job' in answer ? answer.job : undefined
@@ -349,7 +350,10 @@ interface Batch {
 }
 
 /** Answers in the sequence of the orders; undefined for what is not in the batch, or whose basis no longer stands. */
-async function write(tx: Pick<Sql, 'rows'>, batch: Batch): Promise<readonly (Placed | FleetError | undefined)[]> {
+export async function writeOrders(
+  tx: Pick<Sql, 'rows'>,
+  batch: Batch,
+): Promise<readonly (Placed | FleetError | undefined)[]> {
   const accepted = batch.orders.flatMap((order, n) => {
     const decided = batch.decided[n]
     return decided === undefined || decided instanceof FleetError ? [] : [{ n, order, ...decided }]

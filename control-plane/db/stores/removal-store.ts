@@ -6,6 +6,8 @@ import { type Sql, statement } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
 import { revokeCredentials, withdrawTokens } from './credential-keys-store.ts'
 import { HOST_CHANNEL, lockHost } from './host-store.ts'
+import { forgetSecrets } from './volume-end-store.ts'
+import { lockVolumes } from './volume-findings.ts'
 
 /** Named in an answer; of more only the first are. */
 const MAX_BLOCKERS = 20
@@ -27,6 +29,20 @@ const blockers = statement(
     join point p on p.series_id = s.id
     where s.host_id = $1
     order by p.ordinal
+    limit $2)
+   union all
+   (select 'export ' || e.wwn
+    from pool p
+    join export e on e.pool_id = p.id
+    where p.host_id = $1
+    order by e.wwn
+    limit $2)
+   union all
+   (select 'volume ' || v.path
+    from pool p
+    join volume v on v.pool_id = p.id
+    where p.host_id = $1
+    order by v.path
     limit $2)
    union all
    (select 'job ' || j.id
@@ -110,12 +126,31 @@ const forgetLists = statement(
    where h.id = l.host_id and h.removed_at is not null`,
 )
 
+/** Those that a job is about go with that. Secrets that they were the last to have are told. */
+const forgetExports = statement(
+  'removal_forget_exports',
+  z.object({ secret_id: z.string().nullable() }),
+  `delete from export e
+   using pool p, host h
+   where p.id = e.pool_id and h.id = p.host_id and h.removed_at is not null and e.state = 'available'
+   returning e.secret_id`,
+)
+
+const forgetVolumes = statement(
+  'removal_forget_volumes',
+  z.unknown(),
+  `delete from volume v
+   using pool p, host h
+   where p.id = v.pool_id and h.id = p.host_id and h.removed_at is not null and v.state = 'available'`,
+)
+
 const forgetPools = statement(
   'removal_forget_pools',
   z.unknown(),
   `delete from pool p
    using host h
-   where h.id = p.host_id and h.removed_at is not null and not exists (select 1 from dataset d where d.pool_id = p.id)`,
+   where h.id = p.host_id and h.removed_at is not null and not exists (select 1 from dataset d where d.pool_id = p.id)
+     and not exists (select 1 from volume v where v.pool_id = p.id) and not exists (select 1 from export e where e.pool_id = p.id)`,
 )
 
 export interface RemovalStore {
@@ -155,7 +190,11 @@ export function createRemovalStore(sql: Sql): RemovalStore {
 
     forget: () =>
       sql.transaction(async (tx) => {
+        await lockVolumes(tx)
         const [row] = await tx.rows(forget, [])
+        const secrets = (await tx.rows(forgetExports, [])).flatMap(({ secret_id: id }) => id ?? [])
+        if (secrets.length > 0) await tx.rows(forgetSecrets, [secrets])
+        await tx.rows(forgetVolumes, [])
         await tx.rows(forgetPools, [])
         const [gone] = await tx.rows(forgetPoints, [])
         await tx.rows(forgetSeries, [])

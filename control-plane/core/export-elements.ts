@@ -1,0 +1,210 @@
+import { type ErrorCode, FleetError } from '../../shared/errors.ts'
+import { newId } from '../../shared/ids.ts'
+import type { ExportElement, UnexportElement } from '../../shared/volume-spec.ts'
+import type { Caller } from './caller.ts'
+import type { AskedExport, AskedUnexport } from './export-requests.ts'
+import type { FleetView, LivePool } from './fleet-view.ts'
+import type { Hold } from './orders.ts'
+import type { ExportRow, NewExport, NewVolume, VolumeFindings, VolumeRow } from './volume-book.ts'
+import { laneOf } from './volume-names.ts'
+import { blockersOf, mayUseUnknown, requireSource, requireUnneeded } from './volume-rules.ts'
+
+export interface OrderedElement<Element> {
+  readonly host: { readonly id: string; readonly name: string }
+  readonly element: Element
+  readonly holds: readonly Hold[]
+}
+
+/** An element of a list, as the order of its host has it, and the rows that come with it. */
+export interface MakingElement extends OrderedElement<ExportElement> {
+  readonly volume: NewVolume | undefined
+  readonly export: NewExport | undefined
+}
+
+export interface RemovingElement extends OrderedElement<UnexportElement> {
+  readonly removes: { readonly volume: string | undefined; readonly export: string | undefined }
+}
+
+interface Question {
+  readonly caller: Caller
+  readonly fleet: FleetView
+  readonly found: VolumeFindings
+}
+
+/** @throws not_found, unavailable, invalid, exists, conflict: this element alone is not ordered then. */
+export function decideMaking(question: Question, asked: AskedExport, n: number): MakingElement {
+  const { caller, fleet, found } = question
+  const { source, volume: target, wwn, initiators, createParent = false, chap } = asked
+  const pool = poolOf(fleet, target.pool, 'volume')
+  if (source !== undefined) requireSameHost(poolOf(fleet, source.pool, 'source'), pool)
+  if (!pool.accepts) throw new FleetError('unavailable', `host '${pool.host.name}' is offline or draining`)
+  const size = source === undefined ? undefined : requireSource(found, source, caller)
+  const volume = requireTarget(question, asked)
+  const before = requireWwn(question, wwn, target.path)
+  const place = { pool: pool.localName, volume: target.name }
+  const lane = laneOf.volume(pool.host.name, place)
+  const made: NewVolume | undefined =
+    source === undefined || volume !== undefined
+      ? undefined
+      : {
+          ...{ id: newId(), groupId: caller.groupId, poolId: pool.id, path: target.path, lane },
+          ...{ sizeBytes: size?.sizeBytes ?? 0, origin: source.path },
+        }
+  const from = source && { pool: pool.localName, volume: source.name }
+  const volumeId = made?.id ?? volume?.id
+  const exportId = before?.id ?? newId()
+  const chapUser = chap?.user ?? null
+  const { groupId } = caller
+  return {
+    host: pool.host,
+    element: {
+      ...{ n, place, createParent, wwn, exportId },
+      source: from && source ? { ...from, snapshot: source.snapshot } : null,
+      access: { initiators, chapUser },
+      ...(volumeId === undefined ? {} : { volumeId }),
+    },
+    holds: [
+      { lane, exclusive: true },
+      { lane: laneOf.wwn(wwn), exclusive: true },
+      ...(from ? [{ lane: laneOf.volume(pool.host.name, from), exclusive: false }] : []),
+    ],
+    volume: made,
+    export:
+      before === undefined
+        ? { id: exportId, groupId, poolId: pool.id, wwn, volume: target.path, initiators, chapUser }
+        : undefined,
+  }
+}
+
+function poolOf(fleet: FleetView, name: string, field: string): LivePool {
+  const pool = fleet.pool(name)
+  if (pool === undefined) throw new FleetError('not_found', `there is no pool '${name}'`, { field })
+  return pool
+}
+
+function requireSameHost(source: LivePool, pool: LivePool): void {
+  if (source.host.name !== pool.host.name) {
+    const message = `a clone lies on the host of its snapshot: '${source.name}' is on '${source.host.name}', '${pool.name}' on '${pool.host.name}'`
+    throw new FleetError('invalid', message, { field: 'volume' })
+  }
+  if (source.name === pool.name) return
+  throw new FleetError('invalid', `a clone lies in the pool of its snapshot, '${source.name}'`, { field: 'volume' })
+}
+
+/** The volume that is there or being made, if one is: it is used again. @throws exists, conflict, not_found. */
+function requireTarget({ caller, found }: Question, asked: AskedExport): VolumeRow | undefined {
+  const { source, volume: target } = asked
+  const volume = found.volume(target.path)
+  if (source === undefined) {
+    const isSeen = volume === undefined ? mayUseUnknown(caller) : volume.groupId === caller.groupId
+    if (!isSeen) throw new FleetError('not_found', `there is no volume '${target.path}'`, { field: 'volume' })
+    if (volume?.state === 'deleting') throw new FleetError('conflict', `'${target.path}' is being deleted`)
+    return volume
+  }
+  if (volume === undefined) return undefined
+  if (volume.groupId !== caller.groupId) {
+    throw new FleetError('exists', `in use: '${target.path}' is somebody else's`, { field: 'volume' })
+  }
+  if (volume.state === 'deleting') return undefined
+  if (volume.origin === source.path) return volume
+  const what = volume.origin === null ? 'no clone' : `a clone of '${volume.origin}'`
+  throw new FleetError('exists', `'${target.path}' is there already, and ${what}`, { field: 'volume' })
+}
+
+/** The export that is there or being made, if one is. @throws conflict where it is another volume's, or somebody else's. */
+function requireWwn({ caller, found }: Question, wwn: string, path: string): ExportRow | undefined {
+  const before = found.export(wwn)
+  if (before === undefined) return undefined
+  if (before.groupId !== caller.groupId) throw new FleetError('conflict', `in use: '${wwn}'`, { field: 'wwn' })
+  if (before.state === 'deleting') return undefined
+  if (before.volume === path) return before
+  const { volume } = before
+  throw new FleetError('conflict', `in use: '${wwn}' serves '${volume}'`, { field: 'wwn', blockers: [volume] })
+}
+
+/**
+ * @param going what else goes with the same list.
+ * @returns undefined where all that it names is gone already. @throws as decideMaking.
+ */
+export function decideRemoving(
+  question: Question & {
+    readonly going: { readonly wwns: ReadonlySet<string>; readonly volumes: ReadonlySet<string> }
+  },
+  asked: AskedUnexport,
+  n: number,
+): RemovingElement | undefined {
+  const { caller, fleet, found, going } = question
+  const { volume: target, wwn, deleteVolume = false, force = false } = asked
+  const kept = found.export(wwn)
+  if (kept !== undefined && kept.groupId !== caller.groupId) {
+    throw new FleetError('not_found', `there is no export '${wwn}'`, { field: 'wwn' })
+  }
+  if (kept !== undefined && kept.volume !== target.path) {
+    const { volume } = kept
+    throw new FleetError('conflict', `in use: '${wwn}' serves '${volume}'`, { field: 'wwn', blockers: [volume] })
+  }
+  const volume = found.volume(target.path)
+  if (deleteVolume && volume !== undefined && volume.groupId !== caller.groupId) {
+    throw new FleetError('not_found', `there is no volume '${target.path}'`, { field: 'volume' })
+  }
+  // What has no row may stand there all the same; nobody but the fleet's own asks a host of it.
+  const asksHost = kept !== undefined || (deleteVolume && (volume !== undefined || mayUseUnknown(caller)))
+  if (!asksHost) return undefined
+  if (deleteVolume) requireUnneeded(target.path, blockersOf(found, target.path, going))
+  const pool = poolOf(fleet, target.pool, 'volume')
+  if (!fleet.isOnline(pool.host.name)) {
+    throw new FleetError('unavailable', `host '${pool.host.name}' is offline`)
+  }
+  const place = { pool: pool.localName, volume: target.name }
+  return {
+    host: pool.host,
+    element: {
+      ...{ n, wwn, place, deleteVolume, force },
+      ...(kept === undefined ? {} : { exportId: kept.id }),
+      ...(volume === undefined ? {} : { volumeId: volume.id }),
+    },
+    holds: [
+      { lane: laneOf.volume(pool.host.name, place), exclusive: true },
+      { lane: laneOf.wwn(wwn), exclusive: true },
+    ],
+    removes: { volume: deleteVolume ? volume?.id : undefined, export: kept?.id },
+  }
+}
+
+export interface DecidedElements<Ordered> {
+  readonly ordered: readonly Ordered[]
+  readonly done: readonly number[]
+  readonly errors: readonly { readonly n: number; readonly code: ErrorCode; readonly message: string }[]
+}
+
+/** Each alone. `decide` gives undefined for what is so already. */
+export function decideEach<Asked, Ordered>(
+  asked: readonly Asked[],
+  decide: (asked: Asked, n: number) => Ordered | undefined,
+): DecidedElements<Ordered> {
+  const ordered: Ordered[] = []
+  const done: number[] = []
+  const errors: { n: number; code: ErrorCode; message: string }[] = []
+  for (const [n, one] of asked.entries()) {
+    try {
+      const decided = decide(one, n)
+      if (decided === undefined) done.push(n)
+      else ordered.push(decided)
+    } catch (error) {
+      if (!(error instanceof FleetError)) throw error
+      errors.push({ n, code: error.code, message: error.message })
+    }
+  }
+  return { ordered, done, errors }
+}
+
+/** @throws invalid for one that an earlier element of the list names too. */
+export function createOnce(): (what: string, name: string) => void {
+  const seen = new Set<string>()
+  return (what, name) => {
+    const key = `${what} ${name}`
+    if (seen.has(key))
+      throw new FleetError('invalid', `an earlier element names the ${what} '${name}' too`, { field: what })
+    seen.add(key)
+  }
+}

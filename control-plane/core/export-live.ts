@@ -1,0 +1,44 @@
+import type { ReadAnswerOf } from '../../shared/wire/reads.ts'
+import type { ExportInfo, LiveExport } from './exports.ts'
+import type { FleetView } from './fleet-view.ts'
+import type { HostReads } from './host-reads.ts'
+
+/** Asked at a time; a page of exports may be of many hosts. */
+const MAX_INQUIRIES = 16
+/** In one question. */
+const MAX_WWNS = 1_000
+
+/** What hosts tell of these exports this moment, by their ids. Those of silent hosts are missing. Never throws for a host's sake. */
+export function createLiveExports(deps: { readonly reads: HostReads; readonly fleet: FleetView }) {
+  const { reads, fleet } = deps
+
+  async function ask(
+    host: string,
+    exports: readonly ExportInfo[],
+  ): Promise<readonly (readonly [string, LiveExport])[]> {
+    if (!fleet.isOnline(host)) return []
+    const wwns = exports.slice(0, MAX_WWNS).map(({ wwn }) => wwn)
+    const answer = await reads.ask(host, 'exports', { wwns, limit: MAX_WWNS }).catch(() => undefined)
+    return answer === undefined ? [] : told(answer, exports)
+  }
+
+  return async (exports: readonly ExportInfo[]): Promise<ReadonlyMap<string, LiveExport>> => {
+    const standing = exports.filter(({ state }) => state === 'available')
+    const hosts = [...Map.groupBy(standing, ({ host }) => host)]
+    const answers: (readonly [string, LiveExport])[] = []
+    const next = async (): Promise<void> => {
+      for (let one = hosts.pop(); one !== undefined; one = hosts.pop()) answers.push(...(await ask(...one)))
+    }
+    await Promise.all(Array.from({ length: Math.min(MAX_INQUIRIES, hosts.length) }, next))
+    return new Map(answers)
+  }
+}
+
+function told({ portals, lun, items }: ReadAnswerOf<'exports'>, exports: readonly ExportInfo[]) {
+  const byWwn = new Map(items.map((item) => [item.wwn, item]))
+  return exports.flatMap(({ id, wwn }) => {
+    const item = byWwn.get(wwn)
+    const live = item && { portal: portals[0] ?? '', lun, standing: item.standing, sessions: item.sessions }
+    return live === undefined ? [] : [[id, live] as const]
+  })
+}

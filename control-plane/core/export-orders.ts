@@ -1,0 +1,330 @@
+import { FleetError } from '../../shared/errors.ts'
+import { newId } from '../../shared/ids.ts'
+import type { JobSpec } from '../../shared/job-spec.ts'
+import type { ExportElement, UnexportElement } from '../../shared/volume-spec.ts'
+import { type Caller, requireFleetRole, requireRole, visibleGroup } from './caller.ts'
+import type { Accepted } from './datasets.ts'
+import { type ExportBatchFacts, foldBatch } from './export-batch.ts'
+import {
+  createOnce,
+  type DecidedElements,
+  decideEach,
+  decideMaking,
+  decideRemoving,
+  type OrderedElement,
+} from './export-elements.ts'
+import { createLiveExports } from './export-live.ts'
+import { planReconcile } from './export-reconcile.ts'
+import { type AskedExport, type AskedUnexport, checkAsked, checkWanted } from './export-requests.ts'
+import type { AcceptedExports, ExportInfo, Exports, Unexport, WantExport } from './exports.ts'
+import type { FleetView } from './fleet-view.ts'
+import type { HostReads } from './host-reads.ts'
+import type { KeptJob } from './jobs.ts'
+import type { Page, PageRequest } from './page.ts'
+import type { PlannedJob, VolumeBook, VolumeFindings, VolumePlan, VolumeReads } from './volume-book.ts'
+import { laneOf } from './volume-names.ts'
+import { sorted } from './volume-orders.ts'
+
+/** What Postgres must answer for exports. `groupId` null: of any group. */
+export interface ExportReader {
+  batch(groupId: string | null, id: string): Promise<ExportBatchFacts | undefined>
+  find(groupId: string | null, idOrWwn: string): Promise<ExportInfo | undefined>
+  list(
+    groupId: string | null,
+    filter: { readonly host?: string | undefined; readonly volume?: string | undefined },
+    page: PageRequest,
+  ): Promise<Page<ExportInfo>>
+  /** The CHAP secrets of these exports, by wwn: those that are kept. */
+  secretsOf(exportIds: readonly string[]): Promise<Readonly<Record<string, string>>>
+}
+
+/** What dialects do not need: retries, and what keeps hosts at what Postgres says. */
+export interface ExportOrders extends Exports {
+  /** Asks again what a job was asked. */
+  again(caller: Caller, job: KeptJob): Promise<Accepted>
+  /** Tells a host all that it is to export. @throws conflict while jobs about its exports are open, or when it was told a moment ago. */
+  reconcile(
+    caller: Caller,
+    host: string,
+    given?: { readonly retryOf?: string; readonly now?: boolean },
+  ): Promise<Accepted>
+}
+
+/** One order's list must fit one message, beside what is around it; elements beyond that are asked for again. */
+const MAX_ORDER_BYTES = 700 * 1024
+
+export function createExports(deps: {
+  readonly book: VolumeBook
+  readonly reader: ExportReader
+  readonly fleet: FleetView
+  readonly reads: HostReads
+}): ExportOrders {
+  const { book, reader, fleet, reads } = deps
+  const live = createLiveExports({ reads, fleet })
+
+  async function place(
+    caller: Caller,
+    given: {
+      readonly type: 'create' | 'delete'
+      readonly requested: number
+      readonly reads: VolumeReads
+      readonly retryOf: string | undefined
+      readonly decide: (found: VolumeFindings) => Decided
+    },
+  ): Promise<AcceptedExports> {
+    const { type, requested, retryOf } = given
+    const { groupId, key } = caller
+    const { jobIds, batchId } = await book.place({
+      ...{ groupId, by: caller, reads: given.reads },
+      ...(key === undefined ? {} : { key: { hash: key.hash, holder: key.holder, n: key.next() } }),
+      decide(found) {
+        const { rows, elements, gone, secrets } = given.decide(found)
+        const { ordered, errors } = withinBounds(elements)
+        if (errors.length === requested && errors.every(({ code }) => code === 'unavailable')) {
+          throw new FleetError('unavailable', errors[0]?.message ?? 'no host is there')
+        }
+        const batch = { id: newId(), type, requested, errors, done: elements.done.map((n) => ({ n, volume: gone(n) })) }
+        const taken = new Set(ordered.map(({ element }) => element.n))
+        const jobs = jobsOf(ordered, { kind: `export.${type}`, batchId: batch.id, retryOf, secrets })
+        return { ...rows((n) => taken.has(n)), jobs, batch }
+      },
+    })
+    if (batchId === undefined) throw new FleetError('not_found', 'the list that was ordered is gone already')
+    return { batchId, jobIds }
+  }
+
+  function make(caller: Caller, asked: readonly AskedExport[], retryOf?: string): Promise<AcceptedExports> {
+    return place(caller, {
+      ...{ type: 'create', requested: asked.length, retryOf },
+      reads: {
+        volumes: asked.flatMap(({ volume, source }) =>
+          source ? [volume.path, `${source.pool}/${source.name}`] : [volume.path],
+        ),
+        snapshots: [...new Set(asked.flatMap(({ source }) => source?.path ?? []))],
+        wwns: asked.map(({ wwn }) => wwn),
+      },
+      decide(found) {
+        const once = createOnce()
+        const elements = decideEach(asked, (one, n) => {
+          requireOnce(once, one)
+          return decideMaking({ caller, fleet, found }, one, n)
+        })
+        const given = asked.flatMap(({ wwn, chap }) => (chap ? [[wwn, chap.secret] as const] : []))
+        return {
+          elements,
+          gone: () => false,
+          secrets: Object.fromEntries(given),
+          rows: (isTaken) => {
+            const taken = elements.ordered.filter(({ element }) => isTaken(element.n))
+            return {
+              volumes: taken.flatMap(({ volume }) => volume ?? []),
+              exports: taken.flatMap((one) => one.export ?? []),
+            }
+          },
+        }
+      },
+    })
+  }
+
+  function removeAll(caller: Caller, asked: readonly AskedUnexport[], retryOf?: string): Promise<AcceptedExports> {
+    const paths = [...new Set(asked.map(({ volume }) => volume.path))]
+    const goingVolumes = asked.flatMap(({ volume, deleteVolume }) => (deleteVolume ? [volume.path] : []))
+    const going = { wwns: new Set(asked.map(({ wwn }) => wwn)), volumes: new Set(goingVolumes) }
+    return place(caller, {
+      ...{ type: 'delete', requested: asked.length, retryOf },
+      reads: { volumes: paths, wwns: [...going.wwns], needed: goingVolumes },
+      decide(found) {
+        const once = createOnce()
+        const elements = decideEach(asked, (one, n) => {
+          once('wwn', one.wwn)
+          return decideRemoving({ caller, fleet, found, going }, one, n)
+        })
+        return {
+          elements,
+          gone: (n) => asked[n]?.deleteVolume === true,
+          secrets: {},
+          rows: (isTaken) => {
+            const taken = elements.ordered.filter(({ element }) => isTaken(element.n))
+            return {
+              removes: {
+                volumes: taken.flatMap(({ removes }) => removes.volume ?? []),
+                exports: taken.flatMap(({ removes }) => removes.export ?? []),
+              },
+            }
+          },
+        }
+      },
+    })
+  }
+
+  async function find(caller: Caller, idOrWwn: string): Promise<ExportInfo> {
+    const found = await reader.find(visibleGroup(caller), idOrWwn)
+    if (found === undefined) throw new FleetError('not_found', `there is no export '${idOrWwn}'`)
+    return found
+  }
+
+  /** What a host's own name of a pool is in the fleet. @throws not_found */
+  function pathOf(host: string, place: { readonly pool: string; readonly volume: string }): string {
+    for (const pool of fleet.pools()) {
+      if (pool.host.name === host && pool.localName === place.pool) return `${pool.name}/${place.volume}`
+    }
+    throw new FleetError('not_found', `host '${host}' has no pool '${place.pool}' any more`)
+  }
+
+  async function reconcile(
+    caller: Caller,
+    name: string,
+    given: { readonly retryOf?: string; readonly now?: boolean } = {},
+  ): Promise<Accepted> {
+    requireFleetRole(caller, 'operator')
+    const host = fleet.host(name)
+    if (host === undefined) throw new FleetError('not_found', `there is no host '${name}'`)
+    if (!host.isOnline) throw new FleetError('unavailable', `host '${name}' is offline`)
+    const { jobIds } = await book.place({
+      ...{ groupId: caller.groupId, by: caller, reads: { exportsOf: name } },
+      decide: (found) => planReconcile(found, host, given),
+    })
+    return { jobId: jobIds[0] ?? '' }
+  }
+
+  return {
+    async create(caller, wanted) {
+      requireRole(caller, 'operator')
+      return make(caller, checkWanted(wanted))
+    },
+
+    async remove(caller, asked) {
+      requireRole(caller, 'operator')
+      return removeAll(caller, checkAsked(asked))
+    },
+
+    async batch(caller, id) {
+      const facts = await reader.batch(visibleGroup(caller), id)
+      if (facts === undefined) throw new FleetError('not_found', `there is no batch '${id}'`)
+      return foldBatch(facts)
+    },
+
+    async get(caller, idOrWwn) {
+      const found = await find(caller, idOrWwn)
+      return { ...found, live: (await live([found])).get(found.id) }
+    },
+
+    async list(caller, filter, page) {
+      const { items, nextCursor } = await reader.list(visibleGroup(caller), filter, page)
+      const told = await live(items)
+      return { items: items.map((one) => ({ ...one, live: told.get(one.id) })), nextCursor }
+    },
+
+    async again(caller, { id: retryOf, host, spec }) {
+      requireRole(caller, 'operator')
+      if (spec.kind === 'export.reconcile') return reconcile(caller, host, { retryOf, now: true })
+      if (spec.kind === 'export.delete') {
+        const asked = spec.elements.map(({ place: at, wwn, deleteVolume, force }): Unexport => {
+          return { volume: pathOf(host, at), wwn, deleteVolume, force }
+        })
+        return onlyJob(await removeAll(caller, checkAsked(asked), retryOf))
+      }
+      if (spec.kind !== 'export.create') throw new FleetError('internal', 'internal error', { detail: spec.kind })
+      const secrets = await reader.secretsOf(spec.elements.map(({ exportId }) => exportId))
+      const wanted = spec.elements.map(({ source, place: at, createParent, wwn, access }): WantExport => {
+        const { initiators, chapUser } = access
+        const given = { volume: pathOf(host, at), wwn, initiators, createParent }
+        const from = source === null ? {} : { source: `${pathOf(host, source)}@${source.snapshot}` }
+        if (chapUser === null) return { ...given, ...from }
+        const secret = secrets[wwn]
+        if (secret === undefined) {
+          throw new FleetError('conflict', `the CHAP secret of '${wwn}' is kept no longer; ask for the export anew`)
+        }
+        return { ...given, ...from, chap: { user: chapUser, secret } }
+      })
+      return onlyJob(await make(caller, checkWanted(wanted), retryOf))
+    },
+
+    reconcile,
+  }
+}
+
+type AnyElement = ExportElement | UnexportElement
+
+interface Decided {
+  readonly elements: DecidedElements<OrderedElement<AnyElement>>
+  /** Whether the volume of an element that needs no host is gone, as was asked. */
+  readonly gone: (n: number) => boolean
+  readonly secrets: Readonly<Record<string, string>>
+  /** Of the elements that are ordered. */
+  readonly rows: (isTaken: (n: number) => boolean) => Omit<VolumePlan, 'jobs'>
+}
+
+/** Elements that do not fit their host's order any more fail alone. */
+function withinBounds({ ordered, errors }: DecidedElements<OrderedElement<AnyElement>>) {
+  const bytes = new Map<string, number>()
+  const fitting: OrderedElement<AnyElement>[] = []
+  const refused: { n: number; code: string; message: string }[] = [...errors]
+  for (const one of ordered) {
+    const size = (bytes.get(one.host.id) ?? 0) + Buffer.byteLength(JSON.stringify(one.element))
+    if (size > MAX_ORDER_BYTES) {
+      const message = `the list is too long for host '${one.host.name}'; ask for this in another call`
+      refused.push({ n: one.element.n, code: 'too_large', message })
+      continue
+    }
+    bytes.set(one.host.id, size)
+    fitting.push(one)
+  }
+  return { ordered: fitting, errors: refused.toSorted((a, b) => a.n - b.n) }
+}
+
+/** One a host. */
+function jobsOf(
+  ordered: readonly OrderedElement<AnyElement>[],
+  given: {
+    readonly kind: 'export.create' | 'export.delete'
+    readonly batchId: string
+    readonly retryOf: string | undefined
+    readonly secrets: Readonly<Record<string, string>>
+  },
+): PlannedJob[] {
+  const { kind, batchId, retryOf, secrets } = given
+  return [...Map.groupBy(ordered, ({ host }) => host.id).values()].flatMap((of) => {
+    const [first] = of
+    if (first === undefined) return []
+    const elements = of.map(({ element }) => element)
+    // as: all of one list are of one kind
+    const spec = { kind, elements } as JobSpec
+    const holds = sorted([
+      ...of.flatMap((one) => one.holds),
+      { lane: laneOf.exports(first.host.name), exclusive: false },
+    ])
+    const decision = { request: { batch: batchId }, spec, host: first.host, subject: null, holds, interactive: false }
+    const own = Object.fromEntries(elements.flatMap(({ wwn }) => (secrets[wwn] ? [[wwn, secrets[wwn]]] : [])))
+    return [
+      {
+        id: newId(),
+        decision: retryOf === undefined ? decision : { ...decision, retryOf },
+        secrets: Object.keys(own).length === 0 ? undefined : own,
+      },
+    ]
+  })
+}
+
+function requireOnce(once: (what: string, name: string) => void, { wwn, volume }: AskedExport): void {
+  // Both are noted, whichever is named again.
+  let again: unknown
+  for (const [what, name] of [
+    ['wwn', wwn],
+    ['volume', volume.path],
+  ] as const) {
+    try {
+      once(what, name)
+    } catch (error) {
+      again ??= error
+    }
+  }
+  if (again !== undefined) throw again
+}
+
+/** @throws conflict where nothing is left to be done, or can be. */
+function onlyJob({ jobIds }: AcceptedExports): Accepted {
+  const [jobId] = jobIds
+  if (jobId === undefined) throw new FleetError('conflict', 'nothing of it is to be done any more, or can be just now')
+  return { jobId }
+}

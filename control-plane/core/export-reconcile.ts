@@ -1,0 +1,41 @@
+import { FleetError } from '../../shared/errors.ts'
+import { newId } from '../../shared/ids.ts'
+import type { JobSpec } from '../../shared/job-spec.ts'
+import type { WantedExport } from '../../shared/volume-spec.ts'
+import type { ExportRow, VolumeFindings, VolumePlan } from './volume-book.ts'
+import { laneOf, volumeNameOf } from './volume-names.ts'
+
+/** The list must fit one message; a host with more is told nothing, and keeps what it has. */
+const MAX_ORDER_BYTES = 700 * 1024
+
+/** What a host is to export: what stands, as far as Postgres knows. */
+export function wantedOf(exports: readonly ExportRow[]): readonly WantedExport[] {
+  return exports
+    .filter(({ state }) => state === 'available')
+    .map(({ id, wwn, localPool, volume, initiators, chapUser }) => ({
+      ...{ exportId: id, wwn },
+      place: { pool: localPool, volume: volumeNameOf(volume)?.name ?? '' },
+      access: { initiators: [...initiators], chapUser },
+    }))
+}
+
+/** @throws conflict while jobs about its exports are open, or when it was told a moment ago; too_large. */
+export function planReconcile(
+  found: Pick<VolumeFindings, 'hostExports' | 'hasOpenExportJobs' | 'mayReconcile'>,
+  host: { readonly id: string; readonly name: string },
+  given: { readonly retryOf?: string; readonly now?: boolean },
+): VolumePlan {
+  if (found.hasOpenExportJobs) throw new FleetError('conflict', `jobs about the exports of '${host.name}' are open`)
+  if (!given.now && !found.mayReconcile) throw new FleetError('conflict', `'${host.name}' was told a moment ago`)
+  const spec: JobSpec = { kind: 'export.reconcile', exports: [...wantedOf(found.hostExports)] }
+  if (Buffer.byteLength(JSON.stringify(spec)) > MAX_ORDER_BYTES) {
+    throw new FleetError('too_large', `'${host.name}' has more exports than one order can tell of`)
+  }
+  const decision = {
+    ...{ request: { host: host.name }, spec, subject: null, interactive: false },
+    host: { id: host.id, name: host.name },
+    holds: [{ lane: laneOf.exports(host.name), exclusive: true }],
+    ...(given.retryOf === undefined ? {} : { retryOf: given.retryOf }),
+  }
+  return { jobs: [{ id: newId(), decision }], reconciles: host.id }
+}

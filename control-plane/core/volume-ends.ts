@@ -1,0 +1,198 @@
+import { newId } from '../../shared/ids.ts'
+import { isTerminal } from '../../shared/job-machine.ts'
+import { type JobKind, RESULT_SCHEMAS } from '../../shared/job-spec.ts'
+import type { ExportElement, UnexportElement, VolumeMade } from '../../shared/volume-spec.ts'
+import type { JobChange } from './job-change.ts'
+import type { VolumeRow } from './volume-book.ts'
+import { laneOf } from './volume-names.ts'
+import type { VolumeTable } from './volume-table.ts'
+
+type Place = ExportElement['place']
+
+/** Kinds of jobs that make rows: while one of them that wants a lane is open, what is being made there stays. */
+export const MAKERS: readonly JobKind[] = ['volume.create', 'volume.clone', 'export.create']
+
+/** Whether the end of the job may change rows of volumes, snapshots or exports. */
+export function concernsVolumes({ job, state }: Pick<JobChange, 'job' | 'state'>): boolean {
+  const { kind } = job
+  return isTerminal(state) && kind !== 'export.reconcile' && (kind.startsWith('volume.') || kind.startsWith('export.'))
+}
+
+/** What the ends of these jobs are about: their lanes, wwns and the ids of snapshots. */
+export function namesOf(changes: readonly JobChange[]) {
+  const [lanes, wwns, snapshots] = [new Set<string>(), new Set<string>(), new Set<string>()]
+  for (const { job } of changes) {
+    const { spec, host } = job
+    if (spec.kind === 'export.create' || spec.kind === 'export.delete') {
+      for (const { place, wwn } of spec.elements) {
+        lanes.add(laneOf.volume(host, place))
+        lanes.add(laneOf.wwn(wwn))
+        wwns.add(wwn)
+      }
+    } else if (spec.kind.startsWith('volume.') && 'place' in spec && 'volume' in spec.place) {
+      lanes.add(laneOf.volume(host, spec.place))
+      if ('volumeId' in spec && spec.volumeId !== undefined) snapshots.add(spec.volumeId)
+    }
+  }
+  return { lanes: [...lanes], wwns: [...wwns], snapshots: [...snapshots] }
+}
+
+/** What the end of one job makes of the rows: each element of a list by itself. */
+export function settleVolumes(table: VolumeTable, change: JobChange): void {
+  const { job, state } = change
+  const { spec } = job
+  const good = state === 'succeeded'
+  const at = (place: Place) => ({ lane: laneOf.volume(job.host, place), place, groupId: job.groupId, jobId: job.id })
+  switch (spec.kind) {
+    case 'volume.create':
+    case 'volume.clone': {
+      const made = good ? RESULT_SCHEMAS[spec.kind].parse(change.result) : undefined
+      const where = { ...at(spec.place), id: spec.volumeId }
+      if (made) volumeMade(table, where, { made, source: spec.kind === 'volume.clone' ? spec.source : null })
+      else volumeUnmade(table, where)
+      return
+    }
+    case 'volume.resize': {
+      const row = table.volume(spec.volumeId)
+      if (good && row) table.keepVolume({ ...row, ...factsOf(RESULT_SCHEMAS[spec.kind].parse(change.result)) })
+      return
+    }
+    case 'volume.snapshot': {
+      const made = good ? RESULT_SCHEMAS[spec.kind].parse(change.result) : undefined
+      const row = table.snapshot(spec.volumeId)
+      if (row === undefined) return
+      if (made) table.keepSnapshot({ ...row, ...made, state: row.state === 'creating' ? 'available' : row.state })
+      else table.dropSnapshot(row.id)
+      return
+    }
+    case 'volume.delete': {
+      if (spec.place.snapshot === undefined) volumeGone(table, spec.volumeId, good)
+      else snapshotGone(table, spec.volumeId, good)
+      return
+    }
+    case 'export.create': {
+      const told = good ? RESULT_SCHEMAS[spec.kind].parse(change.result) : undefined
+      const done = new Map(told?.done.map((one) => [one.n, one]))
+      for (const element of spec.elements) {
+        const made = done.get(element.n)
+        const where = { ...at(element.place), id: element.volumeId }
+        if (made) {
+          volumeMade(table, where, { made: made.volume, source: element.source, isKnown: element.source === null })
+          exportMade(table, where, element)
+        } else {
+          exportUnmade(table, element)
+          volumeUnmade(table, where)
+        }
+      }
+      return
+    }
+    case 'export.delete': {
+      const told = good ? RESULT_SCHEMAS[spec.kind].parse(change.result) : undefined
+      const done = new Set(told?.done.map(({ n }) => n))
+      const unexported = new Set(told?.errors.flatMap((one) => (one.unexported ? [one.n] : [])))
+      for (const element of spec.elements)
+        removalEnded(table, element, { done: done.has(element.n), unexported: unexported.has(element.n) })
+      return
+    }
+    default:
+  }
+}
+
+interface Where {
+  readonly lane: string
+  readonly place: Place
+  readonly groupId: string
+  readonly jobId: string
+  readonly id: string | undefined
+}
+
+function factsOf({ sizeBytes, device, guid }: VolumeMade): Pick<VolumeRow, 'sizeBytes' | 'device' | 'guid'> {
+  return { sizeBytes, device, guid }
+}
+
+/**
+ * Its row is available now, unless it goes already. Where an order that came to nothing took the row away, the one of that place that
+ * stands is it, or it gets another. `isKnown`: it was there before the job, and needs no row.
+ */
+function volumeMade(
+  table: VolumeTable,
+  { id, lane, place, groupId, jobId }: Where,
+  given: { readonly made: VolumeMade; readonly source: ExportElement['source']; readonly isKnown?: boolean },
+): void {
+  const { made, source, isKnown = false } = given
+  const row = table.volume(id) ?? table.standing(lane)
+  if (row !== undefined) {
+    if (row.groupId !== groupId) return
+    const state = row.state === 'creating' ? 'available' : row.state
+    table.keepVolume({ ...row, ...factsOf(made), state })
+    return
+  }
+  const pool = isKnown ? undefined : table.pool(jobId, place.pool)
+  if (pool === undefined) return
+  const origin = source === null ? null : `${pool.name}/${source.volume}@${source.snapshot}`
+  table.keepVolume({
+    ...{ id: id ?? newId(), groupId, lane, origin, ...factsOf(made), state: 'available' },
+    ...{ path: `${pool.name}/${place.volume}`, poolId: pool.id },
+  })
+}
+
+/** What it was to make is no more; what was there before, or is made by another job, stays. */
+function volumeUnmade(table: VolumeTable, { id, lane }: Pick<Where, 'id' | 'lane'>): void {
+  const row = table.volume(id)
+  if (row?.state === 'creating' && !table.isMadeByOthers(lane)) table.dropVolume(row.id)
+}
+
+function exportMade(table: VolumeTable, { place, groupId, jobId }: Where, element: ExportElement): void {
+  const { wwn, access, exportId } = element
+  const row = table.export(exportId) ?? table.standingExport(wwn)
+  const { initiators, chapUser } = access
+  const secretId = chapUser === null ? null : table.secretOf(jobId)
+  const now = { initiators, chapUser, secretId }
+  if (row !== undefined) {
+    if (row.groupId !== groupId) return
+    table.keepExport({ ...row, ...now, state: row.state === 'creating' ? 'available' : row.state })
+    return
+  }
+  const pool = table.pool(jobId, place.pool)
+  if (pool === undefined) return
+  const volume = `${pool.name}/${place.volume}`
+  table.keepExport({ id: exportId, groupId, wwn, volume, poolId: pool.id, ...now, state: 'available' })
+}
+
+function exportUnmade(table: VolumeTable, { wwn, exportId }: ExportElement): void {
+  const row = table.export(exportId)
+  if (row?.state === 'creating' && !table.isMadeByOthers(laneOf.wwn(wwn))) table.dropExport(row.id)
+}
+
+function removalEnded(
+  table: VolumeTable,
+  { exportId, volumeId, deleteVolume }: UnexportElement,
+  ended: { readonly done: boolean; readonly unexported: boolean },
+): void {
+  exportGone(table, exportId, ended.done || ended.unexported)
+  if (deleteVolume) volumeGone(table, volumeId, ended.done)
+}
+
+function exportGone(table: VolumeTable, id: string | undefined, isGone: boolean): void {
+  const row = table.export(id)
+  if (row?.state !== 'deleting') return
+  // Whoever waited to make another of its name finds this one.
+  const other = isGone ? row : table.standingExport(row.wwn)
+  if (other !== undefined) table.dropExport(other.id)
+  if (!isGone) table.keepExport({ ...row, state: 'available' })
+}
+
+function volumeGone(table: VolumeTable, id: string | undefined, isGone: boolean): void {
+  const row = table.volume(id)
+  if (row?.state !== 'deleting') return
+  const other = isGone ? row : table.standing(row.lane)
+  if (other !== undefined) table.dropVolume(other.id)
+  if (!isGone) table.keepVolume({ ...row, state: 'available' })
+}
+
+function snapshotGone(table: VolumeTable, id: string | undefined, isGone: boolean): void {
+  const row = table.snapshot(id)
+  if (row?.state !== 'deleting') return
+  if (isGone) table.dropSnapshot(row.id)
+  else table.keepSnapshot({ ...row, state: 'available' })
+}

@@ -1,0 +1,32 @@
+import { z } from 'zod'
+import { HostName } from '../../shared/ids.ts'
+import { SnapshotName, VolumePath, VolumeSize } from '../../shared/volume-spec.ts'
+import { VolumeNameText, VolumeSnapshotNameText } from './volume-names.ts'
+
+/** What each kind of job about a volume was asked, as it is kept with the job so that a retry can ask it again. */
+export const CreateVolumeRequest = z.object({
+  name: VolumePath,
+  sizeBytes: VolumeSize,
+  pool: HostName.optional(),
+  host: HostName.optional(),
+  createParent: z.boolean().optional(),
+})
+
+export const CloneVolumeRequest = z.object({
+  source: VolumeSnapshotNameText,
+  name: VolumePath,
+  createParent: z.boolean().optional(),
+})
+
+export const ResizeVolumeRequest = z.object({ volume: VolumeNameText, sizeBytes: VolumeSize })
+export const SnapshotVolumeRequest = z.object({ volume: VolumeNameText, name: SnapshotName })
+/** With `name`: that snapshot of it. */
+export const DeleteVolumeRequest = z.object({ volume: VolumeNameText, name: SnapshotName.optional() })
+
+/** The same as they are kept: names are text again. */
+export const KeptVolumeRequest = {
+  clone: z.object({ source: z.string(), name: z.string(), createParent: z.boolean().optional() }),
+  resize: z.object({ volume: z.string(), sizeBytes: z.number() }),
+  snapshot: z.object({ volume: z.string(), name: z.string() }),
+  delete: z.object({ volume: z.string(), name: z.string().optional() }),
+} as const

@@ -1,0 +1,69 @@
+import { FleetError } from '../../shared/errors.ts'
+import { type Caller, DEFAULT_GROUP_ID } from './caller.ts'
+import type { VolumeFindings, VolumeRow } from './volume-book.ts'
+import type { VolumeSnapshotName } from './volume-names.ts'
+
+/**
+ * What stands in a pool and has no row is the fleet's: those with a role over it may name it, and those of the default group, who are
+ * all that a fleet of one tenant has.
+ */
+export function mayUseUnknown(caller: Caller): boolean {
+  return caller.fleetRole !== null || caller.groupId === DEFAULT_GROUP_ID
+}
+
+/**
+ * A snapshot that is to be cloned: the group's own, or one that the control plane does not know, of a volume of the group or of the fleet.
+ * @returns its size, 0 where nobody knows that yet. @throws not_found, conflict (it goes).
+ */
+export function requireSource(
+  found: VolumeFindings,
+  source: VolumeSnapshotName,
+  caller: Caller,
+): { readonly sizeBytes: number } {
+  const { path, pool, name } = source
+  const [snapshot, volume] = [found.snapshot(path), found.volume(`${pool}/${name}`)]
+  const isSeen = volume === undefined ? mayUseUnknown(caller) : volume.groupId === caller.groupId
+  if (!isSeen || (snapshot !== undefined && snapshot.groupId !== caller.groupId)) {
+    throw new FleetError('not_found', `there is no snapshot '${path}'`, { field: 'source' })
+  }
+  if (snapshot?.state === 'deleting' || volume?.state === 'deleting') {
+    throw new FleetError('conflict', `'${path}' is being deleted`, { field: 'source' })
+  }
+  return { sizeBytes: snapshot?.sizeBytes ?? volume?.sizeBytes ?? 0 }
+}
+
+/** What rests on a volume, but for exports and clones that go with it. */
+export function blockersOf(
+  found: Pick<VolumeFindings, 'exportsOf' | 'snapshotsOf' | 'clonesOf'>,
+  path: string,
+  going: { readonly wwns: ReadonlySet<string>; readonly volumes: ReadonlySet<string> } = NOTHING,
+): readonly string[] {
+  const exports = found.exportsOf(path).filter(({ state, wwn }) => state !== 'deleting' && !going.wwns.has(wwn))
+  const clones = found.clonesOf(path).filter((clone) => !going.volumes.has(clone.path))
+  return [
+    ...exports.map(({ wwn }) => `export ${wwn}`),
+    ...found.snapshotsOf(path).map((snapshot) => `snapshot ${snapshot}`),
+    ...clones.map((clone) => `volume ${clone.path}`),
+  ]
+}
+const NOTHING = { wwns: new Set<string>(), volumes: new Set<string>() }
+
+/** Named in an answer; of more only the first are. */
+const MAX_BLOCKERS = 100
+
+/** @throws conflict, naming what rests on it. */
+export function requireUnneeded(path: string, blockers: readonly string[]): void {
+  if (blockers.length === 0) return
+  const named = blockers.slice(0, MAX_BLOCKERS)
+  throw new FleetError('conflict', `'${path}' is needed by ${describe(named)}`, { blockers: named })
+}
+
+function describe(blockers: readonly string[]): string {
+  const first = blockers.slice(0, 3).join(', ')
+  return blockers.length > 3 ? `${first} and ${blockers.length - 3} more` : first
+}
+
+/** Whether an order may rest on it: it stands, or is made by one that goes before. */
+export function isLiving(row: Pick<VolumeRow, 'state'> | undefined): boolean {
+  return row !== undefined && row.state !== 'deleting'
+}

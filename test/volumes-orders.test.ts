@@ -1,0 +1,212 @@
+import test from 'ava'
+import type { FleetError } from '../shared/errors.ts'
+import { ADMIN, OPERATOR } from './harness/point-room.ts'
+import { GIB, INITIATOR, openVolumeRoom, type VolumeRoom, wwnOf } from './harness/volume-room.ts'
+
+const PAGE = { limit: 100 }
+
+const cleanUps: (() => unknown)[] = []
+let room: VolumeRoom
+test.before(async () => {
+  room = await openVolumeRoom({ teardown: (act) => void cleanUps.push(act) })
+})
+test.after.always(async () => {
+  for (const cleanUp of cleanUps.toReversed()) await cleanUp()
+})
+/** As if nobody had ever made any: Postgres and NATS take longer to start than all these tests together. */
+test.beforeEach(() => room.forget())
+
+test.serial('a volume is ordered for the host of its pool, and what it came to is kept', async (t) => {
+  const { jobId, volume } = await room.volumes.create(OPERATOR, {
+    ...{ name: 'img/base', sizeBytes: GIB, pool: 'a-pool', createParent: true },
+  })
+  t.like(volume, { name: 'img/base', pool: 'a-pool', host: 'a', state: 'creating', guid: null, origin: null })
+  const { spec } = await room.sent(jobId)
+  t.deepEqual(spec, {
+    kind: 'volume.create',
+    place: { pool: 'a-pool', volume: 'img/base' },
+    sizeBytes: GIB,
+    createParent: true,
+    volumeId: volume.id,
+  })
+  await room.succeed(jobId, { sizeBytes: GIB, device: '/a-pool/img/base', guid: 'g1', cow: true })
+  t.like(await room.volumes.get(OPERATOR, 'a-pool/img/base'), {
+    state: 'available',
+    guid: 'g1',
+    device: null,
+    sizeBytes: GIB,
+  })
+  t.like(await room.volumes.get(ADMIN, volume.id), { device: '/a-pool/img/base' })
+
+  const snapshot = await room.volumes.snapshot(OPERATOR, 'a-pool/img/base', 's1')
+  t.like(snapshot.snapshot, { path: 'a-pool/img/base@s1', state: 'creating', volumeId: volume.id })
+  await t.throwsAsync(room.volumes.snapshot(OPERATOR, 'a-pool/img/base', 's1'), { message: /exists already/ })
+  await room.succeed(snapshot.jobId, { guid: 'x', sizeBytes: GIB })
+  const clone = await room.volumes.clone(OPERATOR, { source: 'a-pool/img/base@s1', name: 'c1' })
+  t.like(clone.volume, { name: 'c1', state: 'creating', origin: 'a-pool/img/base@s1', sizeBytes: GIB })
+  t.like((await room.sent(clone.jobId)).spec, {
+    source: { pool: 'a-pool', volume: 'img/base', snapshot: 's1' },
+    place: { pool: 'a-pool', volume: 'c1' },
+  })
+  await room.succeed(clone.jobId, room.made({ pool: 'a-pool', volume: 'c1' }))
+
+  const larger = await room.volumes.resize(OPERATOR, 'a-pool/c1', 2 * GIB)
+  await room.succeed(larger.jobId, { ...room.made({ pool: 'a-pool', volume: 'c1' }), sizeBytes: 2 * GIB })
+  t.like(await room.volumes.get(OPERATOR, 'a-pool/c1'), { sizeBytes: 2 * GIB, version: 3 })
+  await t.throwsAsync(room.volumes.resize(OPERATOR, 'a-pool/c1', GIB), { message: /never becomes smaller/ })
+  await t.throwsAsync(
+    room.volumes.resize(OPERATOR, 'a-pool/c1', 3 * GIB, ({ version }) => version === 1),
+    { message: /has changed/ },
+  )
+  const pages = await room.volumes.list(OPERATOR, { pool: 'a-pool' }, { limit: 1 })
+  const rest = await room.volumes.list(OPERATOR, {}, { limit: 5, cursor: pages.nextCursor ?? '' })
+  t.deepEqual(
+    [...pages.items, ...rest.items].map(({ name }) => name),
+    ['c1', 'img/base'],
+  )
+  t.deepEqual(
+    (await room.volumes.snapshots(OPERATOR, 'a-pool/img/base', PAGE)).items.map(({ name }) => name),
+    ['s1'],
+  )
+  const [{ object_kind: kind, object_id: id }] = await room.db.query('select * from audit where job_id = $1', [jobId])
+  t.deepEqual([kind, id], ['volume', volume.id])
+})
+
+test.serial('what others rest on is named, and stays; a deletion that fails leaves it as it was', async (t) => {
+  await room.volume('base')
+  const source = await room.snapshot('a-pool/base', 's')
+  const clone = await room.volumes.clone(ADMIN, { source, name: 'c' })
+  const asks = { volume: 'a-pool/base', wwn: wwnOf('base'), initiators: [INITIATOR] }
+  const { jobIds } = await room.exports.create(ADMIN, [asks])
+  const refused = await t.throwsAsync<FleetError>(room.volumes.delete(ADMIN, 'a-pool/base'))
+  t.deepEqual(refused?.blockers, [`export ${wwnOf('base')}`, 'snapshot a-pool/base@s', 'volume a-pool/c'])
+  const kept = await t.throwsAsync<FleetError>(room.volumes.deleteSnapshot(ADMIN, 'a-pool/base', 's'))
+  t.deepEqual([kept?.code, kept?.blockers], ['conflict', ['volume a-pool/c']])
+
+  await room.succeed(clone.jobId, room.made({ pool: 'a-pool', volume: 'c' }))
+  await room.exported(jobIds[0] ?? '')
+  const going = await room.volumes.delete(ADMIN, 'a-pool/c')
+  t.like(await room.volumes.get(ADMIN, 'a-pool/c'), { state: 'deleting' })
+  await t.throwsAsync(room.volumes.delete(ADMIN, 'a-pool/c'), { message: /being deleted/ })
+  await room.fail(going.jobId, { code: 'conflict', message: 'in use' })
+  t.like(await room.volumes.get(ADMIN, 'a-pool/c'), { state: 'available' })
+  const again = await room.jobs.retry(ADMIN, going.jobId)
+  t.like(again, { kind: 'volume.delete', retryOf: going.jobId })
+  await room.succeed(again.id)
+  const snapshot = await room.volumes.deleteSnapshot(ADMIN, 'a-pool/base', 's')
+  await room.succeed(snapshot.jobId)
+  t.deepEqual(await room.rows('volume_snapshot'), [])
+  t.deepEqual(await room.rows('volume'), ['a-pool/base available'])
+})
+
+test.serial('what is made under the name of one that goes waits for it', async (t) => {
+  await room.volume('x')
+  const going = await room.volumes.delete(OPERATOR, 'a-pool/x')
+  const next = await room.volumes.create(OPERATOR, { name: 'x', sizeBytes: GIB, pool: 'a-pool' })
+  t.is(await room.stateOf(next.jobId), 'queued')
+  t.like(await room.volumes.get(OPERATOR, 'a-pool/x'), { id: next.volume.id, state: 'creating' })
+  t.deepEqual(await room.rows('volume'), ['a-pool/x deleting', 'a-pool/x creating'])
+  await t.throwsAsync(room.volumes.create(OPERATOR, { name: 'x', sizeBytes: GIB, pool: 'a-pool' }), {
+    message: /exists already/,
+  })
+  const other = room.tenant(await room.group('volumes-1'))
+  await t.throwsAsync(room.volumes.create(other, { name: 'x', sizeBytes: GIB, pool: 'a-pool' }), {
+    message: /exists already/,
+  })
+  await room.succeed(going.jobId)
+  await room.sent(next.jobId)
+  await room.fail(next.jobId, { code: 'no_space', message: 'full' })
+  t.deepEqual(await room.rows('volume'), [])
+
+  await room.volume('x')
+  const failing = await room.volumes.delete(OPERATOR, 'a-pool/x')
+  const late = await room.volumes.create(OPERATOR, { name: 'x', sizeBytes: GIB, pool: 'a-pool' })
+  await room.fail(failing.jobId, { code: 'busy', message: 'held' })
+  t.deepEqual(await room.rows('volume'), ['a-pool/x available'])
+  await room.sent(late.jobId)
+  await room.fail(late.jobId, { code: 'exists', message: 'it is there' })
+  t.deepEqual(await room.rows('volume'), ['a-pool/x available'])
+})
+
+test.serial("volumes are their group's; what has no row is the fleet's and the default group's", async (t) => {
+  const tenant = room.tenant(await room.group('volumes-2'))
+  await room.volume('own', tenant)
+  await room.volume('base', OPERATOR)
+  const source = await room.snapshot('a-pool/base', 's', OPERATOR)
+  await t.throwsAsync(room.volumes.get(OPERATOR, 'a-pool/own'), { message: /no volume/ })
+  await t.throwsAsync(room.volumes.delete(OPERATOR, 'a-pool/own'), { message: /no volume/ })
+  await t.throwsAsync(room.volumes.clone(tenant, { source, name: 'c' }), { message: /no snapshot/ })
+  await t.throwsAsync(room.volumes.clone(tenant, { source: 'a-pool/golden@v1', name: 'c' }), { message: /no snapshot/ })
+  await t.throwsAsync(room.volumes.standing(tenant, 'a-pool', PAGE), { message: /whole fleet/ })
+  const adopted = await room.volumes.clone(OPERATOR, { source: 'a-pool/golden@v1', name: 'c' })
+  t.like(adopted.volume, { origin: 'a-pool/golden@v1' })
+  // An admin of the fleet works on it for the group that has it.
+  const snapshot = await room.volumes.snapshot(ADMIN, 'a-pool/own', 's')
+  t.is(snapshot.snapshot.groupId, tenant.groupId)
+  t.is((await room.volumes.list(tenant, {}, PAGE)).items.length, 1)
+  t.is((await room.volumes.list(ADMIN, {}, PAGE)).items.length, 3)
+  await t.throwsAsync(room.volumes.create({ ...tenant, role: 'viewer' }, { name: 'v', sizeBytes: GIB }), {
+    message: /operator/,
+  })
+})
+
+test.serial(
+  'bad names and sizes, unknown pools and hosts that are away are told before anything is written',
+  async (t) => {
+    const create = (given: object) =>
+      room.volumes.create(ADMIN, { name: 'x', sizeBytes: GIB, pool: 'a-pool', ...given })
+    for (const given of [
+      { name: '../x' },
+      { name: 'a//b' },
+      { name: '' },
+      { sizeBytes: 1 },
+      { sizeBytes: 1.5 * GIB + 0.5 },
+    ]) {
+      await t.throwsAsync(create(given), { code: 'invalid' }, JSON.stringify(given))
+    }
+    await t.throwsAsync(create({ pool: 'nobodys' }), { code: 'not_found' })
+    await t.throwsAsync(room.volumes.clone(ADMIN, { source: 'a-pool/base', name: 'c' }), { code: 'invalid' })
+    await t.throwsAsync(room.volumes.get(ADMIN, 'x\0'), { code: 'not_found' })
+    await t.throwsAsync(room.volumes.list(ADMIN, {}, { limit: 1, cursor: 'x' }), { code: 'invalid' })
+    await room.volume('there')
+    room.registry.deaf('a')
+    await t.throwsAsync(create({}), { code: 'unavailable' })
+    await t.throwsAsync(room.volumes.delete(ADMIN, 'a-pool/there'), { code: 'unavailable' })
+    await t.throwsAsync(room.volumes.standing(ADMIN, 'a-pool', PAGE), { code: 'unavailable' })
+    t.deepEqual(await room.rows('volume'), ['a-pool/there available'])
+  },
+)
+
+test.serial('a pool tells what stands in it, whoever made it', async (t) => {
+  const item = { path: 'golden', sizeBytes: GIB, guid: 'g', origin: 'img/base@s', snapshots: ['v1'], isCut: false }
+  const answering = await room.answers('a', 'volumes', ({ body }) => {
+    t.like(body, { pool: 'a-pool', limit: 2 })
+    return { ok: true, body: { items: [item], next: 'golden' } }
+  })
+  t.deepEqual(await room.volumes.standing(ADMIN, 'a-pool', { limit: 2 }), {
+    items: [{ path: 'a-pool/golden', sizeBytes: GIB, snapshots: ['v1'], origin: 'a-pool/img/base@s' }],
+    nextCursor: 'golden',
+  })
+  answering.unsubscribe()
+})
+
+test.serial('a removed host takes its volumes and exports with it, and a group that has some stays', async (t) => {
+  const { id, documentId } = await room.groups().create(ADMIN, { name: 'volumes-3', members: [], tags: {} })
+  const tenant = room.tenant(id)
+  await room.volume('mine', tenant, 'b-pool')
+  const chap = { user: 'u', secret: 'a secret'.replace(' ', '-') }
+  const wanted = { volume: 'b-pool/mine', wwn: wwnOf('mine'), initiators: [INITIATOR], chap }
+  const { jobIds } = await room.exports.create(tenant, [wanted])
+  await room.exported(jobIds[0] ?? '')
+  t.is(await room.secrets(), 1)
+  const error = await t.throwsAsync<FleetError>(room.groups().delete(ADMIN, documentId))
+  t.deepEqual(error?.blockers, ['volume b-pool/mine', `export ${wwnOf('mine')}`])
+  const host = await room.hosts.find('b')
+  if (host === undefined) throw new Error('host b is there')
+  const marked = await room.removal().mark(ADMIN, host, { force: false })
+  t.deepEqual(marked.blockers, [`export ${wwnOf('mine')}`, 'volume b-pool/mine'])
+  await room.removal().mark(ADMIN, host, { force: true })
+  await room.removal().clear()
+  t.deepEqual([await room.rows('volume'), await room.rows('export'), await room.secrets()], [[], [], 0])
+  await room.groups().delete(ADMIN, documentId)
+})
