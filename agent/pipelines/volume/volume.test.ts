@@ -1,0 +1,133 @@
+import { randomUUID } from 'node:crypto'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { watch } from '../../../test/contracts/driver-contract.ts'
+import { contextOf, pipelineContract } from '../../../test/contracts/pipeline-contract.ts'
+import { MIB } from '../../../test/contracts/volume-contract.ts'
+import { temporaryDirectory } from '../../../test/harness/loop-mount.ts'
+import { NO_INSTANCES } from '../../../test/harness/no-instances.ts'
+import { NO_EXPORTS } from '../../export/no-exports.ts'
+import { createFileVolumes } from '../../volumes/file/file-volumes.ts'
+import type { PipelineTools } from '../pipeline.ts'
+import { PipelineFailure, runPipeline } from '../run-pipeline.ts'
+import { deleteVolume, resizeVolume, snapshotVolume } from './change.ts'
+import { cloneVolume, createVolume } from './create.ts'
+
+const place = { pool: 'a', volume: 'c' }
+const source = { pool: 'a', volume: 'golden', snapshot: 's' }
+const EXPORTED = { exportId: randomUUID(), wwn: 'iqn.2026-01.x:c', device: '', guid: '' }
+
+async function prepare(t: ExecutionContext, { isExported = false } = {}) {
+  const path = temporaryDirectory(t)
+  const volumes = await createFileVolumes(path, 'copy')
+  await volumes.create({ volume: 'golden', sizeBytes: MIB, createParent: false }, watch)
+  await volumes.snapshot(source, watch)
+  const resized: string[] = []
+  // Only what the pipelines of volumes ask of them.
+  const tools = {
+    ...NO_INSTANCES,
+    volumes: () => volumes,
+    exports: {
+      ...NO_EXPORTS,
+      ofVolume: (asked: typeof place) =>
+        isExported ? [{ ...EXPORTED, place: asked, access: { initiators: ['iqn.2026-01.x:i'], chapUser: null } }] : [],
+      async resized({ volume }: typeof place) {
+        resized.push(volume)
+        throw new Error('the daemon is away')
+      },
+    },
+  } as unknown as PipelineTools
+  const files = () => readdirSync(join(path, 'volumes'), { recursive: true, encoding: 'utf8' })
+  // A folder of clones stays behind the first of them.
+  const observe = () =>
+    files()
+      .filter((name) => !name.endsWith('+'))
+      .toSorted()
+  return { tools, volumes, observe, resized }
+}
+
+pipelineContract(test, {
+  kind: 'volume.create',
+  async prepare(t) {
+    const { tools, observe } = await prepare(t)
+    const spec = { kind: 'volume.create', place, sizeBytes: MIB, createParent: false } as const
+    return { open: async (jobId) => createVolume(spec, jobId, tools), observe }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'volume.clone',
+  async prepare(t) {
+    const { tools, observe } = await prepare(t)
+    const spec = { kind: 'volume.clone', source, place, createParent: false } as const
+    return { open: async (jobId) => cloneVolume(spec, jobId, tools), observe }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'volume.snapshot',
+  async prepare(t) {
+    const { tools, observe } = await prepare(t)
+    const spec = { kind: 'volume.snapshot', place: { ...source, snapshot: 'later' } } as const
+    return { open: async (jobId) => snapshotVolume(spec, jobId, tools), observe }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'volume.resize',
+  async prepare(t) {
+    const { tools, observe } = await prepare(t)
+    const spec = { kind: 'volume.resize', place: { pool: 'a', volume: 'golden' }, sizeBytes: 2 * MIB } as const
+    return { open: async (jobId) => resizeVolume(spec, jobId, tools), observe }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'volume.delete',
+  async prepare(t) {
+    const { tools, observe } = await prepare(t)
+    return { open: async (jobId) => deleteVolume({ kind: 'volume.delete', place: source }, jobId, tools), observe }
+  },
+})
+
+test("what has the name already is nobody's to take over, nor to take back", async (t) => {
+  const { tools, volumes } = await prepare(t)
+  const spec = { kind: 'volume.create', place, sizeBytes: MIB, createParent: false } as const
+  const stranger = await volumes.create({ volume: 'c', sizeBytes: MIB, createParent: false }, watch)
+  const failure = await t.throwsAsync(runPipeline(createVolume(spec, 'j', tools), contextOf('j')))
+  t.true(failure instanceof PipelineFailure)
+  t.like(failure?.cause, { code: 'exists' })
+  t.deepEqual(await volumes.find('c'), stranger)
+})
+
+test('an order that is cancelled after the agent died behind its work takes that back', async (t) => {
+  const { tools, volumes, observe } = await prepare(t)
+  const before = observe()
+  const spec = { kind: 'volume.clone', source, place, createParent: false } as const
+  const context = contextOf('j')
+  for (const step of cloneVolume(spec, 'j', tools).steps) await step.run(context)
+  t.truthy(await volumes.find('c'))
+  const cancelled = { ...context, signal: AbortSignal.abort() }
+  await t.throwsAsync(runPipeline(cloneVolume(spec, 'j', tools), cancelled, true), { message: 'cancelled' })
+  t.deepEqual(observe(), before)
+})
+
+test('what is exported is not deleted, and on a pool that copies not snapshotted: its wwns are named', async (t) => {
+  const { tools, volumes } = await prepare(t, { isExported: true })
+  const deleting = deleteVolume({ kind: 'volume.delete', place: { pool: 'a', volume: 'golden' } }, 'j', tools)
+  const failure = await t.throwsAsync(runPipeline(deleting, contextOf('j')))
+  t.like(failure?.cause, { code: 'conflict', blockers: [EXPORTED.wwn] })
+  const snapshot = { kind: 'volume.snapshot', place: { ...source, snapshot: 'later' } } as const
+  const refused = await t.throwsAsync(runPipeline(snapshotVolume(snapshot, 'j', tools), contextOf('j')))
+  t.like(refused?.cause, { code: 'conflict', blockers: [EXPORTED.wwn] })
+  t.truthy(await volumes.find('golden'))
+})
+
+test('a volume that grew has grown, also when nobody can be told of it', async (t) => {
+  const { tools, resized } = await prepare(t)
+  const spec = { kind: 'volume.resize', place: { pool: 'a', volume: 'golden' }, sizeBytes: 2 * MIB } as const
+  const { result } = await runPipeline(resizeVolume(spec, 'j', tools), contextOf('j'))
+  t.like(result, { sizeBytes: 2 * MIB, cow: false })
+  t.deepEqual(resized, ['golden'])
+})
