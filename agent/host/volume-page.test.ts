@@ -1,0 +1,40 @@
+import test from 'ava'
+import { READS } from '../../shared/wire/reads.ts'
+import { watch } from '../../test/contracts/driver-contract.ts'
+import { MIB } from '../../test/contracts/volume-contract.ts'
+import { createSimVolumes } from '../volumes/sim/sim-volumes.ts'
+import { volumePage } from './volume-page.ts'
+
+test('a pool tells its volumes page by page, with their snapshots and where they come from', async (t) => {
+  const volumes = createSimVolumes()
+  const source = { volume: 'golden', snapshot: 's' }
+  await volumes.create({ volume: 'golden', sizeBytes: MIB, createParent: false }, watch)
+  await volumes.snapshot(source, watch)
+  for (const target of ['a', 'b', 'c']) await volumes.clone([{ source, target, createParent: false }], watch)
+  const pages: unknown[] = []
+  let cursor: string | undefined
+  do {
+    const request = { pool: 'main', limit: 2, ...(cursor === undefined ? {} : { cursor }) }
+    const page = READS.volumes.answer.parse(await volumePage(() => volumes, request))
+    pages.push(page.items.map(({ path, origin, snapshots }) => [path, origin, ...snapshots].join(' ')))
+    cursor = page.next ?? undefined
+  } while (cursor !== undefined)
+  t.deepEqual(pages, [
+    ['a golden@s', 'b golden@s'],
+    ['c golden@s', 'golden  s'],
+  ])
+})
+
+test('a page fits one message, whatever lies in the pool', async (t) => {
+  const volumes = createSimVolumes()
+  for (let n = 0; n < 4; n += 1) {
+    const volume = `v${n}`
+    await volumes.create({ volume, sizeBytes: MIB, createParent: false }, watch)
+    for (let s = 0; s < 1_001; s += 1) await volumes.snapshot({ volume, snapshot: `${s}`.padStart(190, 's') }, watch)
+  }
+  const page = await volumePage(() => volumes, { pool: 'main', limit: 1000 })
+  t.true(JSON.stringify(page).length < 600_000)
+  t.is(page.next, page.items.at(-1)?.path)
+  t.like(page.items[0], { path: 'v0', isCut: true })
+  t.is(page.items[0]?.snapshots.length, 1_000)
+})
