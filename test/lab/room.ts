@@ -35,14 +35,25 @@ export interface Room {
   close(): void
 }
 
-export function makeRoom(sizeBytes = 2 ** 31): Room {
+export function makeRoom(sizeBytes = 2 ** 31, compression = 'lz4'): Room {
   const directory = mkdtempSync('/var/tmp/holdfast-lab-')
   const pool = `hflab${randomBytes(4).toString('hex')}`
   const image = join(directory, 'pool.raw')
   writeFileSync(image, '')
   truncateSync(image, sizeBytes)
   const mountpoint = join(directory, 'mnt')
-  tool('zpool', 'create', '-o', 'ashift=12', '-O', 'compression=lz4', '-O', `mountpoint=${mountpoint}`, pool, image)
+  tool(
+    'zpool',
+    'create',
+    '-o',
+    'ashift=12',
+    '-O',
+    `compression=${compression}`,
+    '-O',
+    `mountpoint=${mountpoint}`,
+    pool,
+    image,
+  )
   return {
     pool,
     directory,

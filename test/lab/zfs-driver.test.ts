@@ -20,7 +20,7 @@ async function open() {
 let small: Room | undefined
 /** What ZFS makes a pool of at the least is 64 MiB. */
 async function openSmall() {
-  small ??= makeRoom(96 * 2 ** 20)
+  small ??= makeRoom(96 * 2 ** 20, 'off')
   return openIn(small)
 }
 
