@@ -42,7 +42,7 @@ export interface ExportTargets {
   readonly portals: readonly string[]
   /** Which one of each target the volume is. */
   readonly lun: number
-  /** Makes each as wanted. Stale initiators go, and their sessions are closed. `conflict` where the wwn serves another device. */
+  /** Makes each as wanted. Stale initiators go, and their sessions are closed. `conflict` where the wwn serves another device, or another wwn this one. */
   apply(wanted: readonly WantedTarget[], signal: AbortSignal): Promise<readonly (Error | undefined)[]>
   /** `conflict` ('in use', with the initiators as blockers) while one has a session, unless `force`: sessions, LUN, backing store, target. */
   remove(

@@ -143,6 +143,7 @@ async function apply(control: Control, model: Model, wanted: WantedTarget, isNew
     await takeDown(control, model, target)
     target = undefined
   }
+  requireOnce(model, wanted)
   const isThere = target !== undefined
   target ??= await build(control, model, wanted)
   const user = access.chap?.user
@@ -161,6 +162,13 @@ async function apply(control: Control, model: Model, wanted: WantedTarget, isNew
     target,
     access.initiators.filter((name) => !target.initiators.has(name)),
   )
+}
+
+/** Two targets would know nothing of each other's reservations. */
+function requireOnce(model: Model, { wwn, device }: WantedTarget): void {
+  const other = [...model.targets.values()].find((target) => target.wwn !== wwn && target.unit?.device === device)
+  if (other === undefined) return
+  throw new FleetError('conflict', 'in use: another target serves the volume', { blockers: [other.wwn] })
 }
 
 async function remove(control: Control, model: Model, wwn: string, force: boolean): Promise<void> {
