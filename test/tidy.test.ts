@@ -10,6 +10,12 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
   ['shared/', /^(control-plane|agent|deploy|test|bench)\/|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*|ws)$/],
   ['agent/', /^(control-plane|deploy|test|bench)\/|^(koa|@koa\/router|typeorm|pg|ws)$/],
   ['agent/drivers/', /^agent\/(work|host|instances|archive|transfer|export)\/|^(nats|@nats-io\/.*)$/],
+  [
+    'agent/volumes/',
+    /^agent\/(work|host|instances|archive|transfer|export|points|pipelines|identity)\/|^(nats|@nats-io\/.*)$/,
+  ],
+  ['agent/export/', /^agent\/(?!export\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
+  ['agent/zfs/', /^agent\/(?!zfs\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
   ['agent/points/', /^agent\/(work|host|pipelines|identity)\/|^(nats|@nats-io\/.*)$/],
   ['agent/pipelines/', /^agent\/(work|host)\/|^(nats|@nats-io\/.*)$/],
   ['agent/transfer/', /^agent\/(?!transfer\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
@@ -80,7 +86,7 @@ function importsOf(file: string): string[] {
 
 /** `control-plane/dialects/zerofs/x.ts` → `control-plane/dialects/zerofs/`. */
 function siblingOf(file: string): string | undefined {
-  return /^(control-plane\/dialects|agent\/(?:drivers|instances|transfer|export))\/[^/]+\//.exec(file)?.[0]
+  return /^(control-plane\/dialects|agent\/(?:drivers|volumes|instances|transfer|export))\/[^/]+\//.exec(file)?.[0]
 }
 
 /** A dialect or driver that imports another one. */

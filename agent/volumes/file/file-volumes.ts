@@ -121,8 +121,9 @@ async function appear(
   plan: Omit<ImagePlan, 'stagingFd'>,
   watch: Parameters<typeof stageImage>[1],
 ): Promise<void> {
-  const stagingFd = openStaging(rootFd)
+  let stagingFd: number | undefined
   try {
+    stagingFd = openStaging(rootFd)
     using staged = await stageImage({ ...plan, stagingFd }, watch)
     const from = { directoryFd: stagingFd, name: cString(staged.guid) }
     try {
@@ -134,7 +135,7 @@ async function appear(
     }
     await writeOut({ rootFd, fds: [homeFd], holds: 'names' })
   } finally {
-    close(stagingFd)
+    if (stagingFd !== undefined) close(stagingFd)
     close(homeFd)
   }
 }
