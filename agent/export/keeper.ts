@@ -51,9 +51,8 @@ export function openExportKeeper(deps: {
   }
 
   async function add(wanted: readonly Asked[], signal: AbortSignal): Promise<readonly (Error | undefined)[]> {
-    const firsts = new Map(wanted.toReversed().map((one) => [one.wwn, one]))
-    const refusals = wanted.map((one) =>
-      firsts.get(one.wwn) === one ? refusalOf(one, log.exports.get(one.wwn)) : twice(),
+    const refusals = wanted.map((one, n) =>
+      wanted.findIndex(({ wwn }) => wwn === one.wwn) < n ? twice() : refusalOf(one, log.exports.get(one.wwn)),
     )
     const sound = wanted.filter((_, n) => refusals[n] === undefined)
     const before = new Map(sound.map(({ wwn }) => [wwn, log.exports.get(wwn)]))
@@ -146,6 +145,7 @@ export function openExportKeeper(deps: {
       }
     },
     async [Symbol.asyncDispose]() {
+      if (stopping.signal.aborted) return
       stopping.abort()
       clearTimeout(retry)
       await tail

@@ -1,0 +1,171 @@
+import { randomUUID } from 'node:crypto'
+import {
+  appendFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import { hashExports } from '../../shared/exports-hash.ts'
+import { createLogger } from '../../shared/logger.ts'
+import { makeImage } from '../../test/contracts/export-contract.ts'
+import { freePort } from '../../test/harness/free-port.ts'
+import { holdSession, holds, lacksInitiator } from '../../test/harness/initiator.ts'
+import { lacksTool, testUnless } from '../../test/harness/system-packages.ts'
+import { until } from '../../test/harness/until.ts'
+import { hasTgt, openExports } from './open-exports.ts'
+
+const onTgt = testUnless(
+  lacksTool('tgtd') ?? lacksInitiator() ?? (hasTgt() ? undefined : 'tgtd takes orders of root alone'),
+)
+const INITIATOR = 'iqn.2026-01.test.keeper:alice'
+const { signal } = new AbortController()
+const logger = createLogger('test', 'silent')
+
+/** A host with volumes of its own, on which agents come and go. */
+async function room(t: ExecutionContext) {
+  const state = mkdtempSync('/var/tmp/holdfast-keeper-')
+  const portal = `127.0.0.1:${await freePort()}`
+  const volumes = new Map<string, { readonly device: string; readonly guid: string }>()
+  t.teardown(() => rmSync(state, { recursive: true, force: true }))
+  t.teardown(() => {
+    for (const pid of tgtds()) process.kill(pid, 'SIGKILL')
+  })
+
+  function tgtds(): readonly number[] {
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+    return pids.map(Number).filter((pid) => {
+      try {
+        return readlinkSync(`/proc/${pid}/cwd`) === join(state, 'tgtd')
+      } catch {
+        return false
+      }
+    })
+  }
+
+  return {
+    ...{ state, portal, volumes, tgtds },
+    log: join(state, 'exports.log'),
+    /** An agent's exports, as it begins. */
+    async begin({ outlives = false, portals = [portal] } = {}) {
+      const settings = { technology: 'tgt', portals, outlives, state } as const
+      const exports = await openExports(settings, { findVolume: async ({ volume }) => volumes.get(volume), logger })
+      await exports.restore(signal)
+      t.teardown(() => exports[Symbol.asyncDispose]())
+      return exports
+    },
+    wanted(name: string, byte: number) {
+      const volume = { device: join(state, name), guid: randomUUID() }
+      makeImage(volume.device, byte)
+      volumes.set(name, volume)
+      return {
+        ...volume,
+        exportId: randomUUID(),
+        wwn: `iqn.2026-01.test.keeper:${name}`,
+        place: { pool: 'a', volume: name },
+        access: { initiators: [INITIATOR], chapUser: null },
+        chap: undefined,
+      }
+    },
+    login: ({ wwn }: { readonly wwn: string }) => ({ portal, target: wwn, lun: 1, initiator: INITIATOR }),
+  }
+}
+
+onTgt('exports are back after tgtd was killed, and after the agent ended, with their secrets', async (t) => {
+  const { begin, wanted, login, tgtds, log } = await room(t)
+  const exports = await begin()
+  t.deepEqual(tgtds(), [], 'nothing runs before something is exported')
+  const [one, two] = [wanted('one', 0x41), wanted('two', 0x42)]
+  const chap = { user: 'al', secret: 'secretsecret12' }
+  const guarded = { ...two, access: { ...two.access, chapUser: 'al' }, chap }
+  t.deepEqual(await exports.add([one, guarded], signal), [undefined, undefined])
+  t.is(statSync(log).mode & 0o777, 0o600)
+  t.is(exports.hash(), hashExports([one, guarded]))
+  for (const pid of tgtds()) process.kill(pid, 'SIGKILL')
+  await until('the export is back', async () => await holds(login(one), 0x41))
+  await exports[Symbol.asyncDispose]()
+  t.deepEqual(tgtds(), [], 'tgtd ends with its agent')
+
+  // A write that was cut off, and an export that was dropped.
+  appendFileSync(log, '{"op":"drop","wwn":"iqn.2026-01.test.kee')
+  const again = await begin()
+  t.is(await holds(login(one), 0x41), true)
+  t.is(await holds(login(two), 0x42), undefined)
+  t.like(
+    (await again.standing(signal)).find(({ wwn }) => wwn === two.wwn),
+    { hasChap: true },
+  )
+  t.deepEqual(await again.remove([{ wwn: one.wwn, force: false }], signal), [undefined])
+  await again[Symbol.asyncDispose]()
+  const last = await begin()
+  t.deepEqual(
+    last.kept().map(({ wwn }) => wwn),
+    [two.wwn],
+  )
+})
+
+onTgt('a tgtd that outlives its agent is taken over with its sessions, and loses what is kept no more', async (t) => {
+  const { begin, wanted, login, tgtds, log, state } = await room(t)
+  const exports = await begin({ outlives: true })
+  const [one, two] = [wanted('one', 0x41), wanted('two', 0x42)]
+  await exports.add([one, two], signal)
+  const before = tgtds()
+  const session = await holdSession(login(one))
+  t.teardown(() => session.end())
+  await exports[Symbol.asyncDispose]()
+  t.true(await session.reads())
+  t.is(await holds(login(one), 0x41), true)
+  const lines = readFileSync(log, 'utf8').split('\n')
+  const other = join(state, 'other.log')
+  appendFileSync(other, lines.filter((line) => !line.includes(two.wwn)).join('\n'))
+  renameSync(other, log)
+  const again = await begin({ outlives: true })
+  t.deepEqual(tgtds(), before)
+  t.like(await again.standing(signal), [{ wwn: one.wwn, device: one.device, sessions: [{ initiator: INITIATOR }] }])
+  t.true(await session.reads())
+  t.like((await again.remove([{ wwn: one.wwn, force: false }], signal))[0], { code: 'conflict' })
+  t.is(again.find(one.wwn)?.exportId, one.exportId)
+  await session.end()
+})
+
+onTgt('another volume, or another one by now, never stands under a target of the first', async (t) => {
+  const { begin, wanted, login, volumes, state } = await room(t)
+  const exports = await begin()
+  const [one, two] = [wanted('one', 0x41), wanted('two', 0x42)]
+  await exports.add([one], signal)
+  const answers = await exports.add([{ ...two, wwn: one.wwn }, { ...one, guid: 'new' }, two, two], signal)
+  t.like(answers, [{ code: 'conflict' }, { code: 'conflict' }, undefined, { code: 'conflict' }])
+  t.is(exports.kept().length, 2)
+  const [failed] = await exports.add([{ ...two, wwn: `${two.wwn}-again` }], signal)
+  t.like(failed, { code: 'conflict' }, 'one volume in two targets')
+  t.is(exports.kept().length, 2, 'what was not made is not kept')
+  await exports[Symbol.asyncDispose]()
+
+  renameSync(one.device, join(state, 'away'))
+  makeImage(one.device, 0x66)
+  volumes.set('one', { device: one.device, guid: randomUUID() })
+  const again = await begin()
+  t.is(await holds(login(one), 0x66), undefined)
+  t.is(await holds(login(two), 0x42), true)
+  t.is(again.kept().length, 2, 'it is wanted all the same')
+})
+
+onTgt('where the portal is somebody else’s, exports are unavailable until it is free', async (t) => {
+  const { begin, wanted, login, portal } = await room(t)
+  const somebody = createServer()
+  const port = Number(portal.split(':')[1])
+  await new Promise<void>((resolve) => somebody.listen(port, '127.0.0.1', resolve))
+  const exports = await begin()
+  const one = wanted('one', 0x41)
+  t.like((await exports.add([one], signal))[0], { code: 'unavailable' })
+  t.deepEqual(exports.kept(), [])
+  await new Promise((resolve) => somebody.close(resolve))
+  t.deepEqual(await exports.add([one], signal), [undefined])
+  t.is(await holds(login(one), 0x41), true)
+})
