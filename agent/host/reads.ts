@@ -49,7 +49,10 @@ export function createReads(deps: {
   ): Promise<(question: unknown) => Promise<unknown>> {
     if (operation === 'volumes') {
       // as: its schema has parsed the request
-      return (question) => volumePage(deps.volumes, (question as { request: ReadRequestOf<'volumes'> }).request)
+      return (question) => {
+        const { request, untilMs } = question as { request: ReadRequestOf<'volumes'>; untilMs: number }
+        return volumePage(deps.volumes, request, untilMs)
+      }
     }
     if (operation === 'exports') {
       // as: its schema has parsed the request
