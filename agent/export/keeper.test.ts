@@ -19,6 +19,7 @@ import { freePort } from '../../test/harness/free-port.ts'
 import { holdSession, holds, lacksInitiator } from '../../test/harness/initiator.ts'
 import { lacksTool, testUnless } from '../../test/harness/system-packages.ts'
 import { until } from '../../test/harness/until.ts'
+import { exportPage } from '../host/export-page.ts'
 import { hasTgt, openExports } from './open-exports.ts'
 
 const onTgt = testUnless(
@@ -111,10 +112,14 @@ onTgt('exports are back after tgtd was killed, and after the agent ended, with t
 })
 
 onTgt('a tgtd that outlives its agent is taken over with its sessions, and loses what is kept no more', async (t) => {
-  const { begin, wanted, login, tgtds, log, state } = await room(t)
+  const { begin, wanted, login, tgtds, log, state, portal } = await room(t)
   const exports = await begin({ outlives: true })
   const [one, two] = [wanted('one', 0x41), wanted('two', 0x42)]
   await exports.add([one, two], signal)
+  const first = await exportPage(exports, { limit: 1 }, signal)
+  t.like(first, { technology: 'tgt', lun: 1, portals: [portal], next: one.wwn })
+  t.like(first.items, [{ wwn: one.wwn, standing: true, sessions: [] }])
+  t.like(await exportPage(exports, { limit: 1, cursor: one.wwn }, signal), { items: [{ wwn: two.wwn }], next: null })
   const before = tgtds()
   const session = await holdSession(login(one))
   t.teardown(() => session.end())

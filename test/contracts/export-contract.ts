@@ -60,6 +60,8 @@ export function exportContract(test: Declare, open: (t: ExecutionContext) => Pro
     t.like(await room.targets.list(signal), [shown])
     t.is(await holds(room.login(one, ALICE), 0x41), true)
     t.is(await onLun(room.login(one, EVE), 'read 0 512'), undefined)
+    t.true((await room.discovered(ALICE)).includes(one.wwn))
+    t.false((await room.discovered(EVE)).includes(one.wwn))
     t.regex((await room.inquire(one, ALICE, 128)) ?? '', new RegExp(one.guid))
     const capacity = await libiscsi('iscsi-readcapacity16', '-i', ALICE, room.url(one))
     t.regex(capacity ?? '', new RegExp(`Total size:${CONTRACT_VOLUME_BYTES}`))
@@ -188,6 +190,7 @@ function roomOf(t: ExecutionContext, { targets, portal, volume, grow }: ExportSu
     apply: (...wanted: readonly WantedTarget[]) => targets.apply(wanted, signal),
     inquire: (one: WantedTarget, initiator: string, page: number) =>
       libiscsi('iscsi-inq', '-i', initiator, '-e', '1', '-c', String(page), url(one)),
+    discovered: async (initiator: string) => (await libiscsi('iscsi-ls', '-i', initiator, `iscsi://${portal}/`)) ?? '',
     async sessions(one: WantedTarget): Promise<readonly string[]> {
       const found = (await targets.list(signal)).find(({ wwn }) => wwn === one.wwn)
       return (found?.sessions ?? []).map(({ initiator }) => initiator).toSorted()

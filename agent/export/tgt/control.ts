@@ -19,9 +19,16 @@ export class TgtRefusal extends Error {
   }
 }
 
+/** It cannot be reached, hung up, or did not answer in time: what was asked may have been done. */
+export class TgtdAway extends FleetError {
+  constructor(detail: string, cause?: unknown) {
+    super('unavailable', 'the iSCSI target daemon does not answer', { detail, cause })
+  }
+}
+
 /** What is asked of one tgtd over its control socket. */
 export interface Control {
-  /** @returns its text, '' for what only succeeds. @throws TgtRefusal; unavailable */
+  /** @returns its text, '' for what only succeeds. @throws TgtRefusal, TgtdAway */
   ask(request: TgtRequest): Promise<string>
   /** As `ask`; an answer that is one of `codes` is success. */
   settle(request: TgtRequest, ...codes: readonly number[]): Promise<void>
@@ -65,7 +72,7 @@ function exchange(path: string, request: Buffer): Promise<{ readonly code: numbe
     const socket = connect(path)
     const fail = (reason: string, cause?: unknown) => {
       socket.destroy()
-      reject(new FleetError('unavailable', 'the iSCSI target daemon does not answer', { detail: reason, cause }))
+      reject(new TgtdAway(reason, cause))
     }
     socket.setTimeout(ANSWER_TIMEOUT_MS, () => fail('no answer in time'))
     socket.once('error', (error) => fail(error.message, error))

@@ -28,7 +28,8 @@ export interface Model {
 
 /** @returns undefined where what it tells cannot be believed */
 export async function readModel(control: Control): Promise<Model | undefined> {
-  const listed = parseTargets(await control.ask({ mode: 'target', operation: 'show' }))
+  const drivers = await control.ask({ mode: 'driver', operation: 'show' })
+  const listed = parseTargets(await control.ask({ mode: 'target', operation: 'show' }), drivers)
   if (listed === undefined) return undefined
   const accounts = parseAccounts(await control.ask({ mode: 'account', operation: 'show' }))
   // One account a target is all that is ever bound.

@@ -2,7 +2,7 @@
  * tgtd's management protocol, as spoken by tgt 1.0.85: one request and one answer a connection, numbers in the machine's own byte order
  * (little-endian on all that we run on). Source: usr/tgtadm.h, usr/tgtadm_error.h and usr/mgmt.c of tgt.
  */
-const MODES = { system: 0, target: 1, unit: 2, portal: 3, session: 5, connection: 6, account: 7 } as const
+const MODES = { system: 0, target: 1, unit: 2, portal: 3, driver: 4, session: 5, connection: 6, account: 7 } as const
 const OPERATIONS = { new: 0, delete: 1, show: 2, bind: 3, unbind: 4, update: 5 } as const
 
 export interface TgtRequest {

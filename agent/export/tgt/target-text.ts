@@ -20,10 +20,18 @@ const UNIT_LINE = /^ {8}LUN: 1$/m
 
 /**
  * Reads `show` of all targets. An initiator chooses its alias, which is part of this text, and could write lines of its own with it: what
- * does not have each section once, in its order, is not believed.
+ * does not have each target of the drivers' listing, and no other, each with each section once, in its order, is not believed.
+ * @param drivers `show` of all drivers, in which nobody has a word but us
  * @returns undefined where it cannot be believed
  */
-export function parseTargets(text: string): readonly ListedTarget[] | undefined {
+export function parseTargets(text: string, drivers: string): readonly ListedTarget[] | undefined {
+  const targets = parseEach(text)
+  const told = targets?.map(({ tid, wwn }) => `${tid}: ${wwn}`).toSorted()
+  const real = [...drivers.matchAll(/^ {8}Target (\d+: \S+)$/gm)].map(([, name]) => name).toSorted()
+  return told?.join() === real.join() ? targets : undefined
+}
+
+function parseEach(text: string): readonly ListedTarget[] | undefined {
   const targets: ListedTarget[] = []
   for (const part of text.split(/^(?=Target )/m).filter((piece) => piece.trim() !== '')) {
     const target = parseTarget(part)

@@ -3,7 +3,7 @@ import type { Logger } from '../../../shared/logger.ts'
 import type { ExportTargets, StandingTarget, WantedTarget } from '../exports.ts'
 import { bindAccount, dropUnused, otherSecret, settleAccounts } from './accounts.ts'
 import { checkWanted } from './check-wanted.ts'
-import { type Control, TgtRefusal } from './control.ts'
+import { type Control, TgtdAway, TgtRefusal } from './control.ts'
 import { createTgtDaemon, type RunningTgtd, type TgtSettings } from './daemon.ts'
 import { unitIdentity } from './identity.ts'
 import { type KnownTarget, type Model, readModel, UNIT } from './model.ts'
@@ -41,19 +41,22 @@ export function openTgtTargets(settings: TgtSettings, logger: Logger): ExportTar
     return { of: fresh, model: empty }
   }
 
-  /** Each fails alone. What failed of tgtd itself makes us look again what it has. */
+  /** Each fails alone, but once tgtd is away all that are left do. What failed of tgtd itself makes us look again what it has. */
   async function each<Item>(items: readonly Item[], signal: AbortSignal, act: (item: Item) => Promise<void>) {
     const failures: (Error | undefined)[] = new Array(items.length).fill(undefined)
     let next = 0
+    let away: FleetError | undefined
     async function work(): Promise<void> {
       while (next < items.length) {
         const n = next
         next += 1
         try {
           if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+          if (away !== undefined) throw away
           await act(items[n] as Item) // as: n is one of them
         } catch (error) {
-          if (!(error instanceof FleetError) || error.code === 'unavailable') known = undefined
+          if (!(error instanceof FleetError) || error instanceof TgtdAway) known = undefined
+          if (error instanceof TgtdAway) away = error
           failures[n] = asFleetError(error)
         }
       }
