@@ -7,7 +7,7 @@ import type { FleetView, LivePool } from './fleet-view.ts'
 import type { Hold } from './orders.ts'
 import type { ExportRow, NewExport, NewVolume, VolumeFindings, VolumeRow } from './volume-book.ts'
 import { laneOf } from './volume-names.ts'
-import { blockersOf, mayUseUnknown, requireSource, requireUnneeded } from './volume-rules.ts'
+import { blockersOf, type Going, mayUseUnknown, requireSource, requireUnneeded } from './volume-rules.ts'
 
 export interface OrderedElement<Element> {
   readonly host: { readonly id: string; readonly name: string }
@@ -127,9 +127,7 @@ function requireWwn({ caller, found }: Question, wwn: string, path: string): Exp
  * @returns undefined where all that it names is gone already. @throws as decideMaking.
  */
 export function decideRemoving(
-  question: Question & {
-    readonly going: { readonly wwns: ReadonlySet<string>; readonly volumes: ReadonlySet<string> }
-  },
+  question: Question & { readonly going: Going },
   asked: AskedUnexport,
   n: number,
 ): RemovingElement | undefined {

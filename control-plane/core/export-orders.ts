@@ -129,10 +129,14 @@ export function createExports(deps: {
   function removeAll(caller: Caller, asked: readonly AskedUnexport[], retryOf?: string): Promise<AcceptedExports> {
     const paths = [...new Set(asked.map(({ volume }) => volume.path))]
     const goingVolumes = asked.flatMap(({ volume, deleteVolume }) => (deleteVolume ? [volume.path] : []))
-    const going = { wwns: new Set(asked.map(({ wwn }) => wwn)), volumes: new Set(goingVolumes) }
+    const going = {
+      // Of two that name one, the first counts.
+      wwns: new Map(asked.toReversed().map(({ wwn, volume }) => [wwn, volume.path])),
+      volumes: new Set(goingVolumes),
+    }
     return place(caller, {
       ...{ type: 'delete', requested: asked.length, retryOf },
-      reads: { volumes: paths, wwns: [...going.wwns], needed: goingVolumes },
+      reads: { volumes: paths, wwns: [...going.wwns.keys()], needed: goingVolumes },
       decide(found) {
         const once = createOnce()
         const elements = decideEach(asked, (one, n) => {

@@ -1,6 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import { type Caller, DEFAULT_GROUP_ID } from './caller.ts'
-import type { VolumeFindings, VolumeRow } from './volume-book.ts'
+import type { VolumeFindings } from './volume-book.ts'
 import type { VolumeSnapshotName } from './volume-names.ts'
 
 /**
@@ -32,13 +32,19 @@ export function requireSource(
   return { sizeBytes: snapshot?.sizeBytes ?? volume?.sizeBytes ?? 0 }
 }
 
+/** What goes with the same list: volumes, and exports by wwn, each of which is said to be of a volume. */
+export interface Going {
+  readonly wwns: ReadonlyMap<string, string>
+  readonly volumes: ReadonlySet<string>
+}
+
 /** What rests on a volume, but for exports and clones that go with it. */
 export function blockersOf(
   found: Pick<VolumeFindings, 'exportsOf' | 'snapshotsOf' | 'clonesOf'>,
   path: string,
-  going: { readonly wwns: ReadonlySet<string>; readonly volumes: ReadonlySet<string> } = NOTHING,
+  going: Going = NOTHING,
 ): readonly string[] {
-  const exports = found.exportsOf(path).filter(({ state, wwn }) => state !== 'deleting' && !going.wwns.has(wwn))
+  const exports = found.exportsOf(path).filter(({ state, wwn }) => state !== 'deleting' && going.wwns.get(wwn) !== path)
   const clones = found.clonesOf(path).filter((clone) => !going.volumes.has(clone.path))
   return [
     ...exports.map(({ wwn }) => `export ${wwn}`),
@@ -46,7 +52,7 @@ export function blockersOf(
     ...clones.map((clone) => `volume ${clone.path}`),
   ]
 }
-const NOTHING = { wwns: new Set<string>(), volumes: new Set<string>() }
+const NOTHING: Going = { wwns: new Map(), volumes: new Set() }
 
 /** Named in an answer; of more only the first are. */
 const MAX_BLOCKERS = 100
@@ -61,9 +67,4 @@ export function requireUnneeded(path: string, blockers: readonly string[]): void
 function describe(blockers: readonly string[]): string {
   const first = blockers.slice(0, 3).join(', ')
   return blockers.length > 3 ? `${first} and ${blockers.length - 3} more` : first
-}
-
-/** Whether an order may rest on it: it stands, or is made by one that goes before. */
-export function isLiving(row: Pick<VolumeRow, 'state'> | undefined): boolean {
-  return row !== undefined && row.state !== 'deleting'
 }

@@ -73,7 +73,7 @@ export async function openVolumeRoom(t: Pick<ExecutionContext, 'teardown'>) {
       await room.succeed(jobId, result)
     },
     /** Rows as they stand: `<name> <state>`, in their order. */
-    async rows(table: 'volume' | 'volume_snapshot' | 'export') {
+    async rows(table: 'volume' | 'volume_snapshot' | 'export'): Promise<string[]> {
       const name = table === 'export' ? 'wwn' : 'path'
       const rows = await room.db.query(`select ${name} as name, state from ${table} order by 1, created_at, id`)
       return rows.map((row: { name: string; state: string }) => `${row.name} ${row.state}`)
