@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { FleetError } from '../../../shared/errors.ts'
 import type { Watch } from '../../drivers/driver.ts'
+import { throwIfCancelled } from '../../drivers/pool-layout.ts'
 import { cString, libc } from '../../native/libc.ts'
 import { close, RENAME_NOREPLACE, removeFile } from '../../native/paths.ts'
 import { renameBetween } from '../../native/rename-between.ts'
@@ -14,7 +15,7 @@ import { checkedPath, checkedSnapshot, imageOf, type VolumeTree } from './volume
 import { writeOut } from './write-out.ts'
 
 /** Made, written out and given their names together: what is staged at one time, and how many descriptors that takes. */
-const GROUP = 64
+const GROUP: Readonly<Record<FillMode, number>> = { share: 64, copy: 4 }
 /** FICLONE waits for the disk where its source is being written; copies compete for it. */
 const AT_ONCE: Readonly<Record<FillMode, number>> = { share: 8, copy: 1 }
 
@@ -41,8 +42,9 @@ export async function cloneImages(
   watch: Watch,
 ): Promise<readonly CloneOutcome[]> {
   const outcomes: CloneOutcome[] = []
-  for (let from = 0; from < requests.length; from += GROUP) {
-    outcomes.push(...(await cloneGroup(place, requests.slice(from, from + GROUP), watch)))
+  const size = GROUP[place.mode]
+  for (let from = 0; from < requests.length; from += size) {
+    outcomes.push(...(await cloneGroup(place, requests.slice(from, from + size), watch)))
   }
   return outcomes
 }
@@ -63,7 +65,9 @@ async function cloneGroup(place: Place, requests: readonly CloneRequest[], watch
         outcomes.set(index, failureOf(error, request))
       }
     })
-    await nameAll(place, { desk, stagingFd, makings }, (index, outcome) => outcomes.set(index, outcome))
+    await nameAll(place, { desk, stagingFd, makings, signal: watch.signal }, (index, outcome) =>
+      outcomes.set(index, outcome),
+    )
   } finally {
     for (const { staged } of makings) staged[Symbol.dispose]()
     close(stagingFd)
@@ -71,16 +75,24 @@ async function cloneGroup(place: Place, requests: readonly CloneRequest[], watch
   return requests.map((_, index) => outcomes.get(index) ?? assert.fail('a clone has no outcome'))
 }
 
+interface Naming {
+  readonly desk: CloneDesk
+  readonly stagingFd: number
+  readonly makings: readonly Making[]
+  readonly signal: AbortSignal
+}
+
 /** All are written out before the first has its name. */
 async function nameAll(
   place: Place,
-  { desk, stagingFd, makings }: { readonly desk: CloneDesk; readonly stagingFd: number; readonly makings: Making[] },
+  { desk, stagingFd, makings, signal }: Naming,
   settle: (index: number, outcome: CloneOutcome) => void,
 ): Promise<void> {
   if (makings.length === 0) return
   const { rootFd, mode } = place
   const unnamed = new Set(makings)
   try {
+    throwIfCancelled(signal)
     const fds = makings.map(({ staged }) => staged.fd)
     await writeOut({ rootFd, fds, holds: mode === 'copy' ? 'data' : 'names' })
     for (const making of makings) {
@@ -115,7 +127,7 @@ async function begin(
   }: { readonly desk: CloneDesk; readonly stagingFd: number; readonly request: CloneRequest },
   watch: Watch,
 ): Promise<CloneOutcome | Pick<Making, 'source' | 'homeFd' | 'staged'>> {
-  if (watch.signal.aborted) throw new FleetError('cancelled', 'cancelled')
+  throwIfCancelled(watch.signal)
   const path = checkedPath(request.target)
   const { volume, snapshot } = request.source
   const source = desk.source(checkedPath(volume), checkedSnapshot(snapshot))
