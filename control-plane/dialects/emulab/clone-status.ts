@@ -16,8 +16,12 @@ export const cloneStatus = route({
   errors: [404],
 
   async handle({ params: { job_id: given }, caller }, core) {
+    const absent = (cause?: unknown) => new FleetError('not_found', `there is no job '${given}'`, { cause })
     const id = Id.safeParse(given)
-    if (!id.success) throw new FleetError('not_found', `there is no job '${given}'`)
-    return { status: 200, body: presentStatus(await core.exports.batch(caller, id.data)) }
+    if (!id.success) throw absent()
+    const batch = await core.exports.batch(caller, id.data).catch((error: unknown) => {
+      throw error instanceof FleetError && error.code === 'not_found' ? absent(error) : error
+    })
+    return { status: 200, body: presentStatus(batch) }
   },
 })
