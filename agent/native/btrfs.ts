@@ -11,9 +11,6 @@ const SNAP_CREATE_V2 = 0x50009417
 const SUBVOL_CREATE_V2 = 0x50009418
 const GET_SUBVOL_INFO = 0x81f8943c
 const SUBVOL_GETFLAGS = 0x80089419
-/** Their argument is the transaction's number, 64 bits. */
-const START_SYNC = 0x80089418
-const WAIT_SYNC = 0x40089416
 /** _IOWR, since Linux 4.18; its answer's number of children stands behind 255 of (tree, directory). */
 const GET_SUBVOL_ROOTREF = 0xd000943d
 const ROOTREF_COUNT_OFFSET = 8 + 255 * 16
@@ -59,16 +56,6 @@ export function hasNestedSubvolumes(fd: number): boolean {
   if (done < 0 && lastErrorCode() === 'EOVERFLOW') return true
   checked('GET_SUBVOL_ROOTREF', done)
   return answer.readUInt8(ROOTREF_COUNT_OFFSET) > 0
-}
-
-/**
- * Puts all names, shared blocks and attributes that were made until now on disk, in one transaction; nobody's dirty data is waited for,
- * so what was written into a file needs its own fsync. @param fd of anything on the file system, not O_PATH
- */
-export async function commitTransaction(fd: number): Promise<void> {
-  const number = Buffer.alloc(8)
-  await settled('START_SYNC', (done) => libc().ioctlBuffer.async(fd, START_SYNC, number, done))
-  await settled('WAIT_SYNC', (done) => libc().ioctlBuffer.async(fd, WAIT_SYNC, number, done))
 }
 
 /** @param fd of its root directory, not O_PATH */

@@ -3,13 +3,23 @@ import { libc } from './libc.ts'
 import { checked, systemError } from './system-error.ts'
 
 const STATFS_BYTES = 120
+const FSID_OFFSET = 56
 const BTRFS_SUPER_MAGIC = 0x9123683e
 
 /** What the file system under a descriptor is (`statfs.f_type`, linux/magic.h). */
 export function isBtrfs(fd: number): boolean {
+  return statfsOf(fd).readUInt32LE(0) === BTRFS_SUPER_MAGIC
+}
+
+/** The same for all descriptors of one file system; of btrfs, of one subvolume (`statfs.f_fsid`). */
+export function fileSystemId(fd: number): string {
+  return statfsOf(fd).toString('hex', FSID_OFFSET, FSID_OFFSET + 8)
+}
+
+function statfsOf(fd: number): Buffer {
   const statfs = Buffer.alloc(STATFS_BYTES)
   checked('fstatfs', libc().fstatfs(fd, statfs))
-  return statfs.readUInt32LE(0) === BTRFS_SUPER_MAGIC
+  return statfs
 }
 
 /** Writes the whole file system's dirty data out, off the event loop. @param fd not O_PATH */

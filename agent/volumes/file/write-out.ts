@@ -1,6 +1,6 @@
 import { fsync } from 'node:fs'
 import { promisify } from 'node:util'
-import { commitTransaction } from '../../native/btrfs.ts'
+import { commitTransaction } from '../../native/btrfs-commit.ts'
 import { isBtrfs } from '../../native/file-system.ts'
 
 const flush = promisify(fsync)
