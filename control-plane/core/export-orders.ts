@@ -1,10 +1,8 @@
 import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
-import type { JobSpec } from '../../shared/job-spec.ts'
-import type { ExportElement, UnexportElement } from '../../shared/volume-spec.ts'
 import { type Caller, requireFleetRole, requireRole, visibleGroup } from './caller.ts'
 import type { Accepted } from './datasets.ts'
-import { type ExportBatchFacts, foldBatch } from './export-batch.ts'
+import { foldBatch } from './export-batch.ts'
 import {
   createOnce,
   type DecidedElements,
@@ -13,45 +11,14 @@ import {
   decideRemoving,
   type OrderedElement,
 } from './export-elements.ts'
+import { type AnyElement, jobsOf, withinBounds } from './export-jobs.ts'
 import { createLiveExports } from './export-live.ts'
 import { planReconcile } from './export-reconcile.ts'
 import { type AskedExport, type AskedUnexport, checkAsked, checkWanted } from './export-requests.ts'
-import type { AcceptedExports, ExportInfo, Exports, Unexport, WantExport } from './exports.ts'
+import type { AcceptedExports, ExportInfo, ExportOrders, ExportReader, Unexport, WantExport } from './exports.ts'
 import type { FleetView } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
-import type { KeptJob } from './jobs.ts'
-import type { Page, PageRequest } from './page.ts'
-import type { PlannedJob, VolumeBook, VolumeFindings, VolumePlan, VolumeReads } from './volume-book.ts'
-import { laneOf } from './volume-names.ts'
-import { sorted } from './volume-orders.ts'
-
-/** What Postgres must answer for exports. `groupId` null: of any group. */
-export interface ExportReader {
-  batch(groupId: string | null, id: string): Promise<ExportBatchFacts | undefined>
-  find(groupId: string | null, idOrWwn: string): Promise<ExportInfo | undefined>
-  list(
-    groupId: string | null,
-    filter: { readonly host?: string | undefined; readonly volume?: string | undefined },
-    page: PageRequest,
-  ): Promise<Page<ExportInfo>>
-  /** The CHAP secrets of these exports, by wwn: those that are kept. */
-  secretsOf(exportIds: readonly string[]): Promise<Readonly<Record<string, string>>>
-}
-
-/** What dialects do not need: retries, and what keeps hosts at what Postgres says. */
-export interface ExportOrders extends Exports {
-  /** Asks again what a job was asked. */
-  again(caller: Caller, job: KeptJob): Promise<Accepted>
-  /** Tells a host all that it is to export. @throws conflict while jobs about its exports are open, or when it was told a moment ago. */
-  reconcile(
-    caller: Caller,
-    host: string,
-    given?: { readonly retryOf?: string; readonly now?: boolean },
-  ): Promise<Accepted>
-}
-
-/** One order's list must fit one message, beside what is around it; elements beyond that are asked for again. */
-const MAX_ORDER_BYTES = 700 * 1024
+import type { VolumeBook, VolumeFindings, VolumePlan, VolumeReads } from './volume-book.ts'
 
 export function createExports(deps: {
   readonly book: VolumeBook
@@ -248,8 +215,6 @@ export function createExports(deps: {
   }
 }
 
-type AnyElement = ExportElement | UnexportElement
-
 interface Decided {
   readonly elements: DecidedElements<OrderedElement<AnyElement>>
   /** Whether the volume of an element that needs no host is gone, as was asked. */
@@ -257,57 +222,6 @@ interface Decided {
   readonly secrets: Readonly<Record<string, string>>
   /** Of the elements that are ordered. */
   readonly rows: (isTaken: (n: number) => boolean) => Omit<VolumePlan, 'jobs'>
-}
-
-/** Elements that do not fit their host's order any more fail alone. */
-function withinBounds({ ordered, errors }: DecidedElements<OrderedElement<AnyElement>>) {
-  const bytes = new Map<string, number>()
-  const fitting: OrderedElement<AnyElement>[] = []
-  const refused: { n: number; code: string; message: string }[] = [...errors]
-  for (const one of ordered) {
-    const size = (bytes.get(one.host.id) ?? 0) + Buffer.byteLength(JSON.stringify(one.element))
-    if (size > MAX_ORDER_BYTES) {
-      const message = `the list is too long for host '${one.host.name}'; ask for this in another call`
-      refused.push({ n: one.element.n, code: 'too_large', message })
-      continue
-    }
-    bytes.set(one.host.id, size)
-    fitting.push(one)
-  }
-  return { ordered: fitting, errors: refused.toSorted((a, b) => a.n - b.n) }
-}
-
-/** One a host. */
-function jobsOf(
-  ordered: readonly OrderedElement<AnyElement>[],
-  given: {
-    readonly kind: 'export.create' | 'export.delete'
-    readonly batchId: string
-    readonly retryOf: string | undefined
-    readonly secrets: Readonly<Record<string, string>>
-  },
-): PlannedJob[] {
-  const { kind, batchId, retryOf, secrets } = given
-  return [...Map.groupBy(ordered, ({ host }) => host.id).values()].flatMap((of) => {
-    const [first] = of
-    if (first === undefined) return []
-    const elements = of.map(({ element }) => element)
-    // as: all of one list are of one kind
-    const spec = { kind, elements } as JobSpec
-    const holds = sorted([
-      ...of.flatMap((one) => one.holds),
-      { lane: laneOf.exports(first.host.name), exclusive: false },
-    ])
-    const decision = { request: { batch: batchId }, spec, host: first.host, subject: null, holds, interactive: false }
-    const own = Object.fromEntries(elements.flatMap(({ wwn }) => (secrets[wwn] ? [[wwn, secrets[wwn]]] : [])))
-    return [
-      {
-        id: newId(),
-        decision: retryOf === undefined ? decision : { ...decision, retryOf },
-        secrets: Object.keys(own).length === 0 ? undefined : own,
-      },
-    ]
-  })
 }
 
 function requireOnce(once: (what: string, name: string) => void, { wwn, volume }: AskedExport): void {

@@ -1,4 +1,7 @@
 import type { Caller } from './caller.ts'
+import type { Accepted } from './datasets.ts'
+import type { ExportBatchFacts } from './export-batch.ts'
+import type { KeptJob } from './jobs.ts'
 import type { Page, PageRequest } from './page.ts'
 
 /** An iSCSI LUN over a volume. */
@@ -120,4 +123,29 @@ export interface Exports {
     filter: { readonly host?: string | undefined; readonly volume?: string | undefined },
     page: PageRequest,
   ): Promise<Page<ExportInfo & { readonly live: LiveExport | undefined }>>
+}
+
+/** What Postgres must answer for exports. `groupId` null: of any group. */
+export interface ExportReader {
+  batch(groupId: string | null, id: string): Promise<ExportBatchFacts | undefined>
+  find(groupId: string | null, idOrWwn: string): Promise<ExportInfo | undefined>
+  list(
+    groupId: string | null,
+    filter: { readonly host?: string | undefined; readonly volume?: string | undefined },
+    page: PageRequest,
+  ): Promise<Page<ExportInfo>>
+  /** The CHAP secrets of these exports, by wwn: those that are kept. */
+  secretsOf(exportIds: readonly string[]): Promise<Readonly<Record<string, string>>>
+}
+
+/** What dialects do not need: retries, and what keeps hosts at what Postgres says. */
+export interface ExportOrders extends Exports {
+  /** Asks again what a job was asked. */
+  again(caller: Caller, job: KeptJob): Promise<Accepted>
+  /** Tells a host all that it is to export. @throws conflict while jobs about its exports are open, or when it was told a moment ago. */
+  reconcile(
+    caller: Caller,
+    host: string,
+    given?: { readonly retryOf?: string; readonly now?: boolean },
+  ): Promise<Accepted>
 }

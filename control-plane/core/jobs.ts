@@ -5,7 +5,7 @@ import type { JobKind, JobSpec } from '../../shared/job-spec.ts'
 import { actingFor, type Caller, requireRole, visibleGroup } from './caller.ts'
 import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted, DatasetOrders } from './datasets.ts'
-import type { ExportOrders } from './export-orders.ts'
+import type { ExportOrders } from './exports.ts'
 import { CloneInstanceRequest, InstanceRequest, StopInstanceRequest } from './instance-requests.ts'
 import type { InstanceOrders } from './instances.ts'
 import { cancelJob, type JobChange, type LockedJob } from './job-change.ts'
@@ -20,8 +20,8 @@ import {
   RestoreSnapshotRequest,
 } from './requests.ts'
 import type { SnapshotOrders } from './snapshots.ts'
-import type { VolumeOrders } from './volume-orders.ts'
 import { CreateVolumeRequest, KeptVolumeRequest } from './volume-requests.ts'
+import type { VolumeOrders } from './volumes.ts'
 
 export interface Job {
   readonly id: string

@@ -173,9 +173,10 @@ function removalEnded(
   if (deleteVolume) volumeGone(table, volumeId, ended.done)
 }
 
+/** Gone is gone, also where an earlier order that failed has said otherwise. */
 function exportGone(table: VolumeTable, id: string | undefined, isGone: boolean): void {
   const row = table.export(id)
-  if (row?.state !== 'deleting') return
+  if (row === undefined || (!isGone && row.state !== 'deleting')) return
   // Whoever waited to make another of its name finds this one.
   const other = isGone ? row : table.standingExport(row.wwn)
   if (other !== undefined) table.dropExport(other.id)
@@ -184,7 +185,7 @@ function exportGone(table: VolumeTable, id: string | undefined, isGone: boolean)
 
 function volumeGone(table: VolumeTable, id: string | undefined, isGone: boolean): void {
   const row = table.volume(id)
-  if (row?.state !== 'deleting') return
+  if (row === undefined || (!isGone && row.state !== 'deleting')) return
   const other = isGone ? row : table.standing(row.lane)
   if (other !== undefined) table.dropVolume(other.id)
   if (!isGone) table.keepVolume({ ...row, state: 'available' })

@@ -8,7 +8,6 @@ import type { Accepted } from './datasets.ts'
 import { choosePool, type FleetView, requireAccepting, requireOnline } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
 import type { Hold } from './orders.ts'
-import type { Page, PageRequest } from './page.ts'
 import type { NewVolume, VolumeBook, VolumeFindings, VolumePlan, VolumeReads, VolumeRow } from './volume-book.ts'
 import { laneOf, volumeNameOf } from './volume-names.ts'
 import {
@@ -18,42 +17,8 @@ import {
   ResizeVolumeRequest,
   SnapshotVolumeRequest,
 } from './volume-requests.ts'
-import { blockersOf, requireSource, requireUnneeded } from './volume-rules.ts'
-import type { CloneVolume, CreateVolume, VolumeCondition, VolumeInfo, VolumeSnapshotInfo, Volumes } from './volumes.ts'
-
-/** What Postgres must answer for volumes. `groupId` null: of any group. */
-export interface VolumeReader {
-  /** By id or path; of a path the one that stands or is being made, else one that goes. */
-  find(groupId: string | null, idOrPath: string): Promise<VolumeRow | undefined>
-  snapshot(groupId: string | null, path: string): Promise<VolumeSnapshotInfo | undefined>
-  list(
-    groupId: string | null,
-    filter: { readonly pool?: string | undefined; readonly host?: string | undefined },
-    page: PageRequest,
-  ): Promise<Page<VolumeRow>>
-  snapshots(volumeId: string, page: PageRequest): Promise<Page<VolumeSnapshotInfo>>
-}
-
-/** What dialects do not need: retries. */
-export interface VolumeOrders extends Volumes {
-  create(caller: Caller, request: CreateVolume, retryOf?: string): Promise<Accepted & { readonly volume: VolumeInfo }>
-  clone(caller: Caller, request: CloneVolume, retryOf?: string): Promise<Accepted & { readonly volume: VolumeInfo }>
-  resize(
-    caller: Caller,
-    path: string,
-    sizeBytes: number,
-    ifMatch?: VolumeCondition,
-    retryOf?: string,
-  ): Promise<Accepted>
-  delete(caller: Caller, path: string, ifMatch?: VolumeCondition, retryOf?: string): Promise<Accepted>
-  snapshot(
-    caller: Caller,
-    path: string,
-    name: string,
-    retryOf?: string,
-  ): Promise<Accepted & { readonly snapshot: VolumeSnapshotInfo }>
-  deleteSnapshot(caller: Caller, path: string, name: string, retryOf?: string): Promise<Accepted>
-}
+import { blockersOf, requireSource, requireUnneeded, sorted } from './volume-rules.ts'
+import type { VolumeInfo, VolumeOrders, VolumeReader } from './volumes.ts'
 
 /** One job, and what is written beside it. */
 interface Work extends Omit<VolumePlan, 'jobs'> {
@@ -311,13 +276,6 @@ function hostOf({ hostId, host }: VolumeRow) {
 
 function alone(lane: string): Hold {
   return { lane, exclusive: true }
-}
-
-/** Each lane once, in one order. */
-export function sorted(holds: readonly Hold[]): readonly Hold[] {
-  const byLane = new Map<string, boolean>()
-  for (const { lane, exclusive } of holds) byLane.set(lane, exclusive || (byLane.get(lane) ?? false))
-  return [...byLane].map(([lane, exclusive]) => ({ lane, exclusive })).toSorted((a, b) => (a.lane < b.lane ? -1 : 1))
 }
 
 function taken(path: string): FleetError {

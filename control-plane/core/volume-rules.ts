@@ -1,5 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import { type Caller, DEFAULT_GROUP_ID } from './caller.ts'
+import type { Hold } from './orders.ts'
 import type { VolumeFindings } from './volume-book.ts'
 import type { VolumeSnapshotName } from './volume-names.ts'
 
@@ -67,4 +68,11 @@ export function requireUnneeded(path: string, blockers: readonly string[]): void
 function describe(blockers: readonly string[]): string {
   const first = blockers.slice(0, 3).join(', ')
   return blockers.length > 3 ? `${first} and ${blockers.length - 3} more` : first
+}
+
+/** Each lane once, in one order. */
+export function sorted(holds: readonly Hold[]): readonly Hold[] {
+  const byLane = new Map<string, boolean>()
+  for (const { lane, exclusive } of holds) byLane.set(lane, exclusive || (byLane.get(lane) ?? false))
+  return [...byLane].map(([lane, exclusive]) => ({ lane, exclusive })).toSorted((a, b) => (a.lane < b.lane ? -1 : 1))
 }

@@ -3,6 +3,7 @@ import type { Caller } from './caller.ts'
 import type { Condition } from './condition.ts'
 import type { Accepted } from './datasets.ts'
 import type { Page, PageRequest } from './page.ts'
+import type { VolumeRow } from './volume-book.ts'
 
 /** A block device of a pool, as Postgres knows it. */
 export interface VolumeInfo {
@@ -97,4 +98,38 @@ export interface Volumes {
       readonly origin: string | null
     }>
   >
+}
+
+/** What Postgres must answer for volumes. `groupId` null: of any group. */
+export interface VolumeReader {
+  /** By id or path; of a path the one that stands or is being made, else one that goes. */
+  find(groupId: string | null, idOrPath: string): Promise<VolumeRow | undefined>
+  snapshot(groupId: string | null, path: string): Promise<VolumeSnapshotInfo | undefined>
+  list(
+    groupId: string | null,
+    filter: { readonly pool?: string | undefined; readonly host?: string | undefined },
+    page: PageRequest,
+  ): Promise<Page<VolumeRow>>
+  snapshots(volumeId: string, page: PageRequest): Promise<Page<VolumeSnapshotInfo>>
+}
+
+/** What dialects do not need: retries. */
+export interface VolumeOrders extends Volumes {
+  create(caller: Caller, request: CreateVolume, retryOf?: string): Promise<Accepted & { readonly volume: VolumeInfo }>
+  clone(caller: Caller, request: CloneVolume, retryOf?: string): Promise<Accepted & { readonly volume: VolumeInfo }>
+  resize(
+    caller: Caller,
+    path: string,
+    sizeBytes: number,
+    ifMatch?: VolumeCondition,
+    retryOf?: string,
+  ): Promise<Accepted>
+  delete(caller: Caller, path: string, ifMatch?: VolumeCondition, retryOf?: string): Promise<Accepted>
+  snapshot(
+    caller: Caller,
+    path: string,
+    name: string,
+    retryOf?: string,
+  ): Promise<Accepted & { readonly snapshot: VolumeSnapshotInfo }>
+  deleteSnapshot(caller: Caller, path: string, name: string, retryOf?: string): Promise<Accepted>
 }

@@ -3,8 +3,8 @@ import { FleetError } from '../../shared/errors.ts'
 import { hashExports } from '../../shared/exports-hash.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { SYSTEM_CALLER } from '../core/caller.ts'
-import type { ExportOrders } from '../core/export-orders.ts'
 import { wantedOf } from '../core/export-reconcile.ts'
+import type { ExportOrders } from '../core/exports.ts'
 import type { ExportWatchStore } from '../db/stores/export-watch-store.ts'
 
 /** Hosts whose rows are read together, and how long they gather. */

@@ -1,7 +1,6 @@
 import { z } from 'zod'
 import { IscsiName } from '../../../shared/volume-spec.ts'
-import type { ExportReader } from '../../core/export-orders.ts'
-import type { ExportInfo } from '../../core/exports.ts'
+import type { ExportInfo, ExportReader } from '../../core/exports.ts'
 import type { Secrets } from '../../core/secrets.ts'
 import type { ExportRow } from '../../core/volume-book.ts'
 import { volumeNameOf } from '../../core/volume-names.ts'

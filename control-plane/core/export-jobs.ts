@@ -1,0 +1,63 @@
+import { newId } from '../../shared/ids.ts'
+import type { JobSpec } from '../../shared/job-spec.ts'
+import type { ExportElement, UnexportElement } from '../../shared/volume-spec.ts'
+import type { DecidedElements, OrderedElement } from './export-elements.ts'
+import type { PlannedJob } from './volume-book.ts'
+import { laneOf } from './volume-names.ts'
+import { sorted } from './volume-rules.ts'
+
+/** One order's list must fit one message, beside what is around it; elements beyond that are asked for again. */
+const MAX_ORDER_BYTES = 700 * 1024
+
+export type AnyElement = ExportElement | UnexportElement
+
+/** Elements that do not fit their host's order any more fail alone. */
+export function withinBounds({ ordered, errors }: DecidedElements<OrderedElement<AnyElement>>) {
+  const bytes = new Map<string, number>()
+  const fitting: OrderedElement<AnyElement>[] = []
+  const refused: { n: number; code: string; message: string }[] = [...errors]
+  for (const one of ordered) {
+    const size = (bytes.get(one.host.id) ?? 0) + Buffer.byteLength(JSON.stringify(one.element))
+    if (size > MAX_ORDER_BYTES) {
+      const message = `the list is too long for host '${one.host.name}'; ask for this in another call`
+      refused.push({ n: one.element.n, code: 'too_large', message })
+      continue
+    }
+    bytes.set(one.host.id, size)
+    fitting.push(one)
+  }
+  return { ordered: fitting, errors: refused.toSorted((a, b) => a.n - b.n) }
+}
+
+/** One a host. */
+export function jobsOf(
+  ordered: readonly OrderedElement<AnyElement>[],
+  given: {
+    readonly kind: 'export.create' | 'export.delete'
+    readonly batchId: string
+    readonly retryOf: string | undefined
+    readonly secrets: Readonly<Record<string, string>>
+  },
+): PlannedJob[] {
+  const { kind, batchId, retryOf, secrets } = given
+  return [...Map.groupBy(ordered, ({ host }) => host.id).values()].flatMap((of) => {
+    const [first] = of
+    if (first === undefined) return []
+    const elements = of.map(({ element }) => element)
+    // as: all of one list are of one kind
+    const spec = { kind, elements } as JobSpec
+    const holds = sorted([
+      ...of.flatMap((one) => one.holds),
+      { lane: laneOf.exports(first.host.name), exclusive: false },
+    ])
+    const decision = { request: { batch: batchId }, spec, host: first.host, subject: null, holds, interactive: false }
+    const own = Object.fromEntries(elements.flatMap(({ wwn }) => (secrets[wwn] ? [[wwn, secrets[wwn]]] : [])))
+    return [
+      {
+        id: newId(),
+        decision: retryOf === undefined ? decision : { ...decision, retryOf },
+        secrets: Object.keys(own).length === 0 ? undefined : own,
+      },
+    ]
+  })
+}
