@@ -9,12 +9,14 @@ const BLOCK_DRIVERS = [
   '/usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so',
   '/usr/lib/aarch64-linux-gnu/qemu/block-iscsi.so',
 ]
-const TIMEOUT_MS = 30_000
+/** Long: libiscsi connects again and again to a target that went away. */
+const TIMEOUT_MS = 10_000
 
 export interface Login {
   /** `addr:port` */
   readonly portal: string
   readonly target: string
+  readonly lun: number
   readonly initiator: string
 }
 
@@ -25,13 +27,13 @@ export function lacksInitiator(): string | undefined {
   return found ? undefined : 'qemu-block-extra not installed'
 }
 
-function lun({ portal, target, initiator }: Login): readonly string[] {
-  const file = { driver: 'iscsi', transport: 'tcp', portal, target, lun: '0', 'initiator-name': initiator }
+function lun({ portal, target, lun: number, initiator }: Login): readonly string[] {
+  const file = { driver: 'iscsi', transport: 'tcp', portal, target, lun: String(number), 'initiator-name': initiator }
   const members = Object.entries(file).map(([name, value]) => `file.${name}=${value}`)
   return ['--image-opts', ['driver=raw', ...members].join(',')]
 }
 
-/** Logs in to LUN 0, does what is said in qemu-io's words, and logs out. @returns what it says; undefined: it was not let in, or could not */
+/** Logs in, does what is said in qemu-io's words, and logs out. @returns what it says; undefined: it was not let in, or could not */
 export function onLun(login: Login, ...commands: readonly string[]): Promise<string | undefined> {
   const args = [...lun(login), ...commands.flatMap((command) => ['-c', command])]
   return new Promise((resolve) => {
@@ -51,17 +53,18 @@ export async function holds(
 
 /** A session that stays. */
 export interface HeldSession {
-  /** Whether it can still read. */
-  reads(): Promise<boolean>
+  /** Whether it can still read: one that was thrown out asks again and again, and answers never. Nothing may be asked after a false. */
+  reads(withinMs?: number): Promise<boolean>
   end(): Promise<void>
 }
 
 export async function holdSession(login: Login): Promise<HeldSession> {
-  const child = spawn(QEMU_IO, lun(login), { stdio: 'pipe' })
-  await said(child, 'read 0 512')
+  // Into a pipe it would say nothing until it ends.
+  const child = spawn('/usr/bin/stdbuf', ['-oL', QEMU_IO, ...lun(login)], { stdio: 'pipe' })
+  if ((await said(child, 'read 0 512')) === '') throw new Error(`${login.initiator} cannot log in to ${login.target}`)
   return {
-    async reads() {
-      const told = await Promise.race([said(child, 'read 0 512'), once(child, 'exit').then(() => '')])
+    async reads(withinMs = TIMEOUT_MS) {
+      const told = await Promise.race([said(child, 'read 0 512', withinMs), once(child, 'exit').then(() => '')])
       return told.includes('read 512/512')
     },
     async end() {
@@ -73,14 +76,16 @@ export async function holdSession(login: Login): Promise<HeldSession> {
   }
 }
 
-/** What it answers to one command. */
-function said(child: ChildProcessWithoutNullStreams, command: string): Promise<string> {
+/** What it answers to one command; '' when that takes too long. */
+function said(child: ChildProcessWithoutNullStreams, command: string, withinMs = TIMEOUT_MS): Promise<string> {
   return new Promise((resolve) => {
+    const late = setTimeout(() => resolve(''), withinMs)
     let told = ''
     const take = (chunk: Buffer) => {
       told += chunk
       if (!/ops\/sec\)|failed|error/i.test(told)) return
       child.stdout.off('data', take)
+      clearTimeout(late)
       resolve(told)
     }
     child.stdout.on('data', take)

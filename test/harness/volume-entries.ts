@@ -1,8 +1,13 @@
+import { randomUUID } from 'node:crypto'
 import type { RouteEntry, RouteInput, World } from './route-entries.ts'
+import { lacksTool } from './system-packages.ts'
 
 const SIZE_BYTES = 1_048_576
 const SNAPSHOT = 'red-only-snapshot'
 const INITIATOR = 'iqn.2026-01.test:initiator'
+
+/** Nothing is exported where no daemon for it is installed. */
+const UNAVAILABLE = 503
 
 const asOperator = (world: World) => ({ token: world.tokens.operator })
 
@@ -26,6 +31,28 @@ const wanted = async (world: World) => ({
   wwn: `iqn.2026-01.test:${world.name()}`,
   initiators: [INITIATOR],
 })
+
+/** An export of the first tenant, as a row: its host knows nothing of it. */
+async function exported({ fleet, red, name }: World): Promise<{ readonly id: string }> {
+  const [id, called] = [randomUUID(), name()]
+  await fleet.sql(
+    `insert into export (id, group_id, pool_id, wwn, volume, initiators, state)
+     select $1, $2, id, $3, $4, $5, 'available' from pool where name = 'alpha-pool'`,
+    [id, red.groupId, `iqn.2026-01.test:${called}`, `alpha-pool/${called}`, JSON.stringify([INITIATOR])],
+  )
+  return { id }
+}
+
+/** A batch of the first tenant that is over. */
+async function batch({ fleet, red }: World): Promise<{ readonly id: string }> {
+  const id = randomUUID()
+  await fleet.sql(
+    `insert into export_batch (id, group_id, type, requested, done, errors, created_by)
+     values ($1, $2, 'delete', 1, '[{"n": 0, "volume": false}]', '[]', 'test')`,
+    [id, red.groupId],
+  )
+  return { id }
+}
 
 /** With a volume in the path. */
 function aboutVolume(rest: (world: World) => RouteInput = () => ({})): RouteEntry {
@@ -54,9 +81,12 @@ export const VOLUME_ENTRIES: Readonly<Record<string, RouteEntry>> = {
     }),
   },
   'fleet.listExports': ownList,
-  'fleet.createExport': { input: async (world) => ({ body: await wanted(world) }) },
-  'fleet.getExport': {},
-  'fleet.deleteExport': {},
+  'fleet.createExport': {
+    input: async (world) => ({ body: await wanted(world) }),
+    ...(lacksTool('tgtd') === undefined ? {} : { status: UNAVAILABLE }),
+  },
+  'fleet.getExport': { input: async (world) => ({ params: await exported(world) }) },
+  'fleet.deleteExport': { input: async (world) => ({ params: await exported(world) }) },
   'fleet.createExportBatch': { input: async (world) => ({ body: { create: [await wanted(world)] } }), other: 202 },
-  'fleet.getExportBatch': {},
+  'fleet.getExportBatch': { input: async (world) => ({ params: await batch(world) }) },
 }

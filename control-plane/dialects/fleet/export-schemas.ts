@@ -78,13 +78,17 @@ export const ExportView = z.object({
   id: z.uuid(),
   group_id: z.uuid(),
   target: z.string().meta({ description: 'Its iSCSI name' }),
-  lun: z.number().int(),
+  lun: z.number().int().meta({ description: 'Of the target: 0, unless its host keeps that for the controller' }),
   volume: z.string().meta({ description: '`<pool>/<name>`' }),
   host: z.string(),
   portal: z
     .string()
     .nullable()
     .meta({ description: '`addr:port` where initiators find it; null while its host is silent' }),
+  standing: z
+    .boolean()
+    .nullable()
+    .meta({ description: 'False while it is being made again, or cannot be: its volume is away' }),
   initiators: z.array(z.string()).meta({ description: 'Those that may log in' }),
   chap_user: z.string().nullable(),
   sessions: z

@@ -15,17 +15,18 @@ test('an export tells its target, its portal, who may log in and who has', async
   const { ask, fake } = await startListener(t)
   const one = fakeExport({ chapUser: 'node' })
   fake.exports.set(one.wwn, one)
-  fake.liveExport = { portal: '10.0.0.1:3260', sessions: [{ initiator: INITIATOR, address: '10.0.0.2:40000' }] }
+  fake.liveExport = { portal: '10.0.0.1:3260', lun: 1, sessions: [{ initiator: INITIATOR, address: '10.0.0.2:40000' }] }
   const { json, headers } = await ask('GET', `${EXPORTS}/${one.id}`)
   t.notThrows(() => ExportView.parse(json))
   t.deepEqual(json, {
     id: one.id,
     group_id: one.groupId,
     target: WWN,
-    lun: 0,
+    lun: 1,
     volume: 'tank/a',
     host: 'host-a',
     portal: '10.0.0.1:3260',
+    standing: true,
     initiators: [INITIATOR],
     chap_user: 'node',
     sessions: [{ initiator: INITIATOR, address: '10.0.0.2:40000' }],
@@ -35,7 +36,7 @@ test('an export tells its target, its portal, who may log in and who has', async
   const unchanged = { 'if-none-match': headers.get('etag') ?? '' }
   t.is((await ask('GET', `${EXPORTS}/${encodeURIComponent(WWN)}`, { headers: unchanged })).status, 304)
   fake.liveExport = undefined
-  t.like((await ask('GET', `${EXPORTS}/${WWN}`)).json, { portal: null, sessions: null })
+  t.like((await ask('GET', `${EXPORTS}/${WWN}`)).json, { lun: 0, portal: null, standing: null, sessions: null })
   t.is(ExportPage.parse((await ask('GET', `${EXPORTS}?volume=tank%2Fa&host=host-a`)).json).items.length, 1)
   t.is(ExportPage.parse((await ask('GET', `${EXPORTS}?host=other`)).json).items.length, 0)
   t.is((await ask('GET', `${EXPORTS}/none`)).status, 404)

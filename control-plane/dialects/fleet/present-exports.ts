@@ -6,10 +6,12 @@ import { time } from './present.ts'
 type ShownExport = ExportInfo & { readonly live: LiveExport | undefined }
 
 export function presentExport(shown: ShownExport): ExportView {
-  const { id, lun, volume, host, initiators, state, live } = shown
+  const { id, volume, host, initiators, state, live } = shown
+  const lun = live?.lun ?? shown.lun
   return {
     ...{ id, group_id: shown.groupId, target: shown.wwn, lun, volume, host },
     portal: live?.portal ?? null,
+    standing: live ? (live.standing ?? true) : null,
     initiators: [...initiators],
     chap_user: shown.chapUser,
     sessions: live?.sessions.map(({ initiator, address }) => ({ initiator, address })) ?? null,
