@@ -15,7 +15,7 @@ import { until } from './harness/until.ts'
 const ROOT = join(import.meta.dirname, '..')
 
 /** Files that hold secrets because that is what they are for. */
-const MEANT = /^(credentials\.json|passwords\.json|authority\.json|enrolment\.json|enrolment-token)$/
+const MEANT = /^(credentials\.json|passwords\.json|authority\.json|enrolment\.json|enrolment-token|exports\.log)$/
 
 /** Where a secret may not be found, and what stands there. */
 type Haystack = readonly [place: string, content: Buffer]
@@ -196,6 +196,27 @@ async function plantInTargets(deps: {
   await answers.tell('GET', '/api/v1/target', { headers })
 }
 
+/** A list of exports whose initiators log in with secrets; its host cannot make the second one. */
+async function plantInExports(deps: Parameters<typeof plantInTargets>[0]): Promise<void> {
+  const { planted, answers, headers, t } = deps
+  const keyed = () => ({ headers: { ...headers, 'idempotency-key': randomBytes(8).toString('hex') } })
+  const tell = (path: string, body: object) => answers.tell('POST', path, { ...keyed(), body: JSON.stringify(body) })
+  t.is((await tell('/api/v1/volumes', { name: 'image', size_bytes: 65_536, pool: 'a-pool' })).status, 201)
+  t.is((await tell('/api/v1/volumes/a-pool%2Fimage/snapshots', { name: '1' })).status, 201)
+  const clones = ['1', '2'].map((snapshot) => ({
+    ...{ src: `a-pool/image@${snapshot}`, dst: `a-pool/clone${snapshot}`, wwn: `iqn.2026-01.test:${snapshot}` },
+    initiators: ['iqn.2026-01.test:initiator'],
+    chap: { user: 'node', secret: planted.grow(`the secret of export ${snapshot}`) },
+  }))
+  const made = await tell('/lun/api/v1.0/clone', { clones })
+  t.is(made.status, 201, made.text)
+  const path = `/lun/api/v1.0/clone_status/${JSON.parse(made.text).job_id}`
+  await until('the exports', async () => JSON.parse((await answers.tell('GET', path, { headers })).text).job_time > 0)
+  for (const shown of ['exports', 'jobs']) await answers.tell('GET', `/api/v1/${shown}`, { headers })
+  const chap = { user: 'node', secret: planted.add('a refused secret', `not good: ${randomBytes(18).toString('hex')}`) }
+  t.is((await tell('/lun/api/v1.0/clone', { clones: [{ ...clones[0], chap }] })).status, 400)
+}
+
 test('no secret is found where it is not meant: logs, tables, answers, metrics, the feed, command lines, NATS, disks', async (t) => {
   const debug = { HOLDFAST_LOG_LEVEL: 'debug' }
   const agents = [{ name: 'a', driver: 'sim', environment: debug }] as const
@@ -275,6 +296,7 @@ test('no secret is found where it is not meant: logs, tables, answers, metrics, 
   }
   await plantInDirectory({ planted, answers, headers: admin, t })
   await plantInTargets({ planted, answers, headers: admin, t })
+  await plantInExports({ planted, answers, headers: admin, t })
   await answers.tell('GET', '/api/v1/datasets', { headers: { cookie: `holdfast_session=${cookie}` } })
   await answers.tell('GET', '/api/v1/datasets', { headers: { 'x-auth-token': fleet.token } })
   const work = await answers.tell('POST', '/api/v1/datasets', { headers: admin, body: JSON.stringify({ name: 'one' }) })
