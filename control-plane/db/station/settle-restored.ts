@@ -10,6 +10,8 @@ import { ORDINALS_JUMP } from './write-database.ts'
 
 /** What waited to be deleted stays so long: somebody may have wanted it back since. */
 const TRASH_DAYS = 7
+/** Hosts that export something else than the rows say are not told so long. */
+const EXPORT_DAYS = 7
 const BATCH = 500
 
 const WHY =
@@ -54,6 +56,16 @@ const keepTrash = statement(
    where trashed_at is not null and purge_at < now() + make_interval(days => ${TRASH_DAYS})`,
 )
 
+/** What hosts export since then, and no row tells of, may be in use: it is not taken away before somebody had the time to look. */
+const keepExports = statement(
+  'station_keep_exports',
+  z.unknown(),
+  `insert into export_reconcile (host_id, tries, next_at)
+   select id, 0, now() + make_interval(days => ${EXPORT_DAYS})
+   from host
+   on conflict (host_id) do update set tries = 0, next_at = excluded.next_at`,
+)
+
 /** Nobody resumes at a number that meant something else: all that was given out is older than what is kept. */
 const moveFeed = statement(
   'station_move_feed',
@@ -83,6 +95,7 @@ const done = statement('station_done', z.unknown(), `drop table ${RESTORING}`)
  * - Jobs that had not ended are asked back: their agents tell how they ended, or stop, or never heard of them.
  * - Restores that waited are not begun: they may have been made since. Migrations end where they are.
  * - Schedules' instants since then are missed in the ledger, with the reason; the newest fires.
+ * - Exports stay as their hosts have them for a week, whatever the rows say.
  * - Events are numbered on from far ahead, so that clients with an older `since` are told that it is gone.
  * @returns how many jobs and restores were open
  */
@@ -102,7 +115,7 @@ export async function settleRestored(
       const jobs = await tx.rows(closeJobs, [WHY])
       const restores = await tx.rows(closeRestores, [WHY])
       await tx.rows(closeMoves, [WHY])
-      for (const each of [keepTrash, moveFeed, silence, mark, forgetRunning]) await tx.rows(each, [])
+      for (const each of [keepTrash, keepExports, moveFeed, silence, mark, forgetRunning]) await tx.rows(each, [])
       const detail = { made_at: backup.madeAt.toISOString(), jobs: jobs.length, restores: restores.length }
       const object = { kind: 'station-backup', id: backup.id }
       const by = { ...SYSTEM_CALLER, subject: 'operator', groupId: null }
