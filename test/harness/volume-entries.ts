@@ -3,7 +3,7 @@ import type { RouteEntry, RouteInput, World } from './route-entries.ts'
 import { lacksTool } from './system-packages.ts'
 
 const SIZE_BYTES = 1_048_576
-const SNAPSHOT = 'red-only-snapshot'
+const SNAPSHOT = 'snapshot-1'
 const INITIATOR = 'iqn.2026-01.test:initiator'
 
 /** Nothing is exported where no daemon for it is installed. */
