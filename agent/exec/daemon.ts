@@ -10,6 +10,8 @@ const SYSTEMD_RUN = '/usr/bin/systemd-run'
 const BOOTED = '/run/systemd/system'
 
 export interface DaemonProgram {
+  /** What it is, for who lists the services of the host. */
+  readonly description: string
   readonly file: string
   readonly args: readonly string[]
   /** Absolute: where it runs. */
@@ -20,13 +22,14 @@ export interface DaemonProgram {
 }
 
 /**
- * A daemon in the foreground, with a session of its own, so that no Ctrl-C reaches it, and without output. One that outlives us is a
+ * A daemon in the foreground that may be killed at any time (where the host goes down, systemd does so at once), with a session of its own, so that no Ctrl-C reaches it, and without output. One that outlives us is a
  * service of its own where systemd runs: what a service starts keeps its bounds, and would end with it.
  * @returns the process that was started: the daemon, or where systemd runs the program that asks for the service
  */
-export function spawnDaemon({ file, args, directory, environment, outlives }: DaemonProgram): ChildProcess {
+export function spawnDaemon(program: DaemonProgram): ChildProcess {
+  const { file, directory, environment, outlives } = program
   assert(isAbsolute(file) && isAbsolute(directory), `${file} must be an absolute path, and have one to run in`)
-  const child = spawn(...commandOf({ file, args, directory, environment, outlives }), {
+  const child = spawn(...commandOf(program), {
     detached: true,
     cwd: directory,
     env: { LC_ALL: 'C', TZ: 'UTC', PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...environment },
@@ -36,11 +39,15 @@ export function spawnDaemon({ file, args, directory, environment, outlives }: Da
   return child
 }
 
-function commandOf(program: DaemonProgram): [file: string, args: string[]] {
-  const { file, args, directory, environment, outlives } = program
+/** What is started: the daemon under a tool that ties its life to ours, as it is, or by systemd. */
+export function commandOf(
+  program: DaemonProgram,
+  isThere: (path: string) => boolean = existsSync,
+): [file: string, args: string[]] {
+  const { description, file, args, directory, environment, outlives } = program
   if (!outlives) return [SETPRIV, ['--pdeathsig', 'KILL', '--', file, ...args]]
-  if (!existsSync(BOOTED) || !existsSync(SYSTEMD_RUN)) return [file, [...args]]
+  if (!isThere(BOOTED) || !isThere(SYSTEMD_RUN)) return [file, [...args]]
   const settings = Object.entries(environment).map(([name, value]) => `--setenv=${name}=${value}`)
-  const own = ['--quiet', '--collect', '--no-block', `--working-directory=${directory}`, ...settings]
-  return [SYSTEMD_RUN, [...own, '--', file, ...args]]
+  const own = ['--quiet', '--collect', '--no-block', `--description=${description}`, '--property=KillSignal=SIGKILL']
+  return [SYSTEMD_RUN, [...own, `--working-directory=${directory}`, ...settings, '--', file, ...args]]
 }

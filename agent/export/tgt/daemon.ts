@@ -102,6 +102,7 @@ export function createTgtDaemon(settings: TgtSettings, logger: Logger): TgtDaemo
     const [first = ''] = portals
     const iscsi = `portal=${first},nop_interval=${NOP_SECONDS},nop_count=${NOPS}`
     child = spawnDaemon({
+      description: 'Holdfast: iSCSI targets',
       file: TGTD,
       args: ['-f', '-C', '0', '-t', String(THREADS_OF_A_LUN), '--iscsi', iscsi],
       directory,
