@@ -1,13 +1,17 @@
 import { execFile } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { mkdirSync, rmdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { openLioTargets } from '../../agent/export/lio/lio-targets.ts'
 import { openZfsVolumes } from '../../agent/volumes/zfs/zfs-volumes.ts'
 import { findTool } from '../../deploy/tools.ts'
 import { watch } from '../contracts/driver-contract.ts'
+import { CONTRACT_VOLUME_BYTES, type ExportSubject, exportContract } from '../contracts/export-contract.ts'
 import { freePort } from '../harness/free-port.ts'
-import { testUnless } from '../harness/system-packages.ts'
+import { lacksInitiator as lacksLibiscsi } from '../harness/initiator.ts'
+import { lacksTool, testUnless } from '../harness/system-packages.ts'
 import { lacksInitiator, lacksLio, lacksZfs, makeRoom, type Room, standingTargets, tool } from './room.ts'
 
 const MIB = 2 ** 20
@@ -22,6 +26,44 @@ function room(): Room {
   return made
 }
 test.after.always(() => made?.close())
+
+/** Targets of the kernel on zvols of a file system of its own; none of either is left. */
+async function openContract(t: ExecutionContext): Promise<ExportSubject> {
+  const root = `${room().pool}/e${randomUUID().slice(0, 8)}`
+  tool('zfs', 'create', root)
+  const volumes = await openZfsVolumes(root)
+  const portal = `127.0.0.1:${await freePort()}`
+  const targets = await openLioTargets({ portals: [portal] })
+  t.teardown(async () => {
+    const standing = await targets.list(signal)
+    await targets.remove(
+      standing.map(({ wwn }) => ({ wwn, force: true })),
+      signal,
+    )
+    await targets.close()
+  })
+  return {
+    targets,
+    portal,
+    async volume(name, byte) {
+      const volume = await volumes.create(
+        { volume: name, sizeBytes: CONTRACT_VOLUME_BYTES, createParent: false },
+        watch,
+      )
+      await volumes.settle([volume], watch)
+      const file = await open(volume.device, 'r+')
+      await file.write(Buffer.alloc(2 ** 20, byte), 0, 2 ** 20, 0)
+      await file.sync()
+      await file.close()
+      return volume
+    },
+    async grow(device, sizeBytes) {
+      await volumes.resize({ volume: device.slice(`/dev/zvol/${root}/`.length), sizeBytes }, watch)
+    },
+  }
+}
+const lacksClients = lacksTool('iscsi-inq', 'iscsi-readcapacity16') ?? lacksLibiscsi()
+exportContract(testUnless(lacksLio() ?? lacksZfs() ?? lacksClients), openContract)
 
 /** What libiscsi says to an inquiry as this initiator; undefined where it is not let in. */
 function inquire(initiator: string, url: string): Promise<string | undefined> {

@@ -2,8 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import fc from 'fast-check'
 import { openZfsDriver } from '../../agent/drivers/zfs/zfs-driver.ts'
 import { driverContract, watch } from '../contracts/driver-contract.ts'
+import { inspectTree, mutateTree } from '../harness/mutate-tree.ts'
 import { testUnless } from '../harness/system-packages.ts'
 import { lacksZfs, makeRoom, type Room, tool } from './room.ts'
 
@@ -101,3 +103,31 @@ inZfs(
     t.is(await driver.changes?.({ base: image, image: last }, watch), undefined)
   },
 )
+
+inZfs('whatever happens to a tree, everything that differs is in the list, or there is none', async (t) => {
+  const pool = await open()
+  if (pool?.driver.changes === undefined) return
+  const { driver } = pool
+  let lists = 0
+  const check = fc.asyncProperty(fc.integer({ min: 0 }), fc.integer({ min: 1, max: 20 }), async (seed, steps) => {
+    const [source, base, image] = [randomUUID(), randomUUID(), randomUUID()]
+    const { mountpoint } = await driver.create(source, watch)
+    mutateTree(mountpoint, seed, 30)
+    const before = await driver.snapshot({ source, target: base, readonly: true }, watch)
+    mutateTree(mountpoint, seed + 1, steps)
+    const after = await driver.snapshot({ source, target: image, readonly: true }, watch)
+    const list = await driver.changes?.({ base, image }, watch)
+    if (list === undefined) return
+    lists += 1
+    const covers = (path: string) =>
+      list.some((change) => change.path === path || (change.subtree && path.startsWith(`${change.path}/`)))
+    const [old, now] = [inspectTree(before.mountpoint), inspectTree(after.mountpoint)]
+    const names = new Set([...old.keys(), ...now.keys()])
+    const missing = [...names].filter((path) => old.get(path) !== now.get(path) && !covers(path))
+    if (missing.length > 0) throw new Error(`not in the list: ${JSON.stringify(missing)}`)
+  })
+  await fc.assert(check, { numRuns: RUNS, endOnFailure: true })
+  t.log(`${lists} lists of ${RUNS}`)
+  t.true(lists > 0)
+})
+const RUNS = 12

@@ -1,13 +1,16 @@
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import test from 'ava'
 import { openZfsVolumes } from '../../agent/volumes/zfs/zfs-volumes.ts'
 import { watch } from '../contracts/driver-contract.ts'
+import { volumeContract } from '../contracts/volume-contract.ts'
 import { testUnless } from '../harness/system-packages.ts'
 import { lacksZfs, makeRoom, type Room, tool } from './room.ts'
 
 const MIB = 2 ** 20
-const inZfs = testUnless(lacksZfs())
+const reason = lacksZfs()
+const inZfs = testUnless(reason)
 let made: Room | undefined
 
 function room(): Room {
@@ -32,6 +35,23 @@ async function read(device: string): Promise<string> {
   await file.close()
   return block.subarray(0, block.indexOf(0)).toString()
 }
+
+/** A file system of its own in the pool; what is written there is counted at once. */
+async function openContract() {
+  const root = `${room().pool}/c${randomUUID().slice(0, 8)}`
+  tool('zfs', 'create', root)
+  const disk = {
+    async write(device: string, text: string) {
+      await write(device, text)
+      tool('zpool', 'sync', room().pool)
+    },
+    read: async (device: string, bytes: number) => (await read(device)).slice(0, bytes),
+  }
+  return { volumes: await openZfsVolumes(root), disk }
+}
+
+// as: it declares its tests by calling it, which serial can do too
+if (reason === undefined) volumeContract(test.serial as typeof test, { open: openContract })
 
 inZfs('a volume is made once, sparse, and another of its name has another guid', async (t) => {
   const volumes = await openZfsVolumes(room().pool)

@@ -46,7 +46,7 @@ export async function cloneAll(
         : await cloneOne(place, { ...one, createParent, standing }, signal).catch((error) => toFleetError(error)),
     )
   }
-  return describe(place, outcomes, signal)
+  return describe(place, { outcomes, standing }, signal)
 }
 
 function namesOf(root: string, { source, target }: CloneRequest): Named {
@@ -106,7 +106,11 @@ function notFound(root: string, target: string): FleetError {
   return new FleetError('not_found', `the snapshot, or the parent of ${pathBelow(root, target)}, is not there`)
 }
 
-async function describe({ zfs, looks, pool }: Place, outcomes: readonly Outcome[], signal: AbortSignal) {
+async function describe(
+  { zfs, looks, pool }: Place,
+  { outcomes, standing: before }: { readonly outcomes: readonly Outcome[]; readonly standing: Standing },
+  signal: AbortSignal,
+) {
   const made = outcomes.filter((outcome): outcome is Made => !(outcome instanceof Error))
   if (made.length === 0) return outcomes.filter((outcome): outcome is Error => outcome instanceof Error)
   // What was just written to one that is used again is not counted before its transaction is through.
@@ -118,7 +122,7 @@ async function describe({ zfs, looks, pool }: Place, outcomes: readonly Outcome[
     .filter(({ type }) => type === 'volume')
     .map((row) => ({ row, snapshots: rows.filter(({ name }) => name.startsWith(`${row.name}@`)) }))
   const known = await noteFresh(zfs, { pool, standing, fresh }, signal)
-  const volumes = await looks.volumes(known, signal)
+  const volumes = await looks.volumes(known, signal, before)
   const byName = new Map(known.map(({ row }, index) => [row.name, volumes[index]]))
   return outcomes.map((outcome) => {
     if (outcome instanceof Error) return outcome

@@ -26,10 +26,14 @@ const EMPTY_LOGICAL_BYTES = 32_768
 export interface VolumeLooks {
   /** File systems, volumes and snapshots by their full names; one level deeper too, where `depth` is 1. */
   look(names: readonly string[], depth: 0 | 1, signal: AbortSignal): Promise<ReadonlyMap<string, VolumeRow>>
-  /** What these rows are, with one more question for where clones come from. @param snapshots rows of their own snapshots */
+  /**
+   * What these rows are, with one more question for where clones come from, unless all of that is known.
+   * @param rows with those of their own snapshots
+   */
   volumes(
     rows: readonly { readonly row: VolumeRow; readonly snapshots: readonly VolumeRow[] }[],
     signal: AbortSignal,
+    known?: ReadonlyMap<string, VolumeRow>,
   ): Promise<readonly Volume[]>
 }
 
@@ -43,11 +47,11 @@ export function createVolumeLooks(zfs: Zfs, root: string): VolumeLooks {
   return {
     look,
 
-    async volumes(rows, signal) {
-      const origins = rows.map(({ row }) => row.origin).filter((origin) => origin !== '-')
-      const known = origins.length === 0 ? new Map<string, VolumeRow>() : await look(origins, 0, signal)
+    async volumes(rows, signal, known = new Map()) {
+      const unknown = rows.map(({ row }) => row.origin).filter((origin) => origin !== '-' && !known.has(origin))
+      const asked = unknown.length === 0 ? new Map<string, VolumeRow>() : await look(unknown, 0, signal)
       return rows.map(({ row, snapshots }): Volume => {
-        const origin = known.get(row.origin)
+        const origin = known.get(row.origin) ?? asked.get(row.origin)
         const [volume = '', snapshot = ''] = row.origin.split('@')
         return {
           path: pathBelow(root, row.name),

@@ -7,6 +7,7 @@ import { openZfs, type Zfs } from '../../zfs/zfs.ts'
 import type { Volume, Volumes } from '../volumes.ts'
 import { cloneAll } from './clone-volumes.ts'
 import { createDestroyer } from './destroyer.ts'
+import { createFinder } from './finder.ts'
 import { makeParents } from './parents.ts'
 import { createVolumeLooks, toSnapshot, type VolumeRow } from './volume-rows.ts'
 
@@ -29,18 +30,11 @@ export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes>
 
   const fullName = (volume: string, snapshot?: string) => nameBelow(root, volume, snapshot)
 
-  async function find(volume: string, signal = new AbortController().signal): Promise<Volume | undefined> {
-    const name = fullName(volume)
-    const rows = await looks.look([name], 1, signal)
-    const row = rows.get(name)
-    if (row?.type !== 'volume') return undefined
-    const snapshots = [...rows.values()].filter(({ type }) => type === 'snapshot')
-    const [found] = await looks.volumes([{ row, snapshots }], signal)
-    return found
-  }
+  const findTogether = createFinder(looks)
+  const find = async (volume: string): Promise<Volume | undefined> => findTogether(fullName(volume))
 
-  async function found(volume: string, signal: AbortSignal): Promise<Volume> {
-    const there = await find(volume, signal)
+  async function found(volume: string): Promise<Volume> {
+    const there = await find(volume)
     if (there === undefined) throw new FleetError('internal', `volume ${volume} vanished after it was made`)
     return there
   }
@@ -59,13 +53,13 @@ export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes>
       return inTurn(pool, async () => {
         const row = (await looks.look([name], 0, signal)).get(name)
         if (row !== undefined) {
-          if (row.type === 'volume' && row.volsize === size && row.origin === '-') return found(volume, signal)
+          if (row.type === 'volume' && row.volsize === size && row.origin === '-') return found(volume)
           throw new FleetError('exists', `${volume} is there already`)
         }
         if (createParent) await makeParents({ zfs, root, names: [name] }, signal)
         const options = ['-o', VOLUME_MODE, '-o', `volblocksize=${BLOCK_SIZE}`]
         await zfs.call(['create', '-s', ...options, '-V', size, name], signal)
-        return found(volume, signal)
+        return found(volume)
       })
     },
 
@@ -73,7 +67,7 @@ export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes>
       const name = fullName(volume, snapshot)
       const there = await snapshotRow(name, signal)
       if (there !== undefined) return toSnapshot(there)
-      if ((await find(volume, signal)) === undefined) throw new FleetError('not_found', `there is no volume ${volume}`)
+      if ((await find(volume)) === undefined) throw new FleetError('not_found', `there is no volume ${volume}`)
       await zfs.call(['snapshot', name], signal).catch((error) => {
         if (!(error instanceof FleetError) || error.code !== 'exists') throw error // another call took it
       })
@@ -94,13 +88,13 @@ export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes>
     resize({ volume, sizeBytes }, { signal }) {
       const name = fullName(volume)
       return inTurn(pool, async () => {
-        const before = await find(volume, signal)
+        const before = await find(volume)
         if (before === undefined) throw new FleetError('not_found', `there is no volume ${volume}`)
         const size = Math.ceil(sizeBytes / SIZE_GRAIN_BYTES) * SIZE_GRAIN_BYTES
         if (before.sizeBytes === size) return before
         if (before.sizeBytes > sizeBytes) throw new FleetError('conflict', `volume ${volume} is larger than that`)
         await zfs.call(['set', `volsize=${size}`, name], signal)
-        return found(volume, signal)
+        return found(volume)
       })
     },
 
