@@ -8,7 +8,7 @@ import type { JobKind, ResultOf } from '../../shared/job-spec.ts'
 export interface PipelineSubject<Kind extends JobKind> {
   /** The order's work, anew for each run of it, as after a restart of the agent. */
   open(jobId: string): Promise<Work<Kind>>
-  /** What of the world the order may change, in a comparable form. */
+  /** What of the world the order may change, in a comparable form, or the promise of it. */
   observe(): unknown
 }
 
@@ -65,9 +65,9 @@ export function pipelineContract<Kind extends JobKind>(
     const jobId = randomUUID()
     const context = contextOf(jobId)
     const first: ResultOf<Kind> = (await runPipeline(await open(jobId), context)).result
-    const before = observe()
+    const before = await observe()
     t.deepEqual((await runPipeline(await open(jobId), context)).result, first)
-    t.deepEqual(observe(), before)
+    t.deepEqual(await observe(), before)
   })
 
   it('a failure at each step before the commit unwinds clean, and the order can run again', async (t, {
@@ -92,7 +92,7 @@ async function interruptEachStep<Kind extends JobKind>(
   { open, observe }: PipelineSubject<Kind>,
   interrupt: (abort: () => void) => void,
 ): Promise<void> {
-  const before = observe()
+  const before = await observe()
   const jobId = randomUUID()
   const memory = memoryOf()
   const { steps: all } = await open(jobId)
@@ -113,7 +113,7 @@ async function interruptEachStep<Kind extends JobKind>(
     })
     const failure = await t.throwsAsync(runPipeline({ ...work, steps }, contextOf(jobId, memory, cancel.signal)))
     t.true(failure instanceof PipelineFailure && failure.cause instanceof FleetError)
-    t.deepEqual(observe(), before)
+    t.deepEqual(await observe(), before)
   }
   await t.notThrowsAsync(runPipeline(await open(jobId), contextOf(jobId, memory)))
 }

@@ -130,7 +130,7 @@ export class ElementList<Phase extends string, Element extends { readonly n: num
     const parts = this.#phases.reduce((sum, each) => sum + passed(each), 0)
     progress({
       phase,
-      percent: (100 * parts) / (total * this.#phases.length),
+      percent: Math.floor((1_000 * parts) / (total * this.#phases.length)) / 10,
       elements: passed(phase),
       endedElements: last === undefined ? 0 : passed(last),
       totalElements: total,
