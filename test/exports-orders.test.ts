@@ -135,6 +135,8 @@ test.serial('what is wrong with a list is named before anything is written', asy
   t.deepEqual(jobIds, [])
   t.like(await batch(batchId), { phase: 'ended', finished: 2, jobs: [] })
   t.truthy((await batch(batchId)).endedAt)
+  const [audited] = await room.db.query(`select result, code from audit where detail ->> 'batch' = $1`, [batchId])
+  t.deepEqual(audited, { result: 'refused', code: 'unavailable' })
   await t.throwsAsync(batch(newId()), { code: 'not_found' })
   await t.throwsAsync(batch('x'), { code: 'not_found' })
   t.deepEqual([await room.rows('volume'), await room.rows('export')], [[], []])
@@ -356,6 +358,8 @@ test.serial('secrets of CHAP are kept sealed, travel sealed for their host, and 
     OPERATOR,
     clone('x', 'a-pool', { chap }),
     clone('y', 'a-pool', { chap: { ...chap, secret: 'another' } }),
+    // Named twice: not ordered.
+    clone('x', 'a-pool', { chap: { ...chap, secret: 'a-third' } }),
     clone('z'),
   )
   const open = async (jobId: string) => {
@@ -378,9 +382,9 @@ test.serial('secrets of CHAP are kept sealed, travel sealed for their host, and 
   await exported(OPERATOR, clone('y'))
   t.is(await room.secrets(), 1)
 
-  await room.exportWatch.heard('a', 'another')
-  await room.exportWatch.idle()
+  const told = await room.exports.reconcile(ADMIN, 'a')
   const [{ id }] = await room.db.query(`select id from job where kind = 'export.reconcile' and finished_at is null`)
+  t.is(told.jobId, id)
   t.deepEqual(await open(id), { [wwnOf('x')]: chap.secret })
   await room.succeed(id, { made: 0, removed: 0, errors: [] })
   const all = ['x', 'y', 'z'].map((name) => ({ volume: `a-pool/${name}`, wwn: wwnOf(name), deleteVolume: true }))
@@ -407,10 +411,13 @@ test.serial(
         now: () => nowMs,
       })
     const watches = [replica(room.exports), replica(room.plane().exports)]
-    const beat = async (hash: string) => {
-      nowMs += 5_000
-      for (const watch of watches) watch.heard('a', hash)
-      await Promise.all(watches.map((watch) => watch.idle()))
+    /** Two beats of the host, heard by both replicas: one may be older than what it did last. */
+    const beat = async (hash: string, times = 2) => {
+      for (let n = 0; n < times; n += 1) {
+        nowMs += 5_000
+        for (const watch of watches) watch.heard('a', hash)
+        await Promise.all(watches.map((watch) => watch.idle()))
+      }
       return room.db.query(
         `select id, state from job where kind = 'export.reconcile' and created_at > now() - interval '1 hour' order by ordinal desc`,
       )
@@ -419,6 +426,8 @@ test.serial(
     const { id: exportId } = await room.exports.get(OPERATOR, wwnOf('x'))
     const access = { initiators, chapUser: null }
     const wanted = { exportId, wwn: wwnOf('x'), place: { pool: 'a-pool', volume: 'x' }, access }
+    t.deepEqual(await beat(hashExports([wanted])), [])
+    t.deepEqual(await beat('of a moment ago', 1), [])
     t.deepEqual(await beat(hashExports([wanted])), [])
     const [{ id }, ...others] = await beat(hashExports([]))
     t.deepEqual(others, [])

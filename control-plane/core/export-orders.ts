@@ -76,7 +76,11 @@ export function createExports(deps: {
           requireOnce(once, one)
           return decideMaking({ caller, fleet, found }, one, n)
         })
-        const given = asked.flatMap(({ wwn, chap }) => (chap ? [[wwn, chap.secret] as const] : []))
+        // Of those alone that are ordered: a list may name a wwn twice.
+        const given = elements.ordered.flatMap(({ element: { n, wwn } }) => {
+          const chap = asked[n]?.chap
+          return chap ? [[wwn, chap.secret] as const] : []
+        })
         return {
           elements,
           gone: () => false,
