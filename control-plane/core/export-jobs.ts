@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { JobSpec } from '../../shared/job-spec.ts'
 import type { ExportElement, UnexportElement } from '../../shared/volume-spec.ts'
@@ -15,7 +16,7 @@ export type AnyElement = ExportElement | UnexportElement
 export function withinBounds({ ordered, errors }: DecidedElements<OrderedElement<AnyElement>>) {
   const bytes = new Map<string, number>()
   const fitting: OrderedElement<AnyElement>[] = []
-  const refused: { n: number; code: string; message: string }[] = [...errors]
+  const refused: { n: number; code: ErrorCode; message: string }[] = [...errors]
   for (const one of ordered) {
     const size = (bytes.get(one.host.id) ?? 0) + Buffer.byteLength(JSON.stringify(one.element))
     if (size > MAX_ORDER_BYTES) {

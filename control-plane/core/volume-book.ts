@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../../shared/errors.ts'
 import type { DriverName } from '../../shared/wire/messages.ts'
 import type { AuditActor } from './audit.ts'
 import type { KeyedPlace } from './idempotency.ts'
@@ -67,7 +68,7 @@ export interface NewExportBatch {
   readonly type: 'create' | 'delete'
   readonly requested: number
   readonly done: readonly { readonly n: number; readonly volume: boolean }[]
-  readonly errors: readonly { readonly n: number; readonly code: string; readonly message: string }[]
+  readonly errors: readonly { readonly n: number; readonly code: ErrorCode; readonly message: string }[]
 }
 
 /** What an order reads: rows of these names, whatever their states. */

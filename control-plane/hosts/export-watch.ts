@@ -10,8 +10,8 @@ import type { ExportWatchStore } from '../db/stores/export-watch-store.ts'
 /** Hosts whose rows are read together, and how long they gather. */
 const MAX_HOSTS = 256
 const GATHER_MS = 100
-/** A host is compared no more often than this; one that is as it should be, whatever its beats say of it, no less often than that. */
-const REST_MS = 5_000
+/** A host is compared no more often than this, a little less than beats are apart; one that is as it should be no less often than that. */
+const REST_MS = 4_000
 const AGAIN_MS = 10 * 60_000
 
 /** Compares what hosts tell in their beats that they export with what Postgres says, and has those told that differ. */
@@ -32,6 +32,8 @@ export function createExportWatch(deps: {
   const { store, exports, logger, now = Date.now, gatherMs = GATHER_MS } = deps
   /** What was right the last time, and since when. */
   const right = new Map<string, { readonly hash: string; readonly atMs: number }>()
+  /** What was wrong the last time. */
+  const wrong = new Map<string, string>()
   const restUntilMs = new Map<string, number>()
   const waiting = new Map<string, string>()
   let comparing: Promise<void> | undefined
@@ -51,15 +53,22 @@ export function createExportWatch(deps: {
 
   async function compare(told: ReadonlyMap<string, string>): Promise<void> {
     for (const [host, rows] of await store.standing([...told.keys()])) {
-      const hash = told.get(host) ?? ''
-      if (hashExports(wantedOf(rows)) === hash) right.set(host, { hash, atMs: now() })
-      else await tell(host)
+      const [hash, wanted] = [told.get(host) ?? '', hashExports(wantedOf(rows))]
+      if (wanted === hash) {
+        right.set(host, { hash, atMs: now() })
+        wrong.delete(host)
+        continue
+      }
+      right.delete(host)
+      // Its word may be older than what it did last: what is wrong is so in two beats.
+      const isSo = wrong.get(host) === `${hash} ${wanted}`
+      wrong.set(host, `${hash} ${wanted}`)
+      if (isSo) await tell(host)
     }
   }
 
   /** It is decided anew with the rows locked; what stands in the way there is tried again with a later beat. */
   async function tell(host: string): Promise<void> {
-    right.delete(host)
     try {
       const { jobId } = await exports.reconcile(SYSTEM_CALLER, host)
       logger.info({ event: 'exports.differ', host, jobId })

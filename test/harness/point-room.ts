@@ -242,7 +242,7 @@ function openPlane(deps: {
   const instanceReader = createInstanceStore(sql)
   const instances = createInstances({ orders, reader: instanceReader, fleet: registry })
   const { points, targets } = openPoints({ sql, vault, nats, seal, orders, fleet: registry, instances: instanceReader })
-  const { volumes, exports, watch } = openVolumes({
+  const { volumes, exports } = openVolumes({
     ...{ sql, vault, secrets, nats, seal, changes, dispatch, fleet: registry, logger },
   })
   const jobs = createJobs({
@@ -262,7 +262,6 @@ function openPlane(deps: {
     instances,
     volumes,
     exports,
-    exportWatch: watch,
     jobs,
     secrets,
     /** Every order that was published for a host, by whichever replica, since this one is there. */

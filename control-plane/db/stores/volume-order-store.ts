@@ -1,8 +1,10 @@
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
+import type { AuditEntry } from '../../core/audit.ts'
 import type { Secrets } from '../../core/secrets.ts'
 import type { PlannedJob, VolumeOrder, VolumePlan } from '../../core/volume-book.ts'
 import { type Sql, sqlState, statement, type Transaction } from '../sql.ts'
+import { writeAudit } from './audit-write.ts'
 import { type Placed, writeOrders } from './order-store.ts'
 import { keepPlaced, placedBefore } from './placed-before.ts'
 import { lockVolumes, readFindings } from './volume-findings.ts'
@@ -82,7 +84,7 @@ export interface PlacedVolumes {
 
 export interface VolumeOrderStore {
   /** Decides and writes in one transaction. @throws what `decide` throws; conflict when its group, host or pool went in that moment. */
-  place(order: VolumeOrder): Promise<PlacedVolumes>
+  place(order: VolumeOrder, notAfterMs: number): Promise<PlacedVolumes>
 }
 
 /** The group, the host or the pool that an order was decided for went in that very moment. */
@@ -93,9 +95,9 @@ export function createVolumeOrderStore(
   secretsIn: (tx: Transaction) => Pick<Secrets, 'put'>,
 ): VolumeOrderStore {
   return {
-    async place(order) {
+    async place(order, notAfterMs) {
       try {
-        return await sql.transaction((tx) => placeIn(tx, order, secretsIn(tx)))
+        return await sql.transaction((tx) => placeIn(tx, { order, notAfterMs }, secretsIn(tx)))
       } catch (error) {
         if (sqlState(error) !== FOREIGN_KEY_VIOLATION) throw error
         throw new FleetError('conflict', 'its group, host or pool was removed a moment ago', { cause: error })
@@ -104,7 +106,17 @@ export function createVolumeOrderStore(
   }
 }
 
-async function placeIn(tx: Transaction, order: VolumeOrder, secrets: Pick<Secrets, 'put'>): Promise<PlacedVolumes> {
+interface Asked {
+  readonly order: VolumeOrder
+  /** By when jobs must have begun that are interactive; epoch ms. */
+  readonly notAfterMs: number
+}
+
+async function placeIn(
+  tx: Transaction,
+  { order, notAfterMs }: Asked,
+  secrets: Pick<Secrets, 'put'>,
+): Promise<PlacedVolumes> {
   const { groupId, by, key } = order
   // As those of other kinds are: `decide` is never asked by what writes jobs.
   const asOrder = { groupId, by, names: [], ...(key === undefined ? {} : { key }), decide: never }
@@ -118,11 +130,21 @@ async function placeIn(tx: Transaction, order: VolumeOrder, secrets: Pick<Secret
   if (earlier !== undefined) return placedEarlier(tx, earlier.jobId)
   const plan = order.decide(found)
   const secretIds = await keepSecrets(plan.jobs, groupId, secrets)
-  const placed = await writeJobs(tx, plan, asOrder)
+  const placed = await writeJobs(tx, plan, { order: asOrder, notAfterMs })
   const [first] = placed
   if (key !== undefined && first) await keepPlaced(tx, [{ order: asOrder, jobId: first.job.id, dataset: undefined }])
+  if (plan.jobs.length === 0) await writeAudit(tx, unordered(order, plan))
   await tx.rowsAndCommit(write, valuesOf(order, plan, secretIds))
   return { placed, jobIds: placed.map(({ job }) => job.id), batchId: plan.batch?.id }
+}
+
+/** A list of which nothing was left to be ordered. That which is ordered is told with its jobs. */
+function unordered({ by }: VolumeOrder, { batch }: VolumePlan): readonly AuditEntry[] {
+  if (batch === undefined) return []
+  const [failure] = batch.errors
+  const object = { kind: 'export', id: null, name: `${batch.requested} exports` }
+  const entry = { by, operation: `export.${batch.type}`, object, detail: { batch: batch.id } }
+  return [failure === undefined ? { ...entry, result: 'done' } : { ...entry, result: 'refused', code: failure.code }]
 }
 
 function never(): never {
@@ -152,12 +174,16 @@ async function keepSecrets(
 
 type JobOrder = Parameters<typeof writeOrders>[1]['orders'][number]
 
-async function writeJobs(tx: Transaction, { jobs }: VolumePlan, order: JobOrder): Promise<readonly Placed[]> {
+async function writeJobs(
+  tx: Transaction,
+  { jobs }: VolumePlan,
+  { order, notAfterMs }: { readonly order: JobOrder; readonly notAfterMs: number },
+): Promise<readonly Placed[]> {
   if (jobs.length === 0) return []
   const answers = await writeOrders(tx, {
     orders: jobs.map(() => order),
     decided: jobs.map(({ id, decision }) => ({ jobId: id, decision })),
-    notAfterMs: 0,
+    notAfterMs,
   })
   return answers.map((answer) => {
     if (answer !== undefined && 'job' in answer) return answer
