@@ -52,7 +52,7 @@ export function createVolumes(deps: {
       ...keyed,
       decide(found) {
         const { spec, host, holds, ...rows } = asked.work(found)
-        const decision = { request, spec, host, subject: null, holds: sorted(holds), interactive: false }
+        const decision = { request, spec, host, subject: null, holds: sorted(holds), interactive: true }
         return {
           ...rows,
           jobs: [{ id: newId(), decision: retryOf === undefined ? decision : { ...decision, retryOf } }],

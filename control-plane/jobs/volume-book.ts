@@ -4,7 +4,7 @@ import type { VolumeBook, VolumeOrder } from '../core/volume-book.ts'
 import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { PlacedVolumes, VolumeOrderStore } from '../db/stores/volume-order-store.ts'
 import type { Dispatch } from './dispatch.ts'
-import { owed } from './order-book.ts'
+import { owed, START_WITHIN_MS } from './order-book.ts'
 
 const MAX_WAITING = 1_000
 
@@ -21,7 +21,7 @@ export function createVolumeBook(deps: {
 
   async function placeOne(order: VolumeOrder): Promise<PlacedVolumes | FleetError> {
     try {
-      return await store.place(order)
+      return await store.place(order, Date.now() + START_WITHIN_MS)
     } catch (error) {
       if (error instanceof FleetError) return error
       throw error
