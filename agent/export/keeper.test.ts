@@ -54,9 +54,10 @@ async function room(t: ExecutionContext) {
     ...{ state, portal, volumes, tgtds },
     log: join(state, 'exports.log'),
     /** An agent's exports, as it begins. */
-    async begin({ outlives = false, portals = [portal] } = {}) {
-      const settings = { technology: 'tgt', portals, outlives, state } as const
-      const exports = await openExports(settings, { findVolume: async ({ volume }) => volumes.get(volume), logger })
+    async begin({ outlives = false, technology = 'tgt' as 'tgt' | 'none' } = {}) {
+      const findVolume = async ({ volume }: { readonly volume: string }) => volumes.get(volume)
+      const settings = { technology, portals: [portal], outlives, state }
+      const exports = await openExports(settings, { findVolume, logger, retryMs: 200 })
       await exports.restore(signal)
       t.teardown(() => exports[Symbol.asyncDispose]())
       return exports
@@ -135,7 +136,10 @@ onTgt('a tgtd that outlives its agent is taken over with its sessions, and loses
   t.like(await again.standing(signal), [{ wwn: one.wwn, device: one.device, sessions: [{ initiator: INITIATOR }] }])
   t.true(await session.reads())
   t.like((await again.remove([{ wwn: one.wwn, force: false }], signal))[0], { code: 'conflict' })
-  t.is(again.find(one.wwn)?.exportId, one.exportId)
+  await again[Symbol.asyncDispose]()
+  const none = await begin({ technology: 'none' })
+  await until('nothing is exported any more where nothing is to be', () => tgtds().length === 0)
+  t.deepEqual(none.kept(), [])
   await session.end()
 })
 
@@ -159,6 +163,9 @@ onTgt('another volume, or another one by now, never stands under a target of the
   t.is(await holds(login(one), 0x66), undefined)
   t.is(await holds(login(two), 0x42), true)
   t.is(again.kept().length, 2, 'it is wanted all the same')
+  volumes.set('one', one)
+  renameSync(join(state, 'away'), one.device)
+  await until('it is back with its volume', async () => await holds(login(one), 0x41))
 })
 
 onTgt('where the portal is somebody else’s, exports are unavailable until it is free', async (t) => {

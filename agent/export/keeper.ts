@@ -4,7 +4,7 @@ import type { Logger } from '../../shared/logger.ts'
 import type { VolumePlace } from '../../shared/volume-spec.ts'
 import type { Chap, ExportKeeper, KeptExport } from './export-keeper.ts'
 import { type LoggedExport, openExportLog } from './export-log.ts'
-import type { ExportTargets, WantedTarget } from './exports.ts'
+import type { ExportTargets, StandingTarget, WantedTarget } from './exports.ts'
 
 /** How often what could not be made again is tried again. */
 const RETRY_MS = 15_000
@@ -78,8 +78,8 @@ export function openExportKeeper(deps: {
     return failures
   }
 
-  /** What is kept stands, on the volume that it was made for, and nothing else of ours does. */
-  async function restore(signal: AbortSignal): Promise<void> {
+  /** What is kept stands, on the volume that it was made for, and nothing else of ours does. @param again only what does not stand so */
+  async function restore(signal: AbortSignal, again: boolean): Promise<void> {
     clearTimeout(retry)
     const kept = [...log.exports.values()]
     const found = await Promise.all(kept.map((one) => located(one, findVolume)))
@@ -95,10 +95,12 @@ export function openExportKeeper(deps: {
       extra.map((wwn) => ({ wwn, force: true })),
       signal,
     )
-    const made = await targets.apply(there.map(targetOf), signal)
+    const byWwn = new Map(standing.map((target) => [target.wwn, target]))
+    const missing = again ? there.filter((one) => !isAsWanted(one, byWwn.get(one.wwn))) : there
+    const made = await targets.apply(missing.map(targetOf), signal)
     const problems = [...left, ...made].filter((problem) => problem !== undefined)
     const away = kept.length - there.length
-    const told = { count: there.length, removed: extra.length, away, failed: problems.length }
+    const told = { count: missing.length, removed: extra.length, away, failed: problems.length }
     if (kept.length + extra.length > 0) logger.info({ event: 'exports.restored', ...told })
     for (const err of problems.slice(0, 3)) logger.error({ event: 'exports.not_restored', err })
     if (away + problems.length > 0) restoreLater(retryMs)
@@ -107,20 +109,20 @@ export function openExportKeeper(deps: {
   function restoreLater(afterMs: number): void {
     clearTimeout(retry)
     if (stopping.signal.aborted) return
-    retry = setTimeout(() => void restoreAgain(), afterMs)
+    retry = setTimeout(() => void restoreInTurn(true), afterMs)
     retry.unref()
   }
 
   /** Never throws. */
-  async function restoreAgain(): Promise<void> {
-    await inTurn(() => restore(stopping.signal)).catch((error: unknown) => {
+  async function restoreInTurn(again: boolean): Promise<void> {
+    await inTurn(() => restore(stopping.signal, again)).catch((error: unknown) => {
       if (stopping.signal.aborted) return
       logger.error({ event: 'exports.not_restored', err: asError(error) })
       restoreLater(retryMs)
     })
   }
 
-  targets.onLost(() => void restoreAgain())
+  targets.onLost(() => void restoreInTurn(false))
 
   return {
     technology: targets.name,
@@ -137,7 +139,7 @@ export function openExportKeeper(deps: {
       hash ??= hashExports(log.exports.values())
       return hash
     },
-    restore: restoreAgain,
+    restore: () => restoreInTurn(false),
     async resized({ pool, volume }, signal) {
       const showing = [...log.exports.values()].filter(({ place }) => place.pool === pool && place.volume === volume)
       for (const device of new Set(showing.map((one) => one.device))) {
@@ -169,6 +171,11 @@ function refusalOf({ place, device, guid }: Asked, before: LoggedExport | undefi
 
 function targetOf({ wwn, device, guid, access, chap }: Asked): WantedTarget {
   return { wwn, device, guid, access: { initiators: access.initiators, chap } }
+}
+
+function isAsWanted({ device, access, chap }: LoggedExport, target: StandingTarget | undefined): boolean {
+  if (target?.device !== device || target.hasChap !== (chap !== undefined)) return false
+  return access.initiators.toSorted().join() === target.initiators.toSorted().join()
 }
 
 /** Where its volume is now. Undefined: it is away, or is another one by now. `unknown`: what stands is left as it is. */

@@ -7,7 +7,7 @@ import type { ExportTargets } from './exports.ts'
 import { type FindVolume, openExportKeeper } from './keeper.ts'
 import { openLioTargets } from './lio/lio-targets.ts'
 import { NO_EXPORTS } from './no-exports.ts'
-import { TGTD } from './tgt/daemon.ts'
+import { endLeftTgtd, TGTD } from './tgt/daemon.ts'
 import { openTgtTargets } from './tgt/tgt-targets.ts'
 
 export interface ExportSettings {
@@ -26,9 +26,13 @@ type OpenTargets = (settings: ExportSettings, logger: Logger) => Promise<ExportT
 const OPENERS: Record<'tgt' | 'lio', OpenTargets> = {
   async tgt({ portals, outlives, state }, logger) {
     if (!hasTgt()) throw new FleetError('unavailable', `tgt needs ${TGTD}, and an agent that is root`)
-    return openTgtTargets({ directory: join(state, 'tgtd'), portals, outlives }, logger)
+    return openTgtTargets({ directory: tgtdFolder({ state }), portals, outlives }, logger)
   },
   lio: ({ portals }) => openLioTargets({ portals }),
+}
+
+function tgtdFolder({ state }: Pick<ExportSettings, 'state'>): string {
+  return join(state, 'tgtd')
 }
 
 /** tgtd takes orders of root alone. */
@@ -39,11 +43,12 @@ export function hasTgt(): boolean {
 /** The exports of this host; what is kept of them is made again with `restore`. */
 export async function openExports(
   settings: ExportSettings,
-  { findVolume, logger }: { readonly findVolume: FindVolume; readonly logger: Logger },
+  deps: { readonly findVolume: FindVolume; readonly logger: Logger; readonly retryMs?: number },
 ): Promise<ExportKeeper & AsyncDisposable> {
   const technology = settings.technology ?? (hasTgt() ? 'tgt' : 'none')
+  if (technology !== 'tgt') endLeftTgtd(tgtdFolder(settings))
   if (technology === 'none') return { ...NO_EXPORTS, [Symbol.asyncDispose]: async () => undefined }
   mkdirSync(settings.state, { recursive: true, mode: 0o700 })
-  const targets = await OPENERS[technology](settings, logger)
-  return openExportKeeper({ targets, path: join(settings.state, 'exports.log'), findVolume, logger })
+  const targets = await OPENERS[technology](settings, deps.logger)
+  return openExportKeeper({ ...deps, targets, path: join(settings.state, 'exports.log') })
 }

@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import {
   chmodSync,
   closeSync,
+  existsSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -209,6 +210,12 @@ export function createTgtDaemon(settings: TgtSettings, logger: Logger): TgtDaemo
       closeSync(folder)
     },
   }
+}
+
+/** Ends the tgtd that an agent with other settings left in its directory. */
+export function endLeftTgtd(directory: string): void {
+  if (!existsSync(directory)) return
+  for (const pid of processesIn(realpathSync(directory))) signal(pid)
 }
 
 /** Every tgtd that runs in this directory: its own that this or an earlier process of the agent started. */
