@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import type { ExportKeeper } from '../../agent/export/export-keeper.ts'
-import { hasTgt, openExports } from '../../agent/export/open-exports.ts'
+import { openExports } from '../../agent/export/open-exports.ts'
 import type { PipelineTools, StepContext } from '../../agent/pipelines/pipeline.ts'
 import { openWork } from '../../agent/pipelines/pipelines.ts'
 import { runPipeline } from '../../agent/pipelines/run-pipeline.ts'
@@ -14,9 +14,8 @@ import { createLogger } from '../../shared/logger.ts'
 import type { ExportElement, UnexportElement } from '../../shared/volume-spec.ts'
 import { contextOf } from '../contracts/pipeline-contract.ts'
 import { freePort } from './free-port.ts'
-import { type Login, lacksInitiator } from './initiator.ts'
+import type { Login } from './initiator.ts'
 import { NO_INSTANCES } from './no-instances.ts'
-import { lacksTool } from './system-packages.ts'
 
 const MIB = 2 ** 20
 const IMAGE_BYTES = 4 * MIB
@@ -24,13 +23,6 @@ export const IMAGE_BYTE = 0xa5
 export const INITIATOR = 'iqn.2020-01.test:initiator'
 export const STRANGER = 'iqn.2020-01.test:stranger'
 const unwatched = { signal: new AbortController().signal, progress: () => undefined }
-
-/** Why whole jobs about exports cannot be run on this machine. */
-export function lacksExports(): string | undefined {
-  const missing = lacksTool('tgtd', 'mkfs.btrfs', 'mkfs.xfs') ?? lacksInitiator()
-  if (missing !== undefined) return missing
-  return hasTgt() ? undefined : 'mounting a loop image needs root'
-}
 
 export type PoolKind = 'btrfs' | 'reflink'
 

@@ -11,7 +11,6 @@ import {
   type ExportRoom,
   IMAGE_BYTE,
   INITIATOR,
-  lacksExports,
   openExportRoom,
   type PoolKind,
   STRANGER,
@@ -19,6 +18,7 @@ import {
   wwnOf,
 } from '../../../test/harness/export-host.ts'
 import { holdSession, holds, onLun } from '../../../test/harness/initiator.ts'
+import { lacksExports } from '../../../test/harness/lacks-exports.ts'
 import { mountLoop, sharedMounts } from '../../../test/harness/loop-mount.ts'
 import { failureOf } from '../../../test/harness/point-orders.ts'
 import { testUnless } from '../../../test/harness/system-packages.ts'

@@ -4,15 +4,9 @@ import test, { type ExecutionContext } from 'ava'
 import { FleetError } from '../../../shared/errors.ts'
 import type { ExportElement, UnexportElement, WantedExport } from '../../../shared/volume-spec.ts'
 import { memoryOf, pipelineContract } from '../../../test/contracts/pipeline-contract.ts'
-import {
-  type ExportRoom,
-  INITIATOR,
-  lacksExports,
-  openExportRoom,
-  STRANGER,
-  unexportOf,
-} from '../../../test/harness/export-host.ts'
+import { type ExportRoom, INITIATOR, openExportRoom, STRANGER, unexportOf } from '../../../test/harness/export-host.ts'
 import { holdSession, onLun } from '../../../test/harness/initiator.ts'
+import { lacksExports } from '../../../test/harness/lacks-exports.ts'
 import { sharedMounts } from '../../../test/harness/loop-mount.ts'
 import { testUnless } from '../../../test/harness/system-packages.ts'
 import { openWork } from '../pipelines.ts'
