@@ -37,10 +37,11 @@ export function jobsOf(
     readonly kind: 'export.create' | 'export.delete'
     readonly batchId: string
     readonly retryOf: string | undefined
+    readonly isWaited: boolean
     readonly secrets: Readonly<Record<string, string>>
   },
 ): PlannedJob[] {
-  const { kind, batchId, retryOf, secrets } = given
+  const { kind, batchId, retryOf, isWaited, secrets } = given
   return [...Map.groupBy(ordered, ({ host }) => host.id).values()].flatMap((of) => {
     const [first] = of
     if (first === undefined) return []
@@ -51,7 +52,8 @@ export function jobsOf(
       ...of.flatMap((one) => one.holds),
       { lane: laneOf.exports(first.host.name), exclusive: false },
     ])
-    const decision = { request: { batch: batchId }, spec, host: first.host, subject: null, holds, interactive: false }
+    const { host } = first
+    const decision = { request: { batch: batchId }, spec, host, subject: null, holds, interactive: isWaited }
     const own = Object.fromEntries(elements.flatMap(({ wwn }) => (secrets[wwn] ? [[wwn, secrets[wwn]]] : [])))
     return [
       {

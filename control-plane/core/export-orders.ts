@@ -20,6 +20,11 @@ import type { FleetView } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
 import type { VolumeBook, VolumeFindings, VolumePlan, VolumeReads } from './volume-book.ts'
 
+interface How {
+  readonly retryOf: string | undefined
+  readonly isWaited: boolean
+}
+
 export function createExports(deps: {
   readonly book: VolumeBook
   readonly reader: ExportReader
@@ -35,11 +40,11 @@ export function createExports(deps: {
       readonly type: 'create' | 'delete'
       readonly requested: number
       readonly reads: VolumeReads
-      readonly retryOf: string | undefined
+      readonly how: How
       readonly decide: (found: VolumeFindings) => Decided
     },
   ): Promise<AcceptedExports> {
-    const { type, requested, retryOf } = given
+    const { type, requested, how } = given
     const { groupId, key } = caller
     const { jobIds, batchId } = await book.place({
       ...{ groupId, by: caller, reads: given.reads },
@@ -52,7 +57,7 @@ export function createExports(deps: {
         }
         const batch = { id: newId(), type, requested, errors, done: elements.done.map((n) => ({ n, volume: gone(n) })) }
         const taken = new Set(ordered.map(({ element }) => element.n))
-        const jobs = jobsOf(ordered, { kind: `export.${type}`, batchId: batch.id, retryOf, secrets })
+        const jobs = jobsOf(ordered, { kind: `export.${type}`, batchId: batch.id, secrets, ...how })
         return { ...rows((n) => taken.has(n)), jobs, batch }
       },
     })
@@ -60,9 +65,9 @@ export function createExports(deps: {
     return { batchId, jobIds }
   }
 
-  function make(caller: Caller, asked: readonly AskedExport[], retryOf?: string): Promise<AcceptedExports> {
+  function make(caller: Caller, asked: readonly AskedExport[], how: How): Promise<AcceptedExports> {
     return place(caller, {
-      ...{ type: 'create', requested: asked.length, retryOf },
+      ...{ type: 'create', requested: asked.length, how },
       reads: {
         volumes: asked.flatMap(({ volume, source }) =>
           source ? [volume.path, `${source.pool}/${source.name}`] : [volume.path],
@@ -97,7 +102,7 @@ export function createExports(deps: {
     })
   }
 
-  function removeAll(caller: Caller, asked: readonly AskedUnexport[], retryOf?: string): Promise<AcceptedExports> {
+  function removeAll(caller: Caller, asked: readonly AskedUnexport[], how: How): Promise<AcceptedExports> {
     const paths = [...new Set(asked.map(({ volume }) => volume.path))]
     const goingVolumes = asked.flatMap(({ volume, deleteVolume }) => (deleteVolume ? [volume.path] : []))
     const going = {
@@ -106,7 +111,7 @@ export function createExports(deps: {
       volumes: new Set(goingVolumes),
     }
     return place(caller, {
-      ...{ type: 'delete', requested: asked.length, retryOf },
+      ...{ type: 'delete', requested: asked.length, how },
       reads: { volumes: paths, wwns: [...going.wwns.keys()], needed: goingVolumes },
       decide(found) {
         const once = createOnce()
@@ -163,14 +168,14 @@ export function createExports(deps: {
   }
 
   return {
-    async create(caller, wanted) {
+    async create(caller, wanted, { isWaited = false } = {}) {
       requireRole(caller, 'operator')
-      return make(caller, checkWanted(wanted))
+      return make(caller, checkWanted(wanted), { retryOf: undefined, isWaited })
     },
 
-    async remove(caller, asked) {
+    async remove(caller, asked, { isWaited = false } = {}) {
       requireRole(caller, 'operator')
-      return removeAll(caller, checkAsked(asked))
+      return removeAll(caller, checkAsked(asked), { retryOf: undefined, isWaited })
     },
 
     async batch(caller, id) {
@@ -197,7 +202,7 @@ export function createExports(deps: {
         const asked = spec.elements.map(({ place: at, wwn, deleteVolume, force }): Unexport => {
           return { volume: pathOf(host, at), wwn, deleteVolume, force }
         })
-        return onlyJob(await removeAll(caller, checkAsked(asked), retryOf))
+        return onlyJob(await removeAll(caller, checkAsked(asked), { retryOf, isWaited: false }))
       }
       if (spec.kind !== 'export.create') throw new FleetError('internal', 'internal error', { detail: spec.kind })
       const secrets = await reader.secretsOf(spec.elements.map(({ exportId }) => exportId))
@@ -212,7 +217,7 @@ export function createExports(deps: {
         }
         return { ...given, ...from, chap: { user: chapUser, secret } }
       })
-      return onlyJob(await make(caller, checkWanted(wanted), retryOf))
+      return onlyJob(await make(caller, checkWanted(wanted), { retryOf, isWaited: false }))
     },
 
     reconcile,

@@ -105,6 +105,11 @@ export interface AcceptedExports {
   readonly jobIds: readonly string[]
 }
 
+export interface OrderedExports {
+  /** The client waits for the end: hosts begin soon or not at all. */
+  readonly isWaited?: boolean
+}
+
 /** Exports of the caller's group. */
 export interface Exports {
   /**
@@ -112,9 +117,9 @@ export interface Exports {
    * host) fails that element alone. @throws invalid (naming `clones[n].field`), forbidden; unavailable when offline hosts are all that stands
    * in the way of every element.
    */
-  create(caller: Caller, wanted: readonly WantExport[]): Promise<AcceptedExports>
+  create(caller: Caller, wanted: readonly WantExport[], how?: OrderedExports): Promise<AcceptedExports>
   /** What is absent is removed already. @throws as `create`. */
-  remove(caller: Caller, asked: readonly Unexport[]): Promise<AcceptedExports>
+  remove(caller: Caller, asked: readonly Unexport[], how?: OrderedExports): Promise<AcceptedExports>
   /** @throws not_found. */
   batch(caller: Caller, id: string): Promise<ExportBatch>
   get(caller: Caller, idOrWwn: string): Promise<ExportInfo & { readonly live: LiveExport | undefined }>

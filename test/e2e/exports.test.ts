@@ -155,6 +155,22 @@ it('disks are cloned from an image and exported to their own nodes, whatever die
   t.is((await tester.call('GET', volumeAt('alpha-pool/nodes/b'))).status, 404)
   t.like(await tester.ended(await tester.clones('DELETE', [unwanted('b')])), { status: 'complete' })
 
+  // Its host is silent: what was refused then is not made later.
+  await fleet.agent('alpha').signal('SIGSTOP')
+  const refused = await Promise.all([
+    tester.call('POST', '/api/v1/volumes', { name: 'late', size_bytes: SIZE_BYTES }),
+    tester.call('DELETE', volumeAt('alpha-pool/nodes/f')),
+    tester.call('POST', '/api/v1/exports', { volume: GOLDEN, wwn: wwnOf('late'), initiators: [RIGHT] }),
+  ])
+  await fleet.agent('alpha').signal('SIGCONT')
+  t.deepEqual(
+    refused.map(({ status }) => status),
+    [503, 409, 503],
+  )
+  await fleet.quiet(WAIT_MS)
+  t.is((await tester.call('GET', volumeAt('alpha-pool/late'))).status, 404)
+  t.is((await tester.call('GET', exportAt('late'))).status, 404)
+
   // Another tenant's.
   for (const path of [exportAt('a'), volumeAt(GOLDEN), volumeAt('alpha-pool/nodes/a')]) {
     t.is((await stranger.call('GET', path)).status, 404)

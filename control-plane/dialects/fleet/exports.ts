@@ -74,7 +74,7 @@ export const createExport = route({
   errors: [404, 409, 503, 504, 507],
 
   async handle({ body, caller, signal }, core) {
-    const accepted = await inElementWords(core.exports.create(caller, [wantedOf(body)]))
+    const accepted = await inElementWords(core.exports.create(caller, [wantedOf(body)], { isWaited: true }))
     const headers = await done(core, accepted, { caller, signal })
     return { status: 201, body: presentExport(await core.exports.get(caller, body.wwn)), headers }
   },
@@ -97,7 +97,7 @@ export const deleteExport = route({
     const { wwn, volume, groupId } = await core.exports.get(caller, params.id)
     const owner = actingFor(caller, groupId)
     const asked = { wwn, volume, force: query.force, deleteVolume: query.delete_volume }
-    const accepted = await inElementWords(core.exports.remove(owner, [asked]))
+    const accepted = await inElementWords(core.exports.remove(owner, [asked], { isWaited: true }))
     const blockers = () => sessionsOf(core, owner, wwn)
     return { status: 204, headers: await done(core, accepted, { caller: owner, signal, blockers }) }
   },
