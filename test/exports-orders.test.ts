@@ -349,6 +349,10 @@ test.serial("a group's volumes and exports are nobody else's to clone, take over
   const removal = await room.exports.remove(two, [{ volume: 'a-pool/c', wwn: wwnOf('c'), deleteVolume: true }])
   t.like((await room.exports.batch(two, removal.batchId)).errors, [{ code: 'not_found' }])
   t.like(await room.exports.get(one, wwnOf('c')), { state: 'available' })
+  // Nor is a wwn free for others as long as it goes.
+  await room.exports.remove(one, [{ volume: 'a-pool/c', wwn: wwnOf('c') }])
+  const early = await room.exports.create(two, [{ volume: 'a-pool/own', wwn: wwnOf('c'), initiators }])
+  t.like((await room.exports.batch(two, early.batchId)).errors, [{ code: 'conflict' }])
   t.is((await room.exports.list(ADMIN, { host: 'a' }, { limit: 9 })).items.length, 1)
 })
 
