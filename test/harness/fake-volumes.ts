@@ -98,7 +98,9 @@ export function createFakeVolumes(
       requireCondition(ifMatch, volume)
       const blockers = [
         ...[...exports.values()].filter((one) => one.volume === own).map(({ wwn }) => `export ${wwn}`),
-        ...[...volumeSnapshots.values()].filter((one) => one.volumeId === volume.id).map((one) => `snapshot ${one.path}`),
+        ...[...volumeSnapshots.values()]
+          .filter((one) => one.volumeId === volume.id)
+          .map((one) => `snapshot ${one.path}`),
         ...clonesOf(`${own}@`),
       ]
       if (blockers.length > 0) throw new FleetError('conflict', `'${own}' is needed`, { blockers })
