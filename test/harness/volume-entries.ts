@@ -56,7 +56,7 @@ async function batch({ fleet, red }: World): Promise<{ readonly id: string }> {
 
 /** With a volume in the path. */
 function aboutVolume(rest: (world: World) => RouteInput = () => ({})): RouteEntry {
-  return { input: async (world) => ({ params: { path: await volume(world) }, ...rest(world) }) }
+  return { input: async (world) => ({ params: { volume: await volume(world) }, ...rest(world) }) }
 }
 
 const ownList: RouteEntry = { other: 200 }
@@ -72,11 +72,11 @@ export const VOLUME_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'fleet.snapshotVolume': aboutVolume(() => ({ body: { name: SNAPSHOT } })),
   'fleet.listVolumeSnapshots': aboutVolume(),
   'fleet.deleteVolumeSnapshot': {
-    input: async (world) => ({ params: { path: await snapshot(world), name: SNAPSHOT } }),
+    input: async (world) => ({ params: { volume: await snapshot(world), name: SNAPSHOT } }),
   },
   'fleet.cloneVolume': {
     input: async (world) => ({
-      params: { path: await snapshot(world) },
+      params: { volume: await snapshot(world) },
       body: { name: world.name(), snapshot: SNAPSHOT },
     }),
   },

@@ -10,7 +10,7 @@ const PATH_MAX = 500
 const STATES = ['creating', 'available', 'deleting'] as const
 
 export const VolumeParams = z.object({
-  path: z.string().min(1).max(PATH_MAX).meta({
+  volume: z.string().min(1).max(PATH_MAX).meta({
     description: 'Its path `<pool>/<name>`, url-encoded, or its id',
     example: 'tank/disk-1',
   }),

@@ -14,7 +14,7 @@ import {
 } from './volume-schemas.ts'
 import { inClientWords } from './wire-names.ts'
 
-const SNAPSHOTS = '/api/v1/volumes/:path/snapshots'
+const SNAPSHOTS = '/api/v1/volumes/:volume/snapshots'
 
 export const snapshotVolume = route({
   operation: 'snapshotVolume',
@@ -31,7 +31,7 @@ export const snapshotVolume = route({
   async handle({ params, body, caller, signal }, core) {
     const { jobId, snapshot } = await core.volumes.snapshot(
       caller,
-      await volumePath(core, caller, params.path),
+      await volumePath(core, caller, params.volume),
       body.name,
     )
     await settled(core, jobId, signal)
@@ -53,7 +53,7 @@ export const listVolumeSnapshots = route({
   errors: [404],
 
   async handle({ params, query, caller }, core) {
-    const { items, nextCursor } = await core.volumes.snapshots(caller, params.path, query)
+    const { items, nextCursor } = await core.volumes.snapshots(caller, params.volume, query)
     return { status: 200, body: { items: items.map(presentVolumeSnapshot), next_cursor: nextCursor } }
   },
 })
@@ -70,7 +70,7 @@ export const deleteVolumeSnapshot = route({
   errors: [404, 409, 503, 504],
 
   async handle({ params, caller, signal }, core) {
-    const path = await volumePath(core, caller, params.path)
+    const path = await volumePath(core, caller, params.volume)
     const { jobId } = await core.volumes.deleteSnapshot(caller, path, params.name)
     await settled(core, jobId, signal)
     return { status: 204, headers: { 'X-Job-Id': jobId } }
@@ -87,7 +87,7 @@ function snapshotPath(path: string, snapshot: string | undefined): string {
 export const cloneVolume = route({
   operation: 'cloneVolume',
   method: 'POST',
-  path: '/api/v1/volumes/:path/clone',
+  path: '/api/v1/volumes/:volume/clone',
   summary: 'Make a volume of a snapshot, sharing its blocks',
   description:
     'The snapshot may be one that nobody made through the fleet, for those with a role over it. It answers when the clone is there.',
@@ -100,7 +100,7 @@ export const cloneVolume = route({
 
   async handle({ params, body, caller, signal }, core) {
     const { name, snapshot, create_parent: createParent } = body
-    const source = snapshotPath(await volumePath(core, caller, params.path), snapshot)
+    const source = snapshotPath(await volumePath(core, caller, params.volume), snapshot)
     const { jobId, volume } = await inClientWords(core.volumes.clone(caller, { source, name, createParent }))
     await settled(core, jobId, signal)
     const made = await core.volumes.get(caller, volume.id)

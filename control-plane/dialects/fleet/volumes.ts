@@ -59,7 +59,7 @@ export const listVolumes = route({
 export const getVolume = route({
   operation: 'getVolume',
   method: 'GET',
-  path: '/api/v1/volumes/:path',
+  path: '/api/v1/volumes/:volume',
   summary: 'One volume',
   access: 'viewer',
   status: 200,
@@ -68,7 +68,7 @@ export const getVolume = route({
   errors: [404],
 
   async handle({ params, caller }, core) {
-    const volume = await core.volumes.get(caller, params.path)
+    const volume = await core.volumes.get(caller, params.volume)
     return { status: 200, body: presentVolume(volume, caller), etag: etagOfVolume(volume) }
   },
 })
@@ -76,7 +76,7 @@ export const getVolume = route({
 export const resizeVolume = route({
   operation: 'resizeVolume',
   method: 'PATCH',
-  path: '/api/v1/volumes/:path',
+  path: '/api/v1/volumes/:volume',
   summary: 'Make a volume larger',
   description: `A smaller size is 409. ${WAITED}`,
   access: 'operator',
@@ -88,7 +88,7 @@ export const resizeVolume = route({
   precondition: 'own',
 
   async handle({ params, body, caller, ifMatch, signal }, core) {
-    const path = await volumePath(core, caller, params.path)
+    const path = await volumePath(core, caller, params.volume)
     const { jobId } = await inClientWords(core.volumes.resize(caller, path, body.size_bytes, expectingVolume(ifMatch)))
     await settled(core, jobId, signal)
     const volume = await core.volumes.get(caller, path)
@@ -100,7 +100,7 @@ export const resizeVolume = route({
 export const deleteVolume = route({
   operation: 'deleteVolume',
   method: 'DELETE',
-  path: '/api/v1/volumes/:path',
+  path: '/api/v1/volumes/:volume',
   summary: 'Delete a volume',
   description: `Never more than it: 409 with \`blockers\` while it is exported, has snapshots, or clones rest on it. ${WAITED}`,
   access: 'operator',
@@ -110,7 +110,7 @@ export const deleteVolume = route({
   precondition: 'own',
 
   async handle({ params, caller, ifMatch, signal }, core) {
-    const path = await volumePath(core, caller, params.path)
+    const path = await volumePath(core, caller, params.volume)
     const { jobId } = await core.volumes.delete(caller, path, expectingVolume(ifMatch))
     await settled(core, jobId, signal)
     return { status: 204, headers: { 'X-Job-Id': jobId } }
