@@ -31,6 +31,7 @@ const BENCHES = [
   'points-elsewhere',
   'one-file',
   'uploads',
+  'exports',
 ]
 
 const { values, positionals } = parseArgs({
