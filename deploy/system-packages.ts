@@ -117,7 +117,7 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   ].map((entry): SystemPackage => ({ ...entry, purposes: ['test'], rootOnly: true })),
   { name: 'tgt', programs: ['tgtd'], purposes: ['start', 'test'], rootOnly: true, without: 'iSCSI exports' },
   ...[
-    { name: 'libiscsi-bin', programs: ['iscsi-inq', 'iscsi-ls', 'iscsi-readcapacity16'] },
+    { name: 'libiscsi-bin', programs: ['iscsi-inq', 'iscsi-ls', 'iscsi-readcapacity16', 'iscsi-test-cu'] },
     { name: 'qemu-utils', programs: ['qemu-io'] },
     { name: 'qemu-block-extra', programs: [] },
   ].map((entry): SystemPackage => ({ ...entry, purposes: ['test'], rootOnly: true, without: 'initiators in tests' })),
