@@ -69,12 +69,15 @@ export function createExportWatch(deps: {
 
   /** It is decided anew with the rows locked; what stands in the way there is tried again with a later beat. */
   async function tell(host: string): Promise<void> {
+    if (await store.isPaused(host)) return
     try {
       const { jobId } = await exports.reconcile(SYSTEM_CALLER, host)
       logger.info({ event: 'exports.differ', host, jobId })
     } catch (error) {
       const isUsual = error instanceof FleetError && ['conflict', 'unavailable'].includes(error.code)
-      if (!isUsual) logger.warn({ event: 'exports.untold', host, error: String(error) })
+      if (isUsual) return
+      restUntilMs.set(host, now() + AGAIN_MS)
+      logger.warn({ event: 'exports.untold', host, error: String(error) })
     }
   }
 

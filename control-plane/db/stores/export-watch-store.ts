@@ -22,13 +22,26 @@ const busy = statement(
    where h.name = any($1::text[]) and j.state in ('queued', 'dispatched', 'running', 'cancelling') and j.kind like 'export.%'`,
 )
 
+const paused = statement(
+  'export_watch_paused',
+  z.object({ host: z.string() }),
+  `select h.name as host
+   from host h
+   join export_reconcile r on r.host_id = h.id
+   where h.name = $1 and r.next_at > now()`,
+)
+
 export interface ExportWatchStore {
   /** What stands on these hosts, as Postgres has it, of those about whose exports no job is open. */
   standing(hosts: readonly string[]): Promise<ReadonlyMap<string, readonly ExportRow[]>>
+  /** Whether it was told a moment ago, or is not to be told yet. */
+  isPaused(host: string): Promise<boolean>
 }
 
 export function createExportWatchStore(sql: Sql): ExportWatchStore {
   return {
+    isPaused: async (host) => (await sql.rows(paused, [host])).length > 0,
+
     async standing(hosts) {
       // Rows after jobs: one that ends between leaves rows that its host tells of as well.
       const open = new Set((await sql.rows(busy, [hosts])).map(({ host }) => host))
