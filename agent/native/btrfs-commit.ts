@@ -8,8 +8,10 @@ const WAIT_SYNC = 0x40089416
 /**
  * START_SYNC leaves the commit to a thread of the kernel, and that one does not hear of it while it ends another commit: then it begins with
  * its next round, up to 30 seconds later (Linux 6.18, fs/btrfs: transaction_kthread; four at a time took 31 s). Calls for one
- * subvolume go one after the other for that, and what others commit meanwhile is outrun by a sync, which commits by itself.
+ * subvolume go one after the other for that. One that does not begin is asked for again, as the thread sleeps by then; in the end a sync
+ * outruns it, which commits by itself.
  */
+const AGAIN_MS = 5
 const LATE_MS = 100
 
 /** Of one subvolume. `next` are those who came while one was under way: it may have begun before what they made. */
@@ -50,19 +52,28 @@ function begin(id: string, of: Commits, fd: number): Promise<void> {
 
 async function commit(fd: number): Promise<void> {
   const number = Buffer.alloc(8)
-  const starting = settled('START_SYNC', (done) => libc().ioctlBuffer.async(fd, START_SYNC, number, done))
-  if (await isLate(starting)) await syncFileSystem(fd)
-  await starting
+  // Each is over before the descriptor may be closed.
+  const started = [start(fd, number)]
+  if (await isLate(started, AGAIN_MS)) {
+    started.push(start(fd, Buffer.alloc(8)))
+    if (await isLate(started, LATE_MS)) started.push(syncFileSystem(fd))
+  }
+  await Promise.all(started)
   await settled('WAIT_SYNC', (done) => libc().ioctlBuffer.async(fd, WAIT_SYNC, number, done))
 }
 
-async function isLate(starting: Promise<void>): Promise<boolean> {
+/** Resolves when the transaction of this moment is being committed, and its number is known. */
+function start(fd: number, number: Buffer): Promise<void> {
+  return settled('START_SYNC', (done) => libc().ioctlBuffer.async(fd, START_SYNC, number, done))
+}
+
+async function isLate(started: readonly Promise<void>[], afterMs: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<true>((resolve) => {
-    timer = setTimeout(() => resolve(true), LATE_MS)
+    timer = setTimeout(() => resolve(true), afterMs)
   })
   try {
-    return await Promise.race([starting.then(() => false), late])
+    return await Promise.race([Promise.allSettled(started).then(() => false), late])
   } finally {
     clearTimeout(timer)
   }
