@@ -51,6 +51,8 @@ export interface ExportLog {
 /** Synchronous, as the journal is: an export is a few hundred bytes. @throws what the file system says */
 export function openExportLog(path: string): ExportLog {
   const { exports, unreadable } = read(path)
+  // For somebody to see to: what it said of exports is asked of the control plane.
+  if (unreadable > 0) renameSync(path, `${path}.unreadable`)
   let file = rewrite(path, exports)
   let lines = exports.size
 

@@ -94,9 +94,10 @@ onTgt('exports are back after tgtd was killed, and after the agent ended, with t
   await exports[Symbol.asyncDispose]()
   t.deepEqual(tgtds(), [], 'tgtd ends with its agent')
 
-  // A write that was cut off, and an export that was dropped.
-  appendFileSync(log, '{"op":"drop","wwn":"iqn.2026-01.test.kee')
+  // What nobody can read, and a write that was cut off.
+  appendFileSync(log, 'not a line\n{"op":"drop","wwn":"iqn.2026-01.test.kee')
   const again = await begin()
+  t.true(readFileSync(`${log}.unreadable`, 'utf8').includes('not a line'))
   t.is(await holds(login(one), 0x41), true)
   t.is(await holds(login(two), 0x42), undefined)
   t.like(
