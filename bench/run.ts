@@ -32,6 +32,7 @@ const BENCHES = [
   'one-file',
   'uploads',
   'exports',
+  'clones',
 ]
 
 const { values, positionals } = parseArgs({
