@@ -75,7 +75,8 @@ inZfs('a volume is made once, sparse, and another of its name has another guid',
 inZfs(
   'clones of a volume that others made: many at once, all with their devices, and what is written stays in them',
   async (t) => {
-    const { pool } = room()
+    const pool = `${room().pool}/adopted`
+    tool('zfs', 'create', pool)
     tool('zfs', 'create', '-s', '-V', '64M', `${pool}/golden`)
     tool('udevadm', 'wait', '--timeout=20', `/dev/zvol/${pool}/golden`)
     await write(`/dev/zvol/${pool}/golden`, 'golden')
