@@ -33,22 +33,33 @@ function lun({ portal, target, lun: number, initiator }: Login): readonly string
   return ['--image-opts', ['driver=raw', ...members].join(',')]
 }
 
-/** Logs in, does what is said in qemu-io's words, and logs out. @returns what it says; undefined: it was not let in, or could not */
-export function onLun(login: Login, ...commands: readonly string[]): Promise<string | undefined> {
+interface Said {
+  /** Everything was done. */
+  readonly ok: boolean
+  readonly text: string
+}
+
+function say(login: Login, commands: readonly string[]): Promise<Said> {
   const args = [...lun(login), ...commands.flatMap((command) => ['-c', command])]
   return new Promise((resolve) => {
-    execFile(QEMU_IO, args, { timeout: TIMEOUT_MS }, (error, stdout) => resolve(error ? undefined : stdout))
+    execFile(QEMU_IO, args, { timeout: TIMEOUT_MS }, (error, text) => resolve({ ok: error === null, text }))
   })
 }
 
-/** Whether so many bytes from the LUN's beginning are all `byte`; undefined where it was not let in. */
+/** Logs in, does what is said in qemu-io's words, and logs out. @returns what it says; undefined: it was not let in, or could not */
+export async function onLun(login: Login, ...commands: readonly string[]): Promise<string | undefined> {
+  const { ok, text } = await say(login, commands)
+  return ok ? text : undefined
+}
+
+/** Whether so many bytes of the LUN are all `byte`; undefined where it was not let in. */
 export async function holds(
   login: Login,
   byte: number,
   { from = 0, bytes = 65_536 } = {},
 ): Promise<boolean | undefined> {
-  if ((await onLun(login, 'read 0 512')) === undefined) return undefined
-  return (await onLun(login, `read -P ${byte} ${from} ${bytes}`)) !== undefined
+  const { ok, text } = await say(login, ['read 0 512', `read -P ${byte} ${from} ${bytes}`])
+  return text.includes('read 512/512') ? ok : undefined
 }
 
 /** A session that stays. */
