@@ -22,8 +22,7 @@ it('a host whose beats tell of other exports than the database is told those, on
   const exported = await fleet.call('POST', '/api/v1/exports', asked)
   t.is(exported.status, 201, JSON.stringify(exported.body))
 
-  const reconciled = () =>
-    fleet.sql(`select state, result from job where kind = 'export.reconcile' order by ordinal`)
+  const reconciled = () => fleet.sql(`select state, result from job where kind = 'export.reconcile' order by ordinal`)
   await fleet.sql(`update export set initiators = jsonb_build_array('${NEW}')`)
   // What was right is looked at again when another hash is told: the next export has one.
   const other = await fleet.call('POST', '/api/v1/volumes', { name: 'w', size_bytes: 4 * 2 ** 20 })

@@ -33,7 +33,7 @@ const listOf = (name: string, whose: string) =>
     ExportColumns,
     `select ${EXPORT_COLUMNS}
      from export e ${EXPORT_JOINS}
-     where ${whose} and ($2::text is null or (e.wwn, e.id) > ($2, $3::uuid))
+     where ${whose} and (e.wwn, e.id) > ($2, $3::uuid)
        and ($4::text is null or h.name = $4) and ($5::text is null or e.volume = $5)
      order by e.wwn, e.id
      limit $6`,

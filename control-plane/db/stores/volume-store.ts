@@ -31,7 +31,7 @@ const listOf = (name: string, whose: string) =>
     VolumeColumns,
     `select ${VOLUME_COLUMNS}
      from volume v ${VOLUME_JOINS}
-     where ${whose} and ($2::text is null or (v.path, v.id) > ($2, $3::uuid))
+     where ${whose} and (v.path, v.id) > ($2, $3::uuid)
        and ($4::text is null or p.name = $4) and ($5::text is null or h.name = $5)
      order by v.path, v.id
      limit $6`,
@@ -54,7 +54,7 @@ const snapshotPage = statement(
   SnapshotColumns,
   `select ${SNAPSHOT_COLUMNS}
    from volume_snapshot s
-   where s.volume_id = $1 and ($2::text is null or (s.name, s.id) > ($2, $3::uuid))
+   where s.volume_id = $1 and (s.name, s.id) > ($2, $3::uuid)
    order by s.name, s.id
    limit $4`,
 )
@@ -109,9 +109,12 @@ export function pageOf<Row extends { readonly id: string }>(
 
 const Place = z.tuple([z.string().max(1000), z.uuid()])
 
+/** Before every name. */
+const BEGINNING = ['', '00000000-0000-0000-0000-000000000000'] as const
+
 /** @throws invalid. */
-export function placeOf(cursor: string | undefined): readonly [string | null, string | null] {
-  if (cursor === undefined) return [null, null]
+export function placeOf(cursor: string | undefined): readonly [string, string] {
+  if (cursor === undefined) return BEGINNING
   try {
     const place = Place.parse(JSON.parse(Buffer.from(cursor, 'base64url').toString()))
     if (!place[0].includes('\0') && place[0].isWellFormed()) return place
