@@ -26,6 +26,7 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
   ['agent/instances/', /^agent\/(?!instances\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
   ['agent/native/', /^agent\/(?!native\/)/],
   ['agent/exec/', /^agent\/(?!exec\/)/],
+  ['agent/zfs/', /^agent\/(?!zfs\/|exec\/)|^(nats|@nats-io\/.*)$/],
   ['control-plane/', /^(agent|test|bench|deploy)\//],
   ['control-plane/core/', /^control-plane\/(?!core\/)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*|ws)$/],
   [

@@ -26,7 +26,7 @@ check 'a clone is made and exported' exporter make $WWN "$initiator"
 b "systemctl start iscsid; iscsiadm -m discovery -t st -p $ADDRESS:3260"
 check 'the other host logs in' b "iscsiadm $node --login && udevadm wait --timeout=60 $disk"
 check 'it sees what was in the snapshot' b "dd if=$disk bs=4k count=1 iflag=direct status=none | tr -d '\0' | grep -qx golden"
-check 'it writes' b "printf 'mine!!' | dd of=$disk bs=4k conv=sync,fsync oflag=direct status=none"
+check 'it writes' b "printf 'mine!!' | dd of=$disk bs=4k conv=nocreat,sync,fsync oflag=direct status=none"
 check 'a is told of its session' bash -c "$(declare -f a exporter); A='$A' FOLDER=$FOLDER POOL=$POOL STATE=$STATE ADDRESS=$ADDRESS; exporter restore | grep -q '\"initiator\":\"$initiator\"'"
 check 'the golden volume has what it had' a "dd if=/dev/zvol/$POOL/golden bs=4k count=1 iflag=direct status=none | tr -d '\0' | grep -qx golden"
 $CUT || exit 1
