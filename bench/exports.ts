@@ -60,7 +60,7 @@ async function measure(
   kind: string,
   { ours, peer }: { readonly ours: Side; readonly peer: Side },
 ): Promise<readonly Finding[]> {
-  await ours.make(10)
+  for (const count of [100, 100, 1]) await ours.make(count)
   const alone: number[] = []
   for (let round = 0; round < ALONE; round += 1) alone.push(await ours.make(1))
   const hundreds = { ours: [] as number[], peer: [] as number[] }
