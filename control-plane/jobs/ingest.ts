@@ -127,6 +127,8 @@ export function startIngest(deps: {
     for (const word of forged.values()) deps.onForged(word)
     deps.afterCommit(committed)
     setImmediate(() => {
+      // What is not acknowledged comes again, and changes nothing.
+      if (nats.isClosed()) return
       for (const { message } of group) message.ack()
       confirm(told, committed)
       stopUnknown(told.filter(({ report }) => !known.has(report.jobId)))
