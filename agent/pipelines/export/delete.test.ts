@@ -118,6 +118,11 @@ it('a host exports what is wanted, and nothing else', async (t) => {
   t.deepEqual(exports.find(changes.wwn)?.access, access)
   t.is((await observe()).standing.length, 4)
   t.like(await run(order), { made: 0, removed: 0 })
+  // A volume that somebody made again under its name by hand is another one.
+  await host.volumes('a').destroy(changes.place.volume, unwatched)
+  await host.volumes('a').create({ volume: changes.place.volume, sizeBytes: 65_536, createParent: true }, unwatched)
+  t.like(await run({ ...order, exports: [{ ...wanted(changes), access: changes.access }] }), { made: 1, errors: [] })
+  await run(order)
   t.deepEqual(await run({ kind: 'export.reconcile', exports: [] }), { made: 0, removed: 4, errors: [] })
   t.is((await observe()).standing.length, 0)
 })

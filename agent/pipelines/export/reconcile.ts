@@ -89,13 +89,12 @@ class Reconciliation {
       )
       const answers = new Map<Wanted, Error | undefined>(part.map((wanted, index) => [wanted, looks[index]]))
       const found = part.flatMap((wanted) => this.#kept(wanted))
-      const added =
-        found.length === 0
-          ? []
-          : await this.#tools.exports.add(
-              found.map(({ kept }) => kept),
-              context.signal,
-            )
+      if (found.length === 0) return looks
+      await this.#dropEarlier(found, context.signal)
+      const added = await this.#tools.exports.add(
+        found.map(({ kept }) => kept),
+        context.signal,
+      )
       for (const [index, { wanted }] of found.entries()) answers.set(wanted, added[index])
       this.#made += found.filter((_, index) => added[index] === undefined).length
       return part.map((wanted) => answers.get(wanted))
@@ -111,6 +110,15 @@ class Reconciliation {
       removed: this.#stale.going.length,
       errors: errors.slice(0, MAX_ERRORS).map(({ element: { wwn }, code, message }) => ({ wwn, code, message })),
     }
+  }
+
+  /** What is kept of a volume that had the name before this one. */
+  async #dropEarlier(found: readonly { readonly kept: KeptExport }[], signal: AbortSignal): Promise<void> {
+    const earlier = found.filter(({ kept: { wwn, guid } }) => (this.#tools.exports.find(wwn)?.guid ?? guid) !== guid)
+    await this.#tools.exports.remove(
+      earlier.map(({ kept: { wwn } }) => ({ wwn, force: true })),
+      signal,
+    )
   }
 
   #kept(wanted: Wanted) {
