@@ -10,7 +10,6 @@ export interface ExportInfo {
   readonly groupId: string
   /** The target's iSCSI name, in lower case; one export has it, fleet-wide. */
   readonly wwn: string
-  readonly lun: 0
   /** `<pool>/<name>`. */
   readonly volume: string
   readonly host: string
@@ -25,7 +24,7 @@ export interface ExportInfo {
 export interface LiveExport {
   readonly portal: string
   /** Which LUN of the target the volume is: not 0 where the technology keeps that for its controller. */
-  readonly lun?: number
+  readonly lun: number
   /** False: the target is being made again, or cannot be, its volume being away. */
   readonly standing?: boolean
   readonly sessions: readonly { readonly initiator: string; readonly address: string }[]

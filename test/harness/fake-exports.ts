@@ -39,7 +39,6 @@ export function fakeExport(given: Partial<ExportInfo> = {}): ExportInfo {
     id: randomUUID(),
     groupId: GROUP_ID,
     wwn: 'iqn.2026-01.test:a',
-    lun: 0,
     volume: 'tank/a',
     host: 'host-a',
     initiators: ['iqn.2026-01.test:initiator'],

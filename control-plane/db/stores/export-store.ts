@@ -117,5 +117,5 @@ export function createExportSecrets(sql: Sql, vault: Pick<Secrets, 'open'>): Exp
 function shown(row: ExportRow | undefined): ExportInfo | undefined {
   if (row === undefined) return undefined
   const { id, groupId, wwn, volume, host, initiators, chapUser, state, createdAt, version } = row
-  return { id, groupId, wwn, lun: 0, volume, host, initiators, chapUser, state, createdAt, version }
+  return { id, groupId, wwn, volume, host, initiators, chapUser, state, createdAt, version }
 }

@@ -78,7 +78,9 @@ export const ExportView = z.object({
   id: z.uuid(),
   group_id: z.uuid(),
   target: z.string().meta({ description: 'Its iSCSI name' }),
-  lun: z.number().int().meta({ description: 'Of the target: 0, unless its host keeps that for the controller' }),
+  lun: z.number().int().nullable().meta({
+    description: 'Of the target: 0, unless its host keeps that for the controller; null while the host is silent',
+  }),
   volume: z.string().meta({ description: '`<pool>/<name>`' }),
   host: z.string(),
   portal: z

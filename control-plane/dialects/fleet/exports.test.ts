@@ -36,7 +36,7 @@ test('an export tells its target, its portal, who may log in and who has', async
   const unchanged = { 'if-none-match': headers.get('etag') ?? '' }
   t.is((await ask('GET', `${EXPORTS}/${encodeURIComponent(WWN)}`, { headers: unchanged })).status, 304)
   fake.liveExport = undefined
-  t.like((await ask('GET', `${EXPORTS}/${WWN}`)).json, { lun: 0, portal: null, standing: null, sessions: null })
+  t.like((await ask('GET', `${EXPORTS}/${WWN}`)).json, { lun: null, portal: null, standing: null, sessions: null })
   t.is(ExportPage.parse((await ask('GET', `${EXPORTS}?volume=tank%2Fa&host=host-a`)).json).items.length, 1)
   t.is(ExportPage.parse((await ask('GET', `${EXPORTS}?host=other`)).json).items.length, 0)
   t.is((await ask('GET', `${EXPORTS}/none`)).status, 404)
@@ -81,7 +81,7 @@ test('an export that somebody uses is removed by force only', async (t) => {
   const { ask, fake, core } = await startListener(t)
   fake.exports.set(WWN, fakeExport())
   fake.volumes.set('tank/a', fakeVolume())
-  fake.liveExport = { portal: '', sessions: [{ initiator: INITIATOR, address: '' }] }
+  fake.liveExport = { lun: 0, portal: '', sessions: [{ initiator: INITIATOR, address: '' }] }
   const asked: unknown[] = []
   const { remove } = core.exports
   core.exports.remove = async (caller, elements) => {

@@ -7,7 +7,7 @@ type ShownExport = ExportInfo & { readonly live: LiveExport | undefined }
 
 export function presentExport(shown: ShownExport): ExportView {
   const { id, volume, host, initiators, state, live } = shown
-  const lun = live?.lun ?? shown.lun
+  const lun = live?.lun ?? null
   return {
     ...{ id, group_id: shown.groupId, target: shown.wwn, lun, volume, host },
     portal: live?.portal ?? null,
