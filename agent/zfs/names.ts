@@ -16,6 +16,17 @@ export function checkedRoot(name: string): string {
   return name
 }
 
+/** Below a pool's root: what its datasets are the children of. No volume is made there. */
+export const DATASETS_HOME = 'datasets'
+
+/** @returns the full name of a volume that is to be made @throws invalid */
+export function newNameBelow(root: string, path: string): string {
+  if (path === DATASETS_HOME || path.startsWith(`${DATASETS_HOME}/`)) {
+    throw new FleetError('invalid', `'${DATASETS_HOME}' is where a pool's datasets are`)
+  }
+  return nameBelow(root, path)
+}
+
 /** @returns the full name of what lies below `root` @throws invalid */
 export function nameBelow(root: string, path: string, snapshot?: string): string {
   const isGood =

@@ -21,7 +21,8 @@ node="-m node -T $WWN -p $ADDRESS:3260"
 disk=/dev/disk/by-path/ip-$ADDRESS:3260-iscsi-$WWN-lun-0
 initiator=$(b "sed -n 's/^InitiatorName=//p' /etc/iscsi/initiatorname.iscsi")
 
-a "mkdir -p $STATE && zpool create -f -O mountpoint=none $POOL $DISK && sync" || exit 1
+# What the agent keeps lies on the pool too: this is about exports, not about the file system of A's root.
+a "zpool create -f -O mountpoint=none $POOL $DISK && zfs create -o mountpoint=$STATE $POOL/state && sync" || exit 1
 check 'a clone is made and exported' exporter make $WWN "$initiator"
 b "systemctl start iscsid; iscsiadm -m discovery -t st -p $ADDRESS:3260"
 check 'the other host logs in' b "iscsiadm $node --login && udevadm wait --timeout=60 $disk"

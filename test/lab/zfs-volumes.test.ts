@@ -154,12 +154,13 @@ inZfs('each of a list fails alone', async (t) => {
       { source: { volume: 'base', snapshot: 'other' }, target: 'ok', createParent: false },
       { source, target: 'base/below', createParent: true },
       { source, target: '../out', createParent: true },
+      { source, target: 'datasets/x', createParent: true },
       { source, target: 'ok', createParent: false },
     ],
     watch,
   )
   const codes = results.map((one) => (one instanceof Error ? (one as unknown as { code: string }).code : one.reused))
-  t.deepEqual(codes, [false, 'not_found', 'exists', 'not_found', 'exists', 'exists', 'invalid', true])
+  t.deepEqual(codes, [false, 'not_found', 'exists', 'not_found', 'exists', 'exists', 'invalid', 'invalid', true])
   await t.throwsAsync(volumes.destroy('files', watch), { code: 'conflict' } as object)
   t.is(await volumes.find('files'), undefined)
   t.true(readFileSync('/proc/mounts', 'utf8').includes(pool))

@@ -3,11 +3,10 @@ import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import { Id } from '../../../shared/ids.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
-import { checkedRoot } from '../../zfs/names.ts'
+import { checkedRoot, DATASETS_HOME } from '../../zfs/names.ts'
 import type { Zfs } from '../../zfs/zfs.ts'
 import type { DatasetInfo } from '../driver.ts'
 
-const HOME = 'datasets'
 /** Ours, on what an agent made: never on what it found. */
 const MARK = 'holdfast:datasets'
 /** Others may pass through to datasets they know by name, but not list them. */
@@ -37,7 +36,7 @@ export function imageOf(name: string): string | undefined {
 /** Makes `<root>/datasets`, mounted where ZFS puts it. @throws invalid, unavailable */
 export async function openDatasets(zfs: Zfs, root: string): Promise<Datasets> {
   const { signal } = new AbortController()
-  const home = `${checkedRoot(root)}/${HOME}`
+  const home = `${checkedRoot(root)}/${DATASETS_HOME}`
   const columns = ['name', 'mountpoint', 'mounted', MARK] as const
   const look = async () => {
     const [row] = await zfs.list({ columns, types: ['filesystem'], names: [home], depth: 0 }, signal)
@@ -51,7 +50,7 @@ export async function openDatasets(zfs: Zfs, root: string): Promise<Datasets> {
   if (row?.[MARK] !== 'yes') {
     throw new FleetError(
       'invalid',
-      `the pool has a dataset '${HOME}' that Holdfast did not make; name one of its own`,
+      `the pool has a dataset '${DATASETS_HOME}' that Holdfast did not make; name one of its own`,
       { detail: home },
     )
   }

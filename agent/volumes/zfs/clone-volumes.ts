@@ -1,6 +1,6 @@
 import { FleetError, toFleetError } from '../../../shared/errors.ts'
 import { deviceOf, LINK_MS, seen, VOLUME_MODE } from '../../zfs/devices.ts'
-import { nameBelow, pathBelow, poolOf } from '../../zfs/names.ts'
+import { nameBelow, newNameBelow, pathBelow, poolOf } from '../../zfs/names.ts'
 import type { Zfs } from '../../zfs/zfs.ts'
 import type { CloneRequest, Volume } from '../volumes.ts'
 import { makeParents } from './parents.ts'
@@ -50,7 +50,7 @@ export async function cloneAll(
 }
 
 function namesOf(root: string, { source, target }: CloneRequest): Named {
-  return { source: nameBelow(root, source.volume, source.snapshot), target: nameBelow(root, target) }
+  return { source: nameBelow(root, source.volume, source.snapshot), target: newNameBelow(root, target) }
 }
 
 function attempt<Result>(act: () => Result): Result | Error {

@@ -1,7 +1,7 @@
 import { FleetError } from '../../../shared/errors.ts'
 import type { Run } from '../../exec/run.ts'
 import { settleDevices, VOLUME_MODE } from '../../zfs/devices.ts'
-import { checkedRoot, nameBelow, pathBelow, poolOf } from '../../zfs/names.ts'
+import { checkedRoot, nameBelow, newNameBelow, pathBelow, poolOf } from '../../zfs/names.ts'
 import { inTurn } from '../../zfs/turns.ts'
 import { openZfs, type Zfs } from '../../zfs/zfs.ts'
 import type { Volume, Volumes } from '../volumes.ts'
@@ -47,8 +47,8 @@ export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes>
   return {
     cow: true,
 
-    create({ volume, sizeBytes, createParent }, { signal }) {
-      const name = fullName(volume)
+    async create({ volume, sizeBytes, createParent }, { signal }) {
+      const name = newNameBelow(root, volume)
       const size = String(Math.ceil(sizeBytes / SIZE_GRAIN_BYTES) * SIZE_GRAIN_BYTES)
       return inTurn(pool, async () => {
         const row = (await looks.look([name], 0, signal)).get(name)
