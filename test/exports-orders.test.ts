@@ -468,6 +468,8 @@ test.serial('what its host tells of an export this moment is told with it', asyn
   t.deepEqual((await room.exports.get(ADMIN, id)).live, live)
   t.deepEqual((await room.exports.list(ADMIN, {}, { limit: 1 })).items[0]?.live, live)
   answering.unsubscribe()
+  const stale = await room.exports.remove(ADMIN, [{ volume: 'a-pool/x', wwn: wwnOf('x'), version: 0 }])
+  t.like(await batch(stale.batchId), { finished: 1, errors: [{ code: 'stale' }] })
 })
 
 test.serial('a repeat under one key finds the list that the first request ordered', async (t) => {

@@ -2,6 +2,7 @@ import { type ErrorCode, FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { ExportElement, UnexportElement } from '../../shared/volume-spec.ts'
 import type { Caller } from './caller.ts'
+import { requireCondition } from './condition.ts'
 import type { AskedExport, AskedUnexport } from './export-requests.ts'
 import type { FleetView, LivePool } from './fleet-view.ts'
 import type { Hold } from './orders.ts'
@@ -132,11 +133,12 @@ export function decideRemoving(
   n: number,
 ): RemovingElement | undefined {
   const { caller, fleet, found, going } = question
-  const { volume: target, wwn, deleteVolume = false, force = false } = asked
+  const { volume: target, wwn, deleteVolume = false, force = false, version } = asked
   const kept = found.export(wwn)
   if (kept !== undefined && kept.groupId !== caller.groupId) {
     throw new FleetError('not_found', `there is no export '${wwn}'`, { field: 'wwn' })
   }
+  requireCondition(version === undefined ? undefined : (current) => current?.version === version, kept)
   if (kept !== undefined && kept.volume !== target.path) {
     const { volume } = kept
     throw new FleetError('conflict', `in use: '${wwn}' serves '${volume}'`, { field: 'wwn', blockers: [volume] })

@@ -25,6 +25,7 @@ const Asked = z.object({
   wwn: IscsiName,
   deleteVolume: z.boolean().optional(),
   force: z.boolean().optional(),
+  version: z.number().optional(),
 })
 export type AskedUnexport = z.output<typeof Asked>
 

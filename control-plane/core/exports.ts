@@ -48,6 +48,8 @@ export interface Unexport {
   readonly deleteVolume?: boolean | undefined
   /** Close sessions; else an export with one is `in use`. */
   readonly force?: boolean | undefined
+  /** Of the export; another one by now is `stale`. */
+  readonly version?: number | undefined
 }
 
 export interface ElementFailure {

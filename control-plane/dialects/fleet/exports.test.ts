@@ -98,12 +98,19 @@ test('an export that somebody uses is removed by force only', async (t) => {
   t.is(kept.status, 409)
   t.deepEqual(kept.json.error, { code: 'conflict', message: 'in use', blockers: [INITIATOR] })
   t.truthy(kept.headers.get('x-job-id'))
-  const gone = await ask('DELETE', `${EXPORTS}/${WWN}?force=true&delete_volume=true`)
+  const { headers } = await ask('GET', `${EXPORTS}/${WWN}`)
+  const etag = headers.get('etag') ?? ''
+  const { liveExport } = fake
+  fake.liveExport = { ...liveExport, sessions: [] }
+  const forced = { headers: { 'if-match': etag } }
+  t.is((await ask('DELETE', `${EXPORTS}/${WWN}?force=true&delete_volume=true`, forced)).status, 412)
+  fake.liveExport = liveExport
+  const gone = await ask('DELETE', `${EXPORTS}/${WWN}?force=true&delete_volume=true`, forced)
   t.is(gone.status, 204, gone.text)
   const expected = { wwn: WWN, volume: 'tank/a' }
   t.deepEqual(asked, [
     { ...expected, force: false, deleteVolume: false },
-    { ...expected, force: true, deleteVolume: true },
+    { ...expected, force: true, deleteVolume: true, version: 1 },
   ])
   t.is((await ask('DELETE', `${EXPORTS}/${WWN}`)).status, 404)
   t.is((await ask('DELETE', `${EXPORTS}/${WWN}?force=yes`)).json.error.field, 'force')

@@ -1,10 +1,11 @@
 import { FleetError } from '../../../shared/errors.ts'
 import { actingFor, type Caller } from '../../core/caller.ts'
+import { requireCondition } from '../../core/condition.ts'
 import type { Core } from '../../core/core.ts'
 import type { AcceptedExports } from '../../core/exports.ts'
 import { route } from '../../http/route.ts'
 import { CreateExportBody, ExportPage, ExportParams, ExportQuery, ExportView, RemoveQuery } from './export-schemas.ts'
-import { failureOf, inElementWords, presentExport, wantedOf } from './present-exports.ts'
+import { etagOfExport, failureOf, inElementWords, presentExport, wantedOf } from './present-exports.ts'
 import { asAnswer, settled } from './settled.ts'
 
 interface Waiting {
@@ -56,7 +57,8 @@ export const getExport = route({
   errors: [404],
 
   async handle({ params, caller }, core) {
-    return { status: 200, body: presentExport(await core.exports.get(caller, params.id)) }
+    const shown = await core.exports.get(caller, params.id)
+    return { status: 200, body: presentExport(shown), etag: etagOfExport(shown) }
   },
 })
 
@@ -76,7 +78,8 @@ export const createExport = route({
   async handle({ body, caller, signal }, core) {
     const accepted = await inElementWords(core.exports.create(caller, [wantedOf(body)], { isWaited: true }))
     const headers = await done(core, accepted, { caller, signal })
-    return { status: 201, body: presentExport(await core.exports.get(caller, body.wwn)), headers }
+    const made = await core.exports.get(caller, body.wwn)
+    return { status: 201, body: presentExport(made), etag: etagOfExport(made), headers }
   },
 })
 
@@ -91,12 +94,21 @@ export const deleteExport = route({
   status: 204,
   params: ExportParams,
   query: RemoveQuery,
+  precondition: 'own',
   errors: [404, 409, 503, 504],
 
-  async handle({ params, query, caller, signal }, core) {
-    const { wwn, volume, groupId } = await core.exports.get(caller, params.id)
+  async handle({ params, query, caller, ifMatch, signal }, core) {
+    const shown = await core.exports.get(caller, params.id)
+    requireCondition<typeof shown>(ifMatch && ((current) => ifMatch(etagOfExport(current))), shown)
+    const { wwn, volume, groupId } = shown
     const owner = actingFor(caller, groupId)
-    const asked = { wwn, volume, force: query.force, deleteVolume: query.delete_volume }
+    const asked = {
+      wwn,
+      volume,
+      force: query.force,
+      deleteVolume: query.delete_volume,
+      ...(ifMatch && { version: shown.version }),
+    }
     const accepted = await inElementWords(core.exports.remove(owner, [asked], { isWaited: true }))
     const blockers = () => sessionsOf(core, owner, wwn)
     return { status: 204, headers: await done(core, accepted, { caller: owner, signal, blockers }) }

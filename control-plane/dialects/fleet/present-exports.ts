@@ -1,9 +1,19 @@
+import { createHash } from 'node:crypto'
 import { ERROR_CODES, type ErrorCode, FleetError } from '../../../shared/errors.ts'
 import type { ElementFailure, ExportBatch, ExportInfo, LiveExport, WantExport } from '../../core/exports.ts'
 import type { CreateExportBody, ExportBatchView, ExportView } from './export-schemas.ts'
 import { time } from './present.ts'
 
 type ShownExport = ExportInfo & { readonly live: LiveExport | undefined }
+
+/** Of an export and of what its host tells of it. */
+export function etagOfExport({ id, version, live }: ShownExport): string {
+  const told = createHash('sha256')
+    .update(JSON.stringify(live ?? null))
+    .digest('base64url')
+  return `"${id}.${version}.${told.slice(0, ETAG_LETTERS)}"`
+}
+const ETAG_LETTERS = 16
 
 export function presentExport(shown: ShownExport): ExportView {
   const { id, volume, host, initiators, state, live } = shown
