@@ -122,6 +122,13 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
     { name: 'qemu-block-extra', programs: [] },
   ].map((entry): SystemPackage => ({ ...entry, purposes: ['test'], rootOnly: true, without: 'initiators in tests' })),
   {
+    name: 'curl',
+    programs: ['curl'],
+    purposes: ['test'],
+    rootOnly: false,
+    without: "the documents' own lines, as they stand",
+  },
+  {
     name: 'kmod',
     programs: ['modprobe'],
     purposes: ['test'],

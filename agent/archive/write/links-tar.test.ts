@@ -154,15 +154,16 @@ test('a socket is told, makes no point partial, and what had its name before is 
 
 type Change = (all: { readonly files: readonly string[]; readonly directories: readonly string[] }) => void
 const number = fc.nat({ max: 999 })
-const pick = (list: readonly string[], at: number) => list[at % list.length] ?? '.'
+const pick = (list: readonly string[], at: number) => list[at % list.length]
 const NAMES = ['a', 'b', 'c', 'a-', 'é', 'z'] as const
 
 /** One thing that happens; what is impossible does not. */
 const change: fc.Arbitrary<Change> = fc
   .tuple(fc.constantFrom('write', 'link', 'link', 'link', 'move', 'move', 'move', 'append', 'remove', 'touch', 'symlink'), number, number, fc.constantFrom(...NAMES)) // biome-ignore format: one list
   .map(([act, from, to, name]) => ({ files, directories }) => {
-    const [file, directory] = [pick(files, from), pick(directories, from)]
-    const place = join(pick(directories, to), name)
+    const [file, directory, parent] = [pick(files, from), pick(directories, from), pick(directories, to)]
+    if (file === undefined || directory === undefined || parent === undefined) return
+    const place = join(parent, name)
     const acts: Record<typeof act, () => void> = {
       write: () => writeFileSync(place, `${from} ${to}`),
       link: () => linkSync(file, place),
