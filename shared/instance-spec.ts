@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { HostName, Id } from './ids.ts'
+import { VolumeSnapshotMade, VolumeSnapshotPlace } from './volume-spec.ts'
 
 /** What runs instances on a host: LXC's own tools, or a container engine behind Docker's API (Docker, Podman). */
 export const InstanceType = z.enum(['lxc', 'docker'])
@@ -110,6 +111,42 @@ export const StopInstanceSpec = z.object({
   graceMs: z.number().int().min(0).max(600_000),
   ...known,
 })
+
+/** Snapshots of datasets and volumes at one instant, while the instance stands still or does not run. Those of a failed order are taken back. */
+export const SnapshotInstanceSpec = z.object({
+  kind: z.literal('instance.snapshot'),
+  place: InstancePlace,
+  /** `pause`: frozen under a watchdog until all are taken. `none`: each is as after a power cut, at its own moment. */
+  hold: z.enum(['none', 'pause']),
+  parts: z
+    .array(
+      z.discriminatedUnion('kind', [
+        z.object({ kind: z.literal('dataset'), source: DatasetPlace, target: DatasetPlace }),
+        z.object({ kind: z.literal('volume'), place: VolumeSnapshotPlace, snapshotId: Id.optional() }),
+      ]),
+    )
+    .min(1)
+    .max(100),
+  ...known,
+})
+
+export const InstanceSnapshotted = z.object({
+  held: Held.optional(),
+  /** In the order's sequence. */
+  parts: z.array(
+    z.discriminatedUnion('kind', [
+      z.object({
+        kind: z.literal('dataset'),
+        rootInode: z.number().int().nonnegative(),
+        mountpoint: z.string(),
+        atomic: z.boolean(),
+        cow: z.boolean(),
+      }),
+      z.object({ kind: z.literal('volume'), ...VolumeSnapshotMade.shape }),
+    ]),
+  ),
+})
+export type InstanceSnapshotted = z.infer<typeof InstanceSnapshotted>
 
 export const InstanceMade = z.object({
   /** What its agent calls it. */

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { HostName, Id } from './ids.ts'
 import { Held, Hold, InstanceDestination, InstanceMade, InstancePlace } from './instance-spec.ts'
 import { TargetConfig } from './target-config.ts'
+import { SnapshotName, VolumePlace, VolumeSize } from './volume-spec.ts'
 
 /** Segments below the base of a target; none of them `.`, `..` or hidden. */
 export const TargetPath = z
@@ -60,6 +61,8 @@ export const CreatePointSpec = z.object({
     /** An absolute directory below the agent's allow-list. */
     z.object({ kind: z.literal('path'), path: z.string().min(1).max(4096) }),
     z.object({ kind: z.literal('instance'), place: InstancePlace, hold: Hold }),
+    /** As it is, or as it was at one of its snapshots. */
+    z.object({ kind: z.literal('volume'), place: VolumePlace, snapshot: SnapshotName.optional() }),
   ]),
   /** The points that it may complete, oldest first; empty for a full one. */
   bases: z.array(PointRef).max(1000),
@@ -92,6 +95,19 @@ export const RestorePointSpec = z.object({
     InstanceDestination,
   ]),
   overwrite: z.boolean().optional(),
+})
+/** A point of a volume as a volume: made beside its place and put there by one rename, with its content as large as the point's. */
+export const RestoreVolumeSpec = z.object({
+  kind: z.literal('volume.restore'),
+  ...readable,
+  place: VolumePlace,
+  /** `over`: another volume takes the place of the one that stands there, which nobody may have open. */
+  mode: z.enum(['new', 'over']),
+  /** At least as large as this; what the point does not hold of it is zeros. */
+  sizeBytes: VolumeSize.optional(),
+  createParent: z.boolean(),
+  /** The fleet's row of the volume. */
+  volumeId: Id.optional(),
 })
 export const DeletePointSpec = z.object({
   kind: z.literal('point.delete'),

@@ -92,6 +92,18 @@ export const DeleteVolumeSpec = z.object({
   place: VolumePlace.extend({ snapshot: SnapshotName.optional() }),
   ...known,
 })
+/**
+ * The volume becomes what it was at the snapshot, in one step: a clone of it takes its place. What it was before stays as the snapshot
+ * `safety`, and so do all newer snapshots.
+ */
+export const RollbackVolumeSpec = z.object({
+  kind: z.literal('volume.rollback'),
+  place: VolumeSnapshotPlace,
+  safety: SnapshotName,
+  /** The fleet's row of the safety snapshot. */
+  safetyId: Id.optional(),
+  ...known,
+})
 
 /** One volume cloned, if it is not there, and exported. All of an order are on one host. */
 export const ExportElement = z.object({
@@ -158,6 +170,17 @@ export type VolumeMade = z.infer<typeof VolumeMade>
 
 export const VolumeSnapshotMade = z.object({ guid: z.string(), sizeBytes: z.number().int().nonnegative() })
 export type VolumeSnapshotMade = z.infer<typeof VolumeSnapshotMade>
+
+/** `volume` has another guid than before: another image has its name. */
+export const VolumeRolledBack = z.object({ volume: VolumeMade, safety: VolumeSnapshotMade })
+export type VolumeRolledBack = z.infer<typeof VolumeRolledBack>
+
+export const VolumeRestored = z.object({
+  volume: VolumeMade,
+  /** Read from the point. */
+  bytes: z.number().int().nonnegative(),
+})
+export type VolumeRestored = z.infer<typeof VolumeRestored>
 
 export const VolumeDeleted = z.object({})
 

@@ -143,6 +143,7 @@ export function isAboutInstances(spec: JobSpec): boolean {
     case 'instance.clone':
     case 'instance.start':
     case 'instance.stop':
+    case 'instance.snapshot':
       return true
     case 'point.create':
       return spec.source.kind === 'instance'

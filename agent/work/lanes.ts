@@ -38,6 +38,7 @@ export function laneOf(spec: JobSpec): string {
       return spec.target.dataset
     case 'instance.start':
     case 'instance.stop':
+    case 'instance.snapshot':
       return `instance:${spec.place.type}/${spec.place.instance}`
     case 'point.create':
     case 'point.delete':
@@ -52,6 +53,8 @@ export function laneOf(spec: JobSpec): string {
     case 'volume.snapshot':
     case 'volume.resize':
     case 'volume.delete':
+    case 'volume.rollback':
+    case 'volume.restore':
       return `volume:${spec.place.pool}/${spec.place.volume}`
     case 'export.create':
     case 'export.delete':

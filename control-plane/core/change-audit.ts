@@ -66,12 +66,14 @@ export function objectOf({ spec, datasetId, datasetName }: Pick<LockedJob, 'spec
       return { kind: 'instance', id: spec.instanceId ?? null, name: spec.name }
     case 'instance.start':
     case 'instance.stop':
+    case 'instance.snapshot':
       return { kind: 'instance', id: spec.instanceId ?? null, name: `${spec.place.type}:${spec.place.instance}` }
     case 'volume.create':
     case 'volume.clone':
     case 'volume.resize':
     case 'volume.snapshot':
     case 'volume.delete':
+    case 'volume.rollback':
       return { kind: 'volume', id: spec.volumeId ?? null, name: nameOf(spec.place) }
     case 'export.create':
     case 'export.delete': {

@@ -178,6 +178,7 @@ export function settlementOf(change: JobChange): Settlement | undefined {
     case 'point.untrash':
     case 'instance.start':
     case 'instance.stop':
+    case 'instance.snapshot':
       return undefined
     case 'point.restore': {
       if (spec.kind !== kind) return undefined
@@ -244,6 +245,7 @@ export function pointSettlementsOf(change: JobChange): readonly PointSettlement[
       // Of one that failed nobody knows where it lies: another order finds it in either place.
       return good ? [{ id, moved: spec.kind === 'point.trash' ? 'trash' : 'series' }] : []
     case 'point.restore':
+    case 'volume.restore':
       return []
   }
 }

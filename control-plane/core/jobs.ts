@@ -175,6 +175,14 @@ export function createJobs(deps: {
       if (name === undefined) return volumes.delete(caller, volume, undefined, job.id)
       return volumes.deleteSnapshot(caller, volume, name, job.id)
     },
+    'volume.rollback': (caller, job) => {
+      const { volume, name } = KeptVolumeRequest.rollback.parse(job.request)
+      return volumes.rollback(caller, volume, name, job.id)
+    },
+    'volume.restore': (caller, job) => volumes.restore(caller, KeptVolumeRequest.restore.parse(job.request), job.id),
+    'instance.snapshot': () => {
+      throw new FleetError('refused', 'a snapshot of an instance is not tried again: take another')
+    },
     'export.create': (caller, job) => exports.again(caller, job),
     'export.delete': (caller, job) => exports.again(caller, job),
     'export.reconcile': (caller, job) => exports.again(caller, job),

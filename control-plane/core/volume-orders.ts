@@ -211,6 +211,14 @@ export function createVolumes(deps: {
       })
     },
 
+    rollback: async () => {
+      throw new FleetError('refused', 'volumes are not rolled back yet')
+    },
+
+    restore: async () => {
+      throw new FleetError('refused', 'volumes are not restored yet')
+    },
+
     get: async (caller, idOrPath) => shownTo(caller, await find(caller, idOrPath)),
 
     async list(caller, filter, page) {

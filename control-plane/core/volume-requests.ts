@@ -23,10 +23,27 @@ export const SnapshotVolumeRequest = z.object({ volume: VolumeNameText, name: Sn
 /** With `name`: that snapshot of it. */
 export const DeleteVolumeRequest = z.object({ volume: VolumeNameText, name: SnapshotName.optional() })
 
+export const RollbackVolumeRequest = z.object({ volume: VolumeNameText, name: SnapshotName })
+export const RestoreVolumeRequest = z.object({
+  point: z.string(),
+  volume: VolumeNameText,
+  sizeBytes: VolumeSize.optional(),
+  overwrite: z.boolean().optional(),
+  createParent: z.boolean().optional(),
+})
+
 /** The same as they are kept: names are text again. */
 export const KeptVolumeRequest = {
   clone: z.object({ source: z.string(), name: z.string(), createParent: z.boolean().optional() }),
   resize: z.object({ volume: z.string(), sizeBytes: z.number() }),
   snapshot: z.object({ volume: z.string(), name: z.string() }),
   delete: z.object({ volume: z.string(), name: z.string().optional() }),
+  rollback: z.object({ volume: z.string(), name: z.string() }),
+  restore: z.object({
+    point: z.string(),
+    volume: z.string(),
+    sizeBytes: z.number().optional(),
+    overwrite: z.boolean().optional(),
+    createParent: z.boolean().optional(),
+  }),
 } as const

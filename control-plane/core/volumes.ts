@@ -58,6 +58,18 @@ export interface CloneVolume {
   readonly createParent?: boolean | undefined
 }
 
+export interface RestoreVolume {
+  /** A point of a volume. */
+  readonly point: string
+  /** `<pool>/<name>`. */
+  readonly volume: string
+  /** Default: as large as the point's. */
+  readonly sizeBytes?: number | undefined
+  /** Another takes the place of the one that stands there; default false. */
+  readonly overwrite?: boolean | undefined
+  readonly createParent?: boolean | undefined
+}
+
 export type VolumeCondition = Condition<VolumeInfo>
 
 /**
@@ -76,6 +88,13 @@ export interface Volumes {
   snapshot(caller: Caller, path: string, name: string): Promise<Accepted & { readonly snapshot: VolumeSnapshotInfo }>
   /** @throws not_found, conflict with `blockers`: its clones. */
   deleteSnapshot(caller: Caller, path: string, name: string): Promise<Accepted>
+  /**
+   * The volume becomes what it was at its snapshot `name`; what it was before stays as the snapshot `safety`. Newer snapshots stay.
+   * @throws not_found, conflict (somebody is logged in to an export of it), unavailable
+   */
+  rollback(caller: Caller, path: string, name: string): Promise<Accepted & { readonly safety: VolumeSnapshotInfo }>
+  /** @throws invalid (no point of a volume), not_found, conflict (the point; or the volume is in use), exists (without `overwrite`), unavailable */
+  restore(caller: Caller, request: RestoreVolume): Promise<Accepted & { readonly volume: VolumeInfo }>
   /** By id or path. @throws not_found. */
   get(caller: Caller, idOrPath: string): Promise<VolumeInfo>
   /** By path. */
@@ -132,4 +151,11 @@ export interface VolumeOrders extends Volumes {
     retryOf?: string,
   ): Promise<Accepted & { readonly snapshot: VolumeSnapshotInfo }>
   deleteSnapshot(caller: Caller, path: string, name: string, retryOf?: string): Promise<Accepted>
+  rollback(
+    caller: Caller,
+    path: string,
+    name: string,
+    retryOf?: string,
+  ): Promise<Accepted & { readonly safety: VolumeSnapshotInfo }>
+  restore(caller: Caller, request: RestoreVolume, retryOf?: string): Promise<Accepted & { readonly volume: VolumeInfo }>
 }

@@ -125,6 +125,12 @@ export function createFakeVolumes(
       if (blockers.length > 0) throw new FleetError('conflict', `'${full}' is needed`, { blockers })
       return accept(caller, 'volume.delete', () => volumeSnapshots.delete(full))
     },
+    rollback: async () => {
+      throw new FleetError('refused', 'volumes are not rolled back here')
+    },
+    restore: async () => {
+      throw new FleetError('refused', 'volumes are not restored here')
+    },
     get: async (caller, idOrPath) => find(caller, idOrPath),
     async list(caller, { pool, host }, page) {
       const shown = [...volumes.entries()]

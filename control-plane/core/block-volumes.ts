@@ -1,0 +1,199 @@
+import type { Caller } from './caller.ts'
+import type { Condition } from './condition.ts'
+import type { Accepted } from './datasets.ts'
+import type { Page, PageRequest } from './page.ts'
+
+/** What a volume or a snapshot of one is called and said about by clients of the block API, who know it by its id. */
+interface Described {
+  readonly id: string
+  readonly groupId: string
+  /** Any text, or none; several may have the same. */
+  readonly name: string | null
+  readonly description: string | null
+  readonly metadata: Readonly<Record<string, string>>
+  /** Whole GiB, rounded up. */
+  readonly sizeGib: number
+  readonly createdAt: Date
+  readonly updatedAt: Date | null
+  readonly version: number
+}
+
+export interface BlockVolume extends Described {
+  /** What it is called in the fleet: `<pool>/<name>`. */
+  readonly path: string
+  readonly host: string
+  readonly pool: string
+  readonly status:
+    | 'creating'
+    | 'available'
+    | 'reserved'
+    | 'attaching'
+    | 'detaching'
+    | 'in-use'
+    | 'deleting'
+    | 'error'
+    | 'error_deleting'
+    | 'extending'
+    | 'restoring-backup'
+    | 'reverting'
+  /** What it was made of; at most one of them. */
+  readonly snapshotId: string | null
+  readonly sourceVolumeId: string | null
+  readonly backupId: string | null
+  readonly isBootable: boolean
+  readonly isReadonly: boolean
+  readonly attachments: readonly BlockAttachment[]
+}
+
+export interface BlockSnapshot extends Described {
+  /** `<pool>/<volume>@<name>`. */
+  readonly path: string
+  readonly volumeId: string
+  readonly status: 'creating' | 'available' | 'deleting' | 'error' | 'error_deleting'
+}
+
+/** What clients noted: who has it, as what device. */
+export interface BlockAttachment {
+  readonly id: string
+  readonly volumeId: string
+  /** Of a server: one of our instances, or anybody's. */
+  readonly instanceId: string | null
+  readonly hostName: string | null
+  /** As it is called there. */
+  readonly mountpoint: string | null
+  readonly attachedAt: Date
+}
+
+/** What an initiator needs to log in to a volume. */
+export interface BlockConnection {
+  readonly targetIqn: string
+  /** `addr:port`. */
+  readonly portal: string
+  readonly lun: number
+  /** CHAP, made for this connection; told to whoever asked for the connection, and to nobody else. */
+  readonly auth: { readonly username: string; readonly password: string } | null
+}
+
+export interface CreateBlockVolume {
+  readonly name?: string | null | undefined
+  readonly description?: string | null | undefined
+  readonly metadata?: Readonly<Record<string, string>> | undefined
+  /** Default: as large as what it is made of; never smaller. */
+  readonly sizeGib?: number | undefined
+  readonly snapshotId?: string | undefined
+  readonly sourceVolumeId?: string | undefined
+  /** A volume backup's id. */
+  readonly backupId?: string | undefined
+  /** A pool's name; absent: the fleet places it. */
+  readonly pool?: string | undefined
+}
+
+export type BlockVolumeCondition = Condition<BlockVolume>
+export type BlockSnapshotCondition = Condition<BlockSnapshot>
+
+export interface BlockFilter {
+  readonly name?: string | undefined
+  readonly status?: string | undefined
+  readonly metadata?: Readonly<Record<string, string>> | undefined
+  readonly volumeId?: string | undefined
+}
+
+/**
+ * Volumes as the block API has them, of the caller's group: those of the fleet, with what clients say about them. One whose making
+ * failed stays as `error` until it is deleted. Work answers as soon as its job is durable.
+ */
+export interface BlockVolumes {
+  /** @throws invalid, not_found (source), conflict (source busy), unavailable. */
+  create(caller: Caller, request: CreateBlockVolume): Promise<Accepted & { readonly volume: BlockVolume }>
+  update(
+    caller: Caller,
+    id: string,
+    change: { readonly name?: string | null; readonly description?: string | null },
+    ifMatch?: BlockVolumeCondition,
+  ): Promise<BlockVolume>
+  /** @param replace what is not named goes */
+  setMetadata(
+    caller: Caller,
+    id: string,
+    metadata: Readonly<Record<string, string>>,
+    replace: boolean,
+  ): Promise<BlockVolume>
+  deleteMetadata(caller: Caller, id: string, key: string): Promise<BlockVolume>
+  setFlags(
+    caller: Caller,
+    id: string,
+    flags: { readonly bootable?: boolean; readonly readonly?: boolean },
+  ): Promise<void>
+  /** @throws not_found, conflict with `blockers`; one in `error` goes at once. @param cascade its snapshots first */
+  delete(caller: Caller, id: string, cascade: boolean, ifMatch?: BlockVolumeCondition): Promise<void>
+  /** @throws conflict (not available), invalid (not larger) */
+  extend(caller: Caller, id: string, sizeGib: number): Promise<Accepted>
+  /**
+   * The volume becomes what it was at one of its snapshots.
+   * @param rule `latest`: only its newest snapshot, and only while available (the block API's); `any`: also while attached to instances that do not run
+   * @throws not_found, conflict, invalid (a snapshot of another volume), unavailable
+   */
+  revert(caller: Caller, id: string, snapshotId: string, rule: 'latest' | 'any'): Promise<Accepted>
+  /** Bookkeeping: `available` to `reserved` and back, and so on. @throws conflict */
+  reserve(caller: Caller, id: string): Promise<void>
+  unreserve(caller: Caller, id: string): Promise<void>
+  beginDetaching(caller: Caller, id: string): Promise<void>
+  rollDetaching(caller: Caller, id: string): Promise<void>
+  attach(
+    caller: Caller,
+    id: string,
+    to: {
+      readonly instanceId?: string | undefined
+      readonly hostName?: string | undefined
+      readonly mountpoint?: string | undefined
+      readonly mode?: 'rw' | 'ro' | undefined
+    },
+  ): Promise<void>
+  detach(caller: Caller, id: string, attachmentId?: string): Promise<void>
+  /** An export of it to that initiator alone. Waits until it stands. @throws invalid, conflict (another initiator has it), unavailable, timeout */
+  initializeConnection(
+    caller: Caller,
+    id: string,
+    connector: { readonly initiator: string; readonly host?: string | undefined },
+    signal: AbortSignal,
+  ): Promise<BlockConnection>
+  terminateConnection(
+    caller: Caller,
+    id: string,
+    connector: { readonly initiator: string; readonly force?: boolean | undefined },
+    signal: AbortSignal,
+  ): Promise<void>
+  get(caller: Caller, id: string): Promise<BlockVolume>
+  list(caller: Caller, filter: BlockFilter, page: PageRequest): Promise<Page<BlockVolume>>
+}
+
+export interface BlockSnapshots {
+  /** @param force also while it is in use: as after a power cut. @throws not_found, conflict (in use without `force`), unavailable */
+  create(
+    caller: Caller,
+    request: {
+      readonly volumeId: string
+      readonly name?: string | null | undefined
+      readonly description?: string | null | undefined
+      readonly metadata?: Readonly<Record<string, string>> | undefined
+      readonly force?: boolean | undefined
+    },
+  ): Promise<Accepted & { readonly snapshot: BlockSnapshot }>
+  update(
+    caller: Caller,
+    id: string,
+    change: { readonly name?: string | null; readonly description?: string | null },
+    ifMatch?: BlockSnapshotCondition,
+  ): Promise<BlockSnapshot>
+  setMetadata(
+    caller: Caller,
+    id: string,
+    metadata: Readonly<Record<string, string>>,
+    replace: boolean,
+  ): Promise<BlockSnapshot>
+  deleteMetadata(caller: Caller, id: string, key: string): Promise<BlockSnapshot>
+  /** @throws not_found, conflict with `blockers`: volumes that were cloned from it, instance snapshots that it is part of */
+  delete(caller: Caller, id: string, ifMatch?: BlockSnapshotCondition): Promise<void>
+  get(caller: Caller, id: string): Promise<BlockSnapshot>
+  list(caller: Caller, filter: BlockFilter, page: PageRequest): Promise<Page<BlockSnapshot>>
+}
