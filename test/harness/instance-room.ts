@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import {
   chmodSync,
   cpSync,
@@ -6,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmdirSync,
   rmSync,
   symlinkSync,
@@ -50,17 +52,53 @@ export function needControlGroups(): () => void {
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
   const given = mounts.some((line) => / - cgroup2? /.test(line) && !line.includes(` ${OUR_GROUPS} `))
   if (given || !existsSync(GROUPS)) return () => undefined
-  mkdirSync(USERS, { recursive: true })
-  writeFileSync(join(USERS, String(process.pid)), '')
-  // Refused when another test file has mounted it.
-  spawnSync('/bin/mount', ['-t', 'cgroup2', OUR_GROUPS, GROUPS])
-  return () => {
-    rmSync(join(USERS, String(process.pid)), { force: true })
-    if (readdirSync(USERS).some((pid) => existsSync(`/proc/${pid}`))) return
-    spawnSync('/bin/umount', ['--lazy', GROUPS])
-    rmSync(USERS, { recursive: true, force: true })
+  const user = join(USERS, `${process.pid}.${randomUUID()}`)
+  alone(() => {
+    mkdirSync(USERS, { recursive: true })
+    writeFileSync(user, '')
+    // Refused when another room has mounted it.
+    spawnSync('/bin/mount', ['-t', 'cgroup2', OUR_GROUPS, GROUPS])
+  })
+  return () =>
+    alone(() => {
+      rmSync(user, { force: true })
+      const others = readdirSync(USERS).filter((name) => existsSync(`/proc/${name.split('.')[0]}`))
+      if (others.length > 0) return
+      spawnSync('/bin/umount', ['--lazy', GROUPS])
+      rmSync(USERS, { recursive: true })
+    })
+}
+
+/** Only one of all processes that open and close rooms does that at a time. @throws when another one has it for very long */
+function alone(act: () => void): void {
+  const deadlineMs = Date.now() + LOCK_MS
+  for (;;) {
+    try {
+      symlinkSync(String(process.pid), LOCK)
+      break
+    } catch (error) {
+      if (Date.now() > deadlineMs) throw error
+    }
+    // Of one that was killed.
+    if (!existsSync(`/proc/${readLock()}`)) rmSync(LOCK, { force: true })
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20)
+  }
+  try {
+    act()
+  } finally {
+    rmSync(LOCK)
   }
 }
+
+function readLock(): string {
+  try {
+    return readlinkSync(LOCK)
+  } catch {
+    return 'self'
+  }
+}
+const LOCK_MS = 30_000
+const LOCK = '/var/tmp/holdfast-test-cgroup.lock'
 const USERS = '/var/tmp/holdfast-test-cgroup'
 const OUR_GROUPS = 'holdfast-test-cgroup'
 const GROUPS = '/sys/fs/cgroup'
