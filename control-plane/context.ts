@@ -162,7 +162,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const instances = createInstances({ orders, reader: instanceReader, fleet: registry })
   const { points, targets } = openPoints({ sql, vault, nats, seal, orders, fleet: registry, instances: instanceReader })
   const { volumes, exports, watch } = openVolumes({
-    ...{ sql, vault, secrets, nats, seal, changes, dispatch, fleet: registry, logger },
+    ...{ sql, vault, nats, seal, changes, dispatch, fleet: registry, logger },
   })
   const jobs = createJobs({
     ...{ reader: jobReader, ends, datasets, snapshots, points, instances, volumes, exports },

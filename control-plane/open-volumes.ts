@@ -3,7 +3,7 @@ import type { Logger } from '../shared/logger.ts'
 import { createExports } from './core/export-orders.ts'
 import type { ExportOrders } from './core/exports.ts'
 import type { FleetView } from './core/fleet-view.ts'
-import type { HostSeal, Secrets } from './core/secrets.ts'
+import type { HostSeal } from './core/secrets.ts'
 import { createVolumes } from './core/volume-orders.ts'
 import type { VolumeOrders } from './core/volumes.ts'
 import type { Sql } from './db/sql.ts'
@@ -31,7 +31,6 @@ export interface OpenVolumes {
 export function openVolumes(deps: {
   readonly sql: Sql
   readonly vault: Vault
-  readonly secrets: Pick<Secrets, 'open'>
   readonly nats: NatsConnection
   readonly seal: HostSeal
   readonly changes: Pick<ChangeStore, 'expect'>
@@ -39,12 +38,12 @@ export function openVolumes(deps: {
   readonly fleet: FleetView
   readonly logger: Logger
 }): OpenVolumes {
-  const { sql, vault, secrets, nats, seal, changes, dispatch, fleet, logger } = deps
+  const { sql, vault, nats, seal, changes, dispatch, fleet, logger } = deps
   const reads = createHostReads({ nats, seal })
   const store = createVolumeOrderStore(sql, (tx) => createSecrets({ rows: secretRows(tx), vault }))
   const book = createVolumeBook({ store, changes, dispatch })
   const volumes = createVolumes({ book, reader: createVolumeStore(sql), fleet, reads })
-  const exports = createExports({ book, reader: createExportStore(sql, secrets), fleet, reads })
+  const exports = createExports({ book, reader: createExportStore(sql), fleet, reads })
   const watch = createExportWatch({ store: createExportWatchStore(sql), exports, logger })
   return { volumes, exports, watch }
 }

@@ -1,5 +1,6 @@
 import test from 'ava'
 import type { Caller } from '../control-plane/core/caller.ts'
+import { jobsOf, withinBounds } from '../control-plane/core/export-jobs.ts'
 import { expireJob, MAX_ATTEMPTS } from '../control-plane/core/job-change.ts'
 import { createExportWatchStore } from '../control-plane/db/stores/export-watch-store.ts'
 import { createIdempotencyStore } from '../control-plane/db/stores/idempotency-store.ts'
@@ -378,10 +379,11 @@ test.serial('secrets of CHAP are kept sealed, travel sealed for their host, and 
   const changed = await order(OPERATOR, clone('x', 'a-pool', { chap: { ...chap, secret: 'changed' } }))
   await room.fail(changed.jobId, { code: 'busy', message: 'x' })
   t.is(await room.secrets(), 1)
-  // Tried again with the secret that is kept: the other one went with the job that failed.
-  const again = await room.jobs.retry(OPERATOR, changed.jobId)
-  t.deepEqual(await open(again.id), { [wwnOf('x')]: chap.secret })
-  await room.exported(again.id)
+  // The one that is kept is another, and that of the job went with it: nobody is to believe that it was changed.
+  await t.throwsAsync(room.jobs.retry(OPERATOR, changed.jobId), { message: /kept no longer; ask for the export anew/ })
+  const again = await order(OPERATOR, clone('x', 'a-pool', { chap }))
+  t.deepEqual(await open(again.jobId), { [wwnOf('x')]: chap.secret })
+  await room.exported(again.jobId)
   t.is(await room.secrets(), 2)
   await exported(OPERATOR, clone('y'))
   t.is(await room.secrets(), 1)
@@ -507,3 +509,22 @@ test.serial(
     await room.sent(wide.jobId)
   },
 )
+
+test('an order with its sealed secrets fits a message too', (t) => {
+  const host = { id: newId(), name: 'a' }
+  const ordered = Array.from({ length: 1_000 }, (_, n) => {
+    const wwn = wwnOf(`${'w'.repeat(190)}${n}`)
+    const place = { pool: 'a-pool', volume: `v${n}` }
+    const access = { initiators, chapUser: 'u' }
+    return { host, holds: [], element: { n, source: null, place, createParent: false, wwn, access, exportId: newId() } }
+  })
+  const secrets = Object.fromEntries(ordered.map(({ element: { wwn } }) => [wwn, 's'.repeat(255)]))
+  const fitting = withinBounds({ ordered, done: [], errors: [] }, secrets)
+  t.true(fitting.errors.length > 0 && fitting.errors.every(({ code }) => code === 'too_large'))
+  const given = { kind: 'export.create', batchId: newId(), retryOf: undefined, isWaited: false, secrets } as const
+  const [job] = jobsOf(fitting.ordered, given)
+  const sealed = Math.ceil((JSON.stringify(job?.secrets).length * 4) / 3)
+  const bytes = JSON.stringify(job?.decision.spec).length + sealed
+  t.true(bytes > 900_000 && bytes < 1_020_000, String(bytes))
+  t.is(withinBounds({ ordered, done: [], errors: [] }, {}).errors.length, 0)
+})

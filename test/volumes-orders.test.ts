@@ -210,3 +210,94 @@ test.serial('a removed host takes its volumes and exports with it, and a group t
   t.deepEqual([await room.rows('volume'), await room.rows('export'), await room.secrets()], [[], [], 0])
   await room.groups().delete(ADMIN, documentId)
 })
+
+test.serial('what is still being made gives its group no right to what stands in its place', async (t) => {
+  const tenant = room.tenant(await room.group('volumes-3'))
+  // Nobody's row, on a host of the fleet: the order fails, but not before others could wait behind it.
+  const { jobId } = await room.volumes.create(tenant, { name: 'golden', sizeBytes: GIB, pool: 'a-pool' })
+  const golden = { volume: 'a-pool/golden', wwn: wwnOf('golden') }
+  const exporting = await room.exports.create(tenant, [{ ...golden, initiators: [INITIATOR] }])
+  const removing = await room.exports.remove(tenant, [{ ...golden, deleteVolume: true }])
+  t.deepEqual([...exporting.jobIds, ...removing.jobIds], [])
+  for (const { batchId } of [exporting, removing]) {
+    const { errors } = await room.exports.batch(tenant, batchId)
+    t.like(errors, [{ code: 'conflict', message: "in use: 'a-pool/golden' is still being made" }])
+  }
+  await t.throwsAsync(room.volumes.clone(tenant, { source: 'a-pool/golden@v1', name: 'c' }), { code: 'not_found' })
+  await room.fail(jobId, { code: 'exists', message: 'it is there already' })
+  t.deepEqual(await room.rows('volume'), [])
+
+  // What the fleet lends a group by an export goes with none of its removals.
+  const lent = { ...golden, initiators: [INITIATOR] }
+  const lending = await room.exports.create({ ...ADMIN, groupId: tenant.groupId }, [lent])
+  await room.exported(lending.jobIds[0] ?? '')
+  const greedy = await room.exports.remove(tenant, [{ ...golden, deleteVolume: true }])
+  t.deepEqual(greedy.jobIds, [])
+  t.like((await room.exports.batch(tenant, greedy.batchId)).errors, [{ code: 'not_found' }])
+  t.is((await room.exports.remove(tenant, [golden])).jobIds.length, 1)
+})
+
+test.serial('where exports of another group lost their volume none is made for them', async (t) => {
+  const tenant = room.tenant(await room.group('volumes-4'))
+  const lost = { volume: 'a-pool/lost', wwn: wwnOf('lost'), initiators: [INITIATOR] }
+  const { jobIds } = await room.exports.create(OPERATOR, [lost])
+  await room.exported(jobIds[0] ?? '')
+  await room.volume('base', tenant)
+  const source = await room.snapshot('a-pool/base', 's', tenant)
+  const create = (caller = tenant) => room.volumes.create(caller, { name: 'lost', sizeBytes: GIB, pool: 'a-pool' })
+  await t.throwsAsync(create(), { code: 'exists' })
+  await t.throwsAsync(room.volumes.clone(tenant, { source, name: 'lost' }), { code: 'exists' })
+  const { batchId } = await room.exports.create(tenant, [{ ...lost, source, wwn: wwnOf('other') }])
+  t.like((await room.exports.batch(tenant, batchId)).errors, [
+    { code: 'exists', message: "in use: 'a-pool/lost' is somebody else's" },
+  ])
+  await t.notThrowsAsync(create(OPERATOR))
+})
+
+test.serial('a deletion of a snapshot that fails leaves it to whoever waited to take the next one', async (t) => {
+  await room.volume('x')
+  await room.snapshot('a-pool/x', 's')
+  const going = await room.volumes.deleteSnapshot(ADMIN, 'a-pool/x', 's')
+  const next = await room.volumes.snapshot(ADMIN, 'a-pool/x', 's')
+  t.deepEqual(await room.rows('volume_snapshot'), ['a-pool/x@s deleting', 'a-pool/x@s creating'])
+  await room.fail(going.jobId, { code: 'busy', message: 'held' })
+  t.is(await room.stateOf(going.jobId), 'failed')
+  t.deepEqual(await room.rows('volume_snapshot'), ['a-pool/x@s available'])
+  await room.sent(next.jobId)
+  await room.succeed(next.jobId, { guid: 'next', sizeBytes: 2 * GIB })
+  const { items } = await room.volumes.snapshots(ADMIN, 'a-pool/x', PAGE)
+  t.like(items, [{ state: 'available', sizeBytes: 2 * GIB }])
+})
+
+test.serial('what nobody has made is not there because its removal was given up, or failed', async (t) => {
+  const wanted = { source: 'a-pool/golden@v1', volume: 'a-pool/x', wwn: wwnOf('x'), initiators: [INITIATOR] }
+  const ask = async () => {
+    const making = await room.exports.create(OPERATOR, [wanted])
+    const removing = await room.exports.remove(OPERATOR, [{ ...wanted, deleteVolume: true }])
+    return [making.jobIds[0] ?? '', removing.jobIds[0] ?? ''] as const
+  }
+  const rows = async () => [...(await room.rows('volume')), ...(await room.rows('export'))]
+  const [making, cancelled] = await ask()
+  await room.jobs.cancel(OPERATOR, cancelled)
+  t.deepEqual(await room.rows('volume'), ['a-pool/x creating'])
+  await room.fail(making, { code: 'not_found', message: 'there is no such snapshot' })
+  t.deepEqual(await rows(), [])
+
+  const [failing, waiting] = await ask()
+  await room.fail(failing, { code: 'exists', message: 'something else is there' })
+  t.deepEqual(await rows(), [])
+  await room.sent(waiting)
+  await room.fail(waiting, { code: 'conflict', message: 'it has snapshots' })
+  t.deepEqual(await rows(), [])
+
+  const [good, given] = await ask()
+  await room.jobs.cancel(OPERATOR, given)
+  await room.exported(good)
+  t.deepEqual(await rows(), ['a-pool/x available', `${wwnOf('x')} available`])
+  const again = await room.exports.create(OPERATOR, [wanted])
+  const removal = await room.exports.remove(OPERATOR, [{ ...wanted, deleteVolume: true }])
+  await room.fail(again.jobIds[0] ?? '', { code: 'busy', message: 'held' })
+  await room.sent(removal.jobIds[0] ?? '')
+  await room.fail(removal.jobIds[0] ?? '', { code: 'busy', message: 'held' })
+  t.deepEqual(await rows(), ['a-pool/x available', `${wwnOf('x')} available`])
+})

@@ -8,7 +8,7 @@ import type { FleetView, LivePool } from './fleet-view.ts'
 import type { Hold } from './orders.ts'
 import type { ExportRow, NewExport, NewVolume, VolumeFindings, VolumeRow } from './volume-book.ts'
 import { laneOf } from './volume-names.ts'
-import { blockersOf, type Going, mayUseUnknown, requireSource, requireUnneeded } from './volume-rules.ts'
+import { blockersOf, type Going, isHeldByOthers, isTheirs, requireSource, requireUnneeded } from './volume-rules.ts'
 
 export interface OrderedElement<Element> {
   readonly host: { readonly id: string; readonly name: string }
@@ -97,19 +97,27 @@ function requireTarget({ caller, found }: Question, asked: AskedExport): VolumeR
   const { source, volume: target } = asked
   const volume = found.volume(target.path)
   if (source === undefined) {
-    const isSeen = volume === undefined ? mayUseUnknown(caller) : volume.groupId === caller.groupId
-    if (!isSeen) throw new FleetError('not_found', `there is no volume '${target.path}'`, { field: 'volume' })
+    requireTheirs(volume, target.path, caller)
     if (volume?.state === 'deleting') throw new FleetError('conflict', `'${target.path}' is being deleted`)
     return volume
   }
-  if (volume === undefined) return undefined
-  if (volume.groupId !== caller.groupId) {
+  const isHeld = (volume === undefined || volume.state === 'deleting') && isHeldByOthers(found, target.path, caller)
+  if (isHeld || (volume !== undefined && volume.groupId !== caller.groupId)) {
     throw new FleetError('exists', `in use: '${target.path}' is somebody else's`, { field: 'volume' })
   }
-  if (volume.state === 'deleting') return undefined
+  if (volume === undefined || volume.state === 'deleting') return undefined
   if (volume.origin === source.path) return volume
   const what = volume.origin === null ? 'no clone' : `a clone of '${volume.origin}'`
   throw new FleetError('exists', `'${target.path}' is there already, and ${what}`, { field: 'volume' })
+}
+
+/** @throws not_found; conflict for one of their own that is still being made, where that matters. */
+function requireTheirs(volume: VolumeRow | undefined, path: string, caller: Caller): void {
+  if (isTheirs(volume, caller)) return
+  if (volume?.groupId === caller.groupId) {
+    throw new FleetError('conflict', `in use: '${path}' is still being made`, { field: 'volume' })
+  }
+  throw new FleetError('not_found', `there is no volume '${path}'`, { field: 'volume' })
 }
 
 /** The export that is there or being made, if one is. @throws conflict where it is another volume's, or somebody else's. */
@@ -144,12 +152,9 @@ export function decideRemoving(
     throw new FleetError('conflict', `in use: '${wwn}' serves '${volume}'`, { field: 'wwn', blockers: [volume] })
   }
   const volume = found.volume(target.path)
-  if (deleteVolume && volume !== undefined && volume.groupId !== caller.groupId) {
-    throw new FleetError('not_found', `there is no volume '${target.path}'`, { field: 'volume' })
-  }
-  // What has no row may stand there all the same; nobody but the fleet's own asks a host of it.
-  const asksHost = kept !== undefined || (deleteVolume && (volume !== undefined || mayUseUnknown(caller)))
-  if (!asksHost) return undefined
+  // What has no row may stand there all the same: nobody but the fleet's own asks a host of it, or has it deleted with an export.
+  if (kept === undefined && (!deleteVolume || (volume === undefined && !isTheirs(volume, caller)))) return undefined
+  if (deleteVolume) requireTheirs(volume, target.path, caller)
   if (deleteVolume) requireUnneeded(target.path, blockersOf(found, target.path, going))
   const pool = poolOf(fleet, target.pool, 'volume')
   if (!fleet.isOnline(pool.host.name)) {

@@ -51,7 +51,7 @@ export function createExports(deps: {
       ...(key === undefined ? {} : { key: { hash: key.hash, holder: key.holder, n: key.next() } }),
       decide(found) {
         const { rows, elements, gone, secrets } = given.decide(found)
-        const { ordered, errors } = withinBounds(elements)
+        const { ordered, errors } = withinBounds(elements, secrets)
         if (errors.length === requested && errors.every(({ code }) => code === 'unavailable')) {
           throw new FleetError('unavailable', errors[0]?.message ?? 'no host is there')
         }
@@ -74,6 +74,7 @@ export function createExports(deps: {
         ),
         snapshots: [...new Set(asked.flatMap(({ source }) => source?.path ?? []))],
         wwns: asked.map(({ wwn }) => wwn),
+        free: asked.flatMap(({ volume, source }) => (source ? [volume.path] : [])),
       },
       decide(found) {
         const once = createOnce()
@@ -205,17 +206,13 @@ export function createExports(deps: {
         return onlyJob(await removeAll(caller, checkAsked(asked), { retryOf, isWaited: false }))
       }
       if (spec.kind !== 'export.create') throw new FleetError('internal', 'internal error', { detail: spec.kind })
-      const secrets = await reader.secretsOf(spec.elements.map(({ exportId }) => exportId))
       const wanted = spec.elements.map(({ source, place: at, createParent, wwn, access }): WantExport => {
-        const { initiators, chapUser } = access
-        const given = { volume: pathOf(host, at), wwn, initiators, createParent }
-        const from = source === null ? {} : { source: `${pathOf(host, source)}@${source.snapshot}` }
-        if (chapUser === null) return { ...given, ...from }
-        const secret = secrets[wwn]
-        if (secret === undefined) {
+        if (access.chapUser !== null) {
+          // What its export has now, if it is there, is another order's: this one changed nothing.
           throw new FleetError('conflict', `the CHAP secret of '${wwn}' is kept no longer; ask for the export anew`)
         }
-        return { ...given, ...from, chap: { user: chapUser, secret } }
+        const given = { volume: pathOf(host, at), wwn, initiators: access.initiators, createParent }
+        return source === null ? given : { ...given, source: `${pathOf(host, source)}@${source.snapshot}` }
       })
       return onlyJob(await make(caller, checkWanted(wanted), { retryOf, isWaited: false }))
     },

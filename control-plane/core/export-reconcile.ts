@@ -2,11 +2,12 @@ import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { JobSpec } from '../../shared/job-spec.ts'
 import type { WantedExport } from '../../shared/volume-spec.ts'
+import { fitsMessage, sealedBytes } from './export-jobs.ts'
 import type { ExportRow, VolumeFindings, VolumePlan } from './volume-book.ts'
 import { laneOf, volumeNameOf } from './volume-names.ts'
 
-/** The list must fit one message; a host with more is told nothing, and keeps what it has. */
-const MAX_ORDER_BYTES = 700 * 1024
+/** Of those that are kept nobody knows the length without opening them. */
+const MAX_SECRET_BYTES = 255
 
 /** What a host is to export: what stands, as far as Postgres knows. */
 export function wantedOf(exports: readonly ExportRow[]): readonly WantedExport[] {
@@ -28,7 +29,10 @@ export function planReconcile(
   if (found.hasOpenExportJobs) throw new FleetError('conflict', `jobs about the exports of '${host.name}' are open`)
   if (!given.now && !found.mayReconcile) throw new FleetError('conflict', `'${host.name}' was told a moment ago`)
   const spec: JobSpec = { kind: 'export.reconcile', exports: [...wantedOf(found.hostExports)] }
-  if (Buffer.byteLength(JSON.stringify(spec)) > MAX_ORDER_BYTES) {
+  const withSecret = found.hostExports.filter(({ state, chapUser }) => state === 'available' && chapUser !== null)
+  const sealed = withSecret.reduce((sum, { wwn }) => sum + sealedBytes({ wwn, secretBytes: MAX_SECRET_BYTES }), 0)
+  // A host with more is told nothing, and keeps what it has.
+  if (!fitsMessage({ spec: Buffer.byteLength(JSON.stringify(spec)), sealed })) {
     throw new FleetError('too_large', `'${host.name}' has more exports than one order can tell of`)
   }
   const decision = {

@@ -140,8 +140,6 @@ export interface ExportReader {
     filter: { readonly host?: string | undefined; readonly volume?: string | undefined },
     page: PageRequest,
   ): Promise<Page<ExportInfo>>
-  /** The CHAP secrets of these exports, by wwn: those that are kept. */
-  secretsOf(exportIds: readonly string[]): Promise<Readonly<Record<string, string>>>
 }
 
 /** What dialects do not need: retries, and what keeps hosts at what Postgres says. */

@@ -78,6 +78,8 @@ export interface VolumeReads {
   readonly wwns?: readonly string[]
   /** Paths of volumes of which is asked what rests on them. */
   readonly needed?: readonly string[]
+  /** Paths of volumes that may be made, of which is asked whether somebody has exports there. */
+  readonly free?: readonly string[]
   /** A host's name: all its exports, and whether jobs about some are open. */
   readonly exportsOf?: string
 }
@@ -87,7 +89,7 @@ export interface VolumeFindings {
   volume(path: string): VolumeRow | undefined
   snapshot(path: string): VolumeSnapshotRow | undefined
   export(wwn: string): ExportRow | undefined
-  /** Of a volume that was asked for: its exports, those too that are being made. */
+  /** Of a volume that was asked for, as needed or free: its exports, those too that are being made. */
   exportsOf(path: string): readonly ExportRow[]
   /** Paths of snapshots and clones that stand or are being made. */
   snapshotsOf(path: string): readonly string[]

@@ -1,11 +1,11 @@
 import { newId } from '../../shared/ids.ts'
 import { isTerminal } from '../../shared/job-machine.ts'
 import { type JobKind, RESULT_SCHEMAS } from '../../shared/job-spec.ts'
-import type { ExportElement, UnexportElement, VolumeMade } from '../../shared/volume-spec.ts'
+import type { ExportElement, UnexportElement, VolumeMade, VolumeSnapshotMade } from '../../shared/volume-spec.ts'
 import type { JobChange } from './job-change.ts'
 import type { VolumeRow } from './volume-book.ts'
 import { laneOf } from './volume-names.ts'
-import type { VolumeTable } from './volume-table.ts'
+import type { KeptSnapshot, KeptVolume, VolumeTable } from './volume-table.ts'
 
 type Place = ExportElement['place']
 
@@ -18,9 +18,10 @@ export function concernsVolumes({ job, state }: Pick<JobChange, 'job' | 'state'>
   return isTerminal(state) && kind !== 'export.reconcile' && (kind.startsWith('volume.') || kind.startsWith('export.'))
 }
 
-/** What the ends of these jobs are about: their lanes, wwns and the ids of snapshots. */
+/** What the ends of these jobs are about: their lanes, wwns, and snapshots by id and by the lane of their volume and name. */
 export function namesOf(changes: readonly JobChange[]) {
   const [lanes, wwns, snapshots] = [new Set<string>(), new Set<string>(), new Set<string>()]
+  const named: { lane: string; name: string }[] = []
   for (const { job } of changes) {
     const { spec, host } = job
     if (spec.kind === 'export.create' || spec.kind === 'export.delete') {
@@ -30,11 +31,13 @@ export function namesOf(changes: readonly JobChange[]) {
         wwns.add(wwn)
       }
     } else if (spec.kind.startsWith('volume.') && 'place' in spec && 'volume' in spec.place) {
-      lanes.add(laneOf.volume(host, spec.place))
+      const lane = laneOf.volume(host, spec.place)
+      lanes.add(lane)
       if ('volumeId' in spec && spec.volumeId !== undefined) snapshots.add(spec.volumeId)
+      if ('snapshot' in spec.place && spec.place.snapshot !== undefined) named.push({ lane, name: spec.place.snapshot })
     }
   }
-  return { lanes: [...lanes], wwns: [...wwns], snapshots: [...snapshots] }
+  return { lanes: [...lanes], wwns: [...wwns], snapshots: [...snapshots], named }
 }
 
 /** What the end of one job makes of the rows: each element of a list by itself. */
@@ -59,10 +62,9 @@ export function settleVolumes(table: VolumeTable, change: JobChange): void {
     }
     case 'volume.snapshot': {
       const made = good ? RESULT_SCHEMAS[spec.kind].parse(change.result) : undefined
-      const row = table.snapshot(spec.volumeId)
-      if (row === undefined) return
-      if (made) table.keepSnapshot({ ...row, ...made, state: row.state === 'creating' ? 'available' : row.state })
-      else table.dropSnapshot(row.id)
+      const own = table.snapshot(spec.volumeId)
+      if (made) snapshotMade(table, own ?? table.standingSnapshot(pathOf(table, job.id, spec.place)), made)
+      else if (own?.state === 'creating') table.dropSnapshot(own.id)
       return
     }
     case 'volume.delete': {
@@ -80,7 +82,7 @@ export function settleVolumes(table: VolumeTable, change: JobChange): void {
           volumeMade(table, where, { made: made.volume, source: element.source, isKnown: element.source === null })
           exportMade(table, where, element)
         } else {
-          exportUnmade(table, element)
+          exportUnmade(table, element, job.id)
           volumeUnmade(table, where)
         }
       }
@@ -136,10 +138,15 @@ function volumeMade(
   })
 }
 
-/** What it was to make is no more; what was there before, or is made by another job, stays. */
+/** What it was to make is no more, whoever wanted it gone meanwhile; what was there before, or is made by another job, stays. */
 function volumeUnmade(table: VolumeTable, { id, lane }: Pick<Where, 'id' | 'lane'>): void {
   const row = table.volume(id)
-  if (row?.state === 'creating' && !table.isMadeByOthers(lane)) table.dropVolume(row.id)
+  if (row !== undefined && isUnmade(row) && !table.isMadeByOthers(lane)) table.dropVolume(row.id)
+}
+
+/** Nobody has ever made it: what stands at its place, if anything does, is not it. */
+function isUnmade({ guid }: KeptVolume): boolean {
+  return guid === null
 }
 
 function exportMade(table: VolumeTable, { place, groupId, jobId }: Where, element: ExportElement): void {
@@ -159,9 +166,11 @@ function exportMade(table: VolumeTable, { place, groupId, jobId }: Where, elemen
   table.keepExport({ id: exportId, groupId, wwn, volume, poolId: pool.id, ...now, state: 'available' })
 }
 
-function exportUnmade(table: VolumeTable, { wwn, exportId }: ExportElement): void {
+function exportUnmade(table: VolumeTable, { wwn, exportId }: ExportElement, jobId: string): void {
   const row = table.export(exportId)
-  if (row?.state === 'creating' && !table.isMadeByOthers(laneOf.wwn(wwn))) table.dropExport(row.id)
+  if (row === undefined || table.isMadeByOthers(laneOf.wwn(wwn))) return
+  // One that came with this very order is gone, also where a removal was ordered behind it, or given up again.
+  if (row.state === 'creating' || table.isOrderedBy(row.id, jobId)) table.dropExport(row.id)
 }
 
 function removalEnded(
@@ -183,17 +192,34 @@ function exportGone(table: VolumeTable, id: string | undefined, isGone: boolean)
   if (!isGone) table.keepExport({ ...row, state: 'available' })
 }
 
-function volumeGone(table: VolumeTable, id: string | undefined, isGone: boolean): void {
+function volumeGone(table: VolumeTable, id: string | undefined, isRemoved: boolean): void {
   const row = table.volume(id)
-  if (row === undefined || (!isGone && row.state !== 'deleting')) return
+  if (row === undefined || (!isRemoved && row.state !== 'deleting')) return
+  const isStillMade = isUnmade(row) && table.isMadeByOthers(row.lane)
+  const isGone = isRemoved || (isUnmade(row) && !isStillMade)
   const other = isGone ? row : table.standing(row.lane)
   if (other !== undefined) table.dropVolume(other.id)
-  if (!isGone) table.keepVolume({ ...row, state: 'available' })
+  if (!isGone) table.keepVolume({ ...row, state: isStillMade ? 'creating' : 'available' })
+}
+
+/** What clients call a snapshot; undefined where its pool is gone. */
+function pathOf(
+  table: VolumeTable,
+  jobId: string,
+  { pool: localName, volume, snapshot }: Place & { readonly snapshot: string },
+): string | undefined {
+  const pool = table.pool(jobId, localName)
+  return pool && `${pool.name}/${volume}@${snapshot}`
+}
+
+function snapshotMade(table: VolumeTable, row: KeptSnapshot | undefined, made: VolumeSnapshotMade): void {
+  if (row) table.keepSnapshot({ ...row, ...made, state: row.state === 'creating' ? 'available' : row.state })
 }
 
 function snapshotGone(table: VolumeTable, id: string | undefined, isGone: boolean): void {
   const row = table.snapshot(id)
   if (row?.state !== 'deleting') return
-  if (isGone) table.dropSnapshot(row.id)
-  else table.keepSnapshot({ ...row, state: 'available' })
+  const other = isGone ? row : table.standingSnapshot(row.path)
+  if (other !== undefined) table.dropSnapshot(other.id)
+  if (!isGone) table.keepSnapshot({ ...row, state: 'available' })
 }

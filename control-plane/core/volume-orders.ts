@@ -17,7 +17,7 @@ import {
   ResizeVolumeRequest,
   SnapshotVolumeRequest,
 } from './volume-requests.ts'
-import { blockersOf, requireSource, requireUnneeded, sorted } from './volume-rules.ts'
+import { blockersOf, isHeldByOthers, requireSource, requireUnneeded, sorted } from './volume-rules.ts'
 import type { VolumeInfo, VolumeOrders, VolumeReader } from './volumes.ts'
 
 /** One job, and what is written beside it. */
@@ -89,7 +89,7 @@ export function createVolumes(deps: {
       const pool = choosePool(fleet, asked)
       const path = `${pool.name}/${asked.name}`
       const accepted = await order(caller, {
-        ...{ request: asked, retryOf, reads: { volumes: [path] } },
+        ...{ request: asked, retryOf, reads: { volumes: [path], free: [path] } },
         work(found) {
           requireFree(found, path, caller)
           const place = { pool: pool.localName, volume: asked.name }
@@ -110,7 +110,7 @@ export function createVolumes(deps: {
       const of = `${source.pool}/${source.name}`
       const accepted = await order(caller, {
         request: { source: source.path, name, createParent },
-        ...{ retryOf, reads: { volumes: [path, of], snapshots: [source.path] } },
+        ...{ retryOf, reads: { volumes: [path, of], snapshots: [source.path], free: [path] } },
         work(found) {
           const { sizeBytes } = requireSource(found, source, caller)
           requireFree(found, path, caller)
@@ -260,6 +260,7 @@ function newVolume(given: {
 /** @throws exists where the name is somebody's; one of the same group that goes gives it to the next. */
 function requireFree(found: VolumeFindings, path: string, caller: Caller): void {
   const before = found.volume(path)
+  if (isHeldByOthers(found, path, caller)) throw taken(path)
   if (before === undefined || (before.state === 'deleting' && before.groupId === caller.groupId)) return
   throw taken(path)
 }

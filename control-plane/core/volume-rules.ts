@@ -1,7 +1,7 @@
 import { FleetError } from '../../shared/errors.ts'
 import { type Caller, DEFAULT_GROUP_ID } from './caller.ts'
 import type { Hold } from './orders.ts'
-import type { VolumeFindings } from './volume-book.ts'
+import type { VolumeFindings, VolumeRow } from './volume-book.ts'
 import type { VolumeSnapshotName } from './volume-names.ts'
 
 /**
@@ -10,6 +10,15 @@ import type { VolumeSnapshotName } from './volume-names.ts'
  */
 export function mayUseUnknown(caller: Caller): boolean {
   return caller.fleetRole !== null || caller.groupId === DEFAULT_GROUP_ID
+}
+
+/**
+ * Whether what stands at a volume's place is the caller's to name. A row that is still being made says nothing of that: its order fails
+ * where something stands there already, and what comes behind it would find that.
+ */
+export function isTheirs(volume: Pick<VolumeRow, 'groupId' | 'state'> | undefined, caller: Caller): boolean {
+  if (volume === undefined) return mayUseUnknown(caller)
+  return volume.groupId === caller.groupId && (volume.state !== 'creating' || mayUseUnknown(caller))
 }
 
 /**
@@ -23,14 +32,21 @@ export function requireSource(
 ): { readonly sizeBytes: number } {
   const { path, pool, name } = source
   const [snapshot, volume] = [found.snapshot(path), found.volume(`${pool}/${name}`)]
-  const isSeen = volume === undefined ? mayUseUnknown(caller) : volume.groupId === caller.groupId
-  if (!isSeen || (snapshot !== undefined && snapshot.groupId !== caller.groupId)) {
+  if (!isTheirs(volume, caller) || (snapshot !== undefined && snapshot.groupId !== caller.groupId)) {
     throw new FleetError('not_found', `there is no snapshot '${path}'`, { field: 'source' })
   }
   if (snapshot?.state === 'deleting' || volume?.state === 'deleting') {
     throw new FleetError('conflict', `'${path}' is being deleted`, { field: 'source' })
   }
   return { sizeBytes: snapshot?.sizeBytes ?? volume?.sizeBytes ?? 0 }
+}
+
+/**
+ * Whether exports of another group name a path: such a one has lost its volume, and would be given whatever is made there next. Asks
+ * `free`.
+ */
+export function isHeldByOthers(found: Pick<VolumeFindings, 'exportsOf'>, path: string, caller: Caller): boolean {
+  return found.exportsOf(path).some(({ groupId }) => groupId !== caller.groupId)
 }
 
 /** What goes with the same list: volumes, and exports by wwn, each of which is said to be of a volume. */

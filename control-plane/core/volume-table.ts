@@ -9,7 +9,7 @@ export type KeptExport = Pick<
   ExportRow,
   'id' | 'groupId' | 'poolId' | 'wwn' | 'volume' | 'initiators' | 'chapUser' | 'secretId' | 'state'
 >
-export type KeptSnapshot = Pick<VolumeSnapshotRow, 'id' | 'sizeBytes' | 'guid' | 'state'>
+export type KeptSnapshot = Pick<VolumeSnapshotRow, 'id' | 'path' | 'sizeBytes' | 'guid' | 'state'>
 
 /** What was read of rows, lanes, pools and secrets that some jobs' ends are about. */
 export interface VolumeFacts {
@@ -26,6 +26,8 @@ export interface VolumeFacts {
     readonly localName: string
   }[]
   readonly secrets: ReadonlyMap<string, string>
+  /** Exports whose rows came with one of the jobs that end. */
+  readonly ordered: readonly { readonly exportId: string; readonly jobId: string }[]
 }
 
 /** Rows as they stand and as they are to stand: what several ends make of them, one after the other. */
@@ -35,8 +37,11 @@ export interface VolumeTable {
   export(id: string | undefined): KeptExport | undefined
   /** Of a place the one that does not go. */
   standing(lane: string): KeptVolume | undefined
+  standingSnapshot(path: string | undefined): KeptSnapshot | undefined
   standingExport(wwn: string): KeptExport | undefined
   isMadeByOthers(lane: string): boolean
+  /** Whether the export's row came with that job, which ends. */
+  isOrderedBy(exportId: string, jobId: string): boolean
   pool(jobId: string, localName: string): { readonly id: string; readonly name: string } | undefined
   secretOf(jobId: string): string | null
   keepVolume(row: KeptVolume): void
@@ -70,8 +75,10 @@ export function createVolumeTable(facts: VolumeFacts): VolumeTable {
     snapshot: (id) => snapshots.get(id),
     export: (id) => exports.get(id),
     standing: (lane) => volumes.find((row) => row.lane === lane && row.state !== 'deleting'),
+    standingSnapshot: (path) => snapshots.find((row) => row.path === path && row.state !== 'deleting'),
     standingExport: (wwn) => exports.find((row) => row.wwn === wwn && row.state !== 'deleting'),
     isMadeByOthers: (lane) => facts.madeByOthers.has(lane),
+    isOrderedBy: (exportId, jobId) => facts.ordered.some((one) => one.exportId === exportId && one.jobId === jobId),
     pool: (jobId, localName) => pools.get(`${jobId} ${localName}`),
     secretOf: (jobId) => facts.secrets.get(jobId) ?? null,
     keepVolume: (row) => volumes.keep(row),

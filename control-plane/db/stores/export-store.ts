@@ -40,6 +40,8 @@ const listOf = (name: string, whose: string) =>
   )
 const listGroup = listOf('export_page', 'e.group_id = $1')
 const listAll = listOf('export_page_all', '$1::uuid is null')
+/** A volume has few. */
+const listVolume = listOf('export_page_volume', 'e.volume = $5 and ($1::uuid is null or e.group_id = $1)')
 
 const secrets = statement(
   'export_secrets',
@@ -57,7 +59,7 @@ const ofJob = statement(
 
 const SecretMap = z.record(z.string(), z.string())
 
-export function createExportStore(sql: Sql, vault: Pick<Secrets, 'open'>): ExportReader {
+export function createExportStore(sql: Sql): ExportReader {
   return {
     batch: createExportBatchReader(sql),
 
@@ -73,12 +75,11 @@ export function createExportStore(sql: Sql, vault: Pick<Secrets, 'open'>): Expor
         (volume !== undefined && volumeNameOf(volume) === undefined)
       if (isNobodys) return { items: [], nextCursor: null }
       const values = [groupId, ...placeOf(cursor), host ?? null, volume ?? null, limit + 1]
-      const rows = await sql.rows(groupId === null ? listAll : listGroup, values)
+      const whose = groupId === null ? listAll : listGroup
+      const rows = await sql.rows(volume === undefined ? whose : listVolume, values)
       const { items, nextCursor } = pageOf(rows, limit, ({ wwn }) => wwn)
       return { items: items.flatMap((row) => shown(row) ?? []), nextCursor }
     },
-
-    secretsOf: (exportIds) => secretsOf(sql, vault, exportIds),
   }
 }
 

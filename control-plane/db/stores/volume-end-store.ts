@@ -29,7 +29,12 @@ const exports = statement(
 const snapshots = statement(
   'volume_end_snapshots',
   SnapshotColumns,
-  `select ${SNAPSHOT_COLUMNS} from volume_snapshot s where s.id = any($1::uuid[])`,
+  `select ${SNAPSHOT_COLUMNS} from volume_snapshot s where s.id = any($1::uuid[])
+   union
+   select ${SNAPSHOT_COLUMNS}
+   from unnest($2::uuid[], $3::text[]) as named(lane, name)
+   join volume v on v.lane = named.lane
+   join volume_snapshot s on s.volume_id = v.id and s.name = named.name`,
 )
 
 /** The ended jobs' own holds are gone by now. */
@@ -40,6 +45,18 @@ const made = statement(
    from lane_hold l
    join job j on j.id = l.job_id
    where l.lane = any($1::uuid[]) and l.exclusive and j.kind = any($2::text[])`,
+)
+
+/** A row and the job that it came with were written in one transaction, at one time. */
+const ordered = statement(
+  'volume_end_ordered',
+  z
+    .object({ export_id: z.string(), job_id: z.string() })
+    .transform(({ export_id: exportId, job_id: jobId }) => ({ exportId, jobId })),
+  `select e.id as export_id, j.id as job_id
+   from job j
+   join export e on e.created_at = j.created_at
+   where j.id = any($1::uuid[]) and j.kind = 'export.create' and e.wwn = any($2::text[])`,
 )
 
 const pools = statement(
@@ -125,19 +142,32 @@ export async function settleVolumeEnds(tx: Transaction, changes: readonly JobCha
 async function read(tx: Transaction, ended: readonly JobChange[]): Promise<VolumeFacts> {
   const names = namesOf(ended)
   const jobs = ended.map(({ job }) => job.id)
-  const [volumeRows, exportRows, snapshotRows, lanes, poolRows, secrets] = await Promise.all([
+  const unmade = ended
+    .filter((change) => change.job.kind === 'export.create' && !isWhole(change))
+    .map(({ job }) => job.id)
+  const [volumeRows, exportRows, snapshotRows, lanes, poolRows, secrets, orderedRows] = await Promise.all([
     tx.rows(volumes, [names.lanes]),
     names.wwns.length === 0 ? [] : tx.rows(exports, [names.wwns]),
-    names.snapshots.length === 0 ? [] : tx.rows(snapshots, [names.snapshots]),
+    names.snapshots.length === 0
+      ? []
+      : tx.rows(snapshots, [names.snapshots, names.named.map(({ lane }) => lane), names.named.map(({ name }) => name)]),
     tx.rows(made, [names.lanes, MAKERS]),
     tx.rows(pools, [jobs]),
     names.wwns.length === 0 ? [] : tx.rows(takeSecrets, [jobs]),
+    unmade.length === 0 ? [] : tx.rows(ordered, [unmade, names.wwns]),
   ])
   return {
     ...{ volumes: volumeRows, exports: exportRows, snapshots: snapshotRows, pools: poolRows },
     madeByOthers: new Set(lanes.map(({ lane }) => lane)),
+    ordered: orderedRows,
     secrets: new Map(secrets.map((row) => [row.job_id, row.secret_id])),
   }
+}
+
+/** Not an element of it failed. */
+function isWhole({ state, result }: JobChange): boolean {
+  if (state !== 'succeeded' || typeof result !== 'object' || result === null || !('errors' in result)) return false
+  return Array.isArray(result.errors) && result.errors.length === 0
 }
 
 async function write(tx: Transaction, table: VolumeTable): Promise<void> {

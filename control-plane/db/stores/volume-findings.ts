@@ -81,12 +81,12 @@ const hostState = statement(
 
 /** Under the lock. */
 export async function readFindings(tx: Pick<Transaction, 'rows'>, reads: VolumeReads): Promise<VolumeFindings> {
-  const { volumes: paths = [], snapshots: named = [], wwns = [], needed = [], exportsOf } = reads
+  const { volumes: paths = [], snapshots: named = [], wwns = [], needed = [], free = [], exportsOf } = reads
   const [volumeRows, snapshotRows, exportRows, ofVolumes, resting, ofHost, host] = await Promise.all([
     paths.length === 0 ? [] : tx.rows(volumes, [paths]),
     named.length === 0 ? [] : tx.rows(snapshots, [named]),
     wwns.length === 0 ? [] : tx.rows(exportsNamed, [wwns]),
-    needed.length === 0 ? [] : tx.rows(exportsOfVolumes, [needed]),
+    needed.length + free.length === 0 ? [] : tx.rows(exportsOfVolumes, [[...needed, ...free]]),
     needed.length === 0 ? [] : tx.rows(dependants, [needed]),
     exportsOf === undefined ? [] : tx.rows(exportsOfHost, [exportsOf]),
     exportsOf === undefined ? [] : tx.rows(hostState, [exportsOf]),
