@@ -1,11 +1,13 @@
 import {
   closeSync,
   fdatasyncSync,
+  fstatSync,
   fsyncSync,
+  ftruncateSync,
   openSync,
   readFileSync,
   renameSync,
-  writeFileSync,
+  rmSync,
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
@@ -41,9 +43,9 @@ export interface ExportLog {
   readonly exports: ReadonlyMap<string, LoggedExport>
   /** How many lines could not be read; the last one, if a write was cut off, is none of them. */
   readonly unreadable: number
-  /** On disk when it returns. */
+  /** On disk when it returns; nothing is changed when it throws. */
   keep(exports: readonly LoggedExport[]): void
-  /** On disk when it returns. */
+  /** On disk when it returns; nothing is changed when it throws. */
   drop(wwns: readonly string[]): void
   close(): void
 }
@@ -55,30 +57,94 @@ export function openExportLog(path: string): ExportLog {
   if (unreadable > 0) renameSync(path, `${path}.unreadable`)
   let file = rewrite(path, exports)
   let lines = exports.size
+  /** A write failed: what is on the disk cannot be told before the file is replaced. */
+  let isDoubtful = false
+  /** Part of that write is in the file. */
+  let isTorn = false
 
   function write(added: readonly Line[]): void {
     if (added.length === 0) return
-    writeSync(file, added.map((line) => `${JSON.stringify(line)}\n`).join(''))
-    fdatasyncSync(file)
-    lines += added.length
+    if (!isDoubtful || !replaced(added)) append(added)
+    for (const line of added) apply(exports, line)
     if (lines - exports.size <= MAX_DEAD || lines < 2 * exports.size) return
+    try {
+      replace(exports)
+    } catch {
+      isDoubtful = true // all of it is written: the next one tries again
+    }
+  }
+
+  /** @returns false where it cannot be, and adding to it does no harm. @throws where it would */
+  function replaced(added: readonly Line[]): boolean {
+    const next = new Map(exports)
+    for (const line of added) apply(next, line)
+    try {
+      replace(next)
+      return true
+    } catch (error) {
+      if (isTorn) throw error
+      return false
+    }
+  }
+
+  function append(added: readonly Line[]): void {
+    const sizeBytes = fstatSync(file).size
+    try {
+      writeAll(file, textOf(added), sizeBytes)
+      fdatasyncSync(file)
+      lines += added.length
+    } catch (error) {
+      isDoubtful = true
+      isTorn = !isTakenOff(file, sizeBytes)
+      throw error
+    }
+  }
+
+  function replace(next: ReadonlyMap<string, LoggedExport>): void {
+    const fresh = rewrite(path, next)
     closeSync(file)
-    file = rewrite(path, exports)
-    lines = exports.size
+    file = fresh
+    lines = next.size
+    isDoubtful = false
+    isTorn = false
   }
 
   return {
     exports,
     unreadable,
-    keep(added) {
-      for (const one of added) exports.set(one.wwn, one)
-      write(added.map(keepLine))
-    },
-    drop(wwns) {
-      const gone = wwns.filter((wwn) => exports.delete(wwn))
-      write(gone.map((wwn) => ({ op: 'drop', wwn })))
-    },
+    keep: (added) => write(added.map(keepLine)),
+    drop: (wwns) => write(wwns.filter((wwn) => exports.has(wwn)).map((wwn) => ({ op: 'drop', wwn }))),
     close: () => closeSync(file),
+  }
+}
+
+/** The wwns that are kept there, without touching it. */
+export function wwnsIn(path: string): readonly string[] {
+  return [...read(path).exports.keys()]
+}
+
+function apply(exports: Map<string, LoggedExport>, line: Line): void {
+  if (line.op === 'drop') exports.delete(line.wwn)
+  else exports.set(line.export.wwn, { ...line.export, chap: line.export.chap })
+}
+
+function textOf(lines: readonly Line[]): string {
+  return lines.map((line) => `${JSON.stringify(line)}\n`).join('')
+}
+
+/** One call may write less than it was given, when the disk is about to be full. @param at where it begins, in bytes */
+function writeAll(file: number, text: string, at: number): void {
+  const bytes = Buffer.from(text)
+  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done, bytes.length - done, at + done)
+}
+
+/** @returns whether what a failed write left is gone from the file's end */
+function isTakenOff(file: number, sizeBytes: number): boolean {
+  try {
+    ftruncateSync(file, sizeBytes)
+    return true
+  } catch {
+    return false
   }
 }
 
@@ -96,8 +162,7 @@ function read(path: string): { readonly exports: Map<string, LoggedExport>; read
     if (words === '') continue
     const line = parseLine(words)
     if (line === undefined) unreadable += 1
-    else if (line.op === 'drop') exports.delete(line.wwn)
-    else exports.set(line.export.wwn, { ...line.export, chap: line.export.chap })
+    else apply(exports, line)
   }
   return { exports, unreadable }
 }
@@ -119,13 +184,19 @@ function readOrNothing(path: string): string {
   }
 }
 
-/** @returns the new file, open for more */
+/** @returns the new file, open for more. @throws what the file system says, with the old one as it was */
 function rewrite(path: string, exports: ReadonlyMap<string, LoggedExport>): number {
   const partial = `${path}.partial`
   const file = openSync(partial, 'w', PRIVATE_MODE)
-  writeFileSync(file, [...exports.values()].map((one) => `${JSON.stringify(keepLine(one))}\n`).join(''))
-  fsyncSync(file)
-  renameSync(partial, path)
+  try {
+    writeAll(file, textOf([...exports.values()].map(keepLine)), 0)
+    fsyncSync(file)
+    renameSync(partial, path)
+  } catch (error) {
+    closeSync(file)
+    rmSync(partial, { force: true })
+    throw error
+  }
   const folder = openSync(dirname(path), 'r')
   fsyncSync(folder)
   closeSync(folder)

@@ -23,6 +23,7 @@ export interface Session {
 
 export interface StandingTarget {
   readonly wwn: string
+  /** '' while none is shown: a call was cut off in the middle of it. */
   readonly device: string
   readonly guid: string | undefined
   readonly initiators: readonly string[]
@@ -51,6 +52,8 @@ export interface ExportTargets {
   ): Promise<readonly (Error | undefined)[]>
   /** @param wwns only these of them */
   list(signal: AbortSignal, wwns?: readonly string[]): Promise<readonly StandingTarget[]>
+  /** What `StandingTarget.guid` is of a volume with this one. */
+  shownGuid(guid: string): string
   /** After a resize: initiators are told where the technology can. */
   resized(device: string, signal: AbortSignal): Promise<void>
   /** Calls back when all targets are gone at once (the daemon died and was started again, the configuration was cleared). */

@@ -1,86 +1,23 @@
 import { randomUUID } from 'node:crypto'
-import {
-  appendFileSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs'
+import { appendFileSync, readFileSync, renameSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import type { ExecutionContext } from 'ava'
 import { hashExports } from '../../shared/exports-hash.ts'
-import { createLogger } from '../../shared/logger.ts'
 import { makeImage } from '../../test/contracts/export-contract.ts'
-import { freePort } from '../../test/harness/free-port.ts'
 import { holdSession, holds, lacksInitiator } from '../../test/harness/initiator.ts'
+import { INITIATOR, keeperRoom } from '../../test/harness/keeper-room.ts'
 import { lacksTool, testUnless } from '../../test/harness/system-packages.ts'
 import { until } from '../../test/harness/until.ts'
 import { exportPage } from '../host/export-page.ts'
-import { hasTgt, openExports } from './open-exports.ts'
+import { hasTgt } from './open-exports.ts'
 
 const onTgt = testUnless(
   lacksTool('tgtd') ?? lacksInitiator() ?? (hasTgt() ? undefined : 'tgtd takes orders of root alone'),
 )
-const INITIATOR = 'iqn.2026-01.test.keeper:alice'
 const { signal } = new AbortController()
-const logger = createLogger('test', 'silent')
-
-/** A host with volumes of its own, on which agents come and go. */
-async function room(t: ExecutionContext) {
-  const state = mkdtempSync('/var/tmp/holdfast-keeper-')
-  const portal = `127.0.0.1:${await freePort()}`
-  const volumes = new Map<string, { readonly device: string; readonly guid: string }>()
-  t.teardown(() => rmSync(state, { recursive: true, force: true }))
-  t.teardown(() => {
-    for (const pid of tgtds()) process.kill(pid, 'SIGKILL')
-  })
-
-  function tgtds(): readonly number[] {
-    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-    return pids.map(Number).filter((pid) => {
-      try {
-        return readlinkSync(`/proc/${pid}/cwd`) === join(state, 'tgtd')
-      } catch {
-        return false
-      }
-    })
-  }
-
-  return {
-    ...{ state, portal, volumes, tgtds },
-    log: join(state, 'exports.log'),
-    /** An agent's exports, as it begins. */
-    async begin({ outlives = false, technology = 'tgt' as 'tgt' | 'none' } = {}) {
-      const findVolume = async ({ volume }: { readonly volume: string }) => volumes.get(volume)
-      const settings = { technology, portals: [portal], outlives, state }
-      const exports = await openExports(settings, { findVolume, logger, retryMs: 200 })
-      await exports.restore(signal)
-      t.teardown(() => exports[Symbol.asyncDispose]())
-      return exports
-    },
-    wanted(name: string, byte: number) {
-      const volume = { device: join(state, name), guid: randomUUID() }
-      makeImage(volume.device, byte)
-      volumes.set(name, volume)
-      return {
-        ...volume,
-        exportId: randomUUID(),
-        wwn: `iqn.2026-01.test.keeper:${name}`,
-        place: { pool: 'a', volume: name },
-        access: { initiators: [INITIATOR], chapUser: null },
-        chap: undefined,
-      }
-    },
-    login: ({ wwn }: { readonly wwn: string }) => ({ portal, target: wwn, lun: 1, initiator: INITIATOR }),
-  }
-}
 
 onTgt('exports are back after tgtd was killed, and after the agent ended, with their secrets', async (t) => {
-  const { begin, wanted, login, tgtds, log } = await room(t)
+  const { begin, wanted, login, tgtds, log } = await keeperRoom(t)
   const exports = await begin()
   t.deepEqual(tgtds(), [], 'nothing runs before something is exported')
   const [one, two] = [wanted('one', 0x41), wanted('two', 0x42)]
@@ -114,7 +51,7 @@ onTgt('exports are back after tgtd was killed, and after the agent ended, with t
 })
 
 onTgt('a tgtd that outlives its agent is taken over with its sessions, and loses what is kept no more', async (t) => {
-  const { begin, wanted, login, tgtds, log, state, portal } = await room(t)
+  const { begin, wanted, login, tgtds, log, state, portal } = await keeperRoom(t)
   const exports = await begin({ outlives: true })
   const [one, two] = [wanted('one', 0x41), wanted('two', 0x42)]
   await exports.add([one, two], signal)
@@ -145,7 +82,7 @@ onTgt('a tgtd that outlives its agent is taken over with its sessions, and loses
 })
 
 onTgt('another volume, or another one by now, never stands under a target of the first', async (t) => {
-  const { begin, wanted, login, volumes, state } = await room(t)
+  const { begin, wanted, login, volumes, state } = await keeperRoom(t)
   const exports = await begin()
   const [one, two] = [wanted('one', 0x41), wanted('two', 0x42)]
   await exports.add([one], signal)
@@ -170,7 +107,7 @@ onTgt('another volume, or another one by now, never stands under a target of the
 })
 
 onTgt('where the portal is somebody else’s, exports are unavailable until it is free', async (t) => {
-  const { begin, wanted, login, portal } = await room(t)
+  const { begin, wanted, login, portal } = await keeperRoom(t)
   const somebody = createServer()
   const port = Number(portal.split(':')[1])
   await new Promise<void>((resolve) => somebody.listen(port, '127.0.0.1', resolve))
@@ -182,3 +119,41 @@ onTgt('where the portal is somebody else’s, exports are unavailable until it i
   t.deepEqual(await exports.add([one], signal), [undefined])
   t.is(await holds(login(one), 0x41), true)
 })
+
+onTgt(
+  'a volume is replaced under its exports only while nobody is logged in, and no session outlives it',
+  async (t) => {
+    const { begin, wanted, login, volumes, state } = await keeperRoom(t)
+    const exports = await begin()
+    const one = wanted('one', 0x41)
+    await exports.add([one], signal)
+    const other = { device: one.device, guid: randomUUID() }
+    const swap = async () => {
+      makeImage(join(state, 'other'), 0x66)
+      renameSync(join(state, 'other'), one.device)
+      volumes.set('one', other)
+      return { ...other, more: true }
+    }
+    const never = () => Promise.reject(new Error('it was called'))
+    const session = await holdSession(login(one))
+    t.like(await exports.sessionsOf(one.place, signal), [{ wwn: one.wwn, initiator: INITIATOR }])
+    const refused = await t.throwsAsync(exports.replace(one.place, never, signal))
+    t.like(refused, { code: 'conflict', blockers: [one.wwn] })
+    t.true(await session.reads())
+    await session.end()
+    await until('it has logged out', async () => (await exports.sessionsOf(one.place, signal)).length === 0)
+
+    await t.throwsAsync(exports.replace(one.place, never, signal), { message: 'it was called' })
+    t.is(await holds(login(one), 0x41), true, 'it is open again as it was')
+    t.like(await exports.replace(one.place, swap, signal), { more: true })
+    t.like(exports.find(one.wwn), { guid: other.guid, exportId: one.exportId })
+    t.like(await exports.standing(signal), [{ wwn: one.wwn, guid: other.guid, initiators: [INITIATOR] }])
+    t.is(await holds(login(one), 0x66), true)
+    const nobodys = { pool: 'a', volume: 'none' }
+    t.deepEqual(await exports.replace(nobodys, async () => other, signal), other)
+    await exports[Symbol.asyncDispose]()
+    const again = await begin()
+    t.is(await holds(login(one), 0x66), true)
+    t.is(again.kept().length, 1)
+  },
+)

@@ -1,18 +1,26 @@
 import { FleetError } from '../../shared/errors.ts'
-import { hashExports } from '../../shared/exports-hash.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { VolumePlace } from '../../shared/volume-spec.ts'
-import type { Chap, ExportKeeper, KeptExport } from './export-keeper.ts'
-import { type LoggedExport, openExportLog } from './export-log.ts'
+import type { AskedExport, ExportKeeper, ShownVolume } from './export-keeper.ts'
+import type { LoggedExport } from './export-log.ts'
 import type { ExportTargets, StandingTarget, WantedTarget } from './exports.ts'
+import { openKeptExports } from './kept-exports.ts'
+import { isRefusal, notClosed, refusalsOf } from './refusals.ts'
 
 /** How often what could not be made again is tried again. */
 const RETRY_MS = 15_000
+/** How long what a failed call made is taken down at most. */
+const UNMAKE_MS = 60_000
 
 /** Where a volume is now. @returns undefined where there is none. @throws where that cannot be told */
-export type FindVolume = (place: VolumePlace) => Promise<{ readonly device: string; readonly guid: string } | undefined>
+export type FindVolume = (place: VolumePlace) => Promise<ShownVolume | undefined>
 
-type Asked = KeptExport & { readonly chap: Chap }
+/** One that could not be made as it was asked for. */
+interface Failed {
+  readonly wwn: string
+  readonly failure: Error
+  readonly before: LoggedExport | undefined
+}
 
 /**
  * An export is on disk before its target is made, and until that is gone: what a crash cuts off is made whole by the next `restore`, and
@@ -27,11 +35,12 @@ export function openExportKeeper(deps: {
   readonly retryMs?: number
 }): ExportKeeper & AsyncDisposable {
   const { targets, findVolume, logger, retryMs = RETRY_MS } = deps
-  const log = openExportLog(deps.path)
+  const log = openKeptExports(deps.path)
   if (log.unreadable > 0) logger.error({ event: 'exports.unreadable', count: log.unreadable })
   const stopping = new AbortController()
+  /** A change of theirs failed: how they stand does not tell which secret they ask for. */
+  const doubtful = new Set<string>()
   let tail: Promise<unknown> = Promise.resolve()
-  let hash: string | undefined
   let retry: NodeJS.Timeout | undefined
 
   function inTurn<Result>(act: () => Promise<Result>): Promise<Result> {
@@ -40,41 +49,59 @@ export function openExportKeeper(deps: {
     return result
   }
 
-  function keep(exports: readonly LoggedExport[]): void {
-    hash = undefined
-    log.keep(exports)
+  /** Answers in their sequence, also where all of the call failed. */
+  function applied(wanted: readonly AskedExport[], signal: AbortSignal): Promise<readonly (Error | undefined)[]> {
+    return targets.apply(wanted.map(targetOf), signal).catch((error: unknown) => wanted.map(() => asError(error)))
   }
 
-  function drop(wwns: readonly string[]): void {
-    hash = undefined
-    log.drop(wwns)
+  function removed(wwns: readonly string[], force: boolean, signal: AbortSignal) {
+    return targets
+      .remove(
+        wwns.map((wwn) => ({ wwn, force })),
+        signal,
+      )
+      .catch((error: unknown) => wwns.map(() => asError(error)))
   }
 
-  async function add(wanted: readonly Asked[], signal: AbortSignal): Promise<readonly (Error | undefined)[]> {
-    const refusals = wanted.map((one, n) =>
-      wanted.findIndex(({ wwn }) => wwn === one.wwn) < n ? twice() : refusalOf(one, log.exports.get(one.wwn)),
-    )
+  async function add(wanted: readonly AskedExport[], signal: AbortSignal): Promise<readonly (Error | undefined)[]> {
+    const refusals = refusalsOf(wanted, log.exports)
     const sound = wanted.filter((_, n) => refusals[n] === undefined)
     const before = new Map(sound.map(({ wwn }) => [wwn, log.exports.get(wwn)]))
-    keep(sound)
-    const failures = await targets
-      .apply(sound.map(targetOf), signal)
-      .catch((error: unknown) => sound.map(() => asError(error)))
-    const failed = sound.filter((_, n) => failures[n] !== undefined)
-    keep(failed.flatMap(({ wwn }) => before.get(wwn) ?? []))
-    drop(failed.map(({ wwn }) => wwn).filter((wwn) => before.get(wwn) === undefined))
-    // What it was before is made again: a change may have been cut off half way.
-    if (failed.some(({ wwn }) => before.get(wwn) !== undefined)) restoreLater(0)
+    log.keep(sound)
+    const failures = await applied(sound, signal)
+    const failed = sound.flatMap(({ wwn }, n): Failed[] => {
+      const failure = failures[n]
+      if (failure === undefined) doubtful.delete(wwn)
+      return failure === undefined ? [] : [{ wwn, failure, before: before.get(wwn) }]
+    })
+    if (failed.length > 0) await unmake(failed)
     const rest = failures.values()
     return refusals.map((refusal) => refusal ?? rest.next().value)
+  }
+
+  /** What it was before is made again, as a change may have been cut off half way. What is new goes, and is kept for as long as it does not. */
+  async function unmake(failed: readonly Failed[]): Promise<void> {
+    const changed = failed.flatMap(({ before }) => before ?? [])
+    for (const { wwn } of changed) doubtful.add(wwn)
+    const fresh = failed.filter(({ before }) => before === undefined)
+    const half = fresh.filter(({ failure }) => !isRefusal(failure)).map(({ wwn }) => wwn)
+    const problems = half.length === 0 ? [] : await removed(half, true, AbortSignal.timeout(UNMAKE_MS))
+    const left = new Set(half.filter((_, n) => problems[n] !== undefined))
+    if (changed.length + left.size > 0) restoreLater(0)
+    log.keep(changed)
+    log.drop(fresh.map(({ wwn }) => wwn).filter((wwn) => !left.has(wwn)))
   }
 
   async function remove(
     asked: readonly { readonly wwn: string; readonly force: boolean }[],
     signal: AbortSignal,
   ): Promise<readonly (Error | undefined)[]> {
-    const failures = await targets.remove(asked, signal)
-    drop(asked.filter((_, n) => failures[n] === undefined).map(({ wwn }) => wwn))
+    const failures = await targets.remove(asked, signal).catch(reopening)
+    // Whoever is kept stays open: one that was taken apart in part is made again.
+    if (failures.some((failure) => failure !== undefined && !isRefusal(failure))) restoreLater(0)
+    const gone = asked.filter((_, n) => failures[n] === undefined).map(({ wwn }) => wwn)
+    for (const wwn of gone) doubtful.delete(wwn)
+    log.drop(gone)
     return failures
   }
 
@@ -84,12 +111,12 @@ export function openExportKeeper(deps: {
     const kept = [...log.exports.values()]
     const found = await Promise.all(kept.map((one) => located(one, findVolume)))
     const there = found.filter((one) => one !== undefined && one !== 'unknown')
-    keep(there.filter((one) => one.device !== log.exports.get(one.wwn)?.device))
+    log.keep(there.filter((one) => one.device !== log.exports.get(one.wwn)?.device))
     const wanted = new Map(there.map((one) => [one.wwn, one]))
     const unknown = new Set(kept.filter((_, n) => found[n] === 'unknown').map(({ wwn }) => wwn))
     const standing = await targets.list(signal)
     const extra = standing
-      .filter(({ wwn, device }) => !unknown.has(wwn) && wanted.get(wwn)?.device !== device)
+      .filter((target) => !unknown.has(target.wwn) && !shows(target, wanted.get(target.wwn)))
       .map(({ wwn }) => wwn)
     const left = await targets.remove(
       extra.map((wwn) => ({ wwn, force: true })),
@@ -98,12 +125,28 @@ export function openExportKeeper(deps: {
     const byWwn = new Map(standing.map((target) => [target.wwn, target]))
     const missing = again ? there.filter((one) => !isAsWanted(one, byWwn.get(one.wwn))) : there
     const made = await targets.apply(missing.map(targetOf), signal)
+    for (const [n, { wwn }] of missing.entries()) if (made[n] === undefined) doubtful.delete(wwn)
     const problems = [...left, ...made].filter((problem) => problem !== undefined)
     const away = kept.length - there.length
     const told = { count: missing.length, removed: extra.length, away, failed: problems.length }
     if (kept.length + extra.length > 0) logger.info({ event: 'exports.restored', ...told })
-    for (const err of problems.slice(0, 3)) logger.error({ event: 'exports.not_restored', err })
+    complain(problems)
     if (away + problems.length > 0) restoreLater(retryMs)
+  }
+
+  /** Whether a target is of the very volume that is exported under its name. */
+  function shows({ device, guid }: StandingTarget, wanted: LoggedExport | undefined): boolean {
+    return wanted !== undefined && device === wanted.device && guid === targets.shownGuid(wanted.guid)
+  }
+
+  function isAsWanted(wanted: LoggedExport, target: StandingTarget | undefined): boolean {
+    if (target === undefined || doubtful.has(wanted.wwn) || !shows(target, wanted)) return false
+    if (target.hasChap !== (wanted.chap !== undefined)) return false
+    return wanted.access.initiators.toSorted().join() === target.initiators.toSorted().join()
+  }
+
+  function complain(problems: readonly Error[]): void {
+    for (const err of problems.slice(0, 3)) logger.error({ event: 'exports.not_restored', err })
   }
 
   function restoreLater(afterMs: number): void {
@@ -113,13 +156,54 @@ export function openExportKeeper(deps: {
     retry.unref()
   }
 
+  function reopening(error: unknown): never {
+    restoreLater(0)
+    throw error
+  }
+
   /** Never throws. */
-  async function restoreInTurn(again: boolean): Promise<void> {
-    await inTurn(() => restore(stopping.signal, again)).catch((error: unknown) => {
+  async function restoreNow(again: boolean): Promise<void> {
+    await restore(stopping.signal, again).catch((error: unknown) => {
       if (stopping.signal.aborted) return
       logger.error({ event: 'exports.not_restored', err: asError(error) })
       restoreLater(retryMs)
     })
+  }
+
+  const restoreInTurn = (again: boolean) => inTurn(() => restoreNow(again))
+
+  async function replace<Now extends ShownVolume>(
+    place: VolumePlace,
+    act: () => Promise<Now>,
+    signal: AbortSignal,
+  ): Promise<Now> {
+    const shown = log.ofVolume(place)
+    if (shown.length === 0) return await act()
+    const wwns = shown.map(({ wwn }) => wwn)
+    const failures = await removed(wwns, false, signal)
+    if (failures.some((failure) => failure !== undefined)) {
+      await open(shown)
+      throw notClosed(wwns, failures)
+    }
+    const now = await act().catch(async (error: unknown) => {
+      // Half of it may be done: what has the place now is looked up.
+      await restoreNow(true)
+      throw error
+    })
+    const replaced = shown.map((one) => ({ ...one, device: now.device, guid: now.guid }))
+    try {
+      log.keep(replaced)
+    } catch (error) {
+      reopening(error)
+    }
+    await open(replaced)
+    return now
+  }
+
+  async function open(some: readonly LoggedExport[]): Promise<void> {
+    const problems = (await applied(some, stopping.signal)).filter((problem) => problem !== undefined)
+    complain(problems)
+    if (problems.length > 0) restoreLater(0)
   }
 
   targets.onLost(() => void restoreInTurn(false))
@@ -131,21 +215,22 @@ export function openExportKeeper(deps: {
     add: (wanted, signal) => inTurn(() => add(wanted, signal)),
     remove: (asked, signal) => inTurn(() => remove(asked, signal)),
     find: (wwn) => log.exports.get(wwn),
-    ofVolume: ({ pool, volume }) =>
-      [...log.exports.values()].filter(({ place }) => place.pool === pool && place.volume === volume),
+    ofVolume: log.ofVolume,
     kept: () => [...log.exports.values()],
     standing: (signal, wwns) => targets.list(signal, wwns),
-    hash() {
-      hash ??= hashExports(log.exports.values())
-      return hash
+    async sessionsOf(place, signal) {
+      const wwns = log.ofVolume(place).map(({ wwn }) => wwn)
+      const standing = wwns.length === 0 ? [] : await targets.list(signal, wwns)
+      return standing.flatMap(({ wwn, sessions }) => sessions.map((session) => ({ wwn, ...session })))
     },
+    hash: log.hash,
     restore: () => restoreInTurn(false),
-    async resized({ pool, volume }, signal) {
-      const showing = [...log.exports.values()].filter(({ place }) => place.pool === pool && place.volume === volume)
-      for (const device of new Set(showing.map((one) => one.device))) {
-        await inTurn(() => targets.resized(device, signal))
+    async resized(place, signal) {
+      for (const device of new Set(log.ofVolume(place).map((one) => one.device))) {
+        await inTurn(() => targets.resized(device, signal).catch(reopening))
       }
     },
+    replace: (place, act, signal) => inTurn(() => replace(place, act, signal)),
     async [Symbol.asyncDispose]() {
       if (stopping.signal.aborted) return
       stopping.abort()
@@ -157,25 +242,8 @@ export function openExportKeeper(deps: {
   }
 }
 
-function twice(): FleetError {
-  return new FleetError('conflict', 'the target is asked for twice')
-}
-
-function refusalOf({ place, device, guid }: Asked, before: LoggedExport | undefined): FleetError | undefined {
-  if (before === undefined) return undefined
-  const isSame = before.place.pool === place.pool && before.place.volume === place.volume
-  if (isSame && before.guid === guid && before.device === device) return undefined
-  const of = isSame ? 'an earlier volume of that name' : 'another volume'
-  return new FleetError('conflict', `in use: the target serves ${of}`)
-}
-
-function targetOf({ wwn, device, guid, access, chap }: Asked): WantedTarget {
+function targetOf({ wwn, device, guid, access, chap }: AskedExport): WantedTarget {
   return { wwn, device, guid, access: { initiators: access.initiators, chap } }
-}
-
-function isAsWanted({ device, access, chap }: LoggedExport, target: StandingTarget | undefined): boolean {
-  if (target?.device !== device || target.hasChap !== (chap !== undefined)) return false
-  return access.initiators.toSorted().join() === target.initiators.toSorted().join()
 }
 
 /** Where its volume is now. Undefined: it is away, or is another one by now. `unknown`: what stands is left as it is. */

@@ -5,7 +5,7 @@ import type { ExportTargets, StandingTarget, WantedTarget } from '../exports.ts'
 import { checkAccess, initiatorsOf, needsChap, sessionsOf } from './access.ts'
 import { directoriesIn, isDirectory } from './configfs.ts'
 import { TARGET_ROOT, type TargetPaths, targetPaths } from './layout.ts'
-import { findStore, resizeStore } from './stores.ts'
+import { findStore, namesOfStores, resizeStore } from './stores.ts'
 import { adjust, build, foreign, stateOf, takeDown } from './target.ts'
 
 /** How often it is looked whether what was made is still there. */
@@ -92,19 +92,25 @@ export async function openLioTargets({ portals, root = TARGET_ROOT }: LioSetting
     made.delete(wwn)
   }
 
-  async function ours(): Promise<readonly TargetPaths[]> {
-    const names = await directoriesIn(join(root, 'iscsi'))
-    const all = names.filter((name) => IscsiName.safeParse(name).success).map((name) => targetPaths(root, name))
+  /** Also those that a call which was cut off left half made, or of which it left the store alone. */
+  async function ours(wwns?: readonly string[]): Promise<readonly TargetPaths[]> {
+    const names = wwns ?? [...(await directoriesIn(join(root, 'iscsi'))), ...(await namesOfStores(root))]
+    const sound = [...new Set(names)].filter((name) => IscsiName.safeParse(name).data === name)
+    const all = sound.map((name) => targetPaths(root, name))
     const states = await Promise.all(all.map((paths) => findStore(root, paths)))
     return all.filter((_, index) => states[index] !== undefined)
   }
 
   async function describe(paths: TargetPaths): Promise<StandingTarget | undefined> {
+    const { wwn } = paths
     const state = await stateOf(root, paths)
+    if (state.kind === 'half') {
+      return { wwn, device: '', guid: undefined, initiators: [], hasChap: false, sessions: [] }
+    }
     if (state.kind !== 'open') return undefined
     const initiators = await initiatorsOf(paths)
     return {
-      wwn: paths.wwn,
+      wwn,
       device: state.store.device,
       guid: state.store.serial === '' ? undefined : state.store.serial,
       initiators,
@@ -132,9 +138,9 @@ export async function openLioTargets({ portals, root = TARGET_ROOT }: LioSetting
     apply: (wanted, signal) => each(wanted, signal, applyOne),
     remove: (asked, signal) => each(asked, signal, removeOne),
 
-    async list(signal) {
+    async list(signal, wwns) {
       const standing: StandingTarget[] = []
-      for (const paths of await ours()) {
+      for (const paths of await ours(wwns)) {
         if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
         const one = await describe(paths)
         if (one !== undefined) standing.push(one)
@@ -149,6 +155,8 @@ export async function openLioTargets({ portals, root = TARGET_ROOT }: LioSetting
           if (store?.device === device) await resizeStore(store)
         }
       }),
+
+    shownGuid: (guid) => guid,
 
     onLost(callback) {
       lost.add(callback)

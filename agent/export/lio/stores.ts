@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
 import type { WantedTarget } from '../exports.ts'
-import { isDirectory, makeDirectory, put, removeDirectory, take } from './configfs.ts'
-import { STORE_KINDS, type StoreKind, storesPath, type TargetPaths } from './layout.ts'
+import { directoriesIn, isDirectory, makeDirectory, put, removeDirectory, take } from './configfs.ts'
+import { STORE_KINDS, STORE_PREFIX, type StoreKind, storesPath, type TargetPaths, targetPaths } from './layout.ts'
 
 /** What LUN 0 shows. */
 export interface Store {
@@ -32,6 +32,19 @@ export async function findStore(root: string, { storeName }: TargetPaths): Promi
   return undefined
 }
 
+/** The wwns that our stores are for, with and without a target. */
+export async function namesOfStores(root: string): Promise<readonly string[]> {
+  const names: string[] = []
+  for (const kind of STORE_KINDS) {
+    const folder = storesPath(root, kind)
+    for (const storeName of (await directoriesIn(folder)).filter((name) => name.startsWith(STORE_PREFIX))) {
+      const wwn = await take(join(folder, storeName, 'alias'))
+      if (wwn !== undefined && targetPaths(root, wwn).storeName === storeName) names.push(wwn)
+    }
+  }
+  return names
+}
+
 /**
  * A zvol as it is, a raw image as a file that is written through (O_DSYNC): what an initiator was told is written is on the disk.
  * @throws not_found, conflict (in use on this host), invalid
@@ -47,10 +60,11 @@ export async function makeStore(root: string, paths: TargetPaths, { device, guid
   await makeDirectory(storesPath(root, kind))
   const path = join(storesPath(root, kind), paths.storeName)
   await makeDirectory(path)
+  // First: whoever finds it half made knows by it whose it is.
+  await put(join(path, 'alias'), paths.wwn)
   const control = kind === 'iblock' ? `udev_path=${device}` : `fd_dev_name=${device},fd_dev_size=${status.size}`
   await put(join(path, 'control'), control)
   await put(join(path, 'udev_path'), device)
-  await put(join(path, 'alias'), paths.wwn)
   await put(join(path, 'wwn', 'vpd_unit_serial'), guid)
   await put(join(path, 'enable'), '1').catch((cause) => {
     if (errorCodeOf(cause) !== 'EBUSY') throw cause

@@ -7,16 +7,16 @@ import { shutOut } from './target.ts'
 
 /**
  * Makes tgtd know the secrets that these targets ask for, before any of them asks. It knows one for a name: another one is taken on once
- * no other target needs the old one, and refused until then.
- * @returns which of them cannot have theirs; `changed`: targets that asked for another secret until now, and are open to nobody now
+ * no other target needs the old one, and refused until then. Targets that asked for another one are open to nobody from then on; of a
+ * tgtd that an earlier process left, nobody knows which it was.
+ * @returns which of them cannot have theirs
  */
 export async function settleAccounts(
   control: Control,
   model: Model,
   wanted: readonly WantedTarget[],
-): Promise<{ readonly refused: ReadonlySet<WantedTarget>; readonly changed: ReadonlySet<string> }> {
+): Promise<ReadonlySet<WantedTarget>> {
   const refused = new Set<WantedTarget>()
-  const changed = new Set<string>()
   const users = Map.groupBy(wanted, ({ access }) => access.chap?.user)
   users.delete(undefined)
   for (const [user = '', group] of users) {
@@ -29,13 +29,12 @@ export async function settleAccounts(
     for (const holder of holders) {
       await shutOut(control, holder, holder.initiators)
       await unbind(control, holder)
-      if (known !== undefined) changed.add(holder.wwn)
     }
     await dropAccount(control, model, user)
     await control.ask({ mode: 'account', operation: 'new', params: `user=${user},password=${secret}` })
     model.secrets.set(user, secret)
   }
-  return { refused, changed }
+  return refused
 }
 
 export function otherSecret(): FleetError {

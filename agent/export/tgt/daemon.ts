@@ -17,6 +17,7 @@ import type { Logger } from '../../../shared/logger.ts'
 import { spawnDaemon } from '../../exec/daemon.ts'
 import { type Control, createControl, TgtRefusal } from './control.ts'
 import { parsePortals } from './target-text.ts'
+import { type UsedTids, usedTids } from './used-tids.ts'
 
 export const TGTD = '/usr/sbin/tgtd'
 /** Of each LUN; tgtd's own default is 16, which are thousands where hundreds are exported. */
@@ -37,6 +38,7 @@ export interface RunningTgtd {
   readonly control: Control
   /** Targets may be there already: it was found running, not started. */
   readonly adopted: boolean
+  readonly tids: UsedTids
 }
 
 /**
@@ -96,7 +98,7 @@ export function createTgtDaemon(settings: TgtSettings, logger: Logger): TgtDaemo
     }
     follow()
     logger.info({ event: adopted ? 'tgtd.adopted' : 'tgtd.started', portals })
-    return { control, adopted }
+    return { control, adopted, tids: usedTids(adopted) }
   }
 
   async function spawn(): Promise<void> {

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { FleetError } from '../../../shared/errors.ts'
 import type { WantedTarget } from '../exports.ts'
 import { type Control, TgtRefusal } from './control.ts'
-import { targetNumber, unitIdentity } from './identity.ts'
+import { unitIdentity } from './identity.ts'
 import { type KnownTarget, type Model, UNIT, type Unit } from './model.ts'
 import { TGT_ERRORS } from './request.ts'
 import { type ListedConnection, parseConnections } from './target-text.ts'
@@ -27,21 +27,16 @@ export async function build(control: Control, model: Model, wanted: WantedTarget
 }
 
 async function create(control: Control, model: Model, { wwn, guid }: WantedTarget): Promise<KnownTarget> {
-  let nth = 0
-  while (model.tids.has(targetNumber(guid, nth))) nth += 1
-  const tid = targetNumber(guid, nth)
-  model.tids.add(tid)
-  try {
-    await control.ask({ mode: 'target', operation: 'new', tid, params: `targetname=${wwn}` })
-  } catch (error) {
-    model.tids.delete(tid)
-    throw error
+  const tid = model.tids.next(guid)
+  await control.ask({ mode: 'target', operation: 'new', tid, params: `targetname=${wwn}` })
+  const target: KnownTarget = {
+    ...{ tid, wwn, unit: undefined, chapUser: undefined, initiators: new Set(), mayLinger: false },
   }
-  const target: KnownTarget = { tid, wwn, unit: undefined, chapUser: undefined, initiators: new Set() }
   model.targets.set(wwn, target)
   return target
 }
 
+/** All of it or nothing: without its names a volume would be taken for another one. */
 export async function attach(control: Control, target: KnownTarget, shown: Unit): Promise<void> {
   const { device } = shown
   const { serial, scsiId } = unitIdentity(shown.serial)
@@ -51,7 +46,12 @@ export async function attach(control: Control, target: KnownTarget, shown: Unit)
     throw new FleetError('unavailable', 'the volume cannot be opened for export', { detail: device, cause })
   })
   const names = `vendor_id=${VENDOR},product_id=${PRODUCT},scsi_id=${scsiId},scsi_sn=${serial}`
-  await control.ask({ ...unit, operation: 'update', params: `${names},thin_provisioning=1` })
+  try {
+    await control.ask({ ...unit, operation: 'update', params: `${names},thin_provisioning=1` })
+  } catch (error) {
+    await detach(control, target)
+    throw error
+  }
   target.unit = { device, serial }
 }
 
@@ -122,7 +122,6 @@ export async function takeDown(control: Control, model: Model, target: KnownTarg
     }
   })
   model.targets.delete(target.wwn)
-  model.tids.delete(target.tid)
 }
 
 async function inTime(problem: string, isDone: () => Promise<boolean>): Promise<void> {

@@ -11,12 +11,19 @@ import { admit, attach, build, connectionsOf, detach, endSessions, shutOut, take
 
 /** Targets worked on at one time; tgtd itself does one thing after the other. */
 const AT_ONE_TIME = 8
+/** How soon it is looked for late sessions of initiators that were shut out, after twice as long each time then, and at least this often. */
+const FIRST_SWEEP_MS = 1_000
+const LAST_SWEEP_MS = 60_000
 
 /** Targets of a tgtd of our own, spoken to over its control socket: no tool, no child process but the daemon. */
 export function openTgtTargets(settings: TgtSettings, logger: Logger): ExportTargets {
   const daemon = createTgtDaemon(settings, logger)
   let known: { readonly of: RunningTgtd; readonly model: Model } | undefined
   let tail: Promise<unknown> = Promise.resolve()
+  let sweeping: NodeJS.Timeout | undefined
+  /** Infinity: nobody has to be looked for. */
+  let sweepMs = Infinity
+  const closing = new AbortController()
 
   function inTurn<Result>(act: () => Promise<Result>): Promise<Result> {
     const result = tail.then(act)
@@ -32,11 +39,15 @@ export function openTgtTargets(settings: TgtSettings, logger: Logger): ExportTar
   }
 
   async function read(found: RunningTgtd): Promise<{ readonly of: RunningTgtd; readonly model: Model }> {
-    const model = await readModel(found.control)
-    if (model !== undefined) return { of: found, model }
+    const model = await readModel(found)
+    if (model !== undefined) {
+      // Whom an earlier process, or a call that failed, shut out of these is not known.
+      if (model.targets.size > 0) sweepSoon()
+      return { of: found, model }
+    }
     logger.error({ event: 'tgtd.listing_unbelievable' })
     const fresh = await daemon.renewed()
-    const empty = await readModel(fresh.control)
+    const empty = await readModel(fresh)
     if (empty === undefined) throw new FleetError('internal', 'the iSCSI target daemon cannot be understood')
     return { of: fresh, model: empty }
   }
@@ -70,21 +81,52 @@ export function openTgtTargets(settings: TgtSettings, logger: Logger): ExportTar
     const { control, model } = await current()
     const invalid = await each(wanted, signal, checkWanted)
     const sound = wanted.filter((_, n) => invalid[n] === undefined)
-    const { refused, changed } = await settleAccounts(control, model, sound).catch((error: unknown) => {
+    const refused = await settleAccounts(control, model, sound).catch((error: unknown) => {
       known = undefined
       throw asFleetError(error)
     })
     const seen = new Set<string>()
+    const devices = new Set<string>()
     const failures = await each(wanted.entries().toArray(), signal, async ([n, one]) => {
       const problem = invalid[n]
       if (problem !== undefined) throw problem
       if (refused.has(one)) throw otherSecret()
       if (seen.has(one.wwn)) throw new FleetError('conflict', 'the target is asked for twice')
       seen.add(one.wwn)
-      await apply(control, model, one, changed.has(one.wwn))
+      if (devices.has(one.device)) throw new FleetError('conflict', 'in use: the volume is asked for twice')
+      devices.add(one.device)
+      await apply(control, model, one, sweepSoon)
     })
     await forgetUnused(control, model)
     return failures
+  }
+
+  /** Ends sessions that began before their initiators were shut out, and whose logins ended after it. */
+  async function sweep(): Promise<void> {
+    if (!(await daemon.isThere())) return
+    const { control, model } = await current()
+    const lingering = [...model.targets.values()].filter(({ mayLinger }) => mayLinger)
+    await each(lingering, closing.signal, (target) => endStrangers(control, target))
+  }
+
+  function sweepSoon(): void {
+    if (sweepMs <= FIRST_SWEEP_MS) return
+    clearTimeout(sweeping)
+    sweepAfter(FIRST_SWEEP_MS)
+  }
+
+  function sweepAfter(ms: number): void {
+    if (closing.signal.aborted) return
+    sweepMs = ms
+    sweeping = setTimeout(() => void inTurn(sweep).then(again, again), ms)
+    sweeping.unref()
+  }
+
+  /** Only while there can be any. */
+  function again(): void {
+    const isNeeded = known === undefined || [...known.model.targets.values()].some(({ mayLinger }) => mayLinger)
+    if (isNeeded) sweepAfter(Math.min(2 * sweepMs, LAST_SWEEP_MS))
+    else sweepMs = Infinity
   }
 
   /** What the next one finds is left over otherwise, and is forgotten then. */
@@ -119,6 +161,7 @@ export function openTgtTargets(settings: TgtSettings, logger: Logger): ExportTar
         standing.push(await told(control, target))
       })
       for (const failure of failures) if (failure !== undefined) throw failure
+      if (standing.some(hasStranger)) sweepSoon()
       return standing
     },
 
@@ -131,40 +174,63 @@ export function openTgtTargets(settings: TgtSettings, logger: Logger): ExportTar
         for (const failure of failures) if (failure !== undefined) throw failure
       }),
 
+    shownGuid: (guid) => unitIdentity(guid).serial,
     onLost: daemon.onLost,
-    close: daemon.close,
+    async close() {
+      closing.abort()
+      clearTimeout(sweeping)
+      await tail
+      await daemon.close()
+    },
   }
 }
 
-/** Opens for nobody before it stands as wanted. */
-async function apply(control: Control, model: Model, wanted: WantedTarget, isNewSecret: boolean): Promise<void> {
+/**
+ * Opens for nobody before it stands as wanted. tgtd lets whoever began to log in end that, whatever was changed meanwhile: where what is asked
+ * of everybody changes, or nobody stays who was listed, another target is made, under another number, and such logins fail.
+ * @param onFewer somebody is shut out of a target that stays
+ */
+async function apply(control: Control, model: Model, wanted: WantedTarget, onFewer: () => void): Promise<void> {
   const { wwn, device, guid, access } = wanted
   let target = model.targets.get(wwn)
   const isOther = target?.unit?.device !== device || target.unit.serial !== unitIdentity(guid).serial
-  if (target !== undefined && isOther) {
-    if (target.initiators.size > 0) throw new FleetError('conflict', 'in use: the target serves another volume')
+  if (target !== undefined && isOther && target.initiators.size > 0) {
+    throw new FleetError('conflict', 'in use: the target serves another volume')
+  }
+  requireOnce(model, wanted)
+  const user = access.chap?.user
+  const stays = access.initiators.some((name) => target?.initiators.has(name))
+  if (target !== undefined && (isOther || !stays || target.chapUser !== user)) {
     await takeDown(control, model, target)
     target = undefined
   }
-  requireOnce(model, wanted)
-  const isThere = target !== undefined
-  target ??= await build(control, model, wanted)
-  const user = access.chap?.user
-  const isNewAccount = target.chapUser !== user
-  const isNobodys = isNewAccount || isNewSecret
-  const keep = new Set(isNobodys ? [] : access.initiators)
-  await shutOut(
-    control,
-    target,
-    [...target.initiators].filter((name) => !keep.has(name)),
-  )
-  await bindAccount(control, target, user)
-  if (isThere) await endSessions(control, target, ({ initiator }) => !keep.has(initiator))
+  if (target === undefined) {
+    target = await build(control, model, wanted)
+    await bindAccount(control, target, user)
+  } else {
+    const stale = [...target.initiators].filter((name) => !access.initiators.includes(name))
+    if (stale.length > 0) {
+      target.mayLinger = true
+      onFewer()
+    }
+    await shutOut(control, target, stale)
+    await endStrangers(control, target)
+  }
+  const there = target.initiators
   await admit(
     control,
     target,
-    access.initiators.filter((name) => !target.initiators.has(name)),
+    access.initiators.filter((name) => !there.has(name)),
   )
+}
+
+/** Whoever is listed keeps his session. */
+function endStrangers(control: Control, target: KnownTarget): Promise<void> {
+  return endSessions(control, target, ({ initiator }) => !target.initiators.has(initiator))
+}
+
+function hasStranger({ initiators, sessions }: StandingTarget): boolean {
+  return sessions.some(({ initiator }) => !initiators.includes(initiator))
 }
 
 /** Two targets would know nothing of each other's reservations. */
@@ -208,7 +274,8 @@ async function reopen(control: Control, target: KnownTarget): Promise<void> {
     await detach(control, target)
     await attach(control, target, unit)
   } finally {
-    await admit(control, target, initiators)
+    // Without its volume it stays shut.
+    if (target.unit !== undefined) await admit(control, target, initiators)
   }
 }
 

@@ -30,7 +30,10 @@ it('an export in use stays unless forced, and what somebody else needs of a volu
   const { element, run, observe, login } = host
   const [used, twice, needed] = [element(1), element(2), element(3)]
   const other = element(4, { source: null, place: twice.place })
-  await run(create(used, twice, needed, other))
+  await run(create(used, twice, needed))
+  // A volume is in one target: this one moves to another.
+  await run(remove(unexportOf(twice, { deleteVolume: false })))
+  await run(create(other))
   await host.volumes('a').snapshot({ volume: needed.place.volume, snapshot: 'kept' }, unwatched)
   const held = await holdSession(login(used))
   t.teardown(() => held.end())
