@@ -31,6 +31,8 @@ export interface PointTotals {
   readonly problems: number
   /** The points, oldest first, that this one's members complete; empty for a full one. */
   readonly bases: readonly string[]
+  /** Its tree is the image of a volume, in chunks. */
+  readonly image?: boolean | undefined
 }
 
 export const DATA = { zstd: 'data.tar.zst', none: 'data.tar' } as const
@@ -69,6 +71,7 @@ const Line = z.union([
       contentBytes: count,
       problems: count,
       bases: z.array(z.string()),
+      image: z.boolean().optional(),
     }),
   }),
 ])

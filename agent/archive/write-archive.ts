@@ -36,17 +36,21 @@ export interface ArchiveWatch {
   progress(progress: Progress): void
 }
 
-export interface WriteRequest {
+interface AnyRequest {
   /** Begins the message of a failure, for clients. */
   readonly subject: string
-  /** The tree's root, open for reading; stays open. */
-  readonly rootFd: number
   readonly sink: ArchiveSink
   /** A directory for what is kept beside the data while it is written: about 100 bytes a member. Nothing stays in it. */
   readonly scratch: string
   readonly compression: Compression
   readonly level?: number
   readonly frameBytes?: number
+}
+
+export interface WriteRequest extends AnyRequest {
+  /** The tree's root, open for reading; stays open. */
+  readonly rootFd: number
+  readonly image?: undefined
   /** Makes it an increment. */
   readonly base?: ArchiveBase
   /** Of a tree that is a clone: the file that its driver wrote beside it. Pass it for full archives too. */
@@ -55,6 +59,29 @@ export interface WriteRequest {
   readonly settledBeforeMs?: number
   /** Directories of other trees, which are read in the place of empty ones in this. In the same order for every archive of a chain. */
   readonly grafts?: readonly Graft[]
+}
+
+export interface WriteImageRequest extends AnyRequest {
+  readonly image: ImageSource
+  /** Makes it an increment: what differs from the chain is written, and told gone what is zeros now. */
+  readonly base?: ImageBase
+}
+
+/** What a volume's point is made of. */
+export interface ImageSource {
+  /** Of a file or block device that nobody writes to, open for reading; stays open. */
+  readonly fd: number
+  readonly sizeBytes: number
+  /** `chunkBytesFor` it for a full archive; that of the chain's `readShape` for an increment. */
+  readonly chunkBytes: number
+  /** Of an increment: chunks that may differ from what the chain's last point was made of, in order (`changedChunks`); all, where nobody knows. */
+  readonly only?: Uint32Array | undefined
+}
+
+export interface ImageBase {
+  /** Names of the points below, oldest first. */
+  readonly points: readonly string[]
+  readonly chain: Chain
 }
 
 export interface Graft {
@@ -94,7 +121,11 @@ export interface WrittenArchive {
  * Writes the tree as one point and commits it. On failure or abort the sink is told to leave nothing behind.
  * @throws FleetError cancelled, no_space and what else asFleetError or the sink tell
  */
-export async function writeArchive(request: WriteRequest, watch: ArchiveWatch): Promise<WrittenArchive> {
+export async function writeArchive(
+  request: WriteRequest | WriteImageRequest,
+  watch: ArchiveWatch,
+): Promise<WrittenArchive> {
+  if (request.image !== undefined) throw new FleetError('internal', 'not there yet')
   const failure = new AbortController()
   const signal = AbortSignal.any([watch.signal, failure.signal])
   if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
