@@ -26,6 +26,7 @@ import { ACCESS_CHANNEL } from './db/stores/credential-store.ts'
 import { createDatasetStore } from './db/stores/dataset-store.ts'
 import { createDispatchStore } from './db/stores/dispatch-store.ts'
 import { createEventStore } from './db/stores/event-store.ts'
+import { createExportCounts } from './db/stores/export-counts.ts'
 import { createExportSecrets } from './db/stores/export-store.ts'
 import { createGroupStore } from './db/stores/group-store.ts'
 import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
@@ -61,6 +62,7 @@ import { type OpenMigrations, openMigrations } from './open-migrations.ts'
 import { openPoints } from './open-points.ts'
 import { type OpenSchedules, openSchedules, openWebhook, scheduleSettings } from './open-schedules.ts'
 import { openStation } from './open-station.ts'
+import { openUpstream } from './open-upstream.ts'
 import { openVolumes } from './open-volumes.ts'
 import { ownListeners } from './own-listeners.ts'
 import { readCredentials } from './read-credentials.ts'
@@ -327,7 +329,9 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   )
   starting.defer(() => schedule.stop())
 
-  const metrics = createMetrics({ registry, feed, audit, schedules, station })
+  const upstream = openUpstream({ config, credentials, groupNamed: instanceReader.group, logger })
+  starting.defer(() => upstream.close())
+  const metrics = createMetrics({ registry, feed, audit, schedules, station, exportCounts: createExportCounts(sql) })
   const http = await createHttp({
     core,
     keys,
@@ -342,6 +346,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       }),
     }),
     ...listeners,
+    ...upstream,
     metrics,
     logger,
   })

@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import type { ExportCounts } from './db/stores/export-counts.ts'
 
 /** What Prometheus sees of this replica beside the requests that the HTTP layer counts. */
 export function createMetrics(deps: {
@@ -6,6 +7,7 @@ export function createMetrics(deps: {
   readonly feed: { head(): number }
   readonly audit: { dropped(): number }
   readonly schedules: { overdueCount(): number }
+  readonly exportCounts: () => Promise<ExportCounts>
   readonly station: { state(): { readonly goodAt: Date | null; readonly overdue: boolean } }
 }): Registry {
   const metrics = new Registry()
@@ -48,6 +50,17 @@ export function createMetrics(deps: {
     registers: [metrics],
     collect() {
       this.set((deps.station.state().goodAt?.getTime() ?? 0) / 1000)
+    },
+  })
+  new Gauge({
+    name: 'holdfast_exports',
+    help: 'iSCSI exports of the fleet by state, as Postgres had them at most half a minute ago; none while it is away',
+    labelNames: ['state'] as const,
+    registers: [metrics],
+    async collect() {
+      const counts = await deps.exportCounts().catch(() => undefined)
+      this.reset()
+      for (const [state, n] of Object.entries(counts ?? {})) this.set({ state }, n)
     },
   })
   new Counter({

@@ -2,9 +2,11 @@ import test from 'ava'
 import type { Caller } from '../control-plane/core/caller.ts'
 import { jobsOf, withinBounds } from '../control-plane/core/export-jobs.ts'
 import { expireJob, MAX_ATTEMPTS } from '../control-plane/core/job-change.ts'
+import { createExportCounts } from '../control-plane/db/stores/export-counts.ts'
 import { createExportWatchStore } from '../control-plane/db/stores/export-watch-store.ts'
 import { createIdempotencyStore } from '../control-plane/db/stores/idempotency-store.ts'
 import { createExportWatch } from '../control-plane/hosts/export-watch.ts'
+import { createMetrics } from '../control-plane/metrics.ts'
 import { FleetError } from '../shared/errors.ts'
 import { hashExports } from '../shared/exports-hash.ts'
 import { newId } from '../shared/ids.ts'
@@ -111,6 +113,20 @@ test.serial(
     t.deepEqual(await room.rows('export'), [`${wwnOf(0)} available`, `${wwnOf(1)} available`])
     t.like(await room.volumes.get(OPERATOR, 'a-pool/0'), { sizeBytes: GIB, origin: 'a-pool/golden@v1' })
     t.like(await room.exports.get(OPERATOR, wwnOf('0')), { volume: 'a-pool/0', host: 'a', initiators, live: undefined })
+    // A page of jobs may hold hundreds of such lists.
+    const { items } = await room.jobs.list(ADMIN, { kind: 'export.create', host: 'b' }, { limit: 1 })
+    t.like(items[0], { id: onB, state: 'succeeded', spec: { kind: 'export.create', elements: [] }, result: null })
+    t.like(await room.jobs.get(ADMIN, onB), { spec: { elements: [{ n: 1 }] }, result: { done: [{ n: 1 }] } })
+    const counts = createExportCounts(room.sql)
+    const idle = { onlineCount: () => 0, head: () => 0, dropped: () => 0, overdueCount: () => 0 }
+    const station = { state: () => ({ goodAt: null, overdue: false }) }
+    const parts = { registry: idle, feed: idle, audit: idle, schedules: idle, station }
+    t.regex(
+      await createMetrics({ ...parts, exportCounts: counts }).metrics(),
+      /^holdfast_exports\{state="available"\} 2$/m,
+    )
+    const away = createMetrics({ ...parts, exportCounts: () => Promise.reject(new Error('away')) })
+    t.notRegex(await away.metrics(), /^holdfast_exports\{/m)
   },
 )
 
@@ -459,16 +475,20 @@ test.serial(
 test.serial('what its host tells of an export this moment is told with it', async (t) => {
   await exported(ADMIN, clone('x'))
   const { id } = await room.exports.get(ADMIN, wwnOf('x'))
+  let keptId = id
   const sessions = [{ initiator: INITIATOR, address: '127.0.0.1:5000' }]
   const place = { pool: 'a-pool', volume: 'x' }
   const answering = await room.answers('a', 'exports', ({ body }) => {
     t.deepEqual(body, { wwns: [wwnOf('x')], limit: 1000 })
-    const items = [{ wwn: wwnOf('x'), exportId: id, place, standing: true, sessions }]
+    const items = [{ wwn: wwnOf('x'), exportId: keptId, place, standing: true, sessions }]
     return { ok: true, body: { technology: 'tgt', portals: ['127.0.0.1:3260'], lun: 1, items, next: null } }
   })
   const live = { portal: '127.0.0.1:3260', lun: 1, standing: true, sessions }
   t.deepEqual((await room.exports.get(ADMIN, id)).live, live)
   t.deepEqual((await room.exports.list(ADMIN, {}, { limit: 1 })).items[0]?.live, live)
+  // It keeps one of that name yet which was somebody else's: who is logged in there is not told.
+  keptId = newId()
+  t.deepEqual((await room.exports.get(ADMIN, id)).live, { ...live, standing: false, sessions: [] })
   answering.unsubscribe()
   const stale = await room.exports.remove(ADMIN, [{ volume: 'a-pool/x', wwn: wwnOf('x'), version: 0 }])
   t.like(await batch(stale.batchId), { finished: 1, errors: [{ code: 'stale' }] })

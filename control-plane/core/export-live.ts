@@ -38,7 +38,12 @@ function told({ portals, lun, items }: ReadAnswerOf<'exports'>, exports: readonl
   const byWwn = new Map(items.map((item) => [item.wwn, item]))
   return exports.flatMap(({ id, wwn }) => {
     const item = byWwn.get(wwn)
-    const live = item && { portal: portals[0] ?? '', lun, standing: item.standing, sessions: item.sessions }
+    const portal = portals[0] ?? ''
+    // Under that name it keeps another one yet, whose sessions are not this one's.
+    const isOther = item !== undefined && item.exportId !== id
+    const live = isOther
+      ? { portal, lun, standing: false, sessions: [] }
+      : item && { portal, lun, standing: item.standing, sessions: item.sessions }
     return live === undefined ? [] : [[id, live] as const]
   })
 }

@@ -64,7 +64,7 @@ export interface JobFilter {
 export interface Jobs {
   /** @throws not_found. */
   get(caller: Caller, id: string): Promise<Job>
-  /** Newest first. @throws invalid for a cursor that is not ours, not_found for a host that nobody knows. */
+  /** Newest first; of exports without their elements and results. @throws invalid for a cursor that is not ours, not_found for a host that nobody knows. */
   list(caller: Caller, filter: JobFilter, page: PageRequest): Promise<Page<Job>>
   /** Asks a job to stop: cancelled at once when it was never sent, else when its agent confirms. @throws not_found, stale, conflict (already ended). */
   cancel(caller: Caller, id: string, ifMatch?: JobCondition): Promise<Job>

@@ -1,19 +1,27 @@
 import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
+import { toFleetError } from '../../shared/errors.ts'
 import { type Caller, type RequestMark, type Role, requireRole } from '../core/caller.ts'
 import type { Credentials } from '../core/credentials.ts'
 import type { AuditTrail } from './audit-refusal.ts'
 import { createBrowserRules } from './browser.ts'
 import { type ClientCertificate, certificateOf } from './certificate.ts'
-import { claimOf } from './claim.ts'
+import { type Claim, claimOf } from './claim.ts'
 import { createAddressSet, createNetworkCredentials, plainAddress, type TrustedNetwork } from './networks.ts'
 import type { ProxiedCertificates } from './proxied-certificate.ts'
 import { splitTarget } from './request-target.ts'
 import type { Access } from './route.ts'
 import { createWatch } from './watch.ts'
 
+/** Tokens that another service gave, and knows. */
+export interface ForeignTokens {
+  /** @throws unauthorized, forbidden, unavailable. */
+  caller(token: string): Promise<Caller>
+}
+
 export interface AuthOptions {
   readonly credentials: Credentials
+  readonly foreignTokens?: ForeignTokens | undefined
   readonly trustedNetworks: readonly TrustedNetwork[]
   /** Names that browsers may use in `Host`, beside loopback and the address they connected to. */
   readonly allowedHosts: readonly string[]
@@ -32,7 +40,7 @@ export interface Admission {
 
 /** Finds out who asks. A credential that is shown must hold: a bad one is not excused by another. */
 export function createAuthenticator(options: AuthOptions) {
-  const { credentials, proxied } = options
+  const { credentials, proxied, foreignTokens } = options
   const networkOfAddress = createNetworkCredentials(options.trustedNetworks)
   const isProxy = createAddressSet(options.proxies)
   const checkBrowser = createBrowserRules(options.allowedHosts)
@@ -54,16 +62,32 @@ export function createAuthenticator(options: AuthOptions) {
     return proxied.isFromProxy(request) ? proxied.of(request) : certificateOf(request.socket)
   }
 
-  /** Behind a proxy that we were not told of, everybody comes from its address: such a request stands for no network. */
+  /**
+   * Behind a proxy that we were not told of, everybody comes from its address: such a request stands for no network. Nor does one of a
+   * proxy that we know, and that does not say whose it is, for the network that the proxy stands in.
+   */
   function networkOf(request: IncomingMessage) {
     const { 'x-forwarded-for': hops, forwarded, via } = request.headers
     const isNamed = hops !== undefined || forwarded !== undefined || via !== undefined
     const isForwarded = isNamed || proxied.isFromProxy(request)
-    if (isForwarded && !isProxy(plainAddress(request.socket.remoteAddress ?? ''))) return undefined
-    return networkOfAddress(clientAddress(request))
+    const address = clientAddress(request)
+    if (isForwarded && address === plainAddress(request.socket.remoteAddress ?? '')) return undefined
+    return networkOfAddress(address)
   }
 
   const claim = (request: IncomingMessage) => claimOf(request, { certificateOf: clientCertificate, networkOf })
+
+  /** One of ours, or else one of the other service's, in the header that clients of that use. */
+  async function whoShows(request: IncomingMessage, { shown, group }: Claim): Promise<Caller> {
+    const { authorization, 'x-auth-token': token } = request.headers
+    try {
+      return await credentials.find(shown, group)
+    } catch (error) {
+      const isForeign = shown.kind === 'token' && authorization === undefined && typeof token === 'string'
+      if (foreignTokens === undefined || !isForeign || toFleetError(error).code !== 'unauthorized') throw error
+      return foreignTokens.caller(token)
+    }
+  }
 
   return {
     markOf(request: IncomingMessage, id: string): RequestMark {
@@ -90,7 +114,7 @@ export function createAuthenticator(options: AuthOptions) {
       if (sameSite) checkBrowser(request)
       if (access === 'public') return undefined
       const { shown, group } = claim(request)
-      const caller = { ...(await credentials.find(shown, group)), request: trail.mark }
+      const caller = { ...(await whoShows(request, { shown, group })), request: trail.mark }
       trail.caller = caller
       // A browser sends everything but a token by itself.
       if (shown.kind !== 'token') checkBrowser(request)

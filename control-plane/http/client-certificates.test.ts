@@ -68,6 +68,9 @@ test('a client without a certificate that is good gets nothing', async (t) => {
   t.is(await bytes(issue('foreign', { by: authority('impostor'), subject: SUBJECT })), '')
   t.is(await bytes(issue('expired', { by: own, subject: SUBJECT, isExpired: true })), '')
   t.is(await bytes(authority('alice-by-herself')), '')
+  const forServers = { by: own, subject: SUBJECT, alternatives: 'DNS:localhost\nextendedKeyUsage=serverAuth' }
+  t.is(await bytes(issue('server-only', forServers)), '')
+  t.is(/^holdfast_tls_refused_total (\d+)$/m.exec((await listener.ask('GET', '/metrics')).text)?.[1], '5')
   t.true(listener.lines.some(({ event, reason }) => event === 'tls.refused' && typeof reason === 'string'))
   // One of ours that stands for nobody is a bad credential, told as such.
   t.regex(
@@ -106,6 +109,12 @@ test('what a proxy says of its clients is believed from its address alone, and r
   // Nor is whoever comes through it anybody of the network that it stands in.
   t.is(await ask({}), 401)
   t.is(await ask({ ...alice, 'x-client-dn': '' }), 401)
+  const proxies = ['127.0.0.1']
+  const trusted = await startListener(t, { certificateHeader: { ...header, proxies }, trustedNetworks, proxies })
+  t.is((await trusted.ask('GET', TEST, { as: null })).status, 401)
+  t.is((await trusted.ask('GET', TEST, { as: null, headers: { via: '1.1 proxy' } })).status, 401)
+  const forwarded = { 'x-forwarded-for': '127.9.9.9' }
+  t.is((await trusted.ask('GET', TEST, { as: null, headers: forwarded })).status, 200)
 
   const elsewhere = await startListener(t, { certificateHeader: { ...header, proxies: ['10.0.0.1'] } })
   t.is((await elsewhere.ask('GET', TEST, { headers: alice, as: null })).status, 401)

@@ -8,7 +8,8 @@ import type { Credentials } from '../core/credentials.ts'
 import type { IdempotencyKeys } from '../core/idempotency.ts'
 import { createFeedStreams } from '../feed/sse.ts'
 import { createFeedSockets } from '../feed/websocket.ts'
-import { createAuthenticator } from './auth.ts'
+import { createAuthenticator, type ForeignTokens } from './auth.ts'
+import type { Forwarder } from './forward.ts'
 import { createIdempotency } from './idempotency.ts'
 import { createLiveFeed } from './live-feed.ts'
 import { mount } from './mount.ts'
@@ -42,6 +43,10 @@ export interface HttpDeps {
   readonly tls?: TlsFiles | undefined
   /** Where reverse proxies say whose certificate they have verified; default nowhere. */
   readonly certificateHeader?: CertificateHeader | undefined
+  /** Another service that answers for some paths. */
+  readonly forwarder?: Forwarder | undefined
+  /** Whose tokens count in `X-Auth-Token` beside ours. */
+  readonly foreignTokens?: ForeignTokens | undefined
   /** Where `Idempotency-Key`s are kept. */
   readonly keys: IdempotencyKeys
   readonly metrics: Registry
@@ -66,7 +71,17 @@ export async function createHttp(deps: HttpDeps) {
   const observe = createRequestObserver(logger, deps.metrics)
   const { openStream } = liveFeed
   const idempotency = createIdempotency({ keys: deps.keys, logger })
-  const duties = { core, dialects, auth, idempotency, logger, requestId, openStream, observe }
+  const duties = {
+    core,
+    dialects,
+    auth,
+    idempotency,
+    logger,
+    requestId,
+    openStream,
+    observe,
+    forwarder: deps.forwarder,
+  }
   const serve = await mount({ ...duties, closing: closing.signal })
   const handler = (request: IncomingMessage, response: ServerResponse) => {
     proxied.take(request)
@@ -81,7 +96,7 @@ export async function createHttp(deps: HttpDeps) {
     shouldUpgradeCallback: upgrades.wants,
   }
   const plain = createServer(options, handler)
-  const secure = deps.tls && createTlsServer({ files: deps.tls, options, logger }, handler)
+  const secure = deps.tls && createTlsServer({ files: deps.tls, options, logger, metrics: deps.metrics }, handler)
   const servers = secure ? [plain, secure] : [plain]
   for (const server of servers) {
     server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS

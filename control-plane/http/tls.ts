@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs'
 import type { RequestListener, ServerOptions } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
+import { Counter, type Registry } from 'prom-client'
 import type { Logger } from '../../shared/logger.ts'
 import { certificateOf } from './certificate.ts'
 import { createRevocations, listsOf } from './revocations.ts'
@@ -46,11 +47,17 @@ function versionOf(files: TlsFiles): string {
     .join()
 }
 
-/** Tells operators why clients are not let in: at most one of them each second. */
-function createRefusalLog(logger: Logger) {
+/** Tells operators why clients are not let in: at most one of them each second. All are counted. */
+function createRefusalLog(logger: Logger, metrics: Registry) {
+  const refused = new Counter({
+    name: 'holdfast_tls_refused_total',
+    help: 'Handshakes that came to nothing: no certificate that is good, no TLS that we speak, or clients that left',
+    registers: [metrics],
+  })
   let loggedAtMs = Number.NEGATIVE_INFINITY
   let unlogged = 0
   return (error: Error & { readonly code?: string }, socket: TLSSocket): void => {
+    refused.inc()
     if (performance.now() - loggedAtMs < REFUSAL_LOG_MS) {
       unlogged += 1
       return
@@ -68,10 +75,15 @@ function createRefusalLog(logger: Logger) {
  * HTTP. A connection whose certificate is revoked or has run out ends. @throws Error for files that cannot be read.
  */
 export function createTlsServer(
-  deps: { readonly files: TlsFiles; readonly options: ServerOptions; readonly logger: Logger },
+  deps: {
+    readonly files: TlsFiles
+    readonly options: ServerOptions
+    readonly logger: Logger
+    readonly metrics: Registry
+  },
   handler: RequestListener,
 ): Server {
-  const { files, logger } = deps
+  const { files, logger, metrics } = deps
   const isRequired = files.clientCa !== undefined && files.clients !== 'optional'
   let version = versionOf(files)
   const asking = { requestCert: files.clientCa !== undefined, rejectUnauthorized: isRequired }
@@ -80,7 +92,7 @@ export function createTlsServer(
     if (isRequired && certificateOf(request.socket) === 'bad') return void request.socket.destroy()
     handler(request, response)
   })
-  server.on('tlsClientError', createRefusalLog(logger))
+  server.on('tlsClientError', createRefusalLog(logger, metrics))
   const open = new Set<TLSSocket>()
   server.on('secureConnection', (socket) => {
     open.add(socket)

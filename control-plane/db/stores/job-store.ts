@@ -6,8 +6,15 @@ import { JobSpec } from '../../../shared/job-spec.ts'
 import { type JobEnd, type JobReader, jobVersion, type KeptJob } from '../../core/jobs.ts'
 import { type Sql, statement } from '../sql.ts'
 
-const COLUMNS = `j.id, j.ordinal, j.group_id, j.request, j.spec, j.state, h.name as host, j.attempt, j.heard_delivery, j.heard_seq, j.progress, j.phases, j.error,
-  j.result, j.dataset_id, j.dataset_name, j.retry_of, j.created_by, j.created_at, j.started_at, j.finished_at`
+const columns = (spec: string, result: string) =>
+  `j.id, j.ordinal, j.group_id, j.request, ${spec}, j.state, h.name as host, j.attempt, j.heard_delivery, j.heard_seq, j.progress, j.phases, j.error,
+  ${result}, j.dataset_id, j.dataset_name, j.retry_of, j.created_by, j.created_at, j.started_at, j.finished_at`
+const COLUMNS = columns('j.spec', 'j.result')
+/** Orders about exports are lists of up to a thousand elements: in a page of jobs they are left out. */
+const LISTED_COLUMNS = columns(
+  "case when j.kind like 'export.%' then jsonb_build_object('kind', j.kind) else j.spec end as spec",
+  "case when j.kind not like 'export.%' then j.result end as result",
+)
 
 const bigint = z.coerce.number()
 
@@ -35,6 +42,14 @@ const JobRow = z.object({
   finished_at: z.date().nullable(),
 })
 
+const ListedRow = JobRow.extend({
+  spec: z.union([
+    JobSpec,
+    z.object({ kind: z.enum(['export.create', 'export.delete']) }).transform(({ kind }) => ({ kind, elements: [] })),
+    z.object({ kind: z.literal('export.reconcile') }).transform(({ kind }) => ({ kind, exports: [] })),
+  ]),
+})
+
 const find = statement(
   'job_find',
   JobRow,
@@ -45,8 +60,8 @@ const find = statement(
 const listOf = (name: string, whose: string) =>
   statement(
     name,
-    JobRow,
-    `select ${COLUMNS}
+    ListedRow,
+    `select ${LISTED_COLUMNS}
    from job j
    join host h on h.id = j.host_id
    where ${whose}

@@ -95,7 +95,7 @@ export const deleteExport = route({
   params: ExportParams,
   query: RemoveQuery,
   precondition: 'own',
-  errors: [404, 409, 503, 504],
+  errors: [404, 409, 412, 503, 504],
 
   async handle({ params, query, caller, ifMatch, signal }, core) {
     const shown = await core.exports.get(caller, params.id)

@@ -72,6 +72,17 @@ test('a job shows everything in snake case and nothing of its spec', async (t) =
   })
 })
 
+test('what came of a job tells nobody where volumes lie on their host', async (t) => {
+  const { ask, fake } = await startListener(t)
+  const volume = { sizeBytes: 1, device: '/srv/pool/x.raw', guid: 'g', cow: true }
+  const result = { done: [{ n: 0, volume, reused: false, diverged: false }], errors: [], times: {} }
+  fake.jobs.set(JOB_ID, fakeJob({ id: JOB_ID, kind: 'export.create', result }))
+  const { json } = await ask('GET', `/api/v1/jobs/${JOB_ID}`, { as: 'operator' })
+  t.deepEqual(json.result.done, [
+    { n: 0, volume: { sizeBytes: 1, guid: 'g', cow: true }, reused: false, diverged: false },
+  ])
+})
+
 test('jobs are listed by filter, a page at a time', async (t) => {
   const { ask, fake } = await startListener(t)
   await ask('POST', '/api/v1/datasets', { body: { name: 'a' } })

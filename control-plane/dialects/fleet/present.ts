@@ -67,6 +67,14 @@ export function expecting(ifMatch: ((etag: string) => boolean) | undefined): Job
   return ifMatch && ((current) => ifMatch(etagOf(current)))
 }
 
+/** Where volumes lie on their host is told by volumes, to those who may know it. */
+function withoutDevices(result: unknown): unknown {
+  if (Array.isArray(result)) return result.map(withoutDevices)
+  if (typeof result !== 'object' || result === null) return result
+  const members = Object.entries(result).filter(([name]) => name !== 'device')
+  return Object.fromEntries(members.map(([name, member]) => [name, withoutDevices(member)]))
+}
+
 /** A job without its spec: that holds uuids and paths of hosts. */
 export function presentJob(job: Job): JobView {
   return {
@@ -81,7 +89,7 @@ export function presentJob(job: Job): JobView {
     attempt: job.attempt,
     dataset: job.subject && { id: job.subject.id, name: job.subject.name },
     instance_id: 'instanceId' in job.spec ? (job.spec.instanceId ?? null) : null,
-    result: job.result ?? null,
+    result: withoutDevices(job.result ?? null),
     retry_of: job.retryOf,
     created_by: job.createdBy,
     created_at: job.createdAt.toISOString(),

@@ -164,7 +164,9 @@ export const JobView = z.object({
   attempt: z.number().int(),
   dataset: z.object({ id: z.uuid(), name: z.string() }).nullable(),
   instance_id: z.uuid().nullable().meta({ description: 'The instance that it makes, starts or stops' }),
-  result: z.unknown(),
+  result: z.unknown().meta({
+    description: 'What came of it; of jobs about exports only where one job is asked for: their batch tells more',
+  }),
   retry_of: z.uuid().nullable(),
   created_by: z.string(),
   created_at: Timestamp,
