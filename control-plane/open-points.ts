@@ -10,6 +10,7 @@ import type { Sql } from './db/sql.ts'
 import { createPointStore } from './db/stores/point-store.ts'
 import { secretRows } from './db/stores/secret-store.ts'
 import { createTargetStore } from './db/stores/target-store.ts'
+import { createVolumeStore } from './db/stores/volume-store.ts'
 import { createHostReads } from './hosts/host-reads.ts'
 import { createSecrets } from './secrets/secrets.ts'
 import type { Vault } from './secrets/vault.ts'
@@ -28,7 +29,17 @@ export function openPoints(deps: {
   const store = createTargetStore(sql, (within) => createSecrets({ rows: secretRows(within), vault }))
   const reads = createHostReads({ nats, seal })
   return {
-    points: createPoints({ orders, reader: createPointStore(sql), targets: store, instances, fleet, reads }),
+    points: createPoints({
+      ...{
+        orders,
+        reader: createPointStore(sql),
+        targets: store,
+        instances,
+        volumes: createVolumeStore(sql),
+        fleet,
+        reads,
+      },
+    }),
     targets: createTargets({ store, fleet, reads }),
   }
 }

@@ -13,7 +13,9 @@ import { isBelow, type PointReader } from './point-orders.ts'
 import type { CreatePointRequest } from './point-requests.ts'
 import { requireHostPaths } from './point-restore.ts'
 import { nextPointName } from './point-series.ts'
+import { type LocatedVolume, locateVolume, type VolumeNames } from './point-volumes.ts'
 import type { PointSource } from './points.ts'
+import { volumeNameOf } from './volume-names.ts'
 
 const INSTANCE_FIELDS = { instance: 'source.instance', type: 'source.type', host: 'source.host' } as const
 
@@ -24,13 +26,15 @@ export interface LocatedSource {
     | { readonly kind: 'dataset'; readonly name: string }
     | Extract<PointSource, { kind: 'path' }>
     | { readonly kind: 'instance'; readonly instance: PresentInstance; readonly hold: InstanceHold }
+    | ({ readonly kind: 'volume' } & LocatedVolume)
 }
 
-/** @param deps `seen`: where its dataset or instance was last. @throws not_found, conflict (several hosts have the instance), refused (a path without the role, or that the host does not allow), unavailable. */
+/** @param deps `seen`: where its dataset or instance was last. @throws not_found, conflict (several hosts have the instance, the volume is being made or deleted), refused (a path without the role, or that the host does not allow), unavailable. */
 export async function locateSource(
   deps: {
     readonly fleet: FleetView
     readonly instances: InstanceNames
+    readonly volumes: VolumeNames
     readonly reader: Pick<PointReader, 'hostOf'>
     readonly seen?: string | undefined
   },
@@ -47,6 +51,10 @@ export async function locateSource(
     const { hold = 'none', host = deps.seen, ...wish } = source
     const instance = await oneInstance(deps, caller.groupId, { ...wish, host }, INSTANCE_FIELDS)
     return { host: live(fleet, instance.host), source: { kind: 'instance', instance, hold } }
+  }
+  if ('volume' in source) {
+    const located = await locateVolume(deps.volumes, caller.groupId, source)
+    return { host: live(fleet, located.volume.host), source: { kind: 'volume', ...located } }
   }
   requireHostPaths(caller, 'source')
   if (!fleet.knows(source.host)) {
@@ -112,6 +120,7 @@ export function decideCreate(question: CreateQuestion): Omit<Decision, 'request'
       about: {
         source: source.kind === 'path' ? `${host.name}:${source.path}` : source.name,
         ...(source.kind === 'instance' ? { type: source.type } : {}),
+        ...(source.kind === 'volume' && source.snapshot !== null ? { snapshot: source.snapshot } : {}),
         group: groupId,
         host: host.name,
         ...(asked.backup ? { backup: asked.backup.name } : {}),
@@ -146,6 +155,7 @@ function sourceOf({ located, findings }: CreateQuestion): DecidedSource {
       holds: [{ lane: id, exclusive: false }],
     }
   }
+  if (source.kind === 'volume') return volumeSource(source)
   const { name } = source
   const dataset = usable(findings.named(name), name, 'source.dataset')
   // Deleted and made anew in this very moment.
@@ -158,10 +168,23 @@ function sourceOf({ located, findings }: CreateQuestion): DecidedSource {
   }
 }
 
+/** Nobody changes or deletes it, or its snapshots, until the point is made. */
+function volumeSource({ volume, snapshot }: LocatedVolume): DecidedSource {
+  const { id, path, lane, localPool } = volume
+  const place = { pool: localPool, volume: volumeNameOf(path)?.name ?? '' }
+  return {
+    source: { kind: 'volume', id, name: path, snapshot },
+    from: { kind: 'volume', place, ...(snapshot === null ? {} : { snapshot }) },
+    subject: null,
+    holds: [{ lane, exclusive: false }],
+  }
+}
+
 /** What the series of a source is called after. */
 export function seriesSource(source: LocatedSource['source']): PointSource {
   if (source.kind === 'path') return source
   if (source.kind === 'dataset') return { ...source, id: '' }
+  if (source.kind === 'volume') return volumeSource(source).source
   const { id, type, name } = source.instance
   return { kind: 'instance', id, type, name }
 }

@@ -12,9 +12,11 @@ import { type PointMove, requireNotTrashed } from './point-trash.ts'
 import type { CreatePoint, PointCondition, PointFilter, PointInfo, Points, RestorePoint } from './points.ts'
 import type { KeptTarget } from './targets.ts'
 
-/** A point that a schedule makes: its series is `container-backup@<name>`, whatever its source. */
 export interface OrderPoint extends CreatePoint {
+  /** A point that a schedule makes: its series is `container-backup@<name>`, whatever its source. */
   readonly backup?: { readonly scheduleId: string; readonly name: string } | undefined
+  /** The series' own directory in `path`, whatever the source: one segment. */
+  readonly directory?: string | undefined
 }
 
 /** What dialects do not need: retries, and what waits for the job. */

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { HostName, ResourceName } from '../../shared/ids.ts'
 import { Hold, InstanceName, InstanceRef, InstanceType } from '../../shared/instance-spec.ts'
 import { MemberPath, TargetPath } from '../../shared/point-spec.ts'
+import { SnapshotName } from '../../shared/volume-spec.ts'
 import { InnerPath } from './requests.ts'
 
 /** Orders and questions travel in one message of at most 1 MiB, with much else. */
@@ -30,12 +31,14 @@ export const CreatePointRequest = z.object({
       host: HostName.optional(),
       hold: Hold.optional(),
     }),
+    z.object({ volume: z.string(), snapshot: SnapshotName.optional() }),
   ]),
   target: z.string().optional(),
   path: SeriesPath.optional(),
   incremental: z.boolean().optional(),
   compress: z.boolean().optional(),
   backup: z.object({ scheduleId: z.string(), name: z.string() }).optional(),
+  directory: SeriesPath.refine((name) => name !== '' && !name.includes('/'), 'must be one segment').optional(),
 })
 export type CreatePointRequest = z.infer<typeof CreatePointRequest>
 

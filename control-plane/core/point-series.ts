@@ -10,8 +10,9 @@ const NAME_MAX = 150
 const SLUG_MAX = 60
 
 /**
- * Where the points of one source lie: `<path>/dataset-backup@<name>`, `<path>/path-backup@<slug>-<hash>`, or `<path>/lxc-backup@<slug>-<hash>`
- * with a hash of the host and what it is there, since hosts that share a target may have directories and instances of one name. Points of a backup lie in `<path>/container-backup@<its name>`.
+ * Where the points of one source lie: `<path>/dataset-backup@<name>`, or `<path>/path-backup@<slug>-<hash>`, `<path>/lxc-backup@<slug>-<hash>`
+ * and `<path>/volume-backup@<slug>-<hash>` with a hash of the host and what it is there, since hosts that share a target may have directories
+ * and instances of one name; or in `<path>/<directory>`.
  * @param path below the target's base. @throws invalid when it is too long together.
  */
 export function seriesOf(of: {
@@ -20,15 +21,16 @@ export function seriesOf(of: {
   readonly host: { readonly id: string; readonly name: string }
   readonly source: PointSource
   readonly path: string
-  readonly backup?: string | undefined
+  readonly directory?: string | undefined
 }): PointSeries {
-  const name = of.backup === undefined ? directoryName(of.source, of.host.name) : backupDirectory(of.backup)
+  const name = of.directory ?? directoryName(of.source, of.host.name)
   const directory = of.path === '' ? name : `${of.path}/${name}`
   checkRequest(WholePath, { path: directory })
   const { groupId, targetId, host } = of
   return { id: uuidOf([groupId, targetId ?? host.id, directory]), targetId, hostId: host.id, directory }
 }
 
+/** Of the points of a schedule. */
 export function backupDirectory(name: string): string {
   return `container-backup@${name}`
 }
@@ -40,12 +42,17 @@ function directoryName(source: PointSource, host: string): string {
     const { name } = source
     return `dataset-backup@${name.length <= NAME_MAX ? name : `${name.slice(0, NAME_MAX)}-${shortHash(name)}`}`
   }
-  const [kind, text] = source.kind === 'path' ? ['path', source.path] : [source.type, source.name]
+  const [kind, text] = calledOf(source)
   const slug = text
     .replaceAll(/[^A-Za-z0-9._-]+/g, '-')
     .slice(0, SLUG_MAX)
     .replaceAll(/^[-.]+|[-.]+$/g, '')
   return `${kind}-backup@${slug || 'root'}-${shortHash(`${host}:${kind === 'path' ? '' : `${kind}:`}${text}`)}`
+}
+
+function calledOf(source: Exclude<PointSource, { kind: 'dataset' }>): readonly [string, string] {
+  if (source.kind === 'path') return ['path', source.path]
+  return [source.kind === 'volume' ? 'volume' : source.type, source.name]
 }
 
 function shortHash(text: string): string {

@@ -102,7 +102,8 @@ export function createPointWork(deps: {
         instances: plan?.replaced ? [plan.replaced.id] : [],
         retryOf,
         task,
-        decide({ point, target, findings }) {
+        decide({ info, point, target, findings }) {
+          requireNoVolume(info)
           const question = { caller, asked, fleet, findings, point, ...readableOf(findings, point, target) }
           return plan ? intoInstance(question, plan) : decideRestore(question)
         },
@@ -159,6 +160,12 @@ function requireDeletable(point: LockedPoint, findings: Findings): void {
   if (point.pinned) throw new FleetError('conflict', 'the point is pinned')
   const blockers = findings.dependants(point.id).map(({ id }) => id)
   if (blockers.length > 0) throw new FleetError('conflict', 'other points rest on this one', { blockers })
+}
+
+/** What its archive holds are pieces of an image, of no use to anybody as files. @throws invalid. */
+function requireNoVolume({ source }: KeptPoint): void {
+  if (source.kind !== 'volume') return
+  throw new FleetError('invalid', 'a point of a volume can be restored as a volume only', { field: 'destination' })
 }
 
 /** The agent's own name of the host's pool with most free bytes. @throws refused when it has none. */

@@ -24,7 +24,8 @@ import {
 } from './point-orders.ts'
 import { createPointReads } from './point-reads.ts'
 import { CreatePointRequest } from './point-requests.ts'
-import { seriesOf } from './point-series.ts'
+import { backupDirectory, seriesOf } from './point-series.ts'
+import type { VolumeNames } from './point-volumes.ts'
 import { createPointWork } from './point-work.ts'
 import { noTarget, type TargetReader } from './targets.ts'
 import { changeVersion } from './version-change.ts'
@@ -34,6 +35,8 @@ export type PointSource =
   | { readonly kind: 'path'; readonly path: string }
   /** As it was called when the point was made; it may be gone since. */
   | { readonly kind: 'instance'; readonly id: string; readonly type: InstanceType; readonly name: string }
+  /** The same; `name` is `<pool>/<name>`. `snapshot`: as it was at that one of its own. */
+  | { readonly kind: 'volume'; readonly id: string; readonly name: string; readonly snapshot: string | null }
 
 /** One archive, as Postgres knows it. */
 export interface PointInfo {
@@ -105,9 +108,11 @@ export type PointSourceWish =
       readonly host?: string | undefined
       readonly hold?: Hold | undefined
     }
+  /** By id or `<pool>/<name>`: as it is, or as it was at its snapshot of that name. */
+  | { readonly volume: string; readonly snapshot?: string | undefined }
 
 export interface PointFilter {
-  /** A dataset's name, `host:/path`, or `type:name` of an instance. */
+  /** A dataset's name, `host:/path`, `type:name` of an instance, or `<pool>/<name>` of a volume. */
   readonly source?: string | undefined
   /** A target's id, or `local`. */
   readonly target?: string | undefined
@@ -160,7 +165,7 @@ export type PointCondition = Condition<PointInfo>
 
 /** Archives of the caller's group. Work answers as soon as its job is durable. All throw not_found for another group's points. */
 export interface Points {
-  /** @throws invalid, not_found (dataset, instance, target, host), conflict (dataset being made or deleted, several hosts have the instance), refused (a path without the role), unavailable (host offline). */
+  /** @throws invalid, not_found (dataset, instance, volume, target, host), conflict (dataset or volume being made or deleted, several hosts have the instance), refused (a path without the role), unavailable (host offline). */
   create(caller: Caller, request: CreatePoint): Promise<Accepted & { readonly point: PointInfo }>
   get(caller: Caller, id: string): Promise<PointInfo>
   /** Newest first. @throws invalid for a cursor that is not ours. */
@@ -186,11 +191,12 @@ export function createPoints(deps: {
   readonly reader: PointReader
   readonly targets: TargetReader
   readonly instances: InstanceNames
+  readonly volumes: VolumeNames
   readonly fleet: FleetView
   readonly reads: HostReads
   readonly now?: () => number
 }): PointOrders {
-  const { orders, reader, targets, instances, fleet, now = Date.now } = deps
+  const { orders, reader, targets, instances, volumes, fleet, now = Date.now } = deps
 
   async function find(caller: Caller, id: string): Promise<KeptPoint> {
     const point = await reader.find(caller.groupId, id)
@@ -216,7 +222,7 @@ export function createPoints(deps: {
     const asked = checkKept(CreatePointRequest, request)
     const kept = await targetOf(caller, asked.target, 'target')
     const known = seen === undefined ? reader : { hostOf: async () => seen }
-    const located = await locateSource({ fleet, instances, reader: known, seen }, caller, asked)
+    const located = await locateSource({ fleet, instances, volumes, reader: known, seen }, caller, asked)
     const { host, source } = located
     if (kept === undefined && host.backupRoot === null) {
       throw new FleetError('refused', `host '${host.name}' keeps no backups itself; name a target`, { field: 'target' })
@@ -224,7 +230,7 @@ export function createPoints(deps: {
     const { groupId } = caller
     const series = seriesOf({
       ...{ groupId, targetId: kept?.id ?? null, host, source: seriesSource(source), path: asked.path ?? '' },
-      backup: asked.backup?.name,
+      directory: asked.directory ?? (asked.backup && backupDirectory(asked.backup.name)),
     })
     const target = kept ? orderTarget(kept) : localTarget(groupId)
     const hasIdentity = kept?.hasIdentity ?? false

@@ -134,7 +134,9 @@ export function createFakePoints({ points, targets, created, restored }: FakePoi
             ? { kind: 'dataset', id: randomUUID(), name: source.dataset }
             : 'instance' in source
               ? { kind: 'instance', id: randomUUID(), type: source.type ?? 'lxc', name: source.instance }
-              : { kind: 'path', path: source.path },
+              : 'volume' in source
+                ? { kind: 'volume', id: randomUUID(), name: source.volume, snapshot: source.snapshot ?? null }
+                : { kind: 'path', path: source.path },
       })
       const { jobId } = accept(caller, 'point.create', () => {
         created.push(request)
@@ -281,6 +283,6 @@ export function createFakeTargets({ points, targets, secrets, silent, entries }:
 }
 
 function spelled({ source, host }: PointInfo): string {
-  if (source.kind === 'dataset') return source.name
+  if (source.kind === 'dataset' || source.kind === 'volume') return source.name
   return source.kind === 'path' ? `${host}:${source.path}` : `${source.type}:${source.name}`
 }

@@ -13,16 +13,19 @@ export interface FakeVolumeControls {
   readonly volumes: Map<string, VolumeInfo>
   /** By path: `tank/a@s`. */
   readonly volumeSnapshots: Map<string, VolumeSnapshotInfo>
+  /** Ids of points that volumes were restored of. */
+  readonly volumeRestores: string[]
 }
 
 type Accept = (caller: Caller, kind: JobKind, effect: () => unknown) => { jobId: string }
 type FakeExports = ReadonlyMap<string, ExportInfo>
 
 const AT = new Date('2026-01-02T03:04:05.678Z')
+const SAFETY = 'before-20260102T030405Z'
 const GROUP_ID = '01900000-0000-7000-8000-000000000000'
 
 export function createFakeVolumeControls(): FakeVolumeControls {
-  return { volumes: new Map(), volumeSnapshots: new Map() }
+  return { volumes: new Map(), volumeSnapshots: new Map(), volumeRestores: [] }
 }
 
 export function fakeVolume(given: Partial<VolumeInfo> = {}): VolumeInfo {
@@ -52,7 +55,7 @@ export function fakePage<Item>(items: readonly Item[], { limit, cursor }: PageRe
 
 /** Volumes that are what they are asked to be as soon as they are asked. */
 export function createFakeVolumes(
-  { volumes, volumeSnapshots, exports }: FakeVolumeControls & { readonly exports: FakeExports },
+  { volumes, volumeSnapshots, volumeRestores, exports }: FakeVolumeControls & { readonly exports: FakeExports },
   accept: Accept,
 ): Volumes {
   const isSeen = (caller: Caller, one: { readonly groupId: string }) =>
@@ -125,11 +128,30 @@ export function createFakeVolumes(
       if (blockers.length > 0) throw new FleetError('conflict', `'${full}' is needed`, { blockers })
       return accept(caller, 'volume.delete', () => volumeSnapshots.delete(full))
     },
-    rollback: async () => {
-      throw new FleetError('refused', 'volumes are not rolled back here')
+    async rollback(caller, path, name) {
+      requireRole(caller, 'operator')
+      const volume = find(caller, path)
+      const own = `${volume.pool}/${volume.name}`
+      const to = volumeSnapshots.get(`${own}@${name}`)
+      if (!to) throw new FleetError('not_found', `there is no snapshot '${own}@${name}'`)
+      const { groupId, id: volumeId, sizeBytes } = volume
+      const before = { id: randomUUID(), groupId, volumeId, name: SAFETY, path: `${own}@${SAFETY}`, sizeBytes }
+      const safety = { ...before, createdAt: AT, version: 1 }
+      const { jobId } = accept(caller, 'volume.rollback', () => {
+        volumeSnapshots.set(safety.path, { ...safety, state: 'available' })
+        volumes.set(own, { ...volume, sizeBytes: to.sizeBytes, guid: randomUUID(), version: volume.version + 1 })
+      })
+      return { jobId, safety: { ...safety, state: 'creating' as const } }
     },
-    restore: async () => {
-      throw new FleetError('refused', 'volumes are not restored here')
+    async restore(caller, { point, volume: path, sizeBytes = 1_048_576, overwrite = false }) {
+      requireRole(caller, 'operator')
+      const [pool = '', name = ''] = path.split(/\/(.*)/s)
+      if (pool !== 'tank') throw new FleetError('not_found', `there is no pool '${pool}'`, { field: 'volume' })
+      volumeRestores.push(point)
+      const there = overwrite ? volumes.get(path) : undefined
+      if (!there) return make(caller, 'volume.restore', { name, sizeBytes })
+      const restored = { ...there, sizeBytes, guid: randomUUID(), origin: null, version: there.version + 1 }
+      return { ...accept(caller, 'volume.restore', () => volumes.set(path, restored)), volume: there }
     },
     get: async (caller, idOrPath) => find(caller, idOrPath),
     async list(caller, { pool, host }, page) {

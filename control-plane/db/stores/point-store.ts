@@ -20,6 +20,7 @@ const PointRow = z.object({
     z.object({ kind: z.literal('dataset'), id: z.string(), name: z.string() }),
     z.object({ kind: z.literal('path'), path: z.string() }),
     z.object({ kind: z.literal('instance'), id: z.string(), type: InstanceType, name: z.string() }),
+    z.object({ kind: z.literal('volume'), id: z.string(), name: z.string(), snapshot: z.string().nullable() }),
   ]),
   host: z.string(),
   target_id: z.string().nullable(),
@@ -84,6 +85,7 @@ const list = statement(
      and ($2::bigint is null or p.ordinal < $2)
      and ($3::text is null or $3 = case p.source ->> 'kind'
        when 'dataset' then p.source ->> 'name'
+       when 'volume' then p.source ->> 'name'
        when 'path' then h.name || ':' || (p.source ->> 'path')
        else (p.source ->> 'type') || ':' || (p.source ->> 'name') end)
      and ($4::uuid is null or s.target_id = $4)

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { HostName, ResourceName } from '../../../shared/ids.ts'
 import { Hold, InstanceName, InstanceRef, InstanceType } from '../../../shared/instance-spec.ts'
 import { MemberPath, PointProblem, TargetPath } from '../../../shared/point-spec.ts'
+import { SnapshotName, VolumeSize } from '../../../shared/volume-spec.ts'
 import { PointFile } from '../../../shared/wire/reads.ts'
 import { PageQuery, pageOf, Timestamp } from './schemas.ts'
 
@@ -9,7 +10,7 @@ const PATH_MAX = 4096
 const CURSOR_MAX = 12_000
 const SEARCH_MAX = 1000
 const PATHS_MAX = 1000
-const NO_VOLUMES = 'there are no volumes yet'
+const VOLUME_MAX = 500
 
 /** Slashes around it do not matter. */
 function withoutSlashes(path: string): string {
@@ -19,9 +20,6 @@ function withoutSlashes(path: string): string {
 const FilePath = MemberPath.transform(withoutSlashes)
 const DatasetName = z.string().min(1).max(200)
 const AbsolutePath = z.string().min(1).max(PATH_MAX).startsWith('/', "must begin with '/'")
-
-/** Refused by name, so that nobody takes it for something that was forgotten. */
-const volume = z.unknown().optional().meta({ description: 'Refused: there are no volumes yet' })
 
 type Given = Readonly<Record<string, unknown>>
 
@@ -35,7 +33,6 @@ function oneWay(
   return (given: Given, context: z.RefinementCtx): void => {
     const refuse = (path: string[], message: string) =>
       context.addIssue({ code: 'custom', path, message, input: given })
-    if (given.volume !== undefined) return void refuse(['volume'], NO_VOLUMES)
     const told = Object.keys(ways).find((name) => given[name] !== undefined)
     const way = told === undefined ? undefined : ways[told]
     if (told === undefined || way === undefined)
@@ -59,10 +56,21 @@ const Source = z
       description: 'With `path`, for operators of the fleet; with `instance` where several hosts have it',
     }),
     path: AbsolutePath.optional().meta({ description: 'A directory that the host lets be backed up (`source_paths`)' }),
-    volume,
+    volume: z.string().min(1).max(VOLUME_MAX).optional().meta({ description: 'Its path `<pool>/<name>`, or its id' }),
+    snapshot: SnapshotName.optional().meta({ description: 'Of the volume: as it was then. Without it: as it is now' }),
   })
-  .superRefine(oneWay({ dataset: {}, instance: { may: ['type', 'hold', 'host'] }, host: { needs: ['path'] } }))
-  .meta({ description: 'A dataset, an instance, or a directory of a host', example: { dataset: 'my-dataset' } })
+  .superRefine(
+    oneWay({
+      dataset: {},
+      instance: { may: ['type', 'hold', 'host'] },
+      volume: { may: ['snapshot'] },
+      host: { needs: ['path'] },
+    }),
+  )
+  .meta({
+    description: 'A dataset, an instance, a volume, or a directory of a host',
+    example: { dataset: 'my-dataset' },
+  })
 
 export const CreatePointBody = z.object({
   source: Source,
@@ -94,7 +102,7 @@ export const PointQuery = PageQuery.extend({
     .min(1)
     .max(PATH_MAX)
     .optional()
-    .meta({ description: "A dataset's name, `host:/path`, or `lxc:name`, `docker:name`" }),
+    .meta({ description: "A dataset's name, `host:/path`, `lxc:name`, `docker:name`, or `<pool>/<name>` of a volume" }),
   target: z.string().min(1).max(100).optional().meta({ description: "A target's id, or `local`" }),
   status: z.enum(STATUSES).optional(),
 })
@@ -135,18 +143,29 @@ const Destination = z
       .meta({ description: 'A stopped instance of that name goes once the new one is whole; false unless said' }),
     host: HostName.optional(),
     pool: HostName.optional(),
-    volume,
+    volume: z
+      .string()
+      .min(1)
+      .max(VOLUME_MAX)
+      .optional()
+      .meta({
+        description: 'Of the point of one: `<pool>/<name>`; with `overwrite`, it takes the place of the one there',
+      }),
+    size_bytes: VolumeSize.optional().meta({ description: "Of the volume; never less than the point's" }),
+    create_parent: z.boolean().optional().meta({ description: "Whether what the volume's name leads through is made" }),
   })
   .superRefine(
     oneWay({
       dataset: { needs: ['path'] },
       new_dataset: { may: ['host', 'pool'] },
       instance: { may: ['type', 'host', 'pool', 'start', 'replace'] },
+      volume: { may: ['size_bytes', 'create_parent'] },
       host: { needs: ['path'] },
     }),
   )
   .meta({
-    description: 'A place in a dataset, a new dataset, an instance, or a directory that a host lets be restored to',
+    description:
+      'A place in a dataset, a new dataset, an instance, a volume, or a directory that a host lets be restored to',
     example: { dataset: 'my-dataset', path: '/restored' },
   })
 
@@ -167,6 +186,7 @@ export const PointView = z.object({
     z.object({ dataset: z.string(), dataset_id: z.uuid() }),
     z.object({ host: z.string(), path: z.string() }),
     z.object({ instance: z.string(), instance_id: z.uuid(), type: InstanceType }),
+    z.object({ volume: z.string(), volume_id: z.uuid(), snapshot: z.string().nullable() }),
   ]),
   host: z.string().meta({ description: 'The host that made it' }),
   target: z.object({ id: z.uuid(), name: z.string() }).nullable().meta({ description: "Null: the host's backup root" }),

@@ -1,3 +1,6 @@
+import { FleetError } from '../../../shared/errors.ts'
+import type { Caller } from '../../core/caller.ts'
+import type { Core } from '../../core/core.ts'
 import type { RestorePoint } from '../../core/points.ts'
 import { route } from '../../http/route.ts'
 import {
@@ -11,6 +14,7 @@ import {
   RestoreBody,
 } from './point-schemas.ts'
 import { presentDifference, presentFile } from './present-points.ts'
+import { volumePath } from './present-volumes.ts'
 import { inClientWords } from './wire-names.ts'
 
 export const listFiles = route({
@@ -88,8 +92,20 @@ function destinationOf(body: RestoreBody['destination']): RestorePoint['destinat
   if (dataset !== undefined) return { dataset, path }
   if (newDataset !== undefined) return { newDataset, host, pool }
   if (instance !== undefined) return { instance, type, host, pool, start, replace }
-  // The schema lets nothing else through than one of the four.
+  // A volume is restored elsewhere, and the schema lets nothing else through.
   return { host: host ?? '', path }
+}
+
+async function restore(core: Core, caller: Caller, id: string, body: RestoreBody): Promise<{ readonly jobId: string }> {
+  const { paths, overwrite, destination } = body
+  const { volume, size_bytes: sizeBytes, create_parent: createParent } = destination
+  if (volume === undefined)
+    return core.points.restore(caller, id, { paths, overwrite, destination: destinationOf(destination) })
+  if (paths !== undefined && paths.length > 0) {
+    throw new FleetError('invalid', 'paths: only a whole point becomes a volume', { field: 'paths' })
+  }
+  const path = await volumePath(core, caller, volume)
+  return core.volumes.restore(caller, { point: id, volume: path, sizeBytes, createParent, overwrite })
 }
 
 export const restorePoint = route({
@@ -97,6 +113,7 @@ export const restorePoint = route({
   method: 'POST',
   path: '/api/v1/points/:id/restore',
   summary: 'Restore a point, or some of its files',
+  description: 'A point of a volume becomes a volume, and nothing else does.',
   access: 'operator',
   status: 202,
   params: PointId,
@@ -105,9 +122,7 @@ export const restorePoint = route({
   errors: [404, 409, 503],
 
   async handle({ params, body, caller }, core) {
-    const { paths, overwrite } = body
-    const request = { paths, overwrite, destination: destinationOf(body.destination) }
-    const { jobId } = await inClientWords(core.points.restore(caller, params.id, request))
+    const { jobId } = await inClientWords(restore(core, caller, params.id, body))
     return { status: 202, body: { job_id: jobId }, headers: { 'X-Job-Id': jobId } }
   },
 })

@@ -22,6 +22,11 @@ test('a point is ordered and named with its job', async (t) => {
   t.notThrows(() => PointView.parse(shown.json))
   t.like(shown.json.source, { instance: 'web', type: 'lxc' })
   t.is((await ask('GET', '/api/v1/points?source=lxc:web')).json.items.length, 1)
+  const volume = { volume: 'tank/v', snapshot: 's1' }
+  const ofVolume = await ask('POST', '/api/v1/points', { body: { source: volume } })
+  t.deepEqual(fake.created[3]?.source, volume)
+  t.like((await ask('GET', `/api/v1/points/${ofVolume.json.id}`)).json.source, volume)
+  t.is((await ask('GET', '/api/v1/points?source=tank/v')).json.items.length, 1)
 })
 
 test('a source that cannot be meant is refused by name', async (t) => {
@@ -31,16 +36,17 @@ test('a source that cannot be meant is refused by name', async (t) => {
     t.is(status, 400)
     return [json.error.field, json.error.message]
   }
-  t.deepEqual(await fieldOf({ source: { volume: 'tank/v' } }), [
-    'source.volume',
-    'source.volume: there are no volumes yet',
+  t.deepEqual(await fieldOf({ source: { volume: 'tank/v', host: 'host-a' } }), [
+    'source.host',
+    "source.host: does not go with 'volume'",
   ])
+  t.is((await fieldOf({ source: { dataset: 'a', snapshot: 's' } }))[0], 'source.snapshot')
   t.deepEqual(await fieldOf({ source: { host: 'host-a' } }), ['source.path', 'source.path: is required'])
   t.deepEqual(await fieldOf({ source: { dataset: 'a', host: 'host-a' } }), [
     'source.host',
     "source.host: does not go with 'dataset'",
   ])
-  t.deepEqual(await fieldOf({ source: {} }), ['source', 'source: must have one of: dataset, instance, host'])
+  t.deepEqual(await fieldOf({ source: {} }), ['source', 'source: must have one of: dataset, instance, volume, host'])
   t.is((await fieldOf({ source: { host: 'host-a', path: 'srv' } }))[0], 'source.path')
   t.is((await fieldOf({ source: { dataset: 'a', hold: 'pause' } }))[0], 'source.hold')
   t.is((await fieldOf({ source: { instance: 'a', hold: 'tight' } }))[0], 'source.hold')
@@ -192,8 +198,17 @@ test('verify, rehearse and restore answer with their job', async (t) => {
   const instance = { instance: 'web', host: 'host-a', start: true, replace: true }
   await work('restore', { destination: instance })
   t.like(fake.restored[3], { destination: instance })
+  const volume = { volume: 'tank/back', size_bytes: 2_097_152 }
+  t.is(await work('restore', { destination: volume }), 'volume.restore')
+  t.deepEqual(fake.volumeRestores, [point.id])
+  t.is(fake.volumes.get('tank/back')?.sizeBytes, 2_097_152)
+  t.is(await work('restore', { destination: { volume: 'tank/back' }, overwrite: true }), 'volume.restore')
+  const part = await ask('POST', `/api/v1/points/${point.id}/restore`, { body: { destination: volume, paths: ['a'] } })
+  t.like(part, { status: 400, json: { error: { field: 'paths' } } })
   for (const [destination, field] of [
-    [{ volume: 'v' }, 'destination.volume'],
+    [{ volume: 'tank/v', path: '/x' }, 'destination.path'],
+    [{ dataset: 'a', size_bytes: 65_536 }, 'destination.path'],
+    [{ new_dataset: 'b', size_bytes: 65_536 }, 'destination.size_bytes'],
     [{ dataset: 'a' }, 'destination.path'],
     [{ new_dataset: 'a', path: '/x' }, 'destination.path'],
     [{ host: 'host-a', path: '/x', pool: 'tank' }, 'destination.pool'],

@@ -12,10 +12,11 @@ import { etagOfPoint, expectingPoint, presentPoint } from './present-points.ts'
 
 const LOCAL = 'local'
 
-function sourceOf({ dataset, instance, type, hold, host, path }: CreatePointBody['source']) {
+function sourceOf({ dataset, instance, type, hold, volume, snapshot, host, path }: CreatePointBody['source']) {
   if (dataset !== undefined) return { dataset }
   if (instance !== undefined) return { instance, type, host, hold }
-  // The schema lets nothing else through than one of the three.
+  if (volume !== undefined) return { volume, snapshot }
+  // The schema lets nothing else through than one of the four.
   return { host: host ?? '', path: path ?? '' }
 }
 
@@ -23,9 +24,9 @@ export const createPoint = route({
   operation: 'createPoint',
   method: 'POST',
   path: '/api/v1/points',
-  summary: 'Back up a dataset, an instance or a directory of a host',
+  summary: 'Back up a dataset, an instance, a volume or a directory of a host',
   description:
-    'The point is `running` until its job ends. A directory of a host takes the role operator over the fleet.',
+    'The point is `running` until its job ends. A volume is read as it was at one instant, whoever has it open. A directory of a host takes the role operator over the fleet.',
   access: 'operator',
   status: 202,
   body: CreatePointBody,

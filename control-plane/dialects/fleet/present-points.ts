@@ -20,6 +20,7 @@ function locationFor(caller: Caller, { host, location }: PointInfo): PointView['
 function presentSource({ source, host }: PointInfo): PointView['source'] {
   if (source.kind === 'dataset') return { dataset: source.name, dataset_id: source.id }
   if (source.kind === 'path') return { host, path: source.path }
+  if (source.kind === 'volume') return { volume: source.name, volume_id: source.id, snapshot: source.snapshot }
   return { instance: source.name, instance_id: source.id, type: source.type }
 }
 
