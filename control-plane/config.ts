@@ -24,6 +24,10 @@ const TAKEN_HEADERS = [
   ...['sec-fetch-site', 'sec-websocket-protocol', 'idempotency-key', 'if-match', 'if-none-match', 'x-request-id'],
 ]
 
+const ServiceUrl = z
+  .string()
+  .regex(/^https?:\/\/[^/@?#\s]+(\/[^@?#\s]*)?$/, 'must be an http:// or https:// URL without credentials or a query')
+
 /** The control plane's environment. Everything a replica needs; nothing else reads `process.env`. */
 export const ControlPlaneConfig = z.object({
   HOLDFAST_PORT: z.coerce.number().int().min(0).max(65_535).default(8080),
@@ -134,6 +138,12 @@ export const ControlPlaneConfig = z.object({
     .default('')
     .transform((text) => text.split(',').filter((one) => one !== ''))
     .pipe(z.array(AgeRecipient)),
+  /**
+   * A Cinder that answers for block storage instead of us, up to its version: `http://cinder:8776/v3`; and the Keystone whose tokens it
+   * takes, which are then known here too: `http://keystone:5000/v3`. Without the latter it must be one that asks for none (`noauth`).
+   */
+  HOLDFAST_CINDER_URL: ServiceUrl.optional(),
+  HOLDFAST_KEYSTONE_URL: ServiceUrl.optional(),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   HOLDFAST_DB_CONNECTIONS: z.coerce.number().int().min(2).max(100).default(8),
 })

@@ -53,6 +53,10 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
     'control-plane/station/',
     /^control-plane\/(http|jobs|feed|hosts|identity|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|typeorm|nats|@nats-io\/.*|ws)$/,
   ],
+  [
+    'control-plane/upstream/',
+    /^control-plane\/(?!core\/|upstream\/|http\/(?:body|forward|request-target)\.ts)|^(koa|@koa\/router|typeorm|pg|nats|@nats-io\/.*|ws)$/,
+  ],
   ['control-plane/jobs/', /^control-plane\/(http|hosts|schedule|dialects)(\/|\.ts)|^(koa|@koa\/router|typeorm|pg|ws)$/],
   [
     'control-plane/identity/',

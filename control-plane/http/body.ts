@@ -18,6 +18,8 @@ export function refuseLargeBody(request: IncomingMessage): void {
  * sends would meet a reset instead of its 413.
  */
 function readBytes(request: IncomingMessage): Promise<Buffer> {
+  const peeked = peekedBody(request)
+  if (peeked !== undefined) return Promise.resolve(peeked)
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let sizeBytes = 0
@@ -33,6 +35,21 @@ function readBytes(request: IncomingMessage): Promise<Buffer> {
     })
     request.on('error', (cause) => reject(new FleetError('invalid', 'the body ended early', { field: 'body', cause })))
   })
+}
+
+const peekedBodies = new WeakMap<IncomingMessage, Buffer>()
+
+/** The whole body, for somebody who looks at it before its reader does. @throws as the readers. */
+export async function peekBody(request: IncomingMessage): Promise<Buffer> {
+  refuseLargeBody(request)
+  const bytes = await readBytes(request)
+  peekedBodies.set(request, bytes)
+  return bytes
+}
+
+/** What somebody looked at before; undefined: the body is still to be read. */
+export function peekedBody(request: IncomingMessage): Buffer | undefined {
+  return peekedBodies.get(request)
 }
 
 /**

@@ -6,6 +6,7 @@ import { type RequestContext, type RequestState, sendJson } from './answer.ts'
 import { refusalOf } from './audit-refusal.ts'
 import { createDispatch, type DispatchDeps, type MatchedContext } from './dispatch.ts'
 import { answerFailure, answerThrown, logThrown } from './failure.ts'
+import type { Forwarder } from './forward.ts'
 import { allowedMethods, createOwnership, createPrefixes, type PathEntry, pathEntries } from './paths.ts'
 import type { RequestFacts } from './request-facts.ts'
 import { originForm } from './request-target.ts'
@@ -17,6 +18,8 @@ export interface MountDeps extends DispatchDeps {
   readonly logger: Logger
   readonly requestId: (given: string | string[] | undefined) => string
   readonly observe: (facts: RequestFacts) => void
+  /** Another service that answers for some paths. */
+  readonly forwarder?: Forwarder | undefined
 }
 
 /** No route took it: the path is known by other methods, or not at all. */
@@ -35,6 +38,17 @@ function createUnmatched(entries: readonly PathEntry[]): (context: MatchedContex
     const message = `${context.method} is not allowed here`
     const refusal = answerFailure(first.dialect, { code: 'method_not_allowed', message }, headers)
     sendJson(context, context.method === 'OPTIONS' ? { status: 204, headers } : refusal)
+  }
+}
+
+/** What another service answers does not reach our routes. */
+function createForwarding(forwarder: Forwarder) {
+  return async (context: RequestContext, next: () => Promise<unknown>): Promise<void> => {
+    const to = await forwarder.destination(context.req)
+    if (to === undefined) return void (await next())
+    context.state.route = to.route
+    await forwarder.send(context.req, context.res, to)
+    context.respond = false
   }
 }
 
@@ -82,6 +96,7 @@ export async function mount(deps: MountDeps) {
   // Koa reports here what breaks after the answer began: mostly clients that left.
   app.on('error', (error: unknown) => logger.debug({ event: 'request.broken', err: error }))
   app.use(serve)
+  if (deps.forwarder) app.use(createForwarding(deps.forwarder))
   app.use(router.routes())
   const answerUnmatched = createUnmatched(entries)
   // as: the router ran before and left `matched` on the context, also when nothing matched

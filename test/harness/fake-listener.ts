@@ -5,6 +5,8 @@ import { type Caller, fleetCaller, ROLES, type Role } from '../../control-plane/
 import type { Core } from '../../control-plane/core/core.ts'
 import { type Credentials, type Shown, shownSecret } from '../../control-plane/core/credentials.ts'
 import { createDialects } from '../../control-plane/dialects.ts'
+import type { ForeignTokens } from '../../control-plane/http/auth.ts'
+import type { Forwarder } from '../../control-plane/http/forward.ts'
 import type { TrustedNetwork } from '../../control-plane/http/networks.ts'
 import type { CertificateHeader } from '../../control-plane/http/proxied-certificate.ts'
 import type { Dialect } from '../../control-plane/http/route.ts'
@@ -26,6 +28,9 @@ interface ListenerOptions {
   /** What is real of core. */
   readonly core?: Partial<Core>
   readonly credentials?: Credentials
+  readonly foreignTokens?: ForeignTokens
+  /** Made with the fake credentials. */
+  readonly forwarder?: (credentials: Credentials) => Forwarder
 }
 
 /** Tokens of the fake listener: `viewer-token`, `operator-token`, `admin-token` over the fleet; `tenant-token` for one group. */
@@ -94,6 +99,8 @@ export async function startListener(t: ExecutionContext, options: ListenerOption
     proxies: options.proxies ?? [],
     tls: options.tls,
     certificateHeader: options.certificateHeader,
+    foreignTokens: options.foreignTokens,
+    forwarder: options.forwarder?.(credentials),
     metrics,
     logger,
   })
