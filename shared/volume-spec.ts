@@ -76,6 +76,8 @@ export const CloneVolumeSpec = z.object({
   source: VolumeSnapshotPlace,
   place: VolumePlace,
   createParent: z.boolean(),
+  /** It grows to this before anybody sees it; absent: as large as its source. */
+  sizeBytes: VolumeSize.optional(),
   ...known,
 })
 export const SnapshotVolumeSpec = z.object({ kind: z.literal('volume.snapshot'), place: VolumeSnapshotPlace, ...known })

@@ -93,7 +93,8 @@ export function createVolumes(deps: {
         work(found) {
           requireFree(found, path, caller)
           const place = { pool: pool.localName, volume: asked.name }
-          const made = newVolume({ caller, path, poolId: pool.id, lane: laneOf.volume(pool.host.name, place) })
+          const lane = laneOf.volume(pool.host.name, place)
+          const made = newVolume({ caller, path, poolId: pool.id, lane, id: freeId(found, path, asked.id) })
           const { sizeBytes, createParent = false } = asked
           const spec: JobSpec = { kind: 'volume.create', place, sizeBytes, createParent, volumeId: made.id }
           return { spec, host: pool.host, holds: [alone(made.lane)], volumes: [{ ...made, sizeBytes }] }
@@ -104,26 +105,37 @@ export function createVolumes(deps: {
 
     async clone(caller, request, retryOf) {
       requireRole(caller, 'operator')
-      const { source, name, createParent = false } = checkRequest(CloneVolumeRequest, request)
+      const asked = checkRequest(CloneVolumeRequest, request)
+      const { source, name, createParent = false } = asked
       const pool = choosePool(fleet, { pool: source.pool })
       const path = `${pool.name}/${name}`
       const of = `${source.pool}/${source.name}`
       const accepted = await order(caller, {
-        request: { source: source.path, name, createParent },
+        request: { ...asked, source: source.path, createParent },
         ...{ retryOf, reads: { volumes: [path, of], snapshots: [source.path], free: [path] } },
         work(found) {
           const { sizeBytes } = requireSource(found, source, caller)
+          if (asked.sizeBytes !== undefined && asked.sizeBytes < sizeBytes) {
+            throw new FleetError('conflict', `'${source.path}' is larger`, { field: 'sizeBytes' })
+          }
           requireFree(found, path, caller)
           const place = { pool: pool.localName, volume: name }
           const from = { pool: pool.localName, volume: source.name }
-          const made = newVolume({ caller, path, poolId: pool.id, lane: laneOf.volume(pool.host.name, place) })
+          const lane = laneOf.volume(pool.host.name, place)
+          const made = newVolume({ caller, path, poolId: pool.id, lane, id: freeId(found, path, asked.id) })
           const spec: JobSpec = {
             kind: 'volume.clone',
             source: { ...from, snapshot: source.snapshot },
             ...{ place, createParent, volumeId: made.id },
+            ...(asked.sizeBytes === undefined ? {} : { sizeBytes: asked.sizeBytes }),
           }
           const holds = [alone(made.lane), { lane: laneOf.volume(pool.host.name, from), exclusive: false }]
-          return { spec, host: pool.host, holds, volumes: [{ ...made, sizeBytes, origin: source.path }] }
+          return {
+            spec,
+            host: pool.host,
+            holds,
+            volumes: [{ ...made, sizeBytes: asked.sizeBytes ?? sizeBytes, origin: source.path }],
+          }
         },
       })
       return { ...accepted, volume: await madeAt(caller, path) }
@@ -252,9 +264,15 @@ function newVolume(given: {
   readonly path: string
   readonly poolId: string
   readonly lane: string
+  readonly id: string
 }): NewVolume {
-  const { caller, path, poolId, lane } = given
-  return { id: newId(), groupId: caller.groupId, poolId, path, lane, sizeBytes: 0, origin: null }
+  const { caller, path, poolId, lane, id } = given
+  return { id, groupId: caller.groupId, poolId, path, lane, sizeBytes: 0, origin: null }
+}
+
+/** A retry asks for the id that its first try asked for: the row of that one may still be on its way out. */
+function freeId(found: VolumeFindings, path: string, wanted: string | undefined): string {
+  return wanted === undefined || found.volume(path)?.id === wanted ? newId() : wanted
 }
 
 /** @throws exists where the name is somebody's; one of the same group that goes gives it to the next. */

@@ -1,10 +1,11 @@
 import { z } from 'zod'
-import { HostName } from '../../shared/ids.ts'
+import { HostName, Id } from '../../shared/ids.ts'
 import { SnapshotName, VolumePath, VolumeSize } from '../../shared/volume-spec.ts'
 import { VolumeNameText, VolumeSnapshotNameText } from './volume-names.ts'
 
 /** What each kind of job about a volume was asked, as it is kept with the job so that a retry can ask it again. */
 export const CreateVolumeRequest = z.object({
+  id: Id.optional(),
   name: VolumePath,
   sizeBytes: VolumeSize,
   pool: HostName.optional(),
@@ -13,8 +14,10 @@ export const CreateVolumeRequest = z.object({
 })
 
 export const CloneVolumeRequest = z.object({
+  id: Id.optional(),
   source: VolumeSnapshotNameText,
   name: VolumePath,
+  sizeBytes: VolumeSize.optional(),
   createParent: z.boolean().optional(),
 })
 
@@ -34,7 +37,13 @@ export const RestoreVolumeRequest = z.object({
 
 /** The same as they are kept: names are text again. */
 export const KeptVolumeRequest = {
-  clone: z.object({ source: z.string(), name: z.string(), createParent: z.boolean().optional() }),
+  clone: z.object({
+    id: z.string().optional(),
+    source: z.string(),
+    name: z.string(),
+    sizeBytes: z.number().optional(),
+    createParent: z.boolean().optional(),
+  }),
   resize: z.object({ volume: z.string(), sizeBytes: z.number() }),
   snapshot: z.object({ volume: z.string(), name: z.string() }),
   delete: z.object({ volume: z.string(), name: z.string().optional() }),

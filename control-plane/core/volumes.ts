@@ -42,6 +42,8 @@ export interface VolumeSnapshotInfo {
 }
 
 export interface CreateVolume {
+  /** One that nobody has; absent: it gets one. */
+  readonly id?: string | undefined
   /** Below the pool. */
   readonly name: string
   readonly sizeBytes: number
@@ -51,10 +53,14 @@ export interface CreateVolume {
 }
 
 export interface CloneVolume {
+  /** As of `CreateVolume`. */
+  readonly id?: string | undefined
   /** `<pool>/<volume>@<snapshot>`, also one that nobody made through us. */
   readonly source: string
   /** Below the same pool. */
   readonly name: string
+  /** It grows to this; default: as large as the snapshot. @throws conflict where that is larger */
+  readonly sizeBytes?: number | undefined
   readonly createParent?: boolean | undefined
 }
 

@@ -12,13 +12,15 @@ export const createVolume: Pipeline<'volume.create'> = ({ place, sizeBytes, crea
   return making(volumes, place, (watch) => volumes.create({ volume: place.volume, sizeBytes, createParent }, watch))
 }
 
-export const cloneVolume: Pipeline<'volume.clone'> = ({ source, place, createParent }, _jobId, tools) => {
+export const cloneVolume: Pipeline<'volume.clone'> = ({ source, place, createParent, sizeBytes }, _jobId, tools) => {
   const volumes = tools.volumes(place.pool)
   return making(volumes, place, async (watch) => {
     if (source.pool !== place.pool) throw new FleetError('invalid', 'a clone lies in the pool of its source')
     const [made] = await volumes.clone([{ source, target: place.volume, createParent }], watch)
     if (made instanceof Error) throw made
-    return made?.volume ?? assert.fail('a clone has no outcome')
+    const { volume } = made ?? assert.fail('a clone has no outcome')
+    if (sizeBytes === undefined || sizeBytes <= volume.sizeBytes) return volume
+    return volumes.resize({ volume: place.volume, sizeBytes }, watch)
   })
 }
 
