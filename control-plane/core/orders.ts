@@ -6,6 +6,7 @@ import type { Accepted, AcceptedDataset, Dataset, Origin } from './datasets.ts'
 import type { KeyedPlace } from './idempotency.ts'
 import type { KeptInstance } from './instances.ts'
 import type { PointInfo, PointSource } from './points.ts'
+import type { NewVolumeBackup } from './volume-backups.ts'
 
 /** A dataset row as the decision sees it, locked until the order is placed. */
 export type LockedDataset = Dataset & { readonly hostId: string; readonly poolId: string; readonly localPool: string }
@@ -123,14 +124,29 @@ export interface Decision {
 
 /**
  * What waits for this job, and is linked to it in the transaction that places it: a schedule's run, the verification of its point, a
- * restore task, or a step of an instance's move (whose id is the step's). When that has its job already, or was stopped, the order is
- * refused as conflict.
+ * restore task, a step of an instance's move (whose id is the step's), or a volume's backup. When that has its job already, or was
+ * stopped, the order is refused as conflict.
  */
-export interface OrderTask {
-  readonly kind: 'run' | 'verify' | 'restore' | 'move'
+export type OrderTask =
+  | BackupTask
+  | {
+      readonly kind: 'run' | 'verify' | 'restore' | 'move'
+      readonly id: string
+      /** When it is linked, epoch ms. */
+      readonly atMs: number
+    }
+
+/** The job makes a point of a volume's backup. */
+export interface BackupTask {
+  readonly kind: 'backup'
   readonly id: string
-  /** When it is linked, epoch ms. */
   readonly atMs: number
+  /** Of the volume, as it is now; absent: as it was when that was asked last. */
+  readonly sizeBytes?: number
+  /** The first point: the backup is made with it. */
+  readonly made?: NewVolumeBackup
+  /** The only one that will do: the order is refused as stale when it has another. */
+  readonly version?: number
 }
 
 /**

@@ -2,7 +2,10 @@ import type { Caller } from './caller.ts'
 import type { Condition } from './condition.ts'
 import type { Accepted } from './datasets.ts'
 import type { Page, PageRequest } from './page.ts'
-import type { VolumeInfo } from './volumes.ts'
+import type { VolumeInfo, VolumeSnapshotInfo } from './volumes.ts'
+
+export const VOLUME_BACKUP_STATUSES = ['creating', 'available', 'error', 'deleting', 'restoring'] as const
+export type VolumeBackupStatus = (typeof VOLUME_BACKUP_STATUSES)[number]
 
 /** A volume's backup: a series of points of its own, of which each `update` adds one. */
 export interface VolumeBackupInfo {
@@ -21,14 +24,15 @@ export interface VolumeBackupInfo {
   readonly isIncremental: boolean
   /** As many good points are kept; 0: all. */
   readonly retention: number
-  readonly status: 'creating' | 'available' | 'error' | 'deleting' | 'restoring'
+  /** `error`: its newest point is none that it can be restored from; older ones may be. */
+  readonly status: VolumeBackupStatus
   /** Of the volume when the newest good point was made; 0 before there is one. */
   readonly sizeBytes: number
   /** Of all its points, on their target. */
   readonly storedBytes: number
   /** Of the job that goes on, 0 to 100; null where none does or nobody knows. */
   readonly progressPercent: number | null
-  /** Why the newest job about it failed, for a person to act on; null when it did not. */
+  /** Why the newest job about it failed, for a person to act on; null when it did not, and while one goes on. Never null in `error`. */
   readonly failReason: string | null
   /** A backup of an instance that it is part of. */
   readonly instanceBackupId: string | null
@@ -77,7 +81,7 @@ export interface VolumeBackups {
   update(caller: Caller, id: string, ifMatch?: VolumeBackupCondition): Promise<Accepted>
   /** Of its newest good point. @throws conflict (none, or another job about it goes on), exists, unavailable */
   restore(caller: Caller, id: string, request: RestoreVolumeBackup): Promise<Accepted & { readonly volume: VolumeInfo }>
-  /** All its points. Not found once they are gone. @throws conflict with `blockers`: the instance backup that it is part of, or a job about it goes on */
+  /** All its points. Not found once they are gone. @throws conflict with `blockers`: the instance backup that it is part of, a job about it that goes on, pinned points */
   delete(caller: Caller, id: string, ifMatch?: VolumeBackupCondition): Promise<void>
   get(caller: Caller, id: string): Promise<VolumeBackupInfo>
   /** Newest first. */
@@ -86,4 +90,58 @@ export interface VolumeBackups {
     filter: { readonly volumeId?: string | undefined; readonly name?: string | undefined },
     page: PageRequest,
   ): Promise<Page<VolumeBackupInfo>>
+}
+
+/** What a backup of an instance asks of those that are its parts, at one instant: each is of a snapshot. */
+export interface BackupPart {
+  readonly instanceBackupId: string
+  /** An id of a snapshot of the volume. */
+  readonly snapshot: string
+}
+
+/** What dialects do not need. */
+export interface VolumeBackupOrders extends VolumeBackups {
+  create(
+    caller: Caller,
+    request: CreateVolumeBackup & { readonly instanceBackupId?: string | undefined },
+  ): Promise<Accepted & { readonly backup: VolumeBackupInfo }>
+  update(caller: Caller, id: string, ifMatch?: VolumeBackupCondition, part?: BackupPart): Promise<Accepted>
+  /** @param instanceBackupId of the backup of an instance that goes, and it with that. */
+  delete(caller: Caller, id: string, ifMatch?: VolumeBackupCondition, instanceBackupId?: string): Promise<void>
+}
+
+/** One as its row is made, in the transaction that orders its first point. */
+export interface NewVolumeBackup {
+  readonly id: string
+  readonly groupId: string
+  readonly name: string
+  readonly volumeId: string
+  readonly volume: string
+  readonly snapshotId: string | null
+  readonly targetId: string | null
+  readonly isIncremental: boolean
+  readonly retention: number
+  readonly instanceBackupId: string | null
+}
+
+/** What Postgres must answer for backups of volumes. */
+export interface VolumeBackupStore {
+  find(groupId: string, id: string): Promise<VolumeBackupInfo | undefined>
+  /** The one of which that job makes, or has made, a point. */
+  madeBy(groupId: string, jobId: string): Promise<VolumeBackupInfo | undefined>
+  list(
+    groupId: string,
+    filter: { readonly volumeId?: string | undefined; readonly name?: string | undefined },
+    page: PageRequest,
+  ): Promise<Page<VolumeBackupInfo>>
+  /** By its id. */
+  snapshot(groupId: string, id: string): Promise<VolumeSnapshotInfo | undefined>
+  /** What has a volume in use, in words. */
+  usersOf(volume: { readonly id: string; readonly path: string }): Promise<readonly string[]>
+  /** Of the backup's points those that are pinned. */
+  pinned(id: string): Promise<readonly string[]>
+  /** That job restores it. */
+  restoring(id: string, jobId: string): Promise<void>
+  /** Marks it for deletion, with its audit. @returns undefined when it has another version by now. */
+  remove(caller: Caller, backup: VolumeBackupInfo): Promise<true | undefined>
 }

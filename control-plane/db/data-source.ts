@@ -20,6 +20,7 @@ import { Trash0013 } from './migrations/0013-trash.ts'
 import { Station0014 } from './migrations/0014-station.ts'
 import { InstanceMoves0015 } from './migrations/0015-instance-moves.ts'
 import { Volumes0016 } from './migrations/0016-volumes.ts'
+import { VolumeBackups0017 } from './migrations/0017-volume-backups.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -45,6 +46,7 @@ const MIGRATIONS = [
   Station0014,
   InstanceMoves0015,
   Volumes0016,
+  VolumeBackups0017,
 ]
 
 /**

@@ -3,6 +3,10 @@ import { FleetError } from '../../../shared/errors.ts'
 import type { LockedJob } from '../../core/job-change.ts'
 import type { Order, OrderTask } from '../../core/orders.ts'
 import { type Statement, statement, type Transaction } from '../sql.ts'
+import { isOfBackup, linkBackups, lockBackups } from './order-backups.ts'
+
+/** Backups of volumes are locked and linked by themselves. */
+type TaskKind = Exclude<OrderTask['kind'], 'backup'>
 
 const Locked = z.object({ id: z.string(), is_there: z.boolean() })
 
@@ -10,7 +14,7 @@ const Locked = z.object({ id: z.string(), is_there: z.boolean() })
  * A schedule before its run, and both before what the order is about, as in every transaction that locks them. Found by their ids
  * alone: with its state a row may be looked for among all of that state, of which Postgres believes that there is none.
  */
-const lock: Readonly<Record<OrderTask['kind'], Statement<typeof Locked>>> = {
+const lock: Readonly<Record<TaskKind, Statement<typeof Locked>>> = {
   run: statement(
     'order_lock_run',
     Locked,
@@ -50,7 +54,7 @@ const lock: Readonly<Record<OrderTask['kind'], Statement<typeof Locked>>> = {
 
 const LINKS = 'jsonb_to_recordset($1::jsonb) as l(id uuid, job_id uuid, point_id uuid, host text, at_ms float8)'
 
-const link: Readonly<Record<OrderTask['kind'], Statement<z.ZodType>>> = {
+const link: Readonly<Record<TaskKind, Statement<z.ZodType>>> = {
   run: statement(
     'order_link_run',
     z.unknown(),
@@ -100,7 +104,7 @@ const link: Readonly<Record<OrderTask['kind'], Statement<z.ZodType>>> = {
 
 /** @returns why orders must not be placed; the tasks of the others are locked. */
 export async function lockTasks(tx: Transaction, orders: readonly Order[]): Promise<ReadonlyMap<Order, FleetError>> {
-  const gone = new Map<Order, FleetError>()
+  const gone = new Map(await lockBackups(tx, orders.filter(isOfBackup)))
   for (const [kind, asked] of byKind(orders)) {
     const locked = await tx.rows(lock[kind], [asked.map(({ task }) => task?.id)])
     const there = new Set(locked.flatMap(({ id, is_there: isThere }) => (isThere ? [id] : [])))
@@ -118,6 +122,7 @@ export async function linkTasks(
   orders: readonly Order[],
   jobOf: (n: number) => LockedJob | undefined,
 ): Promise<void> {
+  await linkBackups(tx, orders.filter(isOfBackup), (order) => jobOf(orders.indexOf(order)))
   for (const [kind, asked] of byKind(orders)) {
     const links = asked.flatMap((order) => {
       const job = jobOf(orders.indexOf(order))
@@ -130,10 +135,11 @@ export async function linkTasks(
   }
 }
 
-function byKind(orders: readonly Order[]): ReadonlyMap<OrderTask['kind'], readonly Order[]> {
-  const found = new Map<OrderTask['kind'], Order[]>()
+function byKind(orders: readonly Order[]): ReadonlyMap<TaskKind, readonly Order[]> {
+  const found = new Map<TaskKind, Order[]>()
   for (const order of orders) {
-    if (order.task) found.set(order.task.kind, [...(found.get(order.task.kind) ?? []), order])
+    if (order.task && order.task.kind !== 'backup')
+      found.set(order.task.kind, [...(found.get(order.task.kind) ?? []), order])
   }
   return found
 }

@@ -1,0 +1,94 @@
+import { z } from 'zod'
+import { FleetError } from '../../../shared/errors.ts'
+import type { LockedJob } from '../../core/job-change.ts'
+import type { BackupTask, Order } from '../../core/orders.ts'
+import { statement, type Transaction } from '../sql.ts'
+
+/** What is busy is looked at again then, should nobody have told how it ended. */
+export const LOOK_AGAIN_SECONDS = 60
+
+/** Before what the order is about, as in every transaction that locks both. */
+const lock = statement(
+  'order_lock_volume_backup',
+  z.object({ id: z.string(), version: z.coerce.number(), is_there: z.boolean() }),
+  `select id, version, status in ('available', 'error') as is_there
+   from volume_backup
+   where id = any($1::uuid[])
+   order by id
+   for update`,
+)
+
+/** Its series is that of its first point. */
+const make = statement(
+  'order_make_volume_backup',
+  z.unknown(),
+  `insert into volume_backup (id, group_id, name, volume_id, volume, snapshot_id, target_id, series_id, incremental, retention,
+     instance_backup_id, asked_bytes, status, job_id, look_at)
+   select l.id, l.group_id, l.name, l.volume_id, l.volume, l.snapshot_id, l.target_id, p.series_id, l.incremental, l.retention,
+     l.instance_backup_id, l.asked_bytes, 'creating', l.job_id, now() + make_interval(secs => ${LOOK_AGAIN_SECONDS})
+   from jsonb_to_recordset($1::jsonb) as l(id uuid, group_id uuid, name text, volume_id uuid, volume text, snapshot_id uuid,
+     target_id uuid, incremental boolean, retention integer, instance_backup_id uuid, asked_bytes bigint, job_id uuid)
+   join point p on p.job_id = l.job_id`,
+)
+
+const link = statement(
+  'order_link_volume_backup',
+  z.unknown(),
+  `update volume_backup b
+   set status = 'creating', job_id = l.job_id, fail_reason = null, asked_bytes = coalesce(l.asked_bytes, b.asked_bytes),
+     look_at = now() + make_interval(secs => ${LOOK_AGAIN_SECONDS}), looks = 0, version = b.version + 1, updated_at = now()
+   from jsonb_to_recordset($1::jsonb) as l(id uuid, job_id uuid, asked_bytes bigint)
+   where b.id = l.id`,
+)
+
+export type BackupOrder = Order & { readonly task: BackupTask }
+
+export function isOfBackup(order: Order): order is BackupOrder {
+  return order.task?.kind === 'backup'
+}
+
+/** @returns why orders must not be placed; the backups of the others are locked. */
+export async function lockBackups(
+  tx: Transaction,
+  orders: readonly BackupOrder[],
+): Promise<ReadonlyMap<Order, FleetError>> {
+  const gone = new Map<Order, FleetError>()
+  const standing = orders.filter(({ task }) => task.made === undefined)
+  if (standing.length === 0) return gone
+  const rows = new Map((await tx.rows(lock, [standing.map(({ task }) => task.id)])).map((row) => [row.id, row]))
+  for (const order of standing) {
+    const { id, version } = order.task
+    const row = rows.get(id)
+    if (row === undefined) gone.set(order, new FleetError('not_found', `there is no backup '${id}'`))
+    else if (version !== undefined && version !== row.version) {
+      gone.set(order, new FleetError('stale', 'the backup has changed in this moment'))
+    } else if (!row.is_there) gone.set(order, new FleetError('conflict', 'a job about the backup goes on'))
+  }
+  return gone
+}
+
+/** From here on the backups are the jobs'. */
+export async function linkBackups(
+  tx: Transaction,
+  orders: readonly BackupOrder[],
+  jobOf: (order: Order) => LockedJob | undefined,
+): Promise<void> {
+  const made: unknown[] = []
+  const linked: unknown[] = []
+  for (const order of orders) {
+    const job = jobOf(order)
+    if (job === undefined) continue
+    const { made: backup, id, sizeBytes } = order.task
+    const link = { id, job_id: job.id, asked_bytes: sizeBytes ?? null }
+    if (backup === undefined) linked.push(link)
+    else {
+      made.push({
+        ...{ ...link, group_id: backup.groupId, name: backup.name, volume_id: backup.volumeId, volume: backup.volume },
+        ...{ snapshot_id: backup.snapshotId, target_id: backup.targetId, incremental: backup.isIncremental },
+        ...{ retention: backup.retention, instance_backup_id: backup.instanceBackupId },
+      })
+    }
+  }
+  if (made.length > 0) await tx.rows(make, [JSON.stringify(made)])
+  if (linked.length > 0) await tx.rows(link, [JSON.stringify(linked)])
+}
