@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { FleetError } from '../../shared/errors.ts'
 import { type BytePath, fromJson, jsonField } from './byte-path.ts'
 import type { Compression } from './compression.ts'
+import type { ImageShape } from './image/image-shape.ts'
 import { parseJson } from './member.ts'
 
 /** Where a frame lies in its file and in what it decompresses to. */
@@ -31,8 +32,8 @@ export interface PointTotals {
   readonly problems: number
   /** The points, oldest first, that this one's members complete; empty for a full one. */
   readonly bases: readonly string[]
-  /** Its tree is the image of a volume, in chunks. */
-  readonly image?: boolean | undefined
+  /** Its tree is the image of a volume, of this shape: known where only indexes can be read. */
+  readonly image?: ImageShape | undefined
 }
 
 export const DATA = { zstd: 'data.tar.zst', none: 'data.tar' } as const
@@ -71,7 +72,7 @@ const Line = z.union([
       contentBytes: count,
       problems: count,
       bases: z.array(z.string()),
-      image: z.boolean().optional(),
+      image: z.object({ sizeBytes: count, chunkBytes: count }).optional(),
     }),
   }),
 ])
