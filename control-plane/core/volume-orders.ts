@@ -1,15 +1,13 @@
 import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { JobSpec } from '../../shared/job-spec.ts'
-import { actingFor, atLeast, type Caller, requireFleetRole, requireRole, visibleGroup } from './caller.ts'
+import { requireFleetRole, requireRole, visibleGroup } from './caller.ts'
 import { checkRequest } from './check-request.ts'
 import { requireCondition } from './condition.ts'
-import type { Accepted } from './datasets.ts'
 import { choosePool, type FleetView, requireAccepting, requireOnline } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
-import type { Hold } from './orders.ts'
-import type { NewVolume, VolumeBook, VolumeFindings, VolumePlan, VolumeReads, VolumeRow } from './volume-book.ts'
-import { laneOf, volumeNameOf } from './volume-names.ts'
+import type { VolumeBook } from './volume-book.ts'
+import { laneOf } from './volume-names.ts'
 import {
   CloneVolumeRequest,
   CreateVolumeRequest,
@@ -17,15 +15,22 @@ import {
   ResizeVolumeRequest,
   SnapshotVolumeRequest,
 } from './volume-requests.ts'
-import { blockersOf, isHeldByOthers, requireSource, requireUnneeded, sorted } from './volume-rules.ts'
-import type { VolumeInfo, VolumeOrders, VolumeReader } from './volumes.ts'
-
-/** One job, and what is written beside it. */
-interface Work extends Omit<VolumePlan, 'jobs'> {
-  readonly spec: JobSpec
-  readonly host: { readonly id: string; readonly name: string }
-  readonly holds: readonly Hold[]
-}
+import { blockersOf, requireSource, requireUnneeded } from './volume-rules.ts'
+import {
+  alone,
+  createVolumeWork,
+  DOING,
+  freeId,
+  hostOf,
+  newVolume,
+  noSnapshot,
+  placeOf,
+  requireFree,
+  shownTo,
+  standing,
+  taken,
+} from './volume-work.ts'
+import type { VolumeOrders, VolumeReader } from './volumes.ts'
 
 export function createVolumes(deps: {
   readonly book: VolumeBook
@@ -35,52 +40,7 @@ export function createVolumes(deps: {
 }): VolumeOrders {
   const { book, reader, fleet, reads } = deps
 
-  async function order(
-    caller: Caller,
-    asked: {
-      readonly request: unknown
-      readonly retryOf: string | undefined
-      readonly reads: VolumeReads
-      readonly work: (found: VolumeFindings) => Work
-    },
-  ): Promise<Accepted> {
-    const { groupId, key } = caller
-    const keyed = key === undefined ? {} : { key: { hash: key.hash, holder: key.holder, n: key.next() } }
-    const { request, retryOf } = asked
-    const { jobIds } = await book.place({
-      ...{ groupId, by: caller, reads: asked.reads },
-      ...keyed,
-      decide(found) {
-        const { spec, host, holds, ...rows } = asked.work(found)
-        const decision = { request, spec, host, subject: null, holds: sorted(holds), interactive: true }
-        return {
-          ...rows,
-          jobs: [{ id: newId(), decision: retryOf === undefined ? decision : { ...decision, retryOf } }],
-        }
-      },
-    })
-    return { jobId: jobIds[0] ?? '' }
-  }
-
-  async function find(caller: Caller, idOrPath: string): Promise<VolumeRow> {
-    const volume = await reader.find(visibleGroup(caller), idOrPath)
-    if (volume === undefined) throw noVolume(idOrPath)
-    return volume
-  }
-
-  /** Whoever may work on it, acting for its group. @throws forbidden, not_found. */
-  async function acting(caller: Caller, path: string): Promise<Caller> {
-    requireRole(caller, 'operator')
-    const forGroup = actingFor(caller, (await find(caller, path)).groupId)
-    requireRole(forGroup, 'operator')
-    return forGroup
-  }
-
-  async function madeAt(caller: Caller, path: string): Promise<VolumeInfo> {
-    const volume = await reader.find(caller.groupId, path)
-    if (volume === undefined) throw new FleetError('not_found', 'the volume that was ordered is gone already')
-    return shownTo(caller, volume)
-  }
+  const { order, find, acting, madeAt } = createVolumeWork({ book, reader })
 
   return {
     async create(caller, request, retryOf) {
@@ -257,70 +217,4 @@ export function createVolumes(deps: {
       }
     },
   }
-}
-
-function newVolume(given: {
-  readonly caller: Caller
-  readonly path: string
-  readonly poolId: string
-  readonly lane: string
-  readonly id: string
-}): NewVolume {
-  const { caller, path, poolId, lane, id } = given
-  return { id, groupId: caller.groupId, poolId, path, lane, sizeBytes: 0, origin: null }
-}
-
-/** A retry asks for the id that its first try asked for: the row of that one may still be on its way out. */
-function freeId(found: VolumeFindings, path: string, wanted: string | undefined): string {
-  return wanted === undefined || found.volume(path)?.id === wanted ? newId() : wanted
-}
-
-/** @throws exists where the name is somebody's; one of the same group that goes gives it to the next. */
-function requireFree(found: VolumeFindings, path: string, caller: Caller): void {
-  const before = found.volume(path)
-  if (isHeldByOthers(found, path, caller)) throw taken(path)
-  if (before === undefined || (before.state === 'deleting' && before.groupId === caller.groupId)) return
-  throw taken(path)
-}
-
-const DOING = { creating: 'still being made', deleting: 'being deleted' } as const
-
-/** @throws not_found; conflict for one that is being made or deleted. */
-function standing(found: VolumeFindings, path: string, caller: Caller): VolumeRow {
-  const volume = found.volume(path)
-  if (volume === undefined || volume.groupId !== caller.groupId) throw noVolume(path)
-  if (volume.state !== 'available') throw new FleetError('conflict', `'${path}' is ${DOING[volume.state]}`)
-  return volume
-}
-
-function placeOf({ path, localPool }: VolumeRow) {
-  return { pool: localPool, volume: volumeNameOf(path)?.name ?? '' }
-}
-
-function hostOf({ hostId, host }: VolumeRow) {
-  return { id: hostId, name: host }
-}
-
-function alone(lane: string): Hold {
-  return { lane, exclusive: true }
-}
-
-function taken(path: string): FleetError {
-  return new FleetError('exists', `'${path}' exists already`, { field: 'name' })
-}
-
-function noVolume(path: string): FleetError {
-  return new FleetError('not_found', `there is no volume '${path}'`)
-}
-
-function noSnapshot(path: string): FleetError {
-  return new FleetError('not_found', `there is no snapshot '${path}'`)
-}
-
-/** Paths of hosts are for the fleet's admins. */
-function shownTo(caller: Caller, volume: VolumeRow): VolumeInfo {
-  const { id, groupId, path, sizeBytes, state, host, pool, driver, guid, origin, createdAt, version } = volume
-  const name = volumeNameOf(path)?.name ?? path
-  const device = atLeast(caller.fleetRole, 'admin') ? volume.device : null
-  return { id, groupId, name, sizeBytes, state, host, pool, driver, device, guid, origin, createdAt, version }
 }
