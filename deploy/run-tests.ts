@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { constants } from 'node:os'
 import { createInterface } from 'node:readline'
 import { ensurePackages } from './ensure-packages.ts'
+import { createSlowestFiles } from './slowest-files.ts'
 import { StartError } from './start-error.ts'
 import { createTestTally } from './test-tally.ts'
 
@@ -27,13 +28,16 @@ async function runTests(args: readonly string[]): Promise<number> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal))
   process.once('disconnect', () => child.kill('SIGTERM'))
   const tally = createTestTally()
+  const slowest = createSlowestFiles()
   const lines = createInterface({ input: child.stdout })
   lines.on('line', (line) => {
     tally.read(line)
+    slowest.read(line)
     say(line)
   })
   const [[code, signal]] = await Promise.all([once(child, 'exit'), once(lines, 'close')])
   const exitCode: number = code ?? 128 + (constants.signals[signal as NodeJS.Signals] ?? 0)
+  if (slowest.summary() !== '') say(`longest: ${slowest.summary()}`)
   say(tally.summary(exitCode))
   return exitCode
 }
