@@ -28,6 +28,45 @@ export interface CloneRequest {
   readonly createParent: boolean
 }
 
+/** What is to take a volume's name: under none that anybody sees until then. */
+export interface StagedVolume extends AsyncDisposable {
+  /** The volume's from when it has the name. */
+  readonly guid: string
+  readonly sizeBytes: number
+  /** Absolute; it can be opened. */
+  readonly device: string
+  /**
+   * Puts what was written to it on disk and gives it its name, in one step: whatever ends this process or the host, the name is then the
+   * old volume's or this one's, as their guids tell, and a `sweep` leaves nothing of the other. `over`: what had the name is gone, its
+   * snapshots stay.
+   * @throws exists, where `new` finds something; not_found, where `over` finds no volume
+   */
+  put(mode: 'new' | 'over', watch: Watch): Promise<Volume>
+  /** Removes it, unless it has its name. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export interface StageRequest {
+  readonly volume: string
+  /** Zeros of that size, or what the volume was at one of its snapshots; that rests on it no more than the volume itself does. */
+  readonly content: { readonly sizeBytes: number } | { readonly snapshot: string }
+  /** Parents are made where they are missing, when it is put; else their absence is `not_found`. */
+  readonly createParent: boolean
+}
+
+/** A volume as it was at one instant, for who asked for it alone: no list shows it, and neither volumes nor snapshots wait for it to go. */
+export interface Capture {
+  /** Absolute; it can be opened for reading. */
+  readonly device: string
+  readonly sizeBytes: number
+}
+
+/** `id`: of a point. */
+export interface CaptureName {
+  readonly volume: string
+  readonly id: string
+}
+
 /**
  * The volumes of one pool, by their paths below it. Every method is idempotent as a driver's is: what is there as asked for is
  * found, what is absent is destroyed already; what is made is whole or absent, a kill at any instruction leaves at most staged litter
@@ -60,8 +99,16 @@ export interface Volumes {
   destroySnapshot(volume: string, snapshot: string, watch: Watch): Promise<void>
   find(volume: string): Promise<Volume | undefined>
   findSnapshot(volume: string, snapshot: string): Promise<VolumeSnapshot | undefined>
+  /** @throws not_found: no such volume, or snapshot of it */
+  stage(request: StageRequest, watch: Watch): Promise<StagedVolume>
+  /** True: what differs between two captures can be told without reading them, so that one is worth keeping. */
+  readonly keepsCaptures: boolean
+  /** Of the volume as it is, or as it was at one of its snapshots. Goes with the volume at the latest. */
+  capture(request: CaptureName & { readonly snapshot?: string | undefined }, watch: Watch): Promise<Capture>
+  findCapture(name: CaptureName): Promise<Capture | undefined>
+  dropCapture(name: CaptureName): Promise<void>
   /** By path, also those that nobody made through us. @param after the last path of the page before, '' for the first */
   list(after: string, limit: number): Promise<readonly (Volume & { readonly snapshots: readonly VolumeSnapshot[] })[]>
-  /** Removes what an interrupted call left staged. Only called while no call runs. */
+  /** Removes what an interrupted call left staged; ends what a `put` had begun. Only called while no call runs. */
   sweep(): Promise<void>
 }

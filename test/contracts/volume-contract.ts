@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { ExecutionContext, TestFn } from 'ava'
 import type { CloneRequest, Volume, Volumes } from '../../agent/volumes/volumes.ts'
 import { watch } from './driver-contract.ts'
@@ -56,6 +57,8 @@ export function volumeContract(test: TestFn, { open }: VolumeContract): void {
   cloneContract(it)
   destroyContract(it)
   diskContract(it)
+  stageContract(it)
+  captureContract(it)
 }
 
 function makingContract(it: (title: string, body: Body) => void): void {
@@ -233,5 +236,120 @@ function diskContract(it: (title: string, body: Body) => void): void {
     t.is(await disk.read(made.device, 5), 'later')
     t.deepEqual([(await volumes.find('one'))?.isWritten, (await volumes.find('two'))?.isWritten], [true, false])
     t.like(await cloned(volumes, from('golden', 's', 'one')), { reused: true, volume: { isWritten: true } })
+  })
+}
+
+/** Without zeros. */
+const text = (read: string) => read.replaceAll('\0', '')
+const blank = { content: { sizeBytes: 2 * MIB }, createParent: false }
+
+function stageContract(it: (title: string, body: Body) => void): void {
+  it('what is staged is seen by nobody before it has its name, and is gone when it gets none', async (t, subject) => {
+    const { volumes } = subject
+    await golden(subject)
+    const before = await volumes.list('', 10)
+    {
+      await using staged = await volumes.stage({ volume: 'new', ...blank }, watch)
+      t.is(staged.sizeBytes, 2 * MIB)
+      t.deepEqual(await volumes.list('', 10), before)
+    }
+    await using staged = await volumes.stage({ volume: 'x/new', ...blank, createParent: true }, watch)
+    const put = await staged.put('new', watch)
+    await volumes.settle([put], watch)
+    t.like(put, { path: 'x/new', sizeBytes: 2 * MIB, guid: staged.guid, origin: undefined })
+    t.deepEqual(await volumes.find('x/new'), put)
+    await using second = await volumes.stage({ volume: 'x/new', ...blank }, watch)
+    await t.throwsAsync(second.put('new', watch), fails('exists'))
+    await using absent = await volumes.stage({ volume: 'absent', ...blank }, watch)
+    await t.throwsAsync(absent.put('over', watch), fails('not_found'))
+    await t.throwsAsync(
+      volumes.stage({ volume: 'golden', content: { snapshot: 'absent' }, createParent: false }, watch),
+      fails('not_found'),
+    )
+    t.deepEqual(await volumes.find('x/new'), put)
+  })
+
+  it('another volume takes the place of one that stands: its snapshots stay, older and newer, and all of it can go', async (t, subject) => {
+    const { volumes, disk } = subject
+    const made = await golden(subject)
+    await disk?.write(made.device, 'later')
+    await volumes.snapshot({ volume: 'golden', snapshot: 'newer' }, watch)
+    await cloned(volumes, from('golden', 's', 'c'))
+    for (const content of [{ snapshot: 's' }, { snapshot: 'newer' }, { sizeBytes: 4 * MIB }]) {
+      await using staged = await volumes.stage({ volume: 'golden', content, createParent: false }, watch)
+      const put = await staged.put('over', watch)
+      await volumes.settle([put], watch)
+      t.like(put, {
+        path: 'golden',
+        guid: staged.guid,
+        sizeBytes: 'sizeBytes' in content ? 4 * MIB : MIB,
+        origin: undefined,
+      })
+      const [listed, ...rest] = (await volumes.list('', 10)).toReversed()
+      t.deepEqual(listed?.snapshots.map(({ name }) => name).toSorted(), ['newer', 's'])
+      t.deepEqual(
+        rest.map(({ path }) => path),
+        ['c'],
+      )
+      t.deepEqual((await volumes.find('c'))?.origin?.path, 'golden')
+      if (disk === undefined) continue
+      t.is(text(await disk.read(put.device, 5)), 'snapshot' in content && content.snapshot === 'newer' ? 'later' : '')
+      await disk.write(put.device, 'mine!')
+    }
+    t.not((await volumes.find('golden'))?.guid, made.guid)
+    await volumes.destroy('c', watch)
+    for (const snapshot of ['s', 'newer']) await volumes.destroySnapshot('golden', snapshot, watch)
+    await volumes.destroy('golden', watch)
+    t.deepEqual(await volumes.list('', 10), [])
+  })
+
+  it('a clone that becomes what it was at its own snapshot is a clone all the same, and was written to', async (t, subject) => {
+    const { volumes } = subject
+    await golden(subject)
+    await cloned(volumes, from('golden', 's', 'c'))
+    await volumes.snapshot({ volume: 'c', snapshot: 'mine' }, watch)
+    await using staged = await volumes.stage({ volume: 'c', content: { snapshot: 'mine' }, createParent: false }, watch)
+    const put = await staged.put('over', watch)
+    t.like(put.origin, { path: 'golden', snapshot: 's' })
+    const failure = await t.throwsAsync(volumes.destroySnapshot('golden', 's', watch), fails('conflict'))
+    t.deepEqual((failure as { blockers?: string[] }).blockers, ['c'])
+    await volumes.destroySnapshot('c', 'mine', watch)
+    await volumes.destroy('c', watch)
+    await volumes.destroySnapshot('golden', 's', watch)
+    t.is(await volumes.findSnapshot('golden', 's'), undefined)
+  })
+}
+
+function captureContract(it: (title: string, body: Body) => void): void {
+  it("a capture is of one instant, is in no list and in nobody's way, and goes with its volume", async (t, subject) => {
+    const { volumes, disk } = subject
+    if (disk === undefined) {
+      t.pass()
+      return
+    }
+    const made = await golden(subject)
+    await disk.write(made.device, 'first')
+    const [one, two, three] = [randomUUID(), randomUUID(), randomUUID()]
+    const now = await volumes.capture({ volume: 'golden', id: one }, watch)
+    await disk.write(made.device, 'later')
+    const then = await volumes.capture({ volume: 'golden', id: two, snapshot: 's' }, watch)
+    t.is(now.sizeBytes, MIB)
+    t.is(await disk.read(now.device, 5), 'first')
+    t.is(text(await disk.read(then.device, 5)), '')
+    t.deepEqual(await volumes.capture({ volume: 'golden', id: one }, watch), now)
+    t.deepEqual(await volumes.findCapture({ volume: 'golden', id: one }), now)
+    t.deepEqual(
+      (await volumes.list('', 10)).flatMap(({ path, snapshots }) => [path, ...snapshots.map(({ name }) => name)]),
+      ['golden', 's'],
+    )
+    await t.throwsAsync(volumes.capture({ volume: 'absent', id: three }, watch), fails('not_found'))
+    await t.throwsAsync(volumes.capture({ volume: 'golden', id: three, snapshot: 'absent' }, watch), fails('not_found'))
+    await volumes.dropCapture({ volume: 'golden', id: two })
+    await volumes.dropCapture({ volume: 'golden', id: two })
+    t.is(await volumes.findCapture({ volume: 'golden', id: two }), undefined)
+    await volumes.destroySnapshot('golden', 's', watch)
+    await volumes.destroy('golden', watch)
+    t.is(await volumes.findCapture({ volume: 'golden', id: one }), undefined)
+    t.deepEqual(await volumes.list('', 10), [])
   })
 }

@@ -6,6 +6,7 @@ import { cString } from '../../native/libc.ts'
 import { close, openBeneath, RENAME_NOREPLACE, removeDirectory, removeFile } from '../../native/paths.ts'
 import { renameBetween } from '../../native/rename-between.ts'
 import { Status } from '../../native/status.ts'
+import { dropAllCaptured } from './captures.ts'
 import { openImage } from './images.ts'
 import { readRecord } from './record.ts'
 import { discard, openStaging } from './staging.ts'
@@ -28,6 +29,7 @@ export async function destroyImage(rootFd: number, volume: string): Promise<void
   refuseBlocked(volume, snapshotBlockers(rootFd, volume))
   removeIfEmpty(rootFd, snapshotsOf(volume))
   await takeAway(rootFd, image, guid)
+  await dropAllCaptured(rootFd, volume)
 }
 
 export async function destroySnapshotImage(rootFd: number, volume: string, snapshot: string): Promise<void> {
@@ -44,9 +46,9 @@ export async function destroySnapshotImage(rootFd: number, volume: string, snaps
 export async function sweepStaged(rootFd: number): Promise<void> {
   const stagingFd = openStaging(rootFd)
   try {
-    for (const guid of await listNames(`/proc/self/fd/${stagingFd}`)) {
-      const isOurs = new Status().readName(stagingFd, cString(guid))?.kind === 'file'
-      if (isOurs) await removeStaged(rootFd, { stagingFd, guid })
+    for (const name of await listNames(`/proc/self/fd/${stagingFd}`)) {
+      const isOurs = new Status().readName(stagingFd, cString(name))?.kind === 'file'
+      if (isOurs) await removeStaged(rootFd, { stagingFd, name })
     }
   } finally {
     close(stagingFd)
@@ -61,24 +63,24 @@ async function takeAway(rootFd: number, path: string, guid: string): Promise<voi
     const from = { directoryFd: homeFd, name: cString(path.slice(end + 1)) }
     renameBetween(from, { directoryFd: stagingFd, name: cString(guid) }, RENAME_NOREPLACE)
     await writeOut({ rootFd, fds: [homeFd, stagingFd], holds: 'names' })
-    await removeStaged(rootFd, { stagingFd, guid })
+    await removeStaged(rootFd, { stagingFd, name: guid })
   } finally {
     close(stagingFd)
     close(homeFd)
   }
 }
 
-/** The name first by which its origin knows it. */
-async function removeStaged(
+/** The name first by which its origin knows it: its guid, also where it lies under that of the image which took its place. */
+export async function removeStaged(
   rootFd: number,
-  { stagingFd, guid }: { readonly stagingFd: number; readonly guid: string },
+  { stagingFd, name }: { readonly stagingFd: number; readonly name: string },
 ): Promise<void> {
-  const fd = openImage(stagingFd, guid)
+  const fd = openImage(stagingFd, name)
   if (fd === undefined) return
-  const { clone } = closing(fd, () => readRecord(fd))
+  const { clone, guid } = closing(fd, () => readRecord(fd))
   const clonesFd = clone && openIfAny(rootFd, clonesOf(clone.volume, clone.snapshot), READ_FOLDER)
   if (clonesFd !== undefined) closing(clonesFd, () => removeFile(clonesFd, cString(guid)))
-  await discard(stagingFd, guid)
+  await discard(stagingFd, name)
 }
 
 function refuseBlocked(subject: string, blockers: readonly string[]): void {

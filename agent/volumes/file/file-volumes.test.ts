@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext, type TestFn } from 'ava'
 import { type VolumeSubject, volumeContract } from '../../../test/contracts/volume-contract.ts'
@@ -38,6 +38,10 @@ const disk: VolumeSubject['disk'] = {
   },
 }
 
+function namesIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : []
+}
+
 for (const { mode, on } of POOLS) {
   volumeContract(titled(`${mode} on ${on}`), {
     async open(t) {
@@ -45,7 +49,8 @@ for (const { mode, on } of POOLS) {
       const path = join(shared(on), randomUUID())
       mkdirSync(path)
       const volumes = await createFileVolumes(path, mode)
-      return { volumes, disk, litter: () => readdirSync(join(path, 'volumes', '.staged')) }
+      const litter = () => ['.staged', '.points'].flatMap((name) => namesIn(join(path, 'volumes', name)))
+      return { volumes, disk, litter }
     },
   })
 }

@@ -1,17 +1,19 @@
 import { FleetError } from '../../../shared/errors.ts'
 import { VOLUME_GRAIN_BYTES } from '../../../shared/volume-spec.ts'
 import { throwIfCancelled } from '../../drivers/pool-layout.ts'
-import { cString, libc } from '../../native/libc.ts'
-import { close, RENAME_NOREPLACE } from '../../native/paths.ts'
-import { renameBetween } from '../../native/rename-between.ts'
+import { libc } from '../../native/libc.ts'
+import { close } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
-import { checked, errorCodeOf } from '../../native/system-error.ts'
+import { checked } from '../../native/system-error.ts'
 import type { Volume, Volumes } from '../volumes.ts'
+import { appear } from './appear.ts'
+import { captureImage, dropCaptured, findCaptured } from './captures.ts'
 import { cloneImages, imageNameOf } from './clone-images.ts'
 import { destroyImage, destroySnapshotImage, sweepStaged } from './destroy-images.ts'
 import { makeFolder, openHome } from './folders.ts'
 import { findSnapshot, findVolume, openImage, WRITE_IMAGE } from './images.ts'
-import { discard, type FillMode, type ImagePlan, openStaging, stageImage } from './staging.ts'
+import { stageVolume } from './staged-volume.ts'
+import type { FillMode } from './staging.ts'
 import { checkedPath, checkedSnapshot, imageOf, openVolumeTree, snapshotImageOf, snapshotsOf } from './volume-tree.ts'
 import { writeOut } from './write-out.ts'
 
@@ -95,6 +97,27 @@ export async function createFileVolumes(poolPath: string, mode: FillMode): Promi
         findSnapshot(rootFd, checkedPath(path), checkedSnapshot(snapshot)),
       ),
 
+    stage(request, watch) {
+      const volume = checkedPath(request.volume)
+      const { content } = request
+      if ('snapshot' in content) checkedSnapshot(content.snapshot)
+      throwIfCancelled(watch.signal)
+      const whole = 'sizeBytes' in content ? { sizeBytes: wholeGrains(content.sizeBytes) } : content
+      return stageVolume({ tree, mode }, { ...request, volume, content: whole }, watch)
+    },
+
+    // Of copies everything differs.
+    keepsCaptures: mode === 'share',
+
+    capture(request, watch) {
+      const volume = checkedPath(request.volume)
+      if (request.snapshot !== undefined) checkedSnapshot(request.snapshot)
+      throwIfCancelled(watch.signal)
+      return tree.within(`volume ${volume}`, (rootFd) => captureImage({ tree, rootFd, mode }, request, watch))
+    },
+    findCapture: (name) => tree.within(`volume ${name.volume}`, async (rootFd) => findCaptured(tree, rootFd, name)),
+    dropCapture: (name) => tree.within(`volume ${name.volume}`, (rootFd) => dropCaptured(rootFd, name)),
+
     async list(after, limit) {
       const { listVolumes } = await import('./list-volumes.ts')
       return tree.within('volumes', (rootFd) => listVolumes(tree, rootFd, { after, limit }))
@@ -113,35 +136,6 @@ function wholeGrains(sizeBytes: number): number {
 function sameVolume(found: Volume | undefined, sizeBytes: number): Volume | undefined {
   if (found === undefined || (found.sizeBytes === sizeBytes && found.origin === undefined)) return found
   throw new FleetError('exists', `volume ${found.path} is there already, and another one`)
-}
-
-/** Stages an image and gives it its name. One that has it by then stays as it is. Closes `homeFd`. */
-async function appear(
-  { rootFd, homeFd, name }: { readonly rootFd: number; readonly homeFd: number; readonly name: string },
-  plan: Omit<ImagePlan, 'stagingFd'>,
-  watch: Parameters<typeof stageImage>[1],
-): Promise<void> {
-  let stagingFd: number | undefined
-  try {
-    stagingFd = openStaging(rootFd)
-    using staged = await stageImage({ ...plan, stagingFd }, watch)
-    const from = { directoryFd: stagingFd, name: cString(staged.guid) }
-    try {
-      await writeOut({ rootFd, fds: [staged.fd], holds: holdsOf(plan) })
-      renameBetween(from, { directoryFd: homeFd, name: cString(name) }, RENAME_NOREPLACE)
-    } catch (error) {
-      await discard(stagingFd, staged.guid)
-      if (errorCodeOf(error) !== 'EEXIST') throw error
-    }
-    await writeOut({ rootFd, fds: [homeFd], holds: 'names' })
-  } finally {
-    if (stagingFd !== undefined) close(stagingFd)
-    close(homeFd)
-  }
-}
-
-function holdsOf({ content }: Pick<ImagePlan, 'content'>): 'data' | 'names' {
-  return 'mode' in content && content.mode === 'copy' ? 'data' : 'names'
 }
 
 async function grow(rootFd: number, volume: string, sizeBytes: number): Promise<void> {

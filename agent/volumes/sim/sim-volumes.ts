@@ -143,6 +143,40 @@ export function createSimVolumes({ delayMs = 0 }: { readonly delayMs?: number } 
       })
     },
 
+    async stage({ volume, content, createParent }, watch) {
+      await work(watch)
+      const isBlank = 'sizeBytes' in content
+      const snapshot = isBlank ? undefined : existing(volume).snapshots.get(content.snapshot)
+      if (!isBlank && snapshot === undefined) {
+        throw new FleetError('not_found', `there is no snapshot ${volume}@${content.snapshot}`)
+      }
+      const sizeBytes = isBlank ? content.sizeBytes : (snapshot?.sizeBytes ?? 0)
+      const guid = newGuid()
+      return {
+        ...{ guid, sizeBytes, device: `/sim/${guid}` },
+        async put(as, { signal }) {
+          if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+          const standing = volumes.get(volume)
+          if (as === 'new' && standing !== undefined)
+            throw new FleetError('exists', `volume ${volume} is there already`)
+          if (as === 'new') put({ path: volume, sizeBytes, clone: undefined }, createParent)
+          const { snapshots } = existing(volume)
+          const clone = isBlank ? undefined : standing?.clone
+          const one = { path: volume, sizeBytes, guid, clone, snapshots }
+          volumes.set(volume, one)
+          return shown(one)
+        },
+        [Symbol.asyncDispose]: async () => undefined,
+      }
+    },
+
+    keepsCaptures: false,
+    async capture() {
+      throw new FleetError('refused', 'simulated pools hold no bytes')
+    },
+    findCapture: async () => undefined,
+    dropCapture: async () => undefined,
+
     sweep: async () => undefined,
   }
 }

@@ -133,8 +133,22 @@ export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes>
       }))
     },
 
+    async stage() {
+      throw notYet()
+    },
+    keepsCaptures: false,
+    async capture() {
+      throw notYet()
+    },
+    findCapture: async () => undefined,
+    dropCapture: async () => undefined,
+
     sweep: async () => undefined,
   }
+}
+
+function notYet(): FleetError {
+  return new FleetError('refused', 'pools of ZFS cannot do that yet')
 }
 
 async function requireFileSystem(zfs: Zfs, root: string): Promise<void> {
