@@ -8,8 +8,9 @@ import { concernsVolumes } from '../../core/volume-ends.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
 import { concernsInstances, settleInstances } from './instance-ends.ts'
+import { concernsBackups, lockBackupsOf, settleBackups } from './volume-backup-fold.ts'
 import { settleVolumeEnds } from './volume-end-store.ts'
-import { lockVolumes } from './volume-findings.ts'
+import { lockVolumes, tryLockVolumes } from './volume-findings.ts'
 
 const LockedJobRow = z
   .object({
@@ -148,24 +149,36 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
     return committed
   }
 
-  /** With what their ends mean for instances and volumes, where there are any: no business of the statement that writes all else. */
+  /** With what their ends mean for instances, volumes and backups of those, where there are any: no business of the statement that writes all else. */
   async function writeAll(tx: Transaction, changes: readonly JobChange[]): Promise<Committed> {
     const events = changes.flatMap(eventsOf)
     if (!changes.some(concernsMore)) return write({ rows: tx.rowsAndCommit }, changes, events)
     // Before events are numbered: nobody waits for our number while we wait for an order.
     if (changes.some(concernsVolumes)) await lockVolumes(tx)
+    await lockBackupsOf(tx, changes)
     const committed = await write(tx, changes, events)
     await settleInstances(tx, committed.changes)
     await settleVolumeEnds(tx, committed.changes)
+    await settleBackups(tx, committed.changes)
     return committed
   }
 
+  /** Whoever has jobs locked does not wait for the lock of volumes: it begins anew, with that first. */
   async function changeLocked(lock: (tx: Transaction) => Promise<LockedJob[]>, decide: Decide): Promise<Committed> {
-    return sql.transaction(async (tx) => {
-      const changes = (await lock(tx)).flatMap((job) => decide(job) ?? [])
-      if (changes.length === 0) return NOTHING
-      return writeAll(tx, changes)
-    })
+    const attempt = (isFirst: boolean) =>
+      sql.transaction(async (tx) => {
+        if (!isFirst) await lockVolumes(tx)
+        const changes = (await lock(tx)).flatMap((job) => decide(job) ?? [])
+        if (changes.length === 0) return NOTHING
+        if (isFirst && changes.some(concernsVolumes) && !(await tryLockVolumes(tx))) throw new VolumesTaken()
+        return writeAll(tx, changes)
+      })
+    try {
+      return await attempt(true)
+    } catch (error) {
+      if (!(error instanceof VolumesTaken)) throw error
+      return attempt(false)
+    }
   }
 
   function writeKnown(changes: readonly JobChange[]): Promise<Committed> {
@@ -209,8 +222,11 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
   }
 }
 
+/** Undoes the transaction. */
+class VolumesTaken extends Error {}
+
 function concernsMore(change: JobChange): boolean {
-  return concernsInstances(change) || concernsVolumes(change)
+  return concernsInstances(change) || concernsVolumes(change) || concernsBackups(change)
 }
 
 function joined(first: Committed, second: Committed): Committed {
