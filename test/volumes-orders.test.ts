@@ -1,6 +1,9 @@
 import test from 'ava'
+import { failUnsent } from '../control-plane/core/job-change.ts'
+import { lockVolumes } from '../control-plane/db/stores/volume-findings.ts'
 import type { FleetError } from '../shared/errors.ts'
 import { ADMIN, OPERATOR } from './harness/point-room.ts'
+import { until } from './harness/until.ts'
 import { GIB, INITIATOR, openVolumeRoom, type VolumeRoom, wwnOf } from './harness/volume-room.ts'
 
 const PAGE = { limit: 100 }
@@ -300,4 +303,23 @@ test.serial('what nobody has made is not there because its removal was given up,
   await room.sent(removal.jobIds[0] ?? '')
   await room.fail(removal.jobIds[0] ?? '', { code: 'busy', message: 'held' })
   t.deepEqual(await rows(), ['a-pool/x available', `${wwnOf('x')} available`])
+})
+
+test.serial('whoever ends jobs of volumes holds none of them while it waits for its turn', async (t) => {
+  const { jobId } = await room.volumes.create(ADMIN, { name: 'x', sizeBytes: GIB, pool: 'a-pool' })
+  const turn = Promise.withResolvers<void>()
+  const taken = Promise.withResolvers<void>()
+  const other = room.sql.transaction(async (tx) => {
+    await lockVolumes(tx)
+    taken.resolve()
+    await turn.promise
+  })
+  await taken.promise
+  const lost = room.plane().changes.change([jobId], (job) => failUnsent(job, 1, { code: 'refused', message: 'x' }))
+  const asleep = `select count(*)::int as n from pg_stat_activity where wait_event = 'advisory' and datname = current_database()`
+  await until('it waits', async () => (await room.db.query(asleep))[0].n >= 1)
+  await t.notThrowsAsync(room.db.query('select id from job where id = $1 for update nowait', [jobId]))
+  turn.resolve()
+  await Promise.all([other, lost])
+  t.deepEqual(await room.rows('volume'), [])
 })

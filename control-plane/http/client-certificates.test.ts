@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync, utimesSync } from 'node:fs'
+import { copyFileSync, readFileSync, utimesSync } from 'node:fs'
 import { createServer, request as plainRequest, type Server } from 'node:http'
 import { Agent, request } from 'node:https'
 import { text } from 'node:stream/consumers'
@@ -80,7 +80,7 @@ test('a client without a certificate that is good gets nothing', async (t) => {
 })
 
 test('what is revoked ends: open connections, sessions that would be resumed, and new ones', async (t) => {
-  const { own, alice, issue, revocations, crl, listener, bytes, ask } = await start(t)
+  const { own, alice, authority, issue, revocations, crl, listener, bytes, ask } = await start(t)
   const bob = issue('bob', { by: own, subject: SUBJECT })
   const bobs = new Agent({ keepAlive: true, maxSockets: 1 })
   t.teardown(() => bobs.destroy())
@@ -92,6 +92,12 @@ test('what is revoked ends: open connections, sessions that would be resumed, an
   await t.throwsAsync(ask(bob, bobs))
   t.is(await bytes(bob), '')
   t.is(await ask(alice), 200)
+
+  copyFileSync(authority('successor').cert, own.cert)
+  utimesSync(own.cert, 1, 1)
+  const reloads = () => listener.lines.filter(({ event }) => event === 'tls.reloaded')
+  await until('the new authority', () => reloads().length > 1)
+  await t.throwsAsync(ask(alice))
 })
 
 test('what a proxy says of its clients is believed from its address alone, and read by nobody else', async (t) => {

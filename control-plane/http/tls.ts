@@ -30,14 +30,15 @@ function pathsOf({ cert, key, clientCa, clientCrl }: TlsFiles): readonly string[
 
 function read({ cert, key, clientCa, clientCrl }: TlsFiles) {
   const lists = clientCrl === undefined ? [] : listsOf(readFileSync(clientCrl, 'utf8'))
+  const ca = clientCa === undefined ? undefined : readFileSync(clientCa, 'utf8')
   const context: SecureContextOptions = {
     cert: readFileSync(cert),
     key: readFileSync(key),
-    ...(clientCa === undefined ? {} : { ca: readFileSync(clientCa) }),
+    ...(ca === undefined ? {} : { ca }),
     ...(lists.length === 0 ? {} : { crl: [...lists] }),
     minVersion: 'TLSv1.2',
   }
-  return { context, isRevoked: createRevocations(lists) }
+  return { context, ca, isRevoked: createRevocations(lists) }
 }
 
 /** Changes when any of the files does. */
@@ -86,8 +87,10 @@ export function createTlsServer(
   const { files, logger, metrics } = deps
   const isRequired = files.clientCa !== undefined && files.clients !== 'optional'
   let version = versionOf(files)
+  const first = read(files)
+  let authorities = first.ca
   const asking = { requestCert: files.clientCa !== undefined, rejectUnauthorized: isRequired }
-  const server = createServer({ ...deps.options, ...read(files).context, ...asking }, (request, response) => {
+  const server = createServer({ ...deps.options, ...first.context, ...asking }, (request, response) => {
     // Good when the connection began: it has run out since.
     if (isRequired && certificateOf(request.socket) === 'bad') return void request.socket.destroy()
     handler(request, response)
@@ -102,12 +105,15 @@ export function createTlsServer(
   function reload(): void {
     const found = versionOf(files)
     if (found === version) return
-    const { context, isRevoked } = read(files)
+    const { context, ca, isRevoked } = read(files)
     server.setSecureContext(context)
+    // Of an authority that is named no more perhaps: whose is good connects anew.
+    const isOutdated = ca !== authorities
     version = found
+    authorities = ca
     for (const socket of open) {
       const certificate = socket.getPeerX509Certificate()
-      if (certificate && isRevoked(certificate)) socket.destroy()
+      if (certificate && (isOutdated || isRevoked(certificate))) socket.destroy()
     }
     logger.info({ event: 'tls.reloaded' })
   }

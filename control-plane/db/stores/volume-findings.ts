@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { VolumeFindings, VolumeReads } from '../../core/volume-book.ts'
 import { ADVISORY_LOCKS } from '../advisory-locks.ts'
 import { statement, type Transaction } from '../sql.ts'
+import { lockPointsOf, NO_POINTS } from './order-points.ts'
 import {
   EXPORT_COLUMNS,
   EXPORT_JOINS,
@@ -21,6 +22,18 @@ const lockAll = statement('volume_lock', z.unknown(), `select pg_advisory_xact_l
  */
 export function lockVolumes(tx: Pick<Transaction, 'rows'>): Promise<unknown> {
   return tx.rows(lockAll, [])
+}
+
+const tryLockAll = statement(
+  'volume_try_lock',
+  z.object({ alone: z.boolean() }),
+  `select pg_try_advisory_xact_lock(${ADVISORY_LOCKS.volumes}) as alone`,
+)
+
+/** The same without waiting, for those who hold something already. @returns whether it is theirs */
+export async function tryLockVolumes(tx: Pick<Transaction, 'rows'>): Promise<boolean> {
+  const [row] = await tx.rows(tryLockAll, [])
+  return row?.alone ?? false
 }
 
 const volumes = statement(
@@ -80,9 +93,21 @@ const hostState = statement(
 )
 
 /** Under the lock. */
-export async function readFindings(tx: Pick<Transaction, 'rows'>, reads: VolumeReads): Promise<VolumeFindings> {
-  const { volumes: paths = [], snapshots: named = [], wwns = [], needed = [], free = [], exportsOf } = reads
-  const [volumeRows, snapshotRows, exportRows, ofVolumes, resting, ofHost, host] = await Promise.all([
+export async function readFindings(
+  tx: Pick<Transaction, 'rows'>,
+  reads: VolumeReads,
+  groupId: string,
+): Promise<VolumeFindings> {
+  const {
+    volumes: paths = [],
+    snapshots: named = [],
+    wwns = [],
+    needed = [],
+    free = [],
+    exportsOf,
+    points = [],
+  } = reads
+  const [volumeRows, snapshotRows, exportRows, ofVolumes, resting, ofHost, host, pointsOf] = await Promise.all([
     paths.length === 0 ? [] : tx.rows(volumes, [paths]),
     named.length === 0 ? [] : tx.rows(snapshots, [named]),
     wwns.length === 0 ? [] : tx.rows(exportsNamed, [wwns]),
@@ -90,6 +115,7 @@ export async function readFindings(tx: Pick<Transaction, 'rows'>, reads: VolumeR
     needed.length === 0 ? [] : tx.rows(dependants, [needed]),
     exportsOf === undefined ? [] : tx.rows(exportsOfHost, [exportsOf]),
     exportsOf === undefined ? [] : tx.rows(hostState, [exportsOf]),
+    points.length === 0 ? undefined : lockPointsOf(tx, [{ groupId, points: { ids: points } }]),
   ])
   const volumeAt = livingBy(volumeRows, ({ path }) => path)
   const snapshotAt = livingBy(snapshotRows, ({ path }) => path)
@@ -109,6 +135,7 @@ export async function readFindings(tx: Pick<Transaction, 'rows'>, reads: VolumeR
     hostExports: ofHost,
     hasOpenExportJobs: host[0]?.has_open ?? false,
     mayReconcile: host[0]?.may ?? false,
+    points: pointsOf?.({}) ?? NO_POINTS,
   }
 }
 
