@@ -112,7 +112,10 @@ export const StopInstanceSpec = z.object({
   ...known,
 })
 
-/** Snapshots of datasets and volumes at one instant, while the instance stands still or does not run. Those of a failed order are taken back. */
+/**
+ * Snapshots of datasets and volumes at one instant, while the instance stands still or does not run. Those of a failed order are taken
+ * back, so that none of it is left.
+ */
 export const SnapshotInstanceSpec = z.object({
   kind: z.literal('instance.snapshot'),
   place: InstancePlace,
@@ -130,8 +133,35 @@ export const SnapshotInstanceSpec = z.object({
   ...known,
 })
 
+/** Removes parts one after the other, as they are listed; what is not there is removed already. Ends at the first that cannot be. */
+export const DiscardInstanceSnapshotSpec = z.object({
+  kind: z.literal('instance.discard'),
+  parts: z
+    .array(
+      z.discriminatedUnion('kind', [
+        z.object({ kind: z.literal('dataset'), place: DatasetPlace }),
+        z.object({ kind: z.literal('volume'), place: VolumeSnapshotPlace, snapshotId: Id.optional() }),
+      ]),
+    )
+    .min(1)
+    .max(100),
+  ...known,
+})
+
+export const InstanceSnapshotDiscarded = z.object({
+  /** How many of the list are gone: the first ones. */
+  removed: z.number().int().nonnegative(),
+  /** Why the next one is not. */
+  error: z
+    .object({ code: z.string(), message: z.string(), blockers: z.array(z.string()).max(100).optional() })
+    .nullable(),
+})
+export type InstanceSnapshotDiscarded = z.infer<typeof InstanceSnapshotDiscarded>
+
 export const InstanceSnapshotted = z.object({
   held: Held.optional(),
+  /** `frozen`, `stopped`: it stood still until all were taken. `crash`: each is of one instant, but of its own. */
+  consistency: z.enum(['frozen', 'stopped', 'crash']),
   /** In the order's sequence. */
   parts: z.array(
     z.discriminatedUnion('kind', [

@@ -2,8 +2,10 @@ import { z } from 'zod'
 import { HostName, Id } from './ids.ts'
 import {
   CloneInstanceSpec,
+  DiscardInstanceSnapshotSpec,
   InstanceChanged,
   InstanceCloned,
+  InstanceSnapshotDiscarded,
   InstanceSnapshotted,
   InstanceType,
   SnapshotInstanceSpec,
@@ -106,6 +108,7 @@ export const JobSpec = z.discriminatedUnion('kind', [
   StartInstanceSpec,
   StopInstanceSpec,
   SnapshotInstanceSpec,
+  DiscardInstanceSnapshotSpec,
   CreateVolumeSpec,
   CloneVolumeSpec,
   SnapshotVolumeSpec,
@@ -166,6 +169,7 @@ export const RESULT_SCHEMAS = {
   'instance.start': InstanceChanged,
   'instance.stop': InstanceChanged,
   'instance.snapshot': InstanceSnapshotted,
+  'instance.discard': InstanceSnapshotDiscarded,
   'volume.create': VolumeMade,
   'volume.clone': VolumeMade,
   'volume.snapshot': VolumeSnapshotMade,

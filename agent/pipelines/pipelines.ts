@@ -23,6 +23,7 @@ const PIPELINES: { readonly [Kind in JobKind]: () => Pipelines[Kind] | Promise<P
   'instance.start': async () => (await import('./instance/start-stop.ts')).startInstance,
   'instance.stop': async () => (await import('./instance/start-stop.ts')).stopInstance,
   'instance.snapshot': async () => (await import('./instance/snapshot.ts')).snapshotInstance,
+  'instance.discard': async () => (await import('./instance/discard.ts')).discardInstanceSnapshot,
   'volume.create': async () => (await import('./volume/create.ts')).createVolume,
   'volume.clone': async () => (await import('./volume/create.ts')).cloneVolume,
   'volume.snapshot': async () => (await import('./volume/change.ts')).snapshotVolume,

@@ -40,6 +40,10 @@ export function laneOf(spec: JobSpec): string {
     case 'instance.stop':
     case 'instance.snapshot':
       return `instance:${spec.place.type}/${spec.place.instance}`
+    case 'instance.discard': {
+      const [{ place } = { place: undefined }] = spec.parts
+      return place === undefined ? 'discard' : `discard:${'dataset' in place ? place.dataset : place.volume}`
+    }
     case 'point.create':
     case 'point.delete':
     case 'point.trash':

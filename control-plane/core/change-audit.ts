@@ -68,6 +68,8 @@ export function objectOf({ spec, datasetId, datasetName }: Pick<LockedJob, 'spec
     case 'instance.stop':
     case 'instance.snapshot':
       return { kind: 'instance', id: spec.instanceId ?? null, name: `${spec.place.type}:${spec.place.instance}` }
+    case 'instance.discard':
+      return { kind: 'instance', id: spec.instanceId ?? null, name: null }
     case 'volume.create':
     case 'volume.clone':
     case 'volume.resize':

@@ -179,6 +179,7 @@ export function settlementOf(change: JobChange): Settlement | undefined {
     case 'instance.start':
     case 'instance.stop':
     case 'instance.snapshot':
+    case 'instance.discard':
       return undefined
     case 'point.restore': {
       if (spec.kind !== kind) return undefined

@@ -183,6 +183,9 @@ export function createJobs(deps: {
     'instance.snapshot': () => {
       throw new FleetError('refused', 'a snapshot of an instance is not tried again: take another')
     },
+    'instance.discard': () => {
+      throw new FleetError('refused', 'delete the snapshot of the instance again')
+    },
     'export.create': (caller, job) => exports.again(caller, job),
     'export.delete': (caller, job) => exports.again(caller, job),
     'export.reconcile': (caller, job) => exports.again(caller, job),
