@@ -63,6 +63,7 @@ import { openPoints } from './open-points.ts'
 import { type OpenSchedules, openSchedules, openWebhook, scheduleSettings } from './open-schedules.ts'
 import { openStation } from './open-station.ts'
 import { openUpstream } from './open-upstream.ts'
+import { openVolumeBackups } from './open-volume-backups.ts'
 import { openVolumes } from './open-volumes.ts'
 import { ownListeners } from './own-listeners.ts'
 import { readCredentials } from './read-credentials.ts'
@@ -166,6 +167,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const { volumes, exports, watch } = openVolumes({
     ...{ sql, vault, nats, seal, changes, dispatch, fleet: registry, logger },
   })
+  const { volumeBackups, tick: backupTick } = openVolumeBackups({ sql, vault, points, volumes, logger })
   const jobs = createJobs({
     ...{ reader: jobReader, ends, datasets, snapshots, points, instances, volumes, exports },
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
@@ -230,6 +232,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     restoreTasks: schedules.restoreTasks,
     migrations: migrations.migrations,
     volumes,
+    volumeBackups,
     exports,
     jobs,
     hosts,
@@ -315,6 +318,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       ...schedules.ticks,
       migrations: migrations.tick,
       station: station.tick,
+      volumeBackups: backupTick,
       oldEvents: {
         everyMs: PRUNE_MS,
         run: async () => {

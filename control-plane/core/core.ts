@@ -1,4 +1,5 @@
 import type { Audit } from './audit.ts'
+import type { BlockSnapshots, BlockVolumes } from './block-volumes.ts'
 import type { Datasets } from './datasets.ts'
 import type { Enrolments } from './enrolments.ts'
 import type { Exports } from './exports.ts'
@@ -17,6 +18,7 @@ import type { Station } from './station.ts'
 import type { Targets } from './targets.ts'
 import type { Tokens } from './tokens.ts'
 import type { Users } from './users.ts'
+import type { VolumeBackups } from './volume-backups.ts'
 import type { Volumes } from './volumes.ts'
 
 /** The domain, as dialects see it. */
@@ -31,7 +33,10 @@ export interface Core {
   readonly instances: Instances
   readonly migrations: InstanceMoves
   readonly volumes: Volumes
+  readonly volumeBackups: VolumeBackups
   readonly exports: Exports
+  readonly blockVolumes: BlockVolumes
+  readonly blockSnapshots: BlockSnapshots
   readonly jobs: Jobs
   readonly hosts: Hosts
   readonly enrolments: Enrolments

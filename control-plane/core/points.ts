@@ -29,6 +29,7 @@ import type { VolumeNames } from './point-volumes.ts'
 import { createPointWork } from './point-work.ts'
 import { noTarget, type TargetReader } from './targets.ts'
 import { changeVersion } from './version-change.ts'
+import { backupTaskOf } from './volume-backup-state.ts'
 
 export type PointSource =
   | { readonly kind: 'dataset'; readonly id: string; readonly name: string }
@@ -239,7 +240,9 @@ export function createPoints(deps: {
       const decision = { ...decideCreate(question), request: asked, interactive: false }
       return retryOf === undefined ? decision : { ...decision, retryOf }
     })
-    return orders.place({ ...order, task, points: { ids: [], series } })
+    // A point that is tried again is the backup's as the first was.
+    const waits = task ?? backupTaskOf(asked.directory, now())
+    return orders.place({ ...order, task: waits, points: { ids: [], series } })
   }
 
   return {

@@ -1,5 +1,6 @@
 import type { JobState } from '../../shared/job-machine.ts'
 import { isTerminal } from '../../shared/job-machine.ts'
+import type { BackupTask } from './orders.ts'
 import type { VolumeBackupStatus } from './volume-backups.ts'
 
 /** A point of a backup, as its state is made of it. */
@@ -97,4 +98,10 @@ export function backupOfSeries(directory: string): string | undefined {
 
 export function backupSeries(id: string): string {
   return `volume-backup@${id}`
+}
+
+/** What a point in that directory is ordered for, where it is a backup's. */
+export function backupTaskOf(directory: string | undefined, atMs: number): BackupTask | undefined {
+  const id = directory === undefined ? undefined : backupOfSeries(directory)
+  return id === undefined ? undefined : { kind: 'backup', id, atMs }
 }

@@ -24,6 +24,11 @@ import {
   type FakeScheduleControls,
 } from './fake-schedules.ts'
 import { createFakeStation } from './fake-station.ts'
+import {
+  createFakeVolumeBackupControls,
+  createFakeVolumeBackups,
+  type FakeVolumeBackupControls,
+} from './fake-volume-backups.ts'
 import { createFakeVolumeControls, createFakeVolumes, type FakeVolumeControls } from './fake-volumes.ts'
 
 /** What a test arranges and looks at. */
@@ -32,6 +37,7 @@ export interface FakeControls
     FakeInstanceControls,
     FakeScheduleControls,
     FakeVolumeControls,
+    FakeVolumeBackupControls,
     FakeExportControls {
   /** The next settled job ends with this instead of success. */
   failNextJob: FleetError | undefined
@@ -98,6 +104,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     ...createFakeInstanceControls(),
     ...createFakeScheduleControls(),
     ...createFakeVolumeControls(),
+    ...createFakeVolumeBackupControls(),
     ...createFakeExportControls(),
     ...feedControls,
   }
@@ -113,6 +120,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     instances,
     migrations: createFakeMigrations(instances),
     volumes: createFakeVolumes(fake, orders.accept),
+    volumeBackups: createFakeVolumeBackups(fake, orders.accept),
     exports: createFakeExports(fake, orders.accept),
     schedules: createFakeSchedules(fake, fake),
     restoreTasks: createFakeRestoreTasks(fake, fake),
