@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { ReadAnswerOf } from '../../shared/wire/reads.ts'
 import type { ExportInfo, LiveExport } from './exports.ts'
 import type { FleetView } from './fleet-view.ts'
@@ -7,10 +8,16 @@ import type { HostReads } from './host-reads.ts'
 const MAX_INQUIRIES = 16
 /** In one question. */
 const MAX_WWNS = 1_000
+/** All of them together: a page is answered without what is not told by then. */
+const WITHIN_MS = 4_000
 
 /** What hosts tell of these exports this moment, by their ids. Those of silent hosts are missing. Never throws for a host's sake. */
-export function createLiveExports(deps: { readonly reads: HostReads; readonly fleet: FleetView }) {
-  const { reads, fleet } = deps
+export function createLiveExports(deps: {
+  readonly reads: HostReads
+  readonly fleet: Pick<FleetView, 'isOnline'>
+  readonly withinMs?: number
+}) {
+  const { reads, fleet, withinMs = WITHIN_MS } = deps
 
   async function ask(
     host: string,
@@ -29,7 +36,11 @@ export function createLiveExports(deps: { readonly reads: HostReads; readonly fl
     const next = async (): Promise<void> => {
       for (let one = hosts.pop(); one !== undefined; one = hosts.pop()) answers.push(...(await ask(...one)))
     }
-    await Promise.all(Array.from({ length: Math.min(MAX_INQUIRIES, hosts.length) }, next))
+    const answered = new AbortController()
+    const late = pause(withinMs, undefined, { signal: answered.signal }).catch(() => undefined)
+    await Promise.race([late, Promise.all(Array.from({ length: Math.min(MAX_INQUIRIES, hosts.length) }, next))])
+    answered.abort()
+    hosts.length = 0
     return new Map(answers)
   }
 }

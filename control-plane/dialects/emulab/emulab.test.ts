@@ -184,6 +184,7 @@ test('the words of a job follow its phases, and it is complete only when every e
     ...{ status: 'failed', num_completed: 3, num_clones: 3, num_targets: 3, num_requested: 4, percent_completed: 1 },
     ...{ error: "1 of 4 failed; clones[3]: there is no snapshot 'tank/image@2'", errors },
   })
+  t.is((await told({ ...ended, done: done(0, 1, 2, 3), errors })).status, 'failed', 'whatever else its host says')
   const stuck = [{ n: 0, code: 'conflict', message: 'in use', unexported: true }]
   const removed = await told({ ...ended, type: 'delete', requested: 1, finished: 1, errors: stuck })
   t.like(removed, { status: 'failed', num_completed: 0, num_targets: 1, error: 'clones[0]: in use' })

@@ -22,8 +22,8 @@ const FIRST: Readonly<Record<ExportBatch['type'], Underway>> = { create: 'clone'
 const PARTS = 2
 
 /** One failed element is a failed job: scripts that wait for `complete` then use every disk they asked for. */
-function hasSucceeded({ done, requested }: ExportBatch): boolean {
-  return done.length >= requested
+function hasSucceeded({ done, errors, requested }: ExportBatch): boolean {
+  return errors.length === 0 && done.length >= requested
 }
 
 function statusOf(batch: ExportBatch): StatusWord {
@@ -48,7 +48,7 @@ function reasonOf({ errors, requested, done, jobs }: ExportBatch): string {
   const reason = first
     ? `clones[${first.n}]: ${first.message}`
     : (jobs.find(({ error }) => error !== null)?.error ?? 'it was stopped')
-  const failed = requested - done.length
+  const failed = Math.max(errors.length, requested - done.length)
   return requested === 1 ? reason : `${failed} of ${requested} failed; ${reason}`
 }
 
