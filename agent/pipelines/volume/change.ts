@@ -1,22 +1,27 @@
 import assert from 'node:assert/strict'
-import { FleetError, toFleetError } from '../../../shared/errors.ts'
-import type { VolumePlace } from '../../../shared/volume-spec.ts'
+import { toFleetError } from '../../../shared/errors.ts'
 import type { Volume, VolumeSnapshot } from '../../volumes/volumes.ts'
-import type { Pipeline, PipelineTools } from '../pipeline.ts'
-import { firstLook } from './first-look.ts'
+import type { Pipeline } from '../pipeline.ts'
+import { refuseExported } from './exported.ts'
+import { firstLook, type Making, makeNoted } from './first-look.ts'
 import { unwatched } from './unwatched.ts'
+
+const MS_PER_SECOND = 1_000
 
 export const snapshotVolume: Pipeline<'volume.snapshot'> = ({ place }, _jobId, tools) => {
   const { pool, volume, snapshot } = place
   const volumes = tools.volumes(pool)
+  const named: Making<VolumeSnapshot> = {
+    subject: `snapshot ${volume}@${snapshot}`,
+    find: () => volumes.findSnapshot(volume, snapshot),
+    // ZFS tells whole seconds.
+    isAlike: ({ createdAtMs }, sinceMs) => createdAtMs >= Math.floor(sinceMs / MS_PER_SECOND) * MS_PER_SECOND,
+    destroy: () => volumes.destroySnapshot(volume, snapshot, unwatched()),
+  }
   let made: VolumeSnapshot | undefined
   return {
     steps: [
-      firstLook({
-        subject: `snapshot ${volume}@${snapshot}`,
-        isThere: async () => (await volumes.findSnapshot(volume, snapshot)) !== undefined,
-        takeBack: () => volumes.destroySnapshot(volume, snapshot, unwatched()),
-      }),
+      firstLook(named),
       {
         name: 'snapshot',
         commits: true,
@@ -24,7 +29,7 @@ export const snapshotVolume: Pipeline<'volume.snapshot'> = ({ place }, _jobId, t
           // A copy takes its time, and what an initiator writes meanwhile would be in it in part.
           if (!volumes.cow)
             refuseExported(tools, place, 'is exported, and a copy of what is written meanwhile is no snapshot')
-          made = await volumes.snapshot({ volume, snapshot }, context)
+          made = await makeNoted(named, context.memory, () => volumes.snapshot({ volume, snapshot }, context))
         },
       },
     ],
@@ -82,10 +87,4 @@ export const deleteVolume: Pipeline<'volume.delete'> = ({ place }, _jobId, tools
     ],
     result: () => ({}),
   }
-}
-
-/** @throws conflict with the wwns that show it */
-function refuseExported({ exports }: Pick<PipelineTools, 'exports'>, { pool, volume }: VolumePlace, why: string): void {
-  const blockers = exports.ofVolume({ pool, volume }).map(({ wwn }) => wwn)
-  if (blockers.length > 0) throw new FleetError('conflict', `volume ${volume} ${why}`, { blockers })
 }

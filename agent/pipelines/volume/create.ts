@@ -2,45 +2,63 @@ import assert from 'node:assert/strict'
 import { FleetError } from '../../../shared/errors.ts'
 import type { VolumePlace } from '../../../shared/volume-spec.ts'
 import type { Watch } from '../../drivers/driver.ts'
-import type { Volume, Volumes } from '../../volumes/volumes.ts'
-import type { Pipeline, StepContext, Work } from '../pipeline.ts'
-import { firstLook } from './first-look.ts'
+import type { Volume } from '../../volumes/volumes.ts'
+import type { Pipeline, PipelineTools, StepContext, Work } from '../pipeline.ts'
+import { firstLook, type Making, makeNoted } from './first-look.ts'
 import { unwatched } from './unwatched.ts'
+
+/** Sizes are rounded up to less than this: by ZFS, to 128 KiB. */
+const MAX_GRAIN_BYTES = 131_072
 
 export const createVolume: Pipeline<'volume.create'> = ({ place, sizeBytes, createParent }, _jobId, tools) => {
   const volumes = tools.volumes(place.pool)
-  return making(volumes, place, (watch) => volumes.create({ volume: place.volume, sizeBytes, createParent }, watch))
-}
-
-export const cloneVolume: Pipeline<'volume.clone'> = ({ source, place, createParent, sizeBytes }, _jobId, tools) => {
-  const volumes = tools.volumes(place.pool)
-  return making(volumes, place, async (watch) => {
-    if (source.pool !== place.pool) throw new FleetError('invalid', 'a clone lies in the pool of its source')
-    const [made] = await volumes.clone([{ source, target: place.volume, createParent }], watch)
-    if (made instanceof Error) throw made
-    const { volume } = made ?? assert.fail('a clone has no outcome')
-    if (sizeBytes === undefined || sizeBytes <= volume.sizeBytes) return volume
-    return volumes.resize({ volume: place.volume, sizeBytes }, watch)
+  return making(place, tools, {
+    isAlike: ({ origin, sizeBytes: there }) =>
+      origin === undefined && there >= sizeBytes && there < sizeBytes + MAX_GRAIN_BYTES,
+    make: (watch) => volumes.create({ volume: place.volume, sizeBytes, createParent }, watch),
   })
 }
 
+export const cloneVolume: Pipeline<'volume.clone'> = ({ source, place, createParent }, _jobId, tools) => {
+  const volumes = tools.volumes(place.pool)
+  return making(place, tools, {
+    isAlike: ({ origin }) => origin?.path === source.volume && origin.snapshot === source.snapshot,
+    async make(watch) {
+      if (source.pool !== place.pool) throw new FleetError('invalid', 'a clone lies in the pool of its source')
+      const [made] = await volumes.clone([{ source, target: place.volume, createParent }], watch)
+      if (made instanceof Error) throw made
+      return made?.volume ?? assert.fail('a clone has no outcome')
+    },
+  })
+}
+
+interface How {
+  isAlike(found: Volume): boolean
+  make(watch: Watch): Promise<Volume>
+}
+
 function making(
-  volumes: Volumes,
-  { volume }: VolumePlace,
-  make: (watch: Watch) => Promise<Volume>,
+  place: VolumePlace,
+  tools: Pick<PipelineTools, 'volumes' | 'exports'>,
+  { isAlike, make }: How,
 ): Work<'volume.create' | 'volume.clone'> {
+  const { volume } = place
+  const volumes = tools.volumes(place.pool)
+  const named: Making<Volume> = {
+    subject: `volume ${volume}`,
+    find: () => volumes.find(volume),
+    // Nobody is told of it before the commit: what is written to, or shown to others, is somebody's.
+    isAlike: (found) => !found.isWritten && tools.exports.ofVolume(place).length === 0 && isAlike(found),
+    destroy: () => volumes.destroy(volume, unwatched()),
+  }
   let made: Volume | undefined
   return {
     steps: [
-      firstLook({
-        subject: `volume ${volume}`,
-        isThere: async () => (await volumes.find(volume)) !== undefined,
-        takeBack: () => volumes.destroy(volume, unwatched()),
-      }),
+      firstLook(named),
       {
         name: 'make',
         async run(context: StepContext) {
-          made = await make(context)
+          made = await makeNoted(named, context.memory, () => make(context))
         },
       },
       {

@@ -9,7 +9,7 @@ import { temporaryDirectory } from '../../../test/harness/loop-mount.ts'
 import { NO_INSTANCES } from '../../../test/harness/no-instances.ts'
 import { NO_EXPORTS } from '../../export/no-exports.ts'
 import { createFileVolumes } from '../../volumes/file/file-volumes.ts'
-import type { PipelineTools } from '../pipeline.ts'
+import type { PipelineTools, StepContext } from '../pipeline.ts'
 import { PipelineFailure, runPipeline } from '../run-pipeline.ts'
 import { deleteVolume, resizeVolume, snapshotVolume } from './change.ts'
 import { cloneVolume, createVolume } from './create.ts'
@@ -111,6 +111,59 @@ test('an order that is cancelled after the agent died behind its work takes that
   const cancelled = { ...context, signal: AbortSignal.abort() }
   await t.throwsAsync(runPipeline(cloneVolume(spec, 'j', tools), cancelled, true), { message: 'cancelled' })
   t.deepEqual(observe(), before)
+})
+
+test('what came under the name after the first look is not taken back', async (t) => {
+  const { tools, volumes } = await prepare(t)
+  const spec = { kind: 'volume.clone', source, place, createParent: false } as const
+  const stranger = () => volumes.create({ volume: 'c', sizeBytes: 2 * MIB, createParent: false }, watch)
+  const [look, make] = cloneVolume(spec, 'j', tools).steps
+  const cancelled = (context: StepContext) =>
+    t.throwsAsync(runPipeline(cloneVolume(spec, 'j', tools), { ...context, signal: AbortSignal.abort() }, true))
+
+  // Between the look and the making.
+  const late = contextOf('late')
+  await look?.run(late)
+  let made = await stranger()
+  const failure = await t.throwsAsync(runPipeline(cloneVolume(spec, 'j', tools), late))
+  t.like(failure?.cause, { code: 'exists' })
+  t.deepEqual(await volumes.find('c'), made)
+  await volumes.destroy('c', watch)
+
+  // After an agent that died before it made anything.
+  const early = contextOf('early')
+  await look?.run(early)
+  made = await stranger()
+  await cancelled(early)
+  t.deepEqual(await volumes.find('c'), made)
+  await volumes.destroy('c', watch)
+
+  // In place of what it made: also another clone of the same snapshot.
+  const again = contextOf('again')
+  await look?.run(again)
+  await make?.run(again)
+  await volumes.destroy('c', watch)
+  const [clone] = await volumes.clone([{ source, target: 'c', createParent: false }], watch)
+  const resumed = await t.throwsAsync(make?.run(again) ?? Promise.resolve())
+  t.like(resumed, { code: 'exists' })
+  await cancelled(again)
+  t.deepEqual(await volumes.find('c'), clone instanceof Error ? undefined : clone?.volume)
+})
+
+test('what an agent made that died before it could note that is taken back, and no earlier snapshot', async (t) => {
+  const { tools, volumes, observe } = await prepare(t)
+  const spec = { kind: 'volume.snapshot', place: { ...source, snapshot: 'later' } } as const
+  const before = observe()
+  const dead = contextOf('dead')
+  await snapshotVolume(spec, 'j', tools).steps[0]?.run(dead)
+  const undo = () => snapshotVolume(spec, 'j', tools).steps[0]?.undo?.(dead)
+  await volumes.snapshot({ volume: 'golden', snapshot: 'later' }, watch)
+  await undo()
+  t.deepEqual(observe(), before)
+  await volumes.snapshot({ volume: 'golden', snapshot: 'later' }, watch)
+  await dead.memory.stage(`free ${Date.now() + 60_000}`)
+  await undo()
+  t.truthy(await volumes.findSnapshot('golden', 'later'))
 })
 
 test('what is exported is not deleted, and on a pool that copies not snapshotted: its wwns are named', async (t) => {
