@@ -10,7 +10,9 @@ import type { Sql } from './db/sql.ts'
 import type { ChangeStore } from './db/stores/change-store.ts'
 import { createExportStore } from './db/stores/export-store.ts'
 import { createExportWatchStore } from './db/stores/export-watch-store.ts'
+import { createPointStore } from './db/stores/point-store.ts'
 import { secretRows } from './db/stores/secret-store.ts'
+import { createTargetStore } from './db/stores/target-store.ts'
 import { createVolumeOrderStore } from './db/stores/volume-order-store.ts'
 import { createVolumeStore } from './db/stores/volume-store.ts'
 import { createExportWatch, type ExportWatch } from './hosts/export-watch.ts'
@@ -42,8 +44,13 @@ export function openVolumes(deps: {
   const reads = createHostReads({ nats, seal })
   const store = createVolumeOrderStore(sql, (tx) => createSecrets({ rows: secretRows(tx), vault }))
   const book = createVolumeBook({ store, changes, dispatch })
-  const volumes = createVolumes({ book, reader: createVolumeStore(sql), fleet, reads })
-  const exports = createExports({ book, reader: createExportStore(sql), fleet, reads })
+  const exportReader = createExportStore(sql)
+  const volumes = createVolumes({
+    ...{ book, reader: createVolumeStore(sql), exports: exportReader, fleet, reads },
+    points: createPointStore(sql),
+    targets: createTargetStore(sql, (tx) => createSecrets({ rows: secretRows(tx), vault })),
+  })
+  const exports = createExports({ book, reader: exportReader, fleet, reads })
   const watch = createExportWatch({ store: createExportWatchStore(sql), exports, logger })
   return { volumes, exports, watch }
 }

@@ -73,7 +73,8 @@ export function nextPointName(nowMs: number, newest: string | undefined): string
   return newest === undefined || newest < name ? name : nameAt(timeOf(newest) + 1000)
 }
 
-function nameAt(ms: number): string {
+/** What a point of that second is called. */
+export function nameAt(ms: number): string {
   return new Date(ms).toISOString().replaceAll(/[-:]|\.\d{3}/g, '')
 }
 

@@ -1,5 +1,7 @@
 import { FleetError } from '../../shared/errors.ts'
+import type { LockedJob } from './job-change.ts'
 import type { VolumeRow } from './volume-book.ts'
+import { laneOf } from './volume-names.ts'
 import type { VolumeReader } from './volumes.ts'
 
 export type VolumeNames = Pick<VolumeReader, 'find' | 'snapshot'>
@@ -35,4 +37,13 @@ export async function locateVolume(
 function requireAvailable({ path, state }: Pick<VolumeRow, 'path' | 'state'>, field: string): void {
   if (state === 'creating') throw new FleetError('conflict', `'${path}' is still being made`, { field })
   if (state === 'deleting') throw new FleetError('conflict', `'${path}' is being deleted`, { field })
+}
+
+/**
+ * What a job lets go of as soon as it has an image of its source: the dataset, or the volume. One of its snapshots is that image, and stays
+ * until the job has ended.
+ */
+export function releasedLane({ spec, host, datasetId }: Pick<LockedJob, 'spec' | 'host' | 'datasetId'>): string | null {
+  if (spec.kind !== 'point.create' || spec.source.kind !== 'volume') return datasetId
+  return spec.source.snapshot === undefined ? laneOf.volume(host, spec.source.place) : null
 }

@@ -2,7 +2,7 @@ import type { ErrorCode } from '../../shared/errors.ts'
 import type { DriverName } from '../../shared/wire/messages.ts'
 import type { AuditActor } from './audit.ts'
 import type { KeyedPlace } from './idempotency.ts'
-import type { Decision } from './orders.ts'
+import type { Decision, PointFindings } from './orders.ts'
 
 type State = 'creating' | 'available' | 'deleting'
 
@@ -82,6 +82,8 @@ export interface VolumeReads {
   readonly free?: readonly string[]
   /** A host's name: all its exports, and whether jobs about some are open. */
   readonly exportsOf?: string
+  /** Ids of points of the order's group, which nobody changes until it is placed. */
+  readonly points?: readonly string[]
 }
 
 export interface VolumeFindings {
@@ -99,6 +101,7 @@ export interface VolumeFindings {
   readonly hasOpenExportJobs: boolean
   /** False: it was told all of it a moment ago. */
   readonly mayReconcile: boolean
+  readonly points: PointFindings
 }
 
 export interface PlannedJob {

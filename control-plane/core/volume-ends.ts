@@ -10,7 +10,7 @@ import type { KeptSnapshot, KeptVolume, VolumeTable } from './volume-table.ts'
 type Place = ExportElement['place']
 
 /** Kinds of jobs that make rows: while one of them that wants a lane is open, what is being made there stays. */
-export const MAKERS: readonly JobKind[] = ['volume.create', 'volume.clone', 'export.create']
+export const MAKERS: readonly JobKind[] = ['volume.create', 'volume.clone', 'volume.restore', 'export.create']
 
 /** Whether the end of the job may change rows of volumes, snapshots or exports. */
 export function concernsVolumes({ job, state }: Pick<JobChange, 'job' | 'state'>): boolean {
@@ -35,6 +35,9 @@ export function namesOf(changes: readonly JobChange[]) {
       lanes.add(lane)
       if ('volumeId' in spec && spec.volumeId !== undefined) snapshots.add(spec.volumeId)
       if ('snapshot' in spec.place && spec.place.snapshot !== undefined) named.push({ lane, name: spec.place.snapshot })
+      if (spec.kind !== 'volume.rollback') continue
+      if (spec.safetyId !== undefined) snapshots.add(spec.safetyId)
+      named.push({ lane, name: spec.safety })
     }
   }
   return { lanes: [...lanes], wwns: [...wwns], snapshots: [...snapshots], named }
@@ -53,6 +56,23 @@ export function settleVolumes(table: VolumeTable, change: JobChange): void {
       const where = { ...at(spec.place), id: spec.volumeId }
       if (made) volumeMade(table, where, { made, source: spec.kind === 'volume.clone' ? spec.source : null })
       else volumeUnmade(table, where)
+      return
+    }
+    case 'volume.restore': {
+      const made = good ? RESULT_SCHEMAS[spec.kind].parse(change.result).volume : undefined
+      const where = { ...at(spec.place), id: spec.volumeId }
+      if (made) volumeMade(table, where, { made, source: null, isReplaced: true })
+      else volumeUnmade(table, where)
+      return
+    }
+    case 'volume.rollback': {
+      const { volume: made, safety } = good ? RESULT_SCHEMAS[spec.kind].parse(change.result) : {}
+      const row = table.volume(spec.volumeId)
+      if (made && row) table.keepVolume({ ...row, ...factsOf(made) })
+      const own = table.snapshot(spec.safetyId)
+      const at = { ...spec.place, snapshot: spec.safety }
+      if (safety) snapshotMade(table, own ?? table.standingSnapshot(pathOf(table, job.id, at)), safety)
+      else if (own?.state === 'creating') table.dropSnapshot(own.id)
       return
     }
     case 'volume.resize': {
@@ -114,19 +134,25 @@ function factsOf({ sizeBytes, device, guid }: VolumeMade): Pick<VolumeRow, 'size
 
 /**
  * Its row is available now, unless it goes already. Where an order that came to nothing took the row away, the one of that place that
- * stands is it, or it gets another. `isKnown`: it was there before the job, and needs no row.
+ * stands is it, or it gets another. `isKnown`: it was there before the job, and needs no row. `isReplaced`:
+ * it shares nothing with what it was cloned of.
  */
 function volumeMade(
   table: VolumeTable,
   { id, lane, place, groupId, jobId }: Where,
-  given: { readonly made: VolumeMade; readonly source: ExportElement['source']; readonly isKnown?: boolean },
+  given: {
+    readonly made: VolumeMade
+    readonly source: ExportElement['source']
+    readonly isKnown?: boolean
+    readonly isReplaced?: boolean
+  },
 ): void {
-  const { made, source, isKnown = false } = given
+  const { made, source, isKnown = false, isReplaced = false } = given
   const row = table.volume(id) ?? table.standing(lane)
   if (row !== undefined) {
     if (row.groupId !== groupId) return
     const state = row.state === 'creating' ? 'available' : row.state
-    table.keepVolume({ ...row, ...factsOf(made), state })
+    table.keepVolume({ ...row, ...factsOf(made), state, ...(isReplaced ? { origin: null } : {}) })
     return
   }
   const pool = isKnown ? undefined : table.pool(jobId, place.pool)

@@ -4,8 +4,11 @@ import type { JobSpec } from '../../shared/job-spec.ts'
 import { requireFleetRole, requireRole, visibleGroup } from './caller.ts'
 import { checkRequest } from './check-request.ts'
 import { requireCondition } from './condition.ts'
+import type { ExportReader } from './exports.ts'
 import { choosePool, type FleetView, requireAccepting, requireOnline } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
+import type { PointReader } from './point-orders.ts'
+import type { TargetReader } from './targets.ts'
 import type { VolumeBook } from './volume-book.ts'
 import { laneOf } from './volume-names.ts'
 import {
@@ -15,6 +18,7 @@ import {
   ResizeVolumeRequest,
   SnapshotVolumeRequest,
 } from './volume-requests.ts'
+import { createVolumeReturns } from './volume-returns.ts'
 import { blockersOf, requireSource, requireUnneeded } from './volume-rules.ts'
 import {
   alone,
@@ -35,12 +39,17 @@ import type { VolumeOrders, VolumeReader } from './volumes.ts'
 export function createVolumes(deps: {
   readonly book: VolumeBook
   readonly reader: VolumeReader
+  readonly exports: Pick<ExportReader, 'list'>
+  readonly points: Pick<PointReader, 'find'>
+  readonly targets: Pick<TargetReader, 'find'>
   readonly fleet: FleetView
   readonly reads: HostReads
+  readonly now?: () => number
 }): VolumeOrders {
   const { book, reader, fleet, reads } = deps
 
-  const { order, find, acting, madeAt } = createVolumeWork({ book, reader })
+  const work = createVolumeWork({ book, reader })
+  const { order, find, acting, madeAt } = work
 
   return {
     async create(caller, request, retryOf) {
@@ -151,7 +160,8 @@ export function createVolumes(deps: {
           const made = { id: newId(), groupId, volumeId, name, path: full, sizeBytes }
           const place = { ...placeOf(volume), snapshot: name }
           const spec: JobSpec = { kind: 'volume.snapshot', place, volumeId: made.id }
-          return { spec, host: hostOf(volume), holds: [alone(volume.lane)], snapshots: [made] }
+          // Beside whatever only reads it: points of it take hours.
+          return { spec, host: hostOf(volume), holds: [{ lane: volume.lane, exclusive: false }], snapshots: [made] }
         },
       })
       const snapshot = await reader.snapshot(forGroup.groupId, full)
@@ -183,13 +193,7 @@ export function createVolumes(deps: {
       })
     },
 
-    rollback: async () => {
-      throw new FleetError('refused', 'volumes are not rolled back yet')
-    },
-
-    restore: async () => {
-      throw new FleetError('refused', 'volumes are not restored yet')
-    },
+    ...createVolumeReturns({ ...deps, work }),
 
     get: async (caller, idOrPath) => shownTo(caller, await find(caller, idOrPath)),
 

@@ -28,6 +28,7 @@ export const DeleteVolumeRequest = z.object({ volume: VolumeNameText, name: Snap
 
 export const RollbackVolumeRequest = z.object({ volume: VolumeNameText, name: SnapshotName })
 export const RestoreVolumeRequest = z.object({
+  id: Id.optional(),
   point: z.string(),
   volume: VolumeNameText,
   sizeBytes: VolumeSize.optional(),
@@ -49,6 +50,7 @@ export const KeptVolumeRequest = {
   delete: z.object({ volume: z.string(), name: z.string().optional() }),
   rollback: z.object({ volume: z.string(), name: z.string() }),
   restore: z.object({
+    id: z.string().optional(),
     point: z.string(),
     volume: z.string(),
     sizeBytes: z.number().optional(),

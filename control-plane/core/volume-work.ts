@@ -26,7 +26,7 @@ export function createVolumeWork({ book, reader }: { readonly book: VolumeBook; 
       readonly request: unknown
       readonly retryOf: string | undefined
       readonly reads: VolumeReads
-      readonly work: (found: VolumeFindings) => VolumeWork
+      readonly work: (found: VolumeFindings, jobId: string) => VolumeWork
     },
   ): Promise<Accepted> {
     const { groupId, key } = caller
@@ -36,11 +36,12 @@ export function createVolumeWork({ book, reader }: { readonly book: VolumeBook; 
       ...{ groupId, by: caller, reads: asked.reads },
       ...keyed,
       decide(found) {
-        const { spec, host, holds, isLong = false, ...rows } = asked.work(found)
+        const id = newId()
+        const { spec, host, holds, isLong = false, ...rows } = asked.work(found, id)
         const decision = { request, spec, host, subject: null, holds: sorted(holds), interactive: !isLong }
         return {
           ...rows,
-          jobs: [{ id: newId(), decision: retryOf === undefined ? decision : { ...decision, retryOf } }],
+          jobs: [{ id, decision: retryOf === undefined ? decision : { ...decision, retryOf } }],
         }
       },
     })

@@ -65,6 +65,8 @@ export interface CloneVolume {
 }
 
 export interface RestoreVolume {
+  /** Of a new one; as of `CreateVolume`. */
+  readonly id?: string | undefined
   /** A point of a volume. */
   readonly point: string
   /** `<pool>/<name>`. */
@@ -129,7 +131,8 @@ export interface Volumes {
 export interface VolumeReader {
   /** By id or path; of a path the one that stands or is being made, else one that goes. */
   find(groupId: string | null, idOrPath: string): Promise<VolumeRow | undefined>
-  snapshot(groupId: string | null, path: string): Promise<VolumeSnapshotInfo | undefined>
+  /** The same of snapshots. */
+  snapshot(groupId: string | null, idOrPath: string): Promise<VolumeSnapshotInfo | undefined>
   list(
     groupId: string | null,
     filter: { readonly pool?: string | undefined; readonly host?: string | undefined },

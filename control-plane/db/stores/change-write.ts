@@ -5,6 +5,7 @@ import { auditOf } from '../../core/change-audit.ts'
 import { numberEvent, type UnnumberedEvent } from '../../core/event-body.ts'
 import type { FeedEvent } from '../../core/feed.ts'
 import { type JobChange, type PointSettlement, pointSettlementsOf, settlementOf } from '../../core/job-change.ts'
+import { releasedLane } from '../../core/point-volumes.ts'
 import { statement } from '../sql.ts'
 import { auditValues, insertAudit } from './audit-write.ts'
 
@@ -35,11 +36,11 @@ export const writeChanges = statement(
        finished_at = case when c.finished then now() end
      from jsonb_to_recordset($1::jsonb) as c(id uuid, state text, attempt integer, heard_delivery integer, heard_seq integer,
        progress jsonb, phases jsonb, result jsonb, error jsonb, withdrawn boolean, started boolean, finished boolean,
-       released boolean, began_ago_ms double precision, from_state text, from_attempt integer, from_delivery integer, from_seq integer,
+       releases uuid, began_ago_ms double precision, from_state text, from_attempt integer, from_delivery integer, from_seq integer,
        from_announced boolean)
      where job.id = c.id and job.state = c.from_state and job.attempt = c.from_attempt and job.announced = c.from_announced
        and job.heard_delivery = c.from_delivery and job.heard_seq = c.from_seq
-     returning job.id, c.finished, c.released, job.dataset_id
+     returning job.id, c.finished, c.releases
    ), numbered as (
      -- After the jobs, like every other writer: two that lock both must lock them in one order.
      update event_head
@@ -49,7 +50,7 @@ export const writeChanges = statement(
    ), freed as (
      delete from lane_hold h
      using changed c
-     where h.job_id = c.id and (c.finished or (c.released and h.lane = c.dataset_id))
+     where h.job_id = c.id and (c.finished or h.lane = c.releases)
    ), settled as (
      update dataset
      set state = 'available', version = version + 1,
@@ -181,7 +182,7 @@ function changeValues(change: JobChange) {
     withdrawn: change.withdrawn ?? false,
     started: change.heard !== undefined,
     finished: isTerminal(change.state),
-    released: change.released ?? false,
+    releases: change.released ? releasedLane(change.job) : null,
     began_ago_ms: change.began?.agoMs ?? null,
     from_state: change.job.state,
     from_attempt: change.job.attempt,

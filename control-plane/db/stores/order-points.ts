@@ -160,9 +160,9 @@ export async function lockSeriesOf(tx: Transaction, orders: readonly Order[]): P
  * that locks both.
  */
 export async function lockPointsOf(
-  tx: Transaction,
-  orders: readonly Order[],
-): Promise<(order: Order) => PointFindings> {
+  tx: Pick<Transaction, 'rows'>,
+  orders: readonly Pick<Order, 'groupId' | 'points'>[],
+): Promise<(order: Pick<Order, 'points'>) => PointFindings> {
   const [first] = orders
   if (first === undefined) return () => NO_POINTS
   const ids = orders.flatMap(({ points }) => points?.ids ?? []).filter((id) => z.uuid().safeParse(id).success)

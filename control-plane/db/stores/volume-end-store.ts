@@ -104,7 +104,7 @@ const keep = statement(
        state text, device text, guid text, origin text)
      on conflict (id) do update
      set size_bytes = excluded.size_bytes, state = excluded.state, device = excluded.device, guid = excluded.guid,
-       version = volume.version + 1
+       origin = excluded.origin,       version = volume.version + 1
    ), exports as (
      insert into export (id, group_id, pool_id, wwn, volume, initiators, chap_user, secret_id, state)
      select id, group_id, pool_id, wwn, volume, initiators, chap_user, secret_id, state

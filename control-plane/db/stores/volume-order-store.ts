@@ -123,7 +123,7 @@ async function placeIn(
   const [, before, found] = await Promise.all([
     lockVolumes(tx),
     placedBefore(tx, [asOrder]),
-    readFindings(tx, order.reads),
+    readFindings(tx, order.reads, groupId),
   ])
   const [earlier] = before
   if (earlier instanceof FleetError) throw earlier

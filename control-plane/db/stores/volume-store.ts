@@ -49,6 +49,14 @@ const findSnapshot = statement(
    limit 1`,
 )
 
+const findSnapshotById = statement(
+  'volume_snapshot_find_id',
+  SnapshotColumns,
+  `select ${SNAPSHOT_COLUMNS}
+   from volume_snapshot s
+   where s.id = $2 and ($1::uuid is null or s.group_id = $1)`,
+)
+
 const snapshotPage = statement(
   'volume_snapshot_page',
   SnapshotColumns,
@@ -70,8 +78,8 @@ export function createVolumeStore(sql: Sql): VolumeReader {
       return (await sql.rows(findAt, [groupId, idOrPath]))[0]
     },
 
-    async snapshot(groupId, path) {
-      const [row] = await sql.rows(findSnapshot, [groupId, path])
+    async snapshot(groupId, idOrPath) {
+      const [row] = await sql.rows(isId(idOrPath) ? findSnapshotById : findSnapshot, [groupId, idOrPath])
       return row && shown(row)
     },
 
