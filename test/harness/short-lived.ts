@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -12,17 +12,23 @@ const ROOM_BYTES = 2 ** 30
  */
 export function shortLived(name: string, end: () => void): string {
   const root = hasRoom() ? MEMORY : tmpdir()
-  const leftover = new RegExp(`^${name}-(\\d+)-`)
+  const prefix = `${name}-${processes()}-`
+  const leftover = new RegExp(`^${prefix}(\\d+)-`)
   for (const found of readdirSync(root)) {
     const pid = leftover.exec(found)?.[1]
     if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(root, found), { recursive: true, force: true })
   }
-  const folder = mkdtempSync(join(root, `${name}-${process.pid}-`))
+  const folder = mkdtempSync(join(root, `${prefix}${process.pid}-`))
   process.once('exit', () => {
     end()
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
   })
   return folder
+}
+
+/** Of which processes a number is one: that memory may be shared with containers, whose processes have numbers of their own. */
+function processes(): string {
+  return readlinkSync('/proc/self/ns/pid').replaceAll(/\D/g, '')
 }
 
 function hasRoom(): boolean {
