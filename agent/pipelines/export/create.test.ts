@@ -6,7 +6,7 @@ import { FleetError } from '../../../shared/errors.ts'
 import type { Progress } from '../../../shared/job-event.ts'
 import { newBoxKeys, openSealed, sealFor } from '../../../shared/sealed-box.ts'
 import type { ExportElement } from '../../../shared/volume-spec.ts'
-import { memoryOf, pipelineContract } from '../../../test/contracts/pipeline-contract.ts'
+import { contextOf, memoryOf, pipelineContract } from '../../../test/contracts/pipeline-contract.ts'
 import {
   type ExportRoom,
   IMAGE_BYTE,
@@ -23,6 +23,7 @@ import { mountLoop, sharedMounts } from '../../../test/harness/loop-mount.ts'
 import { failureOf } from '../../../test/harness/point-orders.ts'
 import { testUnless } from '../../../test/harness/system-packages.ts'
 import { openWork } from '../pipelines.ts'
+import { parseNote } from './making-note.ts'
 
 const lacks = lacksExports()
 const it = testUnless(lacks)
@@ -175,6 +176,42 @@ it('what is cancelled in the middle of a call is taken back, and exports that we
     t.deepEqual(await observe(), seen, phase)
     t.is(memory.staged(), '', phase)
   }
+})
+
+it('what was made or taken since the first look is noted call by call', async (t) => {
+  const host = await room(t)
+  const { element, tools } = host
+  const volumes = host.volumes('a')
+  const source = { volume: 'image', snapshot: 'golden' }
+  const clone = (n: number) => ({ source, target: element(n).place.volume, createParent: true })
+  const hundred = Array.from({ length: 100 }, (_, n) => n)
+  await volumes.clone(hundred.map(clone), unwatched)
+  const memory = memoryOf()
+  const seen: (string | undefined)[] = []
+  const context = { ...contextOf('j', memory), progress: () => seen.push(memory.staged()) }
+  const { steps } = await openWork(create(...[...hundred, 100].map((n) => element(n))), 'j', tools)
+  await steps[0]?.run(context)
+  t.deepEqual([...(parseNote(memory.staged())?.clones ?? [])], [100])
+  await volumes.destroy(element(0).place.volume, unwatched)
+  await volumes.clone([clone(100)], unwatched)
+  await steps[1]?.run(context)
+  t.deepEqual(
+    seen.map((staged) => [...(parseNote(staged)?.clones ?? [])]),
+    [[100], [0, 100], [0]],
+  )
+})
+
+it('an export that another order made since stays when this one is taken back', async (t) => {
+  const host = await room(t)
+  const { element, run, tools, observe } = host
+  const one = element(1)
+  const context = contextOf('j')
+  const { steps } = await openWork(create(one), 'j', tools)
+  for (const step of steps.slice(0, 2)) await step.run(context)
+  await run(create(element(1, { source: null })))
+  const seen = await observe()
+  await steps[0]?.undo?.(context)
+  t.deepEqual(await observe(), seen)
 })
 
 it('a pool that is full fails those that find no room, and holds the others', async (t) => {

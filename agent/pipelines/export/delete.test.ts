@@ -42,6 +42,8 @@ it('an export in use stays unless forced, and what somebody else needs of a volu
     remove(unexportOf(used), unexportOf(twice), unexportOf(needed), { ...elsewhere, n: 9 }, unexportOf(element(5))),
   )
   t.deepEqual(first.done, [{ n: 5 }])
+  const later = await run(remove(unexportOf(used, { exportId: element(1).exportId, force: true })))
+  t.like(later.errors, [{ code: 'conflict', message: 'in use: the wwn is another export by now' }])
   t.deepEqual(
     first.errors.map(({ n, code, unexported }) => [n, code, unexported]),
     [

@@ -89,12 +89,14 @@ class Deletion {
   }
 
   /** What will not be deleted in the end is not unexported first. */
-  #admit({ wwn, place, deleteVolume }: UnexportElement, going: ReadonlySet<string>): void {
+  #admit({ wwn, place, deleteVolume, exportId }: UnexportElement, going: ReadonlySet<string>): void {
     const kept = this.#tools.exports.find(wwn)
     if (kept !== undefined && !isSamePlace(kept.place, place))
       throw new FleetError('conflict', `in use: the wwn serves '${keyOf(kept.place)}'`, {
         blockers: [keyOf(kept.place)],
       })
+    if (kept !== undefined && exportId !== undefined && kept.exportId !== exportId)
+      throw new FleetError('conflict', 'in use: the wwn is another export by now', { blockers: [wwn] })
     if (deleteVolume) this.#requireUnexported(place, (other) => going.has(other))
   }
 

@@ -58,11 +58,15 @@ export class ExportMaking {
 
   async clone(context: StepContext): Promise<void> {
     const watch = this.#watch(context)
-    const known = this.#noted.clones.size
-    await this.#list.pass('clone', this.#list.going, watch, (part) =>
-      byPool(part, this.#tools, (volumes, some) => this.#cloneSome(volumes, some, watch)),
-    )
-    if (this.#noted.clones.size > known) await this.#stageNote(context)
+    await this.#list.pass('clone', this.#list.going, watch, async (part) => {
+      const known = encodeNote(this.#noted)
+      try {
+        return await byPool(part, this.#tools, (volumes, some) => this.#cloneSome(volumes, some, watch))
+      } finally {
+        // Some that were there when it looked were not any more, or somebody else made them since.
+        if (encodeNote(this.#noted) !== known) await this.#stageNote(context)
+      }
+    })
   }
 
   async settleDevices(context: StepContext): Promise<void> {
@@ -218,7 +222,8 @@ export class ExportMaking {
 
   async #stageNote({ memory }: Pick<StepContext, 'memory'>): Promise<void> {
     const { clones, exports, committed } = this.#noted
-    if (committed || clones.size + exports.size > 0) await memory.stage(encodeNote(this.#noted))
+    const isEmpty = !committed && clones.size + exports.size === 0
+    if (!isEmpty || memory.staged()) await memory.stage(encodeNote(this.#noted))
   }
 
   /** Behind the commit it is not to be stopped any more. */

@@ -23,7 +23,8 @@ export async function takeBack(
   const left = new Map<ExportElement, Error>()
   const exported = elements.filter((element) => {
     const kept = tools.exports.find(element.wwn)
-    return kept !== undefined && made.exports(element) && isSamePlace(kept.place, element.place)
+    if (kept === undefined || !made.exports(element)) return false
+    return kept.exportId === element.exportId && isSamePlace(kept.place, element.place)
   })
   if (exported.length > 0) {
     const answers = await tools.exports.remove(
