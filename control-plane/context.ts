@@ -58,6 +58,7 @@ import { createSweep } from './jobs/sweep.ts'
 import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
 import { closedByServer, connectNats, ensureStreams, purgeOrders } from './nats.ts'
+import { openBlock } from './open-block.ts'
 import { type OpenMigrations, openMigrations } from './open-migrations.ts'
 import { openPoints } from './open-points.ts'
 import { type OpenSchedules, openSchedules, openWebhook, scheduleSettings } from './open-schedules.ts'
@@ -167,7 +168,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const { volumes, exports, watch } = openVolumes({
     ...{ sql, vault, nats, seal, changes, dispatch, fleet: registry, logger },
   })
-  const { volumeBackups, tick: backupTick } = openVolumeBackups({ sql, vault, points, volumes, logger })
+  const { volumeBackups, tick: backupTick } = openVolumeBackups({ sql, points, targets, volumes, logger })
   const jobs = createJobs({
     ...{ reader: jobReader, ends, datasets, snapshots, points, instances, volumes, exports },
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
@@ -222,6 +223,9 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   starting.defer(() => fleet.stop())
   const { hosts, enrolments } = fleet
+  const block = openBlock({
+    ...{ sql, secrets, volumes, exports, backups: volumeBackups, jobs, instances: instanceReader, fleet: registry },
+  })
   const core: Core = {
     datasets,
     snapshots,
@@ -234,6 +238,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     volumes,
     volumeBackups,
     exports,
+    ...block,
     jobs,
     hosts,
     enrolments,

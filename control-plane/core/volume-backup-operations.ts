@@ -5,7 +5,7 @@ import { checkKept } from './check-request.ts'
 import { requireCondition } from './condition.ts'
 import type { BackupTask } from './orders.ts'
 import type { PointOrders } from './point-orders.ts'
-import { noTarget, type TargetReader } from './targets.ts'
+import { noTarget, type TargetInfo, type Targets } from './targets.ts'
 import { changeVersion } from './version-change.ts'
 import { CreateVolumeBackupRequest } from './volume-backup-requests.ts'
 import { backupSeries } from './volume-backup-state.ts'
@@ -16,7 +16,7 @@ export function createVolumeBackups(deps: {
   readonly store: VolumeBackupStore
   readonly points: Pick<PointOrders, 'order'>
   readonly volumes: Pick<VolumeOrders, 'get' | 'restore'>
-  readonly targets: Pick<TargetReader, 'find'>
+  readonly targets: Pick<Targets, 'get'>
   readonly now?: () => number
 }): VolumeBackupOrders {
   const { store, points, volumes, targets, now = Date.now } = deps
@@ -35,6 +35,14 @@ export function createVolumeBackups(deps: {
     })
     if (volume.groupId !== caller.groupId) throw missing
     return volume
+  }
+
+  async function targetOf(caller: Caller, id: string): Promise<TargetInfo> {
+    try {
+      return await targets.get(caller, id)
+    } catch (error) {
+      throw isCode(error, 'not_found') ? noTarget(id, 'target') : error
+    }
   }
 
   /** @throws not_found, invalid (of another volume), conflict (being made or deleted). */
@@ -69,8 +77,7 @@ export function createVolumeBackups(deps: {
       const asked = checkKept(CreateVolumeBackupRequest, request)
       const volume = await volumeOf(caller, asked.volume)
       const snapshot = asked.snapshot === undefined ? undefined : await snapshotOf(caller, volume, asked.snapshot)
-      const target = asked.target === undefined ? undefined : await targets.find(caller.groupId, asked.target)
-      if (asked.target !== undefined && target === undefined) throw noTarget(asked.target, 'target')
+      const target = asked.target === undefined ? undefined : await targetOf(caller, asked.target)
       if (snapshot === undefined && !asked.force) await requireUnused(volume)
       const made: NewVolumeBackup = {
         ...{ id: newId(), groupId: caller.groupId, name: asked.name, volumeId: volume.id, volume: pathOf(volume) },
@@ -119,7 +126,11 @@ export function createVolumeBackups(deps: {
       requireIdle(backup)
       const point = backup.points.at(-1)
       if (point === undefined) throw new FleetError('conflict', 'the backup has no good point to restore')
-      const accepted = await volumes.restore(caller, { point, volume, sizeBytes, overwrite })
+      if (sizeBytes !== undefined && sizeBytes < backup.sizeBytes) {
+        throw new FleetError('invalid', `sizeBytes: must be at least ${backup.sizeBytes}`, { field: 'sizeBytes' })
+      }
+      const asked = { point, volume, sizeBytes: sizeBytes ?? (backup.sizeBytes || undefined), overwrite }
+      const accepted = await volumes.restore(caller, asked)
       await store.restoring(id, accepted.jobId)
       return accepted
     },
