@@ -13,6 +13,27 @@ CREATE FUNCTION public.tell_access() RETURNS trigger
   end
   $$;
 
+CREATE FUNCTION public.volume_is_gone() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+   begin
+     if old.guid is not null or old.state = 'deleting' then
+       delete from block_volume where id = old.id;
+     end if;
+     delete from block_snapshot where volume_id = old.id;
+     return null;
+   end $$;
+
+CREATE FUNCTION public.volume_snapshot_is_gone() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+   begin
+     if old.guid is not null or old.state = 'deleting' then
+       delete from block_snapshot where id = old.id;
+     end if;
+     return null;
+   end $$;
+
 CREATE TABLE public.access_token (
     id uuid NOT NULL,
     group_id uuid,
@@ -87,6 +108,48 @@ ALTER TABLE public.audit ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE public.block_snapshot (
+    id uuid NOT NULL,
+    group_id uuid NOT NULL,
+    volume_id uuid NOT NULL,
+    path text NOT NULL,
+    size_bytes bigint NOT NULL,
+    name text,
+    description text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    delete_job_id uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone,
+    version bigint DEFAULT 1 NOT NULL
+);
+
+CREATE TABLE public.block_volume (
+    id uuid NOT NULL,
+    group_id uuid NOT NULL,
+    path text NOT NULL,
+    host text NOT NULL,
+    pool text NOT NULL,
+    size_bytes bigint NOT NULL,
+    name text,
+    description text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    snapshot_id uuid,
+    source_volume_id uuid,
+    backup_id uuid,
+    is_bootable boolean DEFAULT false NOT NULL,
+    is_readonly boolean DEFAULT false NOT NULL,
+    phase text,
+    claim text,
+    claimed_until timestamp with time zone,
+    delete_job_id uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone,
+    version bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT block_volume_claim_check CHECK ((claim = ANY (ARRAY['deleting'::text, 'reverting'::text]))),
+    CONSTRAINT block_volume_phase_check CHECK ((phase = ANY (ARRAY['attaching'::text, 'detaching'::text])))
+)
+WITH (fillfactor='70');
 
 CREATE SEQUENCE public.dataset_ordinal
     START WITH 1
@@ -761,6 +824,59 @@ CREATE TABLE public.volume (
 )
 WITH (fillfactor='70');
 
+CREATE TABLE public.volume_attachment (
+    id uuid NOT NULL,
+    volume_id uuid NOT NULL,
+    instance_id uuid,
+    host_name text,
+    mountpoint text,
+    mode text NOT NULL,
+    attached_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT volume_attachment_mode_check CHECK ((mode = ANY (ARRAY['rw'::text, 'ro'::text])))
+);
+
+CREATE TABLE public.volume_backup (
+    id uuid NOT NULL,
+    ordinal bigint NOT NULL,
+    group_id uuid NOT NULL,
+    name text NOT NULL,
+    volume_id uuid NOT NULL,
+    volume text NOT NULL,
+    snapshot_id uuid,
+    target_id uuid,
+    series_id uuid NOT NULL,
+    incremental boolean NOT NULL,
+    retention integer NOT NULL,
+    instance_backup_id uuid,
+    asked_bytes bigint NOT NULL,
+    restore_job_id uuid,
+    deleting boolean DEFAULT false NOT NULL,
+    status text NOT NULL,
+    size_bytes bigint DEFAULT 0 NOT NULL,
+    stored_bytes bigint DEFAULT 0 NOT NULL,
+    fail_reason text,
+    points uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    job_id uuid,
+    owes_prune boolean DEFAULT false NOT NULL,
+    look_at timestamp with time zone,
+    looks integer DEFAULT 0 NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT volume_backup_retention_check CHECK (((retention = 0) OR (retention > 1))),
+    CONSTRAINT volume_backup_status_check CHECK ((status = ANY (ARRAY['creating'::text, 'available'::text, 'error'::text, 'deleting'::text, 'restoring'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE public.volume_backup ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.volume_backup_ordinal_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.volume_snapshot (
     id uuid NOT NULL,
     group_id uuid NOT NULL,
@@ -803,6 +919,12 @@ ALTER TABLE ONLY public.audit_head
 
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (ordinal);
+
+ALTER TABLE ONLY public.block_snapshot
+    ADD CONSTRAINT block_snapshot_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.block_volume
+    ADD CONSTRAINT block_volume_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_group_id_name_key UNIQUE (group_id, name);
@@ -969,6 +1091,18 @@ ALTER TABLE ONLY public.user_group
 ALTER TABLE ONLY public.user_group
     ADD CONSTRAINT user_group_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.volume_attachment
+    ADD CONSTRAINT volume_attachment_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.volume_backup
+    ADD CONSTRAINT volume_backup_ordinal_key UNIQUE (ordinal);
+
+ALTER TABLE ONLY public.volume_backup
+    ADD CONSTRAINT volume_backup_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.volume_backup
+    ADD CONSTRAINT volume_backup_series_id_key UNIQUE (series_id);
+
 ALTER TABLE ONLY public.volume
     ADD CONSTRAINT volume_pkey PRIMARY KEY (id);
 
@@ -984,6 +1118,16 @@ CREATE INDEX alert_age ON public.alert USING btree (created_at);
 CREATE INDEX alert_owed ON public.alert USING btree (next_at) WHERE ((delivered_at IS NULL) AND (given_up_at IS NULL));
 
 CREATE INDEX audit_group ON public.audit USING btree (group_id, ordinal);
+
+CREATE INDEX block_snapshot_group ON public.block_snapshot USING btree (group_id, created_at, id);
+
+CREATE INDEX block_snapshot_time ON public.block_snapshot USING btree (created_at, id);
+
+CREATE INDEX block_snapshot_volume ON public.block_snapshot USING btree (volume_id);
+
+CREATE INDEX block_volume_group ON public.block_volume USING btree (group_id, created_at, id);
+
+CREATE INDEX block_volume_time ON public.block_volume USING btree (created_at, id);
 
 CREATE INDEX dataset_instance ON public.dataset USING btree (group_id, ((tags ->> 'holdfast.instance'::text))) WHERE (tags ? 'holdfast.instance'::text);
 
@@ -1163,7 +1307,23 @@ CREATE INDEX user_group_tags ON public.user_group USING gin (tags jsonb_path_ops
 
 CREATE INDEX volume_any_path ON public.volume USING btree (path);
 
+CREATE INDEX volume_attachment_instance ON public.volume_attachment USING btree (instance_id) WHERE (instance_id IS NOT NULL);
+
+CREATE INDEX volume_attachment_volume ON public.volume_attachment USING btree (volume_id);
+
+CREATE INDEX volume_backup_group ON public.volume_backup USING btree (group_id, ordinal);
+
+CREATE INDEX volume_backup_instance ON public.volume_backup USING btree (instance_backup_id) WHERE (instance_backup_id IS NOT NULL);
+
+CREATE INDEX volume_backup_look ON public.volume_backup USING btree (look_at) WHERE (look_at IS NOT NULL);
+
+CREATE INDEX volume_backup_target ON public.volume_backup USING btree (target_id) WHERE (target_id IS NOT NULL);
+
+CREATE INDEX volume_backup_volume ON public.volume_backup USING btree (volume_id);
+
 CREATE INDEX volume_group ON public.volume USING btree (group_id, path);
+
+CREATE INDEX volume_group_time ON public.volume USING btree (group_id, created_at, id);
 
 CREATE INDEX volume_lane ON public.volume USING btree (lane);
 
@@ -1177,9 +1337,15 @@ CREATE INDEX volume_snapshot_any_path ON public.volume_snapshot USING btree (pat
 
 CREATE INDEX volume_snapshot_group ON public.volume_snapshot USING btree (group_id);
 
+CREATE INDEX volume_snapshot_group_time ON public.volume_snapshot USING btree (group_id, created_at, id);
+
 CREATE UNIQUE INDEX volume_snapshot_path ON public.volume_snapshot USING btree (path) WHERE (state <> 'deleting'::text);
 
+CREATE INDEX volume_snapshot_time ON public.volume_snapshot USING btree (created_at, id);
+
 CREATE INDEX volume_snapshot_volume ON public.volume_snapshot USING btree (volume_id, name);
+
+CREATE INDEX volume_time ON public.volume USING btree (created_at, id);
 
 CREATE TRIGGER access_token_tells_access AFTER DELETE OR UPDATE OF name, hash, role, group_id, user_id, expires_at ON public.access_token FOR EACH ROW EXECUTE FUNCTION public.tell_access();
 
@@ -1197,11 +1363,21 @@ CREATE TRIGGER user_certificate_tells_access AFTER INSERT OR DELETE OR UPDATE ON
 
 CREATE TRIGGER user_group_tells_access AFTER INSERT OR DELETE OR UPDATE OF name ON public.user_group FOR EACH ROW EXECUTE FUNCTION public.tell_access();
 
+CREATE TRIGGER volume_gone AFTER DELETE ON public.volume FOR EACH ROW EXECUTE FUNCTION public.volume_is_gone();
+
+CREATE TRIGGER volume_snapshot_gone AFTER DELETE ON public.volume_snapshot FOR EACH ROW EXECUTE FUNCTION public.volume_snapshot_is_gone();
+
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
 
 ALTER TABLE ONLY public.access_token
     ADD CONSTRAINT access_token_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.block_snapshot
+    ADD CONSTRAINT block_snapshot_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.block_volume
+    ADD CONSTRAINT block_volume_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
@@ -1331,6 +1507,15 @@ ALTER TABLE ONLY public.target
 
 ALTER TABLE ONLY public.user_certificate
     ADD CONSTRAINT user_certificate_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.fleet_user(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.volume_attachment
+    ADD CONSTRAINT volume_attachment_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES public.volume(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.volume_backup
+    ADD CONSTRAINT volume_backup_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.volume_backup
+    ADD CONSTRAINT volume_backup_target_id_fkey FOREIGN KEY (target_id) REFERENCES public.target(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.volume
     ADD CONSTRAINT volume_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
