@@ -323,3 +323,26 @@ test.serial('whoever ends jobs of volumes holds none of them while it waits for 
   await Promise.all([other, lost])
   t.deepEqual(await room.rows('volume'), [])
 })
+
+test.serial('a removal that is tried again removes nothing that has the name by now', async (t) => {
+  const path = 'a-pool/x'
+  await room.volume('x')
+  const { jobId } = await room.volumes.delete(ADMIN, path)
+  await room.fail(jobId, { code: 'busy', message: 'held' })
+  await room.succeed((await room.jobs.retry(ADMIN, jobId)).id)
+  await room.volume('x')
+  await t.throwsAsync(room.jobs.retry(ADMIN, jobId), { code: 'stale' })
+
+  const exported = { volume: path, wwn: wwnOf('x') }
+  const make = async () => {
+    const { jobIds } = await room.exports.create(ADMIN, [{ ...exported, initiators: [INITIATOR] }])
+    await room.exported(jobIds[0] ?? '')
+  }
+  await make()
+  const [failing = ''] = (await room.exports.remove(ADMIN, [exported])).jobIds
+  await room.fail(failing, { code: 'busy', message: 'held' })
+  await room.unexported((await room.jobs.retry(ADMIN, failing)).id)
+  await make()
+  await t.throwsAsync(room.jobs.retry(ADMIN, failing), { code: 'conflict' })
+  t.deepEqual(await room.rows('export'), [`${wwnOf('x')} available`])
+})

@@ -141,7 +141,7 @@ export function decideRemoving(
   n: number,
 ): RemovingElement | undefined {
   const { caller, fleet, found, going } = question
-  const { volume: target, wwn, deleteVolume = false, force = false, version } = asked
+  const { volume: target, wwn, deleteVolume = false, force = false, version, only } = asked
   const kept = found.export(wwn)
   if (kept !== undefined && kept.groupId !== caller.groupId) {
     throw new FleetError('not_found', `there is no export '${wwn}'`, { field: 'wwn' })
@@ -152,6 +152,10 @@ export function decideRemoving(
     throw new FleetError('conflict', `in use: '${wwn}' serves '${volume}'`, { field: 'wwn', blockers: [volume] })
   }
   const volume = found.volume(target.path)
+  if (only !== undefined) {
+    requireSame(kept, only.exportId, `the export '${wwn}'`)
+    if (deleteVolume) requireSame(volume, only.volumeId, `the volume '${target.path}'`)
+  }
   // What has no row may stand there all the same: nobody but the fleet's own asks a host of it, or has it deleted with an export.
   if (kept === undefined && (!deleteVolume || (volume === undefined && !isTheirs(volume, caller)))) return undefined
   if (deleteVolume) requireTheirs(volume, target.path, caller)
@@ -174,6 +178,10 @@ export function decideRemoving(
     ],
     removes: { volume: deleteVolume ? volume?.id : undefined, export: kept?.id },
   }
+}
+
+function requireSame(row: { readonly id: string } | undefined, id: string | undefined, what: string): void {
+  if (row !== undefined && row.id !== id) throw new FleetError('conflict', `${what} is another one by now`)
 }
 
 export interface DecidedElements<Ordered> {

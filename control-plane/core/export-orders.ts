@@ -200,8 +200,8 @@ export function createExports(deps: {
       requireRole(caller, 'operator')
       if (spec.kind === 'export.reconcile') return reconcile(caller, host, { retryOf, now: true })
       if (spec.kind === 'export.delete') {
-        const asked = spec.elements.map(({ place: at, wwn, deleteVolume, force }): Unexport => {
-          return { volume: pathOf(host, at), wwn, deleteVolume, force }
+        const asked = spec.elements.map(({ place: at, wwn, deleteVolume, force, exportId, volumeId }): Unexport => {
+          return { volume: pathOf(host, at), wwn, deleteVolume, force, only: { exportId, volumeId } }
         })
         return onlyJob(await removeAll(caller, checkAsked(asked), { retryOf, isWaited: false }))
       }

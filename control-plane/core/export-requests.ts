@@ -26,6 +26,7 @@ const Asked = z.object({
   deleteVolume: z.boolean().optional(),
   force: z.boolean().optional(),
   version: z.number().optional(),
+  only: z.object({ exportId: z.string().optional(), volumeId: z.string().optional() }).optional(),
 })
 export type AskedUnexport = z.output<typeof Asked>
 

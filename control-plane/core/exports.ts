@@ -50,6 +50,8 @@ export interface Unexport {
   readonly force?: boolean | undefined
   /** Of the export; another one by now is `stale`. */
   readonly version?: number | undefined
+  /** Of a removal that is tried again: these rows, not what has their names by now. */
+  readonly only?: { readonly exportId?: string | undefined; readonly volumeId?: string | undefined } | undefined
 }
 
 export interface ElementFailure {

@@ -109,6 +109,11 @@ export function failureOf({ code, message, field, blockers, members }: JobFailur
   })
 }
 
+/** Not what has its name by now. */
+function theVolumeOf({ spec }: KeptJob): Condition<{ readonly id: string }> {
+  return ({ id }) => 'volumeId' in spec && spec.volumeId === id
+}
+
 const CANCELLED: JobFailure = { code: 'cancelled', message: 'the job was cancelled' }
 const RETRYABLE: readonly JobState[] = ['failed', 'cancelled']
 
@@ -172,7 +177,7 @@ export function createJobs(deps: {
     },
     'volume.delete': (caller, job) => {
       const { volume, name } = KeptVolumeRequest.delete.parse(job.request)
-      if (name === undefined) return volumes.delete(caller, volume, undefined, job.id)
+      if (name === undefined) return volumes.delete(caller, volume, theVolumeOf(job), job.id)
       return volumes.deleteSnapshot(caller, volume, name, job.id)
     },
     'volume.rollback': (caller, job) => {
