@@ -80,6 +80,9 @@ export const VOLUME_ENTRIES: Readonly<Record<string, RouteEntry>> = {
       body: { name: world.name(), snapshot: SNAPSHOT },
     }),
   },
+  'fleet.rollbackVolume': {
+    input: async (world) => ({ params: { volume: await snapshot(world) }, body: { snapshot: SNAPSHOT } }),
+  },
   'fleet.listExports': ownList,
   'fleet.createExport': {
     input: async (world) => ({ body: await wanted(world) }),

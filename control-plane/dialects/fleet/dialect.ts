@@ -30,7 +30,13 @@ import {
   pingTarget,
 } from './targets.ts'
 import { VolumeSnapshotView, VolumeView } from './volume-schemas.ts'
-import { cloneVolume, deleteVolumeSnapshot, listVolumeSnapshots, snapshotVolume } from './volume-snapshots.ts'
+import {
+  cloneVolume,
+  deleteVolumeSnapshot,
+  listVolumeSnapshots,
+  rollbackVolume,
+  snapshotVolume,
+} from './volume-snapshots.ts'
 import { createVolume, deleteVolume, getVolume, listPoolVolumes, listVolumes, resizeVolume } from './volumes.ts'
 
 /** To clients a path that is not there is as absent as a thing that is not there. */
@@ -108,6 +114,7 @@ export function createFleetDialect(deps: OperationsDeps): Dialect {
       listVolumeSnapshots,
       deleteVolumeSnapshot,
       cloneVolume,
+      rollbackVolume,
       listExports,
       createExport,
       getExport,

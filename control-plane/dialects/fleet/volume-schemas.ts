@@ -90,6 +90,13 @@ export const VolumeSnapshotView = z.object({
 })
 export type VolumeSnapshotView = z.infer<typeof VolumeSnapshotView>
 
+export const RollbackVolumeBody = z.object({ snapshot: SnapshotName.meta({ description: 'One of its own' }) })
+
+export const RollbackAccepted = z.object({
+  job_id: z.uuid(),
+  safety: VolumeSnapshotView.meta({ description: 'What the volume was before; it stays until somebody deletes it' }),
+})
+
 export const VolumeSnapshotPage = pageOf(VolumeSnapshotView)
 
 export const StandingVolumePage = pageOf(

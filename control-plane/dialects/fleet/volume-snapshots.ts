@@ -5,6 +5,8 @@ import { PageQuery } from './schemas.ts'
 import { settled } from './settled.ts'
 import {
   CloneVolumeBody,
+  RollbackAccepted,
+  RollbackVolumeBody,
   SnapshotVolumeBody,
   VolumeParams,
   VolumeSnapshotPage,
@@ -106,5 +108,30 @@ export const cloneVolume = route({
     const made = await core.volumes.get(caller, volume.id)
     const headers = { 'X-Job-Id': jobId }
     return { status: 201, body: presentVolume(made, caller), etag: etagOfVolume(made), headers }
+  },
+})
+
+export const rollbackVolume = route({
+  operation: 'rollbackVolume',
+  method: 'POST',
+  path: '/api/v1/volumes/:volume/rollback',
+  summary: 'Make a volume what it was at one of its snapshots',
+  description:
+    'In one step, or not at all. Newer snapshots stay. 409 with `blockers`, its exports, while somebody is logged in to one of them.',
+  access: 'operator',
+  status: 202,
+  params: VolumeParams,
+  body: RollbackVolumeBody,
+  result: RollbackAccepted,
+  errors: [404, 409, 503],
+
+  async handle({ params, body, caller }, core) {
+    const path = await volumePath(core, caller, params.volume)
+    const { jobId, safety } = await core.volumes.rollback(caller, path, body.snapshot)
+    return {
+      status: 202,
+      body: { job_id: jobId, safety: presentVolumeSnapshot(safety) },
+      headers: { 'X-Job-Id': jobId },
+    }
   },
 })

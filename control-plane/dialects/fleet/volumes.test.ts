@@ -2,7 +2,14 @@ import test from 'ava'
 import { FleetError } from '../../../shared/errors.ts'
 import { startListener } from '../../../test/harness/fake-listener.ts'
 import { fakeVolume } from '../../../test/harness/fake-volumes.ts'
-import { StandingVolumePage, VolumePage, VolumeSnapshotPage, VolumeSnapshotView, VolumeView } from './volume-schemas.ts'
+import {
+  RollbackAccepted,
+  StandingVolumePage,
+  VolumePage,
+  VolumeSnapshotPage,
+  VolumeSnapshotView,
+  VolumeView,
+} from './volume-schemas.ts'
 
 const MIB = 2 ** 20
 const VOLUMES = '/api/v1/volumes'
@@ -112,6 +119,26 @@ test('snapshots and clones rest on each other, and what they rest on is not dele
   t.is((await ask('DELETE', at('tank/a', '/snapshots/s'))).status, 404)
   t.is((await ask('DELETE', at('tank/a'), { headers: { 'if-match': '"other.1"' } })).status, 412)
   t.is((await ask('DELETE', at('tank/a'))).status, 204)
+})
+
+test('a volume becomes what it was at a snapshot, and what it was before is another', async (t) => {
+  const { ask, fake } = await startListener(t)
+  fake.volumes.set('tank/a', fakeVolume())
+  await ask('POST', at('tank/a', '/snapshots'), { body: { name: 's' } })
+  const back = await ask('POST', at('tank/a', '/rollback'), { body: { snapshot: 's' } })
+  t.is(back.status, 202, back.text)
+  const { job_id: jobId, safety } = RollbackAccepted.parse(back.json)
+  t.is(back.headers.get('x-job-id'), jobId)
+  t.is(fake.jobs.get(jobId)?.kind, 'volume.rollback')
+  t.like(safety, { state: 'creating', path: `tank/a@${safety.name}` })
+  const { items } = (await ask('GET', at('tank/a', '/snapshots'))).json
+  t.deepEqual(
+    items.map(({ name }: { name: string }) => name),
+    ['s', safety.name],
+  )
+  t.is((await ask('POST', at('tank/a', '/rollback'), { body: { snapshot: 'none' } })).status, 404)
+  t.is((await ask('POST', at('tank/a', '/rollback'), { body: {} })).json.error.field, 'snapshot')
+  t.is((await ask('POST', at('tank/a', '/rollback'), { body: { snapshot: 's' }, as: 'viewer' })).status, 403)
 })
 
 test('what a host finds in the way is the answer, with its job; so is a host that is silent', async (t) => {
