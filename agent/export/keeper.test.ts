@@ -90,7 +90,11 @@ onTgt('another volume, or another one by now, never stands under a target of the
   t.like(answers, [{ code: 'conflict' }, { code: 'conflict' }, undefined, { code: 'conflict' }])
   t.is(exports.kept().length, 2)
   const [failed] = await exports.add([{ ...two, wwn: `${two.wwn}-again` }], signal)
-  t.like(failed, { code: 'conflict' }, 'one volume in two targets')
+  t.like(failed, { code: 'conflict', blockers: [two.wwn] }, 'one volume in two targets')
+  const three = wanted('three', 0x43)
+  const twins = await exports.add([three, { ...three, wwn: `${three.wwn}-again` }], signal)
+  t.like(twins, [undefined, { code: 'conflict', blockers: [three.wwn] }])
+  await exports.remove([{ wwn: three.wwn, force: false }], signal)
   t.is(exports.kept().length, 2, 'what was not made is not kept')
   await exports[Symbol.asyncDispose]()
 

@@ -45,10 +45,6 @@ export function poolOf(name: string): string {
   return name.split('/', 1)[0] ?? name
 }
 
-export function parentOf(name: string): string {
-  return name.slice(0, name.lastIndexOf('/'))
-}
-
 /** Between `root` and `name`, the highest first: what must be there before `name` can be made. */
 export function parentsOf(root: string, name: string): readonly string[] {
   const parts = name.slice(root.length + 1).split('/')
