@@ -143,14 +143,9 @@ const Destination = z
       .meta({ description: 'A stopped instance of that name goes once the new one is whole; false unless said' }),
     host: HostName.optional(),
     pool: HostName.optional(),
-    volume: z
-      .string()
-      .min(1)
-      .max(VOLUME_MAX)
-      .optional()
-      .meta({
-        description: 'Of the point of one: `<pool>/<name>`; with `overwrite`, it takes the place of the one there',
-      }),
+    volume: z.string().min(1).max(VOLUME_MAX).optional().meta({
+      description: 'Of the point of one: `<pool>/<name>`; with `overwrite`, it takes the place of the one there',
+    }),
     size_bytes: VolumeSize.optional().meta({ description: "Of the volume; never less than the point's" }),
     create_parent: z.boolean().optional().meta({ description: "Whether what the volume's name leads through is made" }),
   })
