@@ -63,7 +63,7 @@ export const AgentConfig = z.object({
   HOLDFAST_AGENT_DOCKER_SOCKET: PathOrNone.optional(),
   /** How long an instance may be kept frozen, in seconds: its watchdog thaws it then. */
   HOLDFAST_AGENT_FREEZE_SECONDS: z.coerce.number().int().min(1).max(3600).default(60),
-  /** How volumes are exported over iSCSI. Default: `tgt` where tgtd is installed and the agent is root, else `none`. */
+  /** How volumes are exported over iSCSI. Default: `tgt` where tgtd is installed and the agent is root, or exports are kept; else `none`. */
   HOLDFAST_AGENT_EXPORTS: z.enum(['tgt', 'lio', 'none']).optional(),
   /** Comma-separated `address:port` where initiators find the exports. */
   HOLDFAST_AGENT_PORTALS: z.string().default('127.0.0.1:3260').transform(splitList).pipe(Portals),

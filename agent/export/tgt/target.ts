@@ -117,8 +117,10 @@ export async function takeDown(control: Control, model: Model, target: KnownTarg
       await control.settle({ mode: 'target', operation: 'delete', tid: target.tid }, TGT_ERRORS.noTarget)
       return true
     } catch (error) {
-      if (error instanceof TgtRefusal && error.code === TGT_ERRORS.targetActive) return false
-      throw error
+      if (!(error instanceof TgtRefusal && error.code === TGT_ERRORS.targetActive)) throw error
+      // A login that began before nobody was let in any more has just ended.
+      await endSessions(control, target, () => true)
+      return false
     }
   })
   model.targets.delete(target.wwn)
