@@ -13,6 +13,7 @@ import type { PipelineTools, StepContext } from '../pipeline.ts'
 import { PipelineFailure, runPipeline } from '../run-pipeline.ts'
 import { deleteVolume, resizeVolume, snapshotVolume } from './change.ts'
 import { cloneVolume, createVolume } from './create.ts'
+import { rollbackVolume } from './rollback.ts'
 
 const place = { pool: 'a', volume: 'c' }
 const source = { pool: 'a', volume: 'golden', snapshot: 's' }
@@ -88,6 +89,16 @@ pipelineContract(test, {
   async prepare(t) {
     const { tools, observe } = await prepare(t)
     return { open: async (jobId) => deleteVolume({ kind: 'volume.delete', place: source }, jobId, tools), observe }
+  },
+})
+
+pipelineContract(test, {
+  kind: 'volume.rollback',
+  async prepare(t) {
+    const { tools, volumes, observe } = await prepare(t)
+    await volumes.snapshot({ volume: 'golden', snapshot: 'later' }, watch)
+    const spec = { kind: 'volume.rollback', place: source, safety: 'before' } as const
+    return { open: async (jobId) => rollbackVolume(spec, jobId, tools), observe }
   },
 })
 
@@ -175,6 +186,22 @@ test('what is exported is not deleted, and on a pool that copies not snapshotted
   const refused = await t.throwsAsync(runPipeline(snapshotVolume(snapshot, 'j', tools), contextOf('j')))
   t.like(refused?.cause, { code: 'conflict', blockers: [EXPORTED.wwn] })
   t.truthy(await volumes.find('golden'))
+})
+
+test('what is not there is not rolled back to, and a snapshot that somebody else took is no safety', async (t) => {
+  const { tools, volumes, observe } = await prepare(t)
+  const before = observe()
+  for (const [place, safety, code] of [
+    [{ ...source, snapshot: 'absent' }, 'before', 'not_found'],
+    [{ ...source, volume: 'absent' }, 'before', 'not_found'],
+    [source, 's', 'exists'],
+  ] as const) {
+    const work = rollbackVolume({ kind: 'volume.rollback', place, safety }, 'j', tools)
+    const failure = await t.throwsAsync(runPipeline(work, contextOf('j')))
+    t.like(failure?.cause, { code })
+  }
+  t.deepEqual(observe(), before)
+  t.truthy(await volumes.findSnapshot('golden', 's'))
 })
 
 test('a volume that grew has grown, also when nobody can be told of it', async (t) => {

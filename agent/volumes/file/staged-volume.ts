@@ -36,6 +36,8 @@ export async function stageVolume({ tree, mode }: Place, request: StageRequest, 
   const { volume, content } = request
   const subject = `volume ${volume}`
   const image = await tree.within(subject, async (rootFd) => {
+    // Its absence is told before anything is written; what is made of it is no volume.
+    close(await openHome(rootFd, volume, request.createParent))
     const stagingFd = openStaging(rootFd)
     try {
       if ('sizeBytes' in content) return await stageImage({ stagingFd, kind: 'volume', content }, watch)
