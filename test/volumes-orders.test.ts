@@ -1,7 +1,11 @@
 import test from 'ava'
+import { pino } from 'pino'
 import { failUnsent } from '../control-plane/core/job-change.ts'
 import { lockVolumes } from '../control-plane/db/stores/volume-findings.ts'
+import { startIngest } from '../control-plane/jobs/ingest.ts'
 import type { FleetError } from '../shared/errors.ts'
+import { WIRE_VERSION } from '../shared/wire/messages.ts'
+import { subjects } from '../shared/wire/subjects.ts'
 import { ADMIN, OPERATOR } from './harness/point-room.ts'
 import { until } from './harness/until.ts'
 import { GIB, INITIATOR, openVolumeRoom, type VolumeRoom, wwnOf } from './harness/volume-room.ts'
@@ -346,3 +350,35 @@ test.serial('a removal that is tried again removes nothing that has the name by 
   await t.throwsAsync(room.jobs.retry(ADMIN, failing), { code: 'conflict' })
   t.deepEqual(await room.rows('export'), [`${wwnOf('x')} available`])
 })
+
+test.serial("a host's word that cannot be written keeps nobody else's from being", async (t) => {
+  const lines: { readonly event?: string; readonly messages?: number; readonly jobs?: readonly string[] }[] = []
+  const logger = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  await room.db.query(`alter table volume add constraint no_poison check (guid <> 'poison') not valid`)
+  const ingest = startIngest({
+    ...{ nats: room.nats, store: room.changes, logger, afterCommit: room.committed, prepare: async () => undefined },
+    ...{ onHeard: () => undefined, admits: () => true, onForged: () => undefined, onUnknown: () => undefined },
+  })
+  try {
+    const jobs = []
+    for (const name of ['poison', 'v1', 'v2', 'nul\0']) {
+      const { jobId } = await room.volumes.create(ADMIN, { name: name.slice(0, 3), sizeBytes: GIB, pool: 'a-pool' })
+      jobs.push({ jobId, guid: name })
+    }
+    const reports = jobs.map(({ jobId, guid }) => {
+      const result = { sizeBytes: GIB, device: '/x', guid, cow: true }
+      return { jobId, attempt: 1, delivery: 1, events: [{ type: 'succeed', seq: 1, at: 0, phases: [], result }] }
+    })
+    for (const report of reports) {
+      room.nats.publish(subjects.event('a'), JSON.stringify({ v: WIRE_VERSION, reports: [report] }))
+    }
+    await until('all that can be', async () => (await room.rows('volume')).join() === OTHERS)
+    t.is((await room.volumes.get(ADMIN, 'a-pool/nul')).guid, 'nul\ufffd')
+    const refused = await until('the refusal', () => lines.find(({ event }) => event === 'ingest.report_refused'))
+    t.deepEqual(refused.jobs, [jobs[0]?.jobId])
+  } finally {
+    await ingest.stop()
+    await room.db.query('alter table volume drop constraint no_poison')
+  }
+})
+const OTHERS = 'a-pool/nul available,a-pool/poi creating,a-pool/v1 available,a-pool/v2 available'

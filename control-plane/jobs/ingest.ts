@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { type JsMsg, jetstream } from '@nats-io/jetstream'
 import type { NatsConnection } from 'nats'
+import { FleetError } from '../../shared/errors.ts'
 import { isTerminalEvent, type JobReport } from '../../shared/job-event.ts'
 import { isTerminal } from '../../shared/job-machine.ts'
 import type { Logger } from '../../shared/logger.ts'
@@ -9,6 +10,7 @@ import { type Confirmation, ReportMessage, WIRE_VERSION } from '../../shared/wir
 import { EVENT_STREAM, INGEST_CONSUMER } from '../../shared/wire/streams.ts'
 import { hostOfSubject, subjects } from '../../shared/wire/subjects.ts'
 import { applyReports, type LockedJob } from '../core/job-change.ts'
+import { sqlState } from '../db/sql.ts'
 import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { Committed } from '../db/stores/change-write.ts'
 
@@ -21,6 +23,8 @@ const PREFETCH = 2_000
 /** Progress alone may wait this long for company. */
 const PROGRESS_DELAY_MS = 250
 const RETRY_AFTER_MS = 500
+/** What Postgres refuses by itself comes again this late: it may be a bug of ours, and its host repeats it anyway. */
+const REFUSED_AFTER_MS = 10_000
 const MAX_WAITING = 10_000
 
 interface Heard {
@@ -106,9 +110,26 @@ export function startIngest(deps: {
         await foldGroup(group)
       } catch (error) {
         logger.warn({ event: 'ingest.fold_failed', messages: group.length, error: String(error) })
-        for (const { message } of group) message.nak(RETRY_AFTER_MS)
-        await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER_MS))
+        if (isAway(error)) await putOff(group)
+        else for (const heard of group) await foldAlone(heard)
       }
+    }
+  }
+
+  async function putOff(group: readonly Heard[]): Promise<void> {
+    for (const { message } of group) message.nak(RETRY_AFTER_MS)
+    await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER_MS))
+  }
+
+  /** What cannot be written keeps nobody else's word from being. */
+  async function foldAlone(heard: Heard): Promise<void> {
+    try {
+      await foldGroup([heard])
+    } catch (error) {
+      if (isAway(error)) return putOff([heard])
+      const jobs = heard.reports.map(({ jobId }) => jobId)
+      logger.error({ event: 'ingest.report_refused', host: heard.host, jobs, error: String(error) })
+      heard.message.nak(REFUSED_AFTER_MS)
     }
   }
 
@@ -178,9 +199,29 @@ export function startIngest(deps: {
   }
 }
 
+/** SQLSTATEs of a server that has no room, connection or memory left. */
+const EXHAUSTED = /^53/
+
+/** Whatever was in the group, and however it is written. */
+function isAway(error: unknown): boolean {
+  return (error instanceof FleetError && error.code === 'unavailable') || EXHAUSTED.test(sqlState(error))
+}
+
+/** Escapes of characters that Postgres takes into no text: NUL, and halves of surrogate pairs. */
+const UNKEPT = /\\u(0000|[dD][89a-fA-F])/
+
+/** Such characters, which tools may print, are replaced. */
+function readable(text: string): unknown {
+  if (!UNKEPT.test(text)) return JSON.parse(text)
+  return JSON.parse(text, (_name, value: unknown) =>
+    typeof value === 'string' ? value.replaceAll('\0', '\ufffd').toWellFormed() : value,
+  )
+}
+
 function parse(message: JsMsg, logger: Logger): Heard | undefined {
   try {
-    return { message, host: hostOfSubject(message.subject), reports: ReportMessage.parse(message.json()).reports }
+    const { reports } = ReportMessage.parse(readable(message.string()))
+    return { message, host: hostOfSubject(message.subject), reports }
   } catch (error) {
     logger.warn({ event: 'ingest.unreadable', subject: message.subject, error: String(error).slice(0, 500) })
     return undefined
