@@ -26,7 +26,6 @@ export interface BlockVolume extends Described {
   readonly status:
     | 'creating'
     | 'available'
-    | 'reserved'
     | 'attaching'
     | 'detaching'
     | 'in-use'
@@ -45,6 +44,9 @@ export interface BlockVolume extends Described {
   readonly attachments: readonly BlockAttachment[]
 }
 
+/** Its snapshots' words are fewer. */
+export type BlockStatus = BlockVolume['status']
+
 export interface BlockSnapshot extends Described {
   /** `<pool>/<volume>@<name>`. */
   readonly path: string
@@ -61,6 +63,7 @@ export interface BlockAttachment {
   readonly hostName: string | null
   /** As it is called there. */
   readonly mountpoint: string | null
+  readonly mode: 'rw' | 'ro'
   readonly attachedAt: Date
 }
 
@@ -94,7 +97,9 @@ export type BlockSnapshotCondition = Condition<BlockSnapshot>
 export interface BlockFilter {
   readonly name?: string | undefined
   readonly status?: string | undefined
+  /** Those that have all of these. */
   readonly metadata?: Readonly<Record<string, string>> | undefined
+  /** Of snapshots. */
   readonly volumeId?: string | undefined
 }
 
@@ -117,6 +122,7 @@ export interface BlockVolumes {
     id: string,
     metadata: Readonly<Record<string, string>>,
     replace: boolean,
+    ifMatch?: BlockVolumeCondition,
   ): Promise<BlockVolume>
   deleteMetadata(caller: Caller, id: string, key: string): Promise<BlockVolume>
   setFlags(
@@ -134,7 +140,7 @@ export interface BlockVolumes {
    * @throws not_found, conflict, invalid (a snapshot of another volume), unavailable
    */
   revert(caller: Caller, id: string, snapshotId: string, rule: 'latest' | 'any'): Promise<Accepted>
-  /** Bookkeeping: `available` to `reserved` and back, and so on. @throws conflict */
+  /** Bookkeeping: `available` to `attaching` and back; `in-use` to `detaching` and back. @throws conflict */
   reserve(caller: Caller, id: string): Promise<void>
   unreserve(caller: Caller, id: string): Promise<void>
   beginDetaching(caller: Caller, id: string): Promise<void>
@@ -164,6 +170,7 @@ export interface BlockVolumes {
     signal: AbortSignal,
   ): Promise<void>
   get(caller: Caller, id: string): Promise<BlockVolume>
+  /** Newest first; a page's cursor is the id of its last one. @throws invalid for a cursor that names none */
   list(caller: Caller, filter: BlockFilter, page: PageRequest): Promise<Page<BlockVolume>>
 }
 
@@ -190,6 +197,7 @@ export interface BlockSnapshots {
     id: string,
     metadata: Readonly<Record<string, string>>,
     replace: boolean,
+    ifMatch?: BlockSnapshotCondition,
   ): Promise<BlockSnapshot>
   deleteMetadata(caller: Caller, id: string, key: string): Promise<BlockSnapshot>
   /** @throws not_found, conflict with `blockers`: volumes that were cloned from it, instance snapshots that it is part of */

@@ -21,6 +21,7 @@ import { Station0014 } from './migrations/0014-station.ts'
 import { InstanceMoves0015 } from './migrations/0015-instance-moves.ts'
 import { Volumes0016 } from './migrations/0016-volumes.ts'
 import { VolumeBackups0017 } from './migrations/0017-volume-backups.ts'
+import { Block0018 } from './migrations/0018-block.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -47,6 +48,7 @@ const MIGRATIONS = [
   InstanceMoves0015,
   Volumes0016,
   VolumeBackups0017,
+  Block0018,
 ]
 
 /**

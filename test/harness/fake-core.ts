@@ -12,6 +12,7 @@ import type { Sessions } from '../../control-plane/core/sessions.ts'
 import type { RestoreSnapshot, Snapshots } from '../../control-plane/core/snapshots.ts'
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
+import { createFakeBlock } from './fake-block.ts'
 import { createFakeDirectory } from './fake-directory.ts'
 import { createFakeExportControls, createFakeExports, type FakeExportControls } from './fake-exports.ts'
 import { createFakeInstanceControls, createFakeInstances, type FakeInstanceControls } from './fake-instances.ts'
@@ -112,6 +113,12 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
   fake.datasets.set('root', fakeDataset({ name: 'root', ordinal: 0 }))
   const datasets = createFakeDatasets(fake, orders)
   const instances = createFakeInstances(fake, orders.accept)
+  const over = {
+    volumes: createFakeVolumes(fake, orders.accept),
+    volumeBackups: createFakeVolumeBackups(fake, orders.accept),
+    exports: createFakeExports(fake, orders.accept),
+    jobs: createFakeJobs(fake),
+  }
   const core: Core = {
     datasets,
     snapshots: createFakeSnapshots(fake, orders, datasets),
@@ -119,12 +126,10 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     targets: createFakeTargets(fake),
     instances,
     migrations: createFakeMigrations(instances),
-    volumes: createFakeVolumes(fake, orders.accept),
-    volumeBackups: createFakeVolumeBackups(fake, orders.accept),
-    exports: createFakeExports(fake, orders.accept),
+    ...over,
+    ...createFakeBlock(fake, over),
     schedules: createFakeSchedules(fake, fake),
     restoreTasks: createFakeRestoreTasks(fake, fake),
-    jobs: createFakeJobs(fake),
     hosts: fakeHosts,
     enrolments: fakeEnrolments,
     feed,
