@@ -217,7 +217,7 @@ test.serial('only a whole point of a volume becomes one, where its host can read
   await room.dataset('files')
   const files = await room.point('files')
   const restore = (caller: Caller, point: string, volume: string) => room.volumes.restore(caller, { point, volume })
-  await refuses(t, restore(ADMIN, files.id, 'a-pool/x'), 'invalid', 'point')
+  await refuses(t, restore(ADMIN, files.id, 'a-pool/x'), 'invalid', 'volume')
   const point = await pointOf()
   await refuses(t, restore(ADMIN, point.id, 'b-pool/x'), 'invalid', 'volume')
   await refuses(t, restore(ADMIN, point.id, 'no-pool/x'), 'not_found', 'volume')

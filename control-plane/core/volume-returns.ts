@@ -63,7 +63,7 @@ export function createVolumeReturns(deps: {
     const point = await points.find(caller.groupId, id)
     if (point === undefined) throw noPoint(id)
     if (point.source.kind === 'volume') return point
-    throw new FleetError('invalid', 'point: only a point of a volume becomes one', { field: 'point' })
+    throw new FleetError('invalid', 'volume: only a point of a volume becomes one', { field: 'volume' })
   }
 
   /** The one that a new volume is made in. */

@@ -15,7 +15,7 @@ import {
 } from './point-schemas.ts'
 import { presentDifference, presentFile } from './present-points.ts'
 import { volumePath } from './present-volumes.ts'
-import { inClientWords } from './wire-names.ts'
+import { below, inClientWords } from './wire-names.ts'
 
 export const listFiles = route({
   operation: 'listPointFiles',
@@ -105,7 +105,10 @@ async function restore(core: Core, caller: Caller, id: string, body: RestoreBody
     throw new FleetError('invalid', 'paths: only a whole point becomes a volume', { field: 'paths' })
   }
   const path = await volumePath(core, caller, volume)
-  return core.volumes.restore(caller, { point: id, volume: path, sizeBytes, createParent, overwrite })
+  return below(
+    'destination',
+    core.volumes.restore(caller, { point: id, volume: path, sizeBytes, createParent, overwrite }),
+  )
 }
 
 export const restorePoint = route({

@@ -203,6 +203,10 @@ test('verify, rehearse and restore answer with their job', async (t) => {
   t.deepEqual(fake.volumeRestores, [point.id])
   t.is(fake.volumes.get('tank/back')?.sizeBytes, 2_097_152)
   t.is(await work('restore', { destination: { volume: 'tank/back' }, overwrite: true }), 'volume.restore')
+  const nowhere = { volume: 'none/back' }
+  t.like((await ask('POST', `/api/v1/points/${point.id}/restore`, { body: { destination: nowhere } })).json.error, {
+    field: 'destination.volume',
+  })
   const part = await ask('POST', `/api/v1/points/${point.id}/restore`, { body: { destination: volume, paths: ['a'] } })
   t.like(part, { status: 400, json: { error: { field: 'paths' } } })
   for (const [destination, field] of [

@@ -37,13 +37,13 @@ function clientField(field: string): string {
   return segments[0] === 'config' || segments[0] === 'secret' ? segments.slice(1).join('.') : segments.join('.')
 }
 
-/** What `work` answers. @throws what it throws, fields at fault named as the client spelled them. */
-export async function inClientWords<Result>(work: Promise<Result>): Promise<Result> {
+/** What `work` answers. @throws what it throws, fields at fault named as `rename` says. */
+async function renamingFields<Result>(work: Promise<Result>, rename: (field: string) => string): Promise<Result> {
   try {
     return await work
   } catch (error) {
     if (!(error instanceof FleetError) || error.field === undefined) throw error
-    const field = clientField(error.field)
+    const field = rename(error.field)
     if (field === error.field || field === '') throw error
     const { blockers, members, detail } = error
     throw new FleetError(error.code, error.message.replace(`${error.field}:`, `${field}:`), {
@@ -54,4 +54,14 @@ export async function inClientWords<Result>(work: Promise<Result>): Promise<Resu
       ...(detail === undefined ? {} : { detail }),
     })
   }
+}
+
+/** What `work` answers. @throws what it throws, fields at fault named as the client spelled them. */
+export function inClientWords<Result>(work: Promise<Result>): Promise<Result> {
+  return renamingFields(work, clientField)
+}
+
+/** The same for what the client wrote in `member` of its body. */
+export function below<Result>(member: string, work: Promise<Result>): Promise<Result> {
+  return renamingFields(work, (field) => `${member}.${field}`)
 }
