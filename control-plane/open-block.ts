@@ -41,7 +41,7 @@ export function openBlock(deps: {
   return {
     blockVolumes: createBlockVolumes({
       ...{ store, volumes, connections },
-      make: createBlockSources({ volumes, backups, store, snapshots, fleet }),
+      make: createBlockSources({ volumes, backups, store, snapshots, jobs, fleet }),
       snapshotsOf: snapshots.ofVolume,
       forgetSnapshot: snapshots.forget,
       isStopped: async (groupId, id) => (await instances.find(groupId, id))?.state === 'STOPPED',

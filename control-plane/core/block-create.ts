@@ -6,9 +6,13 @@ import type { CreateBlockVolume } from './block-volumes.ts'
 import { type Caller, visibleGroup } from './caller.ts'
 import { checkKept, checkRequest } from './check-request.ts'
 import { choosePool, type FleetView } from './fleet-view.ts'
+import type { Jobs } from './jobs.ts'
 import type { VolumeBackups } from './volume-backups.ts'
 import { volumeNameOf } from './volume-names.ts'
 import type { VolumeInfo, Volumes } from './volumes.ts'
+
+/** Until a volume is snapshotted that another is to be made of; the snapshot goes on. */
+const SNAPSHOT_MS = 25_000
 
 interface Made {
   readonly jobId: string
@@ -24,9 +28,10 @@ export function createBlockSources(deps: {
   readonly backups: Pick<VolumeBackups, 'get' | 'restore'>
   readonly store: Pick<BlockVolumeStore, 'find' | 'describe'>
   readonly snapshots: Pick<BlockSnapshotStore, 'find'>
+  readonly jobs: Pick<Jobs, 'settled'>
   readonly fleet: FleetView
 }) {
-  const { volumes, backups, store, snapshots, fleet } = deps
+  const { volumes, backups, store, snapshots, jobs, fleet } = deps
 
   async function ofNothing(caller: Caller, id: string, asked: CreateBlockVolume): Promise<Made> {
     const { sizeGib, pool } = asked
@@ -46,7 +51,7 @@ export function createBlockSources(deps: {
     return { ...made, snapshotId }
   }
 
-  /** Through a snapshot of it that the fleet keeps for itself; the clone waits for that on its host. */
+  /** Through a snapshot of it that the fleet keeps for itself, and waits for. @throws timeout, and why the snapshot failed */
   async function ofVolume(caller: Caller, id: string, asked: CreateBlockVolume): Promise<Made> {
     const { sourceVolumeId = '' } = asked
     const source = await store.find(visibleGroup(caller), sourceVolumeId)
@@ -55,7 +60,8 @@ export function createBlockSources(deps: {
       throw new FleetError('conflict', `volume ${sourceVolumeId} is '${source.status}'`, { field: 'source_volid' })
     }
     const sizeBytes = sizeOf(asked, source.sizeGib)
-    const { snapshot } = await volumes.snapshot(caller, source.path, cloneSourceName(id))
+    const { jobId, snapshot } = await volumes.snapshot(caller, source.path, cloneSourceName(id))
+    await jobs.settled(jobId, { timeoutMs: SNAPSHOT_MS, signal: new AbortController().signal })
     const made = await volumes.clone(caller, { id, name: `volume-${id}`, source: snapshot.path, sizeBytes })
     return { ...made, sourceVolumeId }
   }

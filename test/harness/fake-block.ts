@@ -98,7 +98,7 @@ export function createFakeBlock(
     blockVolumes: createBlockVolumes({
       ...{ store, volumes, connections, forgetSnapshot: async () => undefined, isStopped: async () => false },
       make: createBlockSources({
-        ...{ volumes, backups: core.volumeBackups, store, snapshots },
+        ...{ volumes, backups: core.volumeBackups, store, snapshots, jobs: core.jobs },
         // as: of a fleet only its pools are asked for here
         fleet: fleet as unknown as Parameters<typeof createBlockSources>[0]['fleet'],
       }),
