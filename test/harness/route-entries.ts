@@ -1,3 +1,4 @@
+import { BACKUP_ENTRIES } from './backup-entries.ts'
 import { CLOUDCASA_ENTRIES } from './cloudcasa-entries.ts'
 import { EMULAB_ENTRIES } from './emulab-entries.ts'
 import type { TestFleet } from './fleet.ts'
@@ -85,6 +86,7 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'qnap.refreshLogin': { status: 401 },
   'qnap.logout': { status: 401 },
 
+  ...BACKUP_ENTRIES,
   ...CLOUDCASA_ENTRIES,
   ...EMULAB_ENTRIES,
   ...INSTANCE_ENTRIES,

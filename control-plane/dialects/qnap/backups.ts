@@ -1,11 +1,11 @@
 import { FleetError } from '../../../shared/errors.ts'
 import type { Caller } from '../../core/caller.ts'
 import type { Core } from '../../core/core.ts'
+import { everyPage } from '../../core/every-page.ts'
 import type { Schedule, ScheduleCondition } from '../../core/schedules.ts'
 import { route } from '../../http/route.ts'
 import { inBackupWords, isMerged, mergedChange, newSchedule, plainChange } from './backup-request.ts'
 import { BackupList, BackupView, ChangeBackupBody, CreateBackupBody } from './backup-schemas.ts'
-import { everyPage } from './every-page.ts'
 import { NumberedId, RemovedIds } from './numbered-id.ts'
 import { etagOfBackup, expectingBackup, presentBackup } from './present-backups.ts'
 

@@ -1,8 +1,8 @@
+import { everyPage } from '../../core/every-page.ts'
 import type { RestoreTask } from '../../core/restore-tasks.ts'
 import { route } from '../../http/route.ts'
 import { inRestoreWords, newRestoreTask } from './backup-request.ts'
 import { CreateRestoreBody, RestoreList, RestoreView } from './backup-schemas.ts'
-import { everyPage } from './every-page.ts'
 import { NumberedId, RemovedIds } from './numbered-id.ts'
 import { etagOfRestore, expectingRestore, presentRestore } from './present-backups.ts'
 

@@ -1,6 +1,6 @@
+import { everyPage } from '../../core/every-page.ts'
 import type { TargetInfo } from '../../core/targets.ts'
 import { route } from '../../http/route.ts'
-import { everyPage } from './every-page.ts'
 import { NumberedId, RemovedIds } from './numbered-id.ts'
 import { etagOfTarget, expectingTarget, presentTarget } from './present-targets.ts'
 import { inClientWords, newTarget, targetChange } from './target-request.ts'

@@ -1,0 +1,44 @@
+import { randomUUID } from 'node:crypto'
+import type { RouteEntry, World } from './route-entries.ts'
+
+const SIZE_BYTES = 1_048_576
+
+/** A volume of the first tenant. @returns its id. */
+async function volume({ fleet, tokens, name }: World): Promise<string> {
+  const body = { name: name(), size_bytes: SIZE_BYTES }
+  const made = await fleet.call('POST', '/api/v1/volumes', body, { token: tokens.operator })
+  return made.body.id
+}
+
+/** An incremental backup of such a volume, as a row: it has no point yet. */
+async function backup(world: World): Promise<{ readonly id: string }> {
+  const { fleet, red, name } = world
+  const [id, volumeId] = [randomUUID(), await volume(world)]
+  await fleet.sql(
+    `insert into volume_backup (id, group_id, name, volume_id, volume, series_id, incremental, retention, asked_bytes, status, fail_reason)
+     values ($1, $2, $3, $4, 'alpha-pool/a', gen_random_uuid(), true, 0, $5, 'error', 'it has no point')`,
+    [id, red.groupId, name(), volumeId, SIZE_BYTES],
+  )
+  return { id }
+}
+
+const aboutBackup: RouteEntry = { input: async (world) => ({ params: await backup(world) }) }
+
+function entriesOf(noun: string): Readonly<Record<string, RouteEntry>> {
+  return {
+    [`backup.list${noun}s`]: { other: 200 },
+    [`backup.get${noun}`]: aboutBackup,
+    [`backup.create${noun}`]: {
+      input: async (world) => ({ body: { backup: { name: world.name(), volume_id: await volume(world) } } }),
+    },
+    [`backup.actOn${noun}`]: {
+      input: async (world) => ({ params: await backup(world), body: { update: {} } }),
+    },
+    [`backup.delete${noun}`]: aboutBackup,
+  }
+}
+
+export const BACKUP_ENTRIES: Readonly<Record<string, RouteEntry>> = {
+  ...entriesOf('VolumeBackup'),
+  ...entriesOf('BlockBackup'),
+}
