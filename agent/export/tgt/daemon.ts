@@ -102,7 +102,8 @@ export function createTgtDaemon(settings: TgtSettings, logger: Logger): TgtDaemo
   }
 
   async function spawn(): Promise<void> {
-    if (!existsSync(TGTD)) throw new FleetError('unavailable', 'the iSCSI target daemon is not installed', { detail: TGTD })
+    if (!existsSync(TGTD))
+      throw new FleetError('unavailable', 'the iSCSI target daemon is not installed', { detail: TGTD })
     const [first = ''] = portals
     const iscsi = `portal=${first},nop_interval=${NOP_SECONDS},nop_count=${NOPS}`
     child = spawnDaemon({
