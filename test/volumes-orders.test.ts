@@ -351,6 +351,22 @@ test.serial('a removal that is tried again removes nothing that has the name by 
   t.deepEqual(await room.rows('export'), [`${wwnOf('x')} available`])
 })
 
+test.serial('a clone of a snapshot that is yet to be taken waits for it, and no other clone does', async (t) => {
+  await room.volume('x')
+  const old = await room.snapshot('a-pool/x', 'old')
+  const { jobId, snapshot } = await room.volumes.snapshot(ADMIN, 'a-pool/x', 's')
+  const clone = await room.volumes.clone(ADMIN, { source: old, name: 'c0' })
+  t.is(await room.stateOf(clone.jobId), 'dispatched')
+  const waiting = await room.volumes.clone(ADMIN, { source: snapshot.path, name: 'c1' })
+  const asked = { source: snapshot.path, volume: 'a-pool/c2', wwn: wwnOf('c2'), initiators: [INITIATOR] }
+  const exporting = await room.exports.create(ADMIN, [asked])
+  t.is(await room.stateOf(waiting.jobId), 'queued')
+  t.is(await room.stateOf(exporting.jobIds[0] ?? ''), 'queued')
+  await room.succeed(clone.jobId, room.made({ pool: 'a-pool', volume: 'c0' }))
+  await room.succeed(jobId, { guid: 's', sizeBytes: GIB })
+  await room.sent(waiting.jobId)
+})
+
 test.serial("a host's word that cannot be written keeps nobody else's from being", async (t) => {
   const lines: { readonly event?: string; readonly messages?: number; readonly jobs?: readonly string[] }[] = []
   const logger = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) })

@@ -39,7 +39,7 @@ export function decideMaking(question: Question, asked: AskedExport, n: number):
   const pool = poolOf(fleet, target.pool, 'volume')
   if (source !== undefined) requireSameHost(poolOf(fleet, source.pool, 'source'), pool)
   if (!pool.accepts) throw new FleetError('unavailable', `host '${pool.host.name}' is offline or draining`)
-  const size = source === undefined ? undefined : requireSource(found, source, caller)
+  const known = source === undefined ? undefined : requireSource(found, source, caller)
   const volume = requireTarget(question, asked)
   const before = requireWwn(question, wwn, target.path)
   const place = { pool: pool.localName, volume: target.name }
@@ -49,7 +49,7 @@ export function decideMaking(question: Question, asked: AskedExport, n: number):
       ? undefined
       : {
           ...{ id: newId(), groupId: caller.groupId, poolId: pool.id, path: target.path, lane },
-          ...{ sizeBytes: size?.sizeBytes ?? 0, origin: source.path },
+          ...{ sizeBytes: known?.sizeBytes ?? 0, origin: source.path },
         }
   const from = source && { pool: pool.localName, volume: source.name }
   const volumeId = made?.id ?? volume?.id
@@ -67,7 +67,7 @@ export function decideMaking(question: Question, asked: AskedExport, n: number):
     holds: [
       { lane, exclusive: true },
       { lane: laneOf.wwn(wwn), exclusive: true },
-      ...(from ? [{ lane: laneOf.volume(pool.host.name, from), exclusive: false }] : []),
+      ...(from ? [{ lane: laneOf.volume(pool.host.name, from), exclusive: known?.isBeingMade === true }] : []),
     ],
     volume: made,
     export:

@@ -83,7 +83,7 @@ export function createVolumes(deps: {
         request: { ...asked, source: source.path, createParent },
         ...{ retryOf, reads: { volumes: [path, of], snapshots: [source.path], free: [path] } },
         work(found) {
-          const { sizeBytes } = requireSource(found, source, caller)
+          const { sizeBytes, isBeingMade } = requireSource(found, source, caller)
           if (asked.sizeBytes !== undefined && asked.sizeBytes < sizeBytes) {
             throw new FleetError('conflict', `'${source.path}' is larger`, { field: 'sizeBytes' })
           }
@@ -98,7 +98,7 @@ export function createVolumes(deps: {
             ...{ place, createParent, volumeId: made.id },
             ...(asked.sizeBytes === undefined ? {} : { sizeBytes: asked.sizeBytes }),
           }
-          const holds = [alone(made.lane), { lane: laneOf.volume(pool.host.name, from), exclusive: false }]
+          const holds = [alone(made.lane), { lane: laneOf.volume(pool.host.name, from), exclusive: isBeingMade }]
           return {
             spec,
             host: pool.host,

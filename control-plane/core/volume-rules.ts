@@ -23,13 +23,13 @@ export function isTheirs(volume: Pick<VolumeRow, 'groupId' | 'state'> | undefine
 
 /**
  * A snapshot that is to be cloned: the group's own, or one that the control plane does not know, of a volume of the group or of the fleet.
- * @returns its size, 0 where nobody knows that yet. @throws not_found, conflict (it goes).
+ * @returns its size, 0 where nobody knows that yet, and whether it is yet to be made: who clones it waits for that. @throws not_found, conflict (it goes).
  */
 export function requireSource(
   found: VolumeFindings,
   source: VolumeSnapshotName,
   caller: Caller,
-): { readonly sizeBytes: number } {
+): { readonly sizeBytes: number; readonly isBeingMade: boolean } {
   const { path, pool, name } = source
   const [snapshot, volume] = [found.snapshot(path), found.volume(`${pool}/${name}`)]
   if (!isTheirs(volume, caller) || (snapshot !== undefined && snapshot.groupId !== caller.groupId)) {
@@ -38,7 +38,7 @@ export function requireSource(
   if (snapshot?.state === 'deleting' || volume?.state === 'deleting') {
     throw new FleetError('conflict', `'${path}' is being deleted`, { field: 'source' })
   }
-  return { sizeBytes: snapshot?.sizeBytes ?? volume?.sizeBytes ?? 0 }
+  return { sizeBytes: snapshot?.sizeBytes ?? volume?.sizeBytes ?? 0, isBeingMade: snapshot?.state === 'creating' }
 }
 
 /**
