@@ -16,7 +16,7 @@ export const listJobs = route({
   async handle({ query, caller }, core) {
     const { limit, cursor, ...filter } = query
     const { items, nextCursor } = await core.jobs.list(caller, filter, { limit, cursor })
-    return { status: 200, body: { items: items.map(presentJob), next_cursor: nextCursor } }
+    return { status: 200, body: { items: items.map((job) => presentJob(job, caller)), next_cursor: nextCursor } }
   },
 })
 
@@ -33,7 +33,7 @@ export const getJob = route({
 
   async handle({ params, caller }, core) {
     const job = await core.jobs.get(caller, params.id)
-    return { status: 200, body: presentJob(job), etag: etagOf(job) }
+    return { status: 200, body: presentJob(job, caller), etag: etagOf(job) }
   },
 })
 
@@ -52,7 +52,7 @@ export const cancelJob = route({
 
   async handle({ params, caller, ifMatch }, core) {
     const job = await core.jobs.cancel(caller, params.id, expecting(ifMatch))
-    return { status: 202, body: presentJob(job), headers: { 'X-Job-Id': job.id }, etag: etagOf(job) }
+    return { status: 202, body: presentJob(job, caller), headers: { 'X-Job-Id': job.id }, etag: etagOf(job) }
   },
 })
 
@@ -70,6 +70,6 @@ export const retryJob = route({
 
   async handle({ params, caller, ifMatch }, core) {
     const job = await core.jobs.retry(caller, params.id, expecting(ifMatch))
-    return { status: 202, body: presentJob(job), headers: { 'X-Job-Id': job.id }, etag: etagOf(job) }
+    return { status: 202, body: presentJob(job, caller), headers: { 'X-Job-Id': job.id }, etag: etagOf(job) }
   },
 })

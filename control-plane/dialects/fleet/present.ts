@@ -75,8 +75,13 @@ function withoutDevices(result: unknown): unknown {
   return Object.fromEntries(members.map(([name, member]) => [name, withoutDevices(member)]))
 }
 
+/** What was wrong on a host that was told all its exports names those of every group. */
+function resultFor({ kind, result }: Job, caller: Caller): unknown {
+  return kind === 'export.reconcile' && caller.fleetRole === null ? null : withoutDevices(result ?? null)
+}
+
 /** A job without its spec: that holds uuids and paths of hosts. */
-export function presentJob(job: Job): JobView {
+export function presentJob(job: Job, caller: Caller): JobView {
   return {
     id: job.id,
     kind: job.kind,
@@ -89,7 +94,7 @@ export function presentJob(job: Job): JobView {
     attempt: job.attempt,
     dataset: job.subject && { id: job.subject.id, name: job.subject.name },
     instance_id: 'instanceId' in job.spec ? (job.spec.instanceId ?? null) : null,
-    result: withoutDevices(job.result ?? null),
+    result: resultFor(job, caller),
     retry_of: job.retryOf,
     created_by: job.createdBy,
     created_at: job.createdAt.toISOString(),
