@@ -74,6 +74,9 @@ export const ControlPlaneConfig = z.object({
    * proxies hand on stands for no trusted network.
    */
   HOLDFAST_TRUSTED_PROXIES: z.string().default(''),
+  /** Another listener, of all the same: where clients look for the backup service, as a rule 8110; on the same address where no other is named. */
+  HOLDFAST_BACKUP_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
+  HOLDFAST_BACKUP_BIND: z.string().optional(),
   /** A second listener, over TLS; on the same address where no other is named. */
   HOLDFAST_TLS_BIND: z.string().optional(),
   HOLDFAST_TLS_PORT: z.coerce.number().int().min(0).max(65_535).optional(),

@@ -56,6 +56,7 @@ export function listenerOptions(config: ControlPlaneConfig) {
     allowedHosts: [
       config.HOLDFAST_BIND,
       ...wordsOf(config.HOLDFAST_TLS_BIND ?? ''),
+      ...wordsOf(config.HOLDFAST_BACKUP_BIND ?? ''),
       ...wordsOf(config.HOLDFAST_ALLOWED_HOSTS),
     ],
     tls: tlsFiles(config),

@@ -19,6 +19,11 @@ test('the database, NATS and our listeners are told, each once and without crede
   ])
 })
 
+test('a listener with an address of its own is told there', (t) => {
+  const told = ownListeners(config({ HOLDFAST_BACKUP_PORT: '8110', HOLDFAST_BACKUP_BIND: '10.0.0.5' }), [8080, 8110])
+  t.deepEqual(told.slice(2), ['127.0.0.1:8080', '10.0.0.5:8080', '127.0.0.1:8110', '10.0.0.5:8110'])
+})
+
 test('a listener on every address is told by the addresses of this machine', (t) => {
   const told = ownListeners(config({ HOLDFAST_BIND: '0.0.0.0' }), [8080])
   const [first] = Object.values(networkInterfaces()).flatMap((found = []) => found)

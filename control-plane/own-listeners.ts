@@ -11,7 +11,8 @@ const NATS_PORT = '4222'
  * @param ports of our HTTP listeners, as they turned out.
  */
 export function ownListeners(config: ControlPlaneConfig, ports: readonly number[]): readonly string[] {
-  const binds = [config.HOLDFAST_BIND, config.HOLDFAST_TLS_BIND ?? config.HOLDFAST_BIND]
+  const { HOLDFAST_BIND: bind, HOLDFAST_TLS_BIND: tls = bind, HOLDFAST_BACKUP_BIND: backup = bind } = config
+  const binds = [bind, tls, backup]
   const addresses = binds.flatMap((bind) => (WILDCARDS.includes(bind) ? machineAddresses() : [bind]))
   const found = [
     ...endpointsOf(config.DATABASE_URL, POSTGRES_PORT),

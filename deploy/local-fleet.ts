@@ -105,7 +105,7 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
 async function clearTheGround({ settings, record, say, signal }: LocalFleetDeps): Promise<void> {
   const survivors = await record.endSurvivors()
   if (survivors.length > 0) say(`ended what an earlier run had left: ${survivors.join(', ')}`)
-  for (const name of ['HOLDFAST_PORT', 'HOLDFAST_TLS_PORT'] as const) {
+  for (const name of ['HOLDFAST_PORT', 'HOLDFAST_TLS_PORT', 'HOLDFAST_BACKUP_PORT'] as const) {
     const port = settings[name]
     if (port === undefined || (await isPortFree(port))) continue
     throw new StartError(`port ${port} is in use: set ${name} to another one`)

@@ -16,6 +16,8 @@ export const LocalSettings = z.object({
    */
   HOLDFAST_TLS_PORT: z.coerce.number().int().min(1).max(65_535).optional(),
   HOLDFAST_TLS_CERT_FILE: z.string().optional(),
+  /** Another listener of all the same, where clients look for the backup service: 8110 as a rule. */
+  HOLDFAST_BACKUP_PORT: z.coerce.number().int().min(1).max(65_535).optional(),
   HOLDFAST_STATE: z
     .string()
     .default('.holdfast')

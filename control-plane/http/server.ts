@@ -97,8 +97,11 @@ export async function createHttp(deps: HttpDeps) {
   }
   const plain = createServer(options, handler)
   const secure = deps.tls && createTlsServer({ files: deps.tls, options, logger, metrics: deps.metrics }, handler)
-  const servers = secure ? [plain, secure] : [plain]
-  for (const server of servers) {
+  const servers: Server[] = []
+
+  /** The duties that every listener has. */
+  function prepare(server: Server): void {
+    servers.push(server)
     server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS
     server.on('upgrade', (request: IncomingMessage, connection, head) => {
       proxied.take(request)
@@ -135,8 +138,16 @@ export async function createHttp(deps: HttpDeps) {
     return { port: (server.address() as AddressInfo).port }
   }
 
+  prepare(plain)
+  if (secure) prepare(secure)
   return {
     listen: (where: Address) => listenOn(plain, where),
+    /** Another address at which all the same is served, beside the first. */
+    listenAlso(where: Address): Promise<{ readonly port: number }> {
+      const server = createServer(options, handler)
+      prepare(server)
+      return listenOn(server, where)
+    },
     /** Over TLS, beside the plain one; only with `tls`. */
     listenTls(where: Address): Promise<{ readonly port: number }> {
       assert(secure, 'a listener over TLS needs a certificate')
