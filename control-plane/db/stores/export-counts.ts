@@ -1,18 +1,18 @@
 import { z } from 'zod'
 import { type Sql, statement } from '../sql.ts'
 
-export const EXPORT_STATES = ['creating', 'available', 'deleting'] as const
+const STATES = ['creating', 'available', 'deleting'] as const
 
 const counted = statement(
   'export_counts',
-  z.object({ state: z.enum(EXPORT_STATES), n: z.number() }),
+  z.object({ state: z.enum(STATES), n: z.number() }),
   'select state, count(*)::int as n from export group by state',
 )
 
 /** All rows are read for it: however many ask, no more often than this. */
 const FRESH_MS = 30_000
 
-export type ExportCounts = Readonly<Record<(typeof EXPORT_STATES)[number], number>>
+export type ExportCounts = Readonly<Record<(typeof STATES)[number], number>>
 
 /** @returns how many exports of the whole fleet are in each state, at most half a minute ago. */
 export function createExportCounts(sql: Sql, now: () => number = Date.now): () => Promise<ExportCounts> {
