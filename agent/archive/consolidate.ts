@@ -40,7 +40,8 @@ export async function consolidate(request: ConsolidateRequest, watch: ArchiveWat
     const copying = new MemberCopy(chain, files, watch, { compression, linkSpillFd })
     for await (const found of chain.members('', signal)) await copying.add(found)
     const { contentBytes, problems } = await copying.finish()
-    const stored = await files.finish({ contentBytes, problems, bases: [] })
+    const image = chain.points.at(-1)?.table.totals.image
+    const stored = await files.finish({ contentBytes, problems, bases: [], image })
     if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
     await sink.commit()
     return { ...stored, problems: [] }

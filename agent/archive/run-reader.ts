@@ -2,11 +2,19 @@ import { once } from 'node:events'
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { FleetError } from '../../shared/errors.ts'
 import { Counters } from '../tree/counters.ts'
-import type { ReadEnd, ReadMessage, ReadTask } from './read/read-worker.ts'
+import type { ImageReadTask, ReadEnd, ReadMessage, ReadTask, TreeReadTask } from './read/read-worker.ts'
 import { newCounts, QueueSender } from './thread/chunk-queue.ts'
 import type { ArchiveWatch } from './write-archive.ts'
 
 const PROGRESS_INTERVAL_MS = 100
+const PHASES: Readonly<Record<ReadTask['mode'], string>> = {
+  check: 'verify',
+  extract: 'extract',
+  'extract-stream': 'extract',
+  image: 'extract',
+  compare: 'compare',
+}
+type Given = 'queue' | 'counters'
 
 export type Send = (message: ReadMessage, transfer?: readonly ArrayBuffer[]) => Promise<void>
 
@@ -22,7 +30,7 @@ export interface ReadDone {
  * @throws FleetError
  */
 export async function runReader(
-  task: Omit<ReadTask, 'queue' | 'counters'>,
+  task: Omit<TreeReadTask, Given> | Omit<ImageReadTask, Given>,
   feed: (send: Send, signal: AbortSignal) => Promise<void>,
   watch: ArchiveWatch,
 ): Promise<ReadDone> {
@@ -38,7 +46,7 @@ export async function runReader(
     workerData: { ...task, queue: { port: channel.port2, counts }, counters: counters.memory } satisfies ReadTask,
     transferList: [channel.port2],
   })
-  const phase = task.mode === 'check' ? 'verify' : 'extract'
+  const phase = PHASES[task.mode]
   const timer = setInterval(
     () => watch.progress({ phase, files: counters.files, bytes: counters.bytes }),
     PROGRESS_INTERVAL_MS,

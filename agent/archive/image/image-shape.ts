@@ -56,8 +56,6 @@ const VolumeFile = z.object({
   size_bytes: z.number().int().min(1).max(MAX_VOLUME_BYTES),
   chunk_bytes: z.number().int().min(LEAST_CHUNK_BYTES).max(MOST_CHUNK_BYTES).refine(isPowerOfTwo),
 })
-/** What its text may be at the most. */
-export const MAX_VOLUME_FILE_BYTES = 4_096
 
 /** `volume.json`: one line, without spaces, as `restore.sh` reads it. */
 export function shapeText({ sizeBytes, chunkBytes }: ImageShape): string {

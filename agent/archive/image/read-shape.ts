@@ -14,5 +14,7 @@ export function isImage(chain: Chain): boolean {
 export async function readShape(chain: Chain, _signal: AbortSignal): Promise<ImageShape> {
   const image = chain.points.at(-1)?.table.totals.image
   if (!isImage(chain) || image === undefined) throw new FleetError('conflict', 'the point is not one of a volume')
+  if (chain.points.some(({ table }) => table.totals.image?.chunkBytes !== image.chunkBytes))
+    throw new FleetError('corrupt', 'the points of the chain have chunks of different sizes')
   return parseShape(shapeText(image))
 }

@@ -1,7 +1,19 @@
+import { closeSync, fsync, ftruncateSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { FleetError } from '../../../shared/errors.ts'
+import { Status } from '../../native/status.ts'
+import { asFleetError } from '../../native/system-error.ts'
 import type { Chain } from '../chain.ts'
 import type { Extracted } from '../extract.ts'
+import { ReadPlan } from '../read/read-plan.ts'
+import { runReader } from '../run-reader.ts'
+import { openUnlinked } from '../write/spool.ts'
 import type { ArchiveWatch } from '../write-archive.ts'
+import { blankDevice } from './blank-device.ts'
+import { chunkMembers } from './chunk-members.ts'
+import { readShape } from './read-shape.ts'
+
+const synced = promisify(fsync)
 
 export interface RestoreImageRequest {
   readonly subject: string
@@ -21,5 +33,45 @@ export interface RestoreImageRequest {
  * @throws conflict (no point of a volume; a size or device smaller than the volume); corrupt, naming the member; cancelled; no_space
  */
 export async function restoreImage(request: RestoreImageRequest, watch: ArchiveWatch): Promise<Extracted> {
-  throw new FleetError('internal', 'not there yet', { detail: String([request, watch].length) })
+  const { subject, chain, fd, scratch } = request
+  const shape = await readShape(chain, watch.signal)
+  try {
+    await makeBlank(request, shape.sizeBytes, watch.signal)
+    const linkSpillFd = openUnlinked(scratch)
+    try {
+      const { files, bytes } = await runReader(
+        { subject, mode: 'image', fd, shape },
+        async (send, signal) => {
+          const options = { sequential: true, tolerant: false, asStored: false, linkSpillFd }
+          const plan = new ReadPlan(chain, send, signal, options)
+          for await (const found of chunkMembers(chain, shape, signal)) await plan.add(found, found.member.path)
+          await plan.flush()
+        },
+        watch,
+      )
+      await synced(fd)
+      return { files, bytes }
+    } finally {
+      closeSync(linkSpillFd)
+    }
+  } catch (error) {
+    throw asFleetError(error, subject)
+  }
+}
+
+async function makeBlank(
+  { subject, fd, sizeBytes }: RestoreImageRequest,
+  leastBytes: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { kind } = new Status().readDescriptor(fd)
+  if (sizeBytes !== undefined && sizeBytes < leastBytes)
+    throw new FleetError(
+      'conflict',
+      `${subject}: the volume has ${leastBytes} bytes and does not fit into ${sizeBytes}`,
+    )
+  if (kind === 'block') return blankDevice({ subject, fd, leastBytes }, signal)
+  if (kind !== 'file') throw new FleetError('invalid', `${subject}: this is no place for an image`)
+  ftruncateSync(fd, 0)
+  ftruncateSync(fd, sizeBytes ?? leastBytes)
 }

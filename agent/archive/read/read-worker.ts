@@ -4,6 +4,9 @@ import { close } from '../../native/paths.ts'
 import { asFleetError } from '../../native/system-error.ts'
 import { Counters } from '../../tree/counters.ts'
 import { type BytePath, displayPath } from '../byte-path.ts'
+import { ImageComparison } from '../image/image-comparison.ts'
+import type { ImageShape } from '../image/image-shape.ts'
+import { ImageTarget } from '../image/image-target.ts'
 import type { MemberType } from '../member.ts'
 import { type QueueEnds, QueueTaker } from '../thread/chunk-queue.ts'
 import { type ContentTarget, readContent } from './content-reader.ts'
@@ -47,15 +50,27 @@ export type ReadMessage =
   | { readonly kind: 'stream'; readonly bytes: Uint8Array }
   | { readonly kind: 'end' }
 
-export interface ReadTask {
+interface AnyTask {
   readonly subject: string
   readonly queue: QueueEnds
   readonly counters: SharedArrayBuffer
+}
+
+export interface TreeReadTask extends AnyTask {
   /** `check` reads and compares hashes, `extract` makes the tree, `extract-stream` one out of an archive without an index. */
   readonly mode: 'check' | 'extract' | 'extract-stream'
   readonly rootFd: number
   readonly policy: BuildPolicy
 }
+
+export interface ImageReadTask extends AnyTask {
+  /** `image` puts chunks into an image, `compare` reads the image and compares it with the items' hashes. */
+  readonly mode: 'image' | 'compare'
+  readonly fd: number
+  readonly shape: ImageShape
+}
+
+export type ReadTask = TreeReadTask | ImageReadTask
 
 export type ReadEnd =
   | { readonly type: 'done'; readonly damaged: readonly BytePath[]; readonly damagedCount: number }
@@ -79,18 +94,42 @@ class Reading {
   }
 
   run(): ReadEnd {
-    const builder = this.#task.mode === 'check' ? undefined : new TreeBuilder(this.#task.rootFd, this.#task.policy)
-    try {
-      if (this.#task.mode === 'extract-stream' && builder !== undefined) this.#runStream(builder)
-      else this.#runItems(builder)
-      builder?.finish()
-    } finally {
-      builder?.close()
-    }
+    const task = this.#task
+    if ('rootFd' in task) this.#runTree(task)
+    else if (task.mode === 'image') this.#runItems(undefined, new ImageTarget(task.fd, task.shape))
+    else this.#compare(task)
     return { type: 'done', damaged: this.#damaged, damagedCount: this.#damagedCount }
   }
 
-  #runItems(builder: TreeBuilder | undefined): void {
+  #runTree({ rootFd, policy, mode }: TreeReadTask): void {
+    if (mode === 'check') {
+      this.#runItems(undefined)
+      return
+    }
+    const builder = new TreeBuilder(rootFd, policy)
+    try {
+      if (mode === 'extract-stream') this.#runStream(builder)
+      else this.#runItems(builder)
+      builder.finish()
+    } finally {
+      builder.close()
+    }
+  }
+
+  #compare({ fd, shape }: ImageReadTask): void {
+    const differs = (path: BytePath) => this.#tellDamaged(path)
+    const comparison = new ImageComparison(fd, shape, { counters: this.#counters, differs })
+    for (let message = this.#queue.take(); message.kind !== 'end'; message = this.#queue.take()) {
+      if (message.kind !== 'items') continue
+      for (const item of message.items) {
+        comparison.chunk(item.path, 'hash' in item ? item.hash : undefined)
+        this.#counters.addFiles(1)
+      }
+    }
+    comparison.finish()
+  }
+
+  #runItems(builder: TreeBuilder | undefined, image?: ImageTarget): void {
     for (let message = this.#queue.take(); message.kind !== 'end'; message = this.#queue.take()) {
       if (message.kind === 'frame') this.#window(message.layer).replace(frameOf(message))
       if (message.kind === 'forget') this.#forget(message.layer)
@@ -99,13 +138,13 @@ class Reading {
         this.#counters.throwIfStopped()
         if (item.clear !== undefined) builder?.clear(item.path, item.clear === 'other', this.#counters)
         if (item.clear === 'gone') continue
-        this.#read(item, builder)
+        this.#read(item, builder, image)
         this.#counters.addFiles(1)
       }
     }
   }
 
-  #read(item: ReadItem, builder: TreeBuilder | undefined): void {
+  #read(item: ReadItem, builder: TreeBuilder | undefined, image: ImageTarget | undefined): void {
     try {
       if (item.linkTo !== undefined) {
         builder?.hardLink(linkEntry(item), `./${item.linkTo}`)
@@ -117,21 +156,26 @@ class Reading {
       if (stored === undefined || placeOf(stored.name) !== item.storedName || stored.type !== item.storedType)
         throw new FleetError('corrupt', 'the archive holds something else than its index says')
       const entry = { ...stored, name: `./${item.path}` }
-      const hash = place(entry, window, builder, this.#counters)
+      const counters = this.#counters
+      const hash = image?.place(item.path, entry, window, counters) ?? place(entry, window, builder, counters)
       if (item.hash !== undefined && hash !== item.hash)
         throw new FleetError('corrupt', 'its content does not match its recorded hash')
     } catch (error) {
-      this.#isDamaged(item, error, builder)
+      this.#isDamaged(item, error)
     }
   }
 
   /** Checking goes on behind a damaged member; extracting ends there. */
-  #isDamaged(item: ReadItem, error: unknown, builder: TreeBuilder | undefined): void {
+  #isDamaged(item: ReadItem, error: unknown): void {
     if (!(error instanceof FleetError) || error.code !== 'corrupt') throw error
-    if (builder !== undefined)
+    if (this.#task.mode !== 'check')
       throw new FleetError('corrupt', `member '${displayPath(item.path)}': ${error.message}`, { cause: error })
+    this.#tellDamaged(item.path)
+  }
+
+  #tellDamaged(path: BytePath): void {
     this.#damagedCount += 1
-    if (this.#damaged.length < MAX_DAMAGED) this.#damaged.push(item.path)
+    if (this.#damaged.length < MAX_DAMAGED) this.#damaged.push(path)
   }
 
   #runStream(builder: TreeBuilder): void {

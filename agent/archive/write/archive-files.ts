@@ -99,7 +99,7 @@ export class ArchiveFiles {
 
   /** Stores what is left. @returns every file of the point, `sums` itself last */
   async finish(
-    totals: Pick<PointTotals, 'contentBytes' | 'problems' | 'bases'>,
+    totals: Pick<PointTotals, 'contentBytes' | 'problems' | 'bases' | 'image'>,
   ): Promise<{ readonly files: readonly StoredFile[]; readonly totals: PointTotals }> {
     const files: StoredFile[] = []
     await this.#dataFile?.close()
@@ -122,7 +122,7 @@ export class ArchiveFiles {
     await this.#addTable(totalsLine(all))
     await this.#flushTable()
     files.push(await this.#storeSpool(FRAMES, this.#table))
-    files.push(await this.#storeText(RESTORE, restoreScript(totals.bases)))
+    files.push(await this.#storeText(RESTORE, restoreScript(totals.bases, totals.image !== undefined)))
     files.push(await this.#storeText(SUMS, files.map(({ name, sha256 }) => `${sha256}  ${name}\n`).join('')))
     return { files, totals: all }
   }

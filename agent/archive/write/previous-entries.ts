@@ -10,6 +10,8 @@ export interface PreviousEntry {
   readonly mtime: string
   readonly size: number
   readonly isDirectory: boolean
+  /** SHA-256 of the content as stored, for files. */
+  readonly hash: string | undefined
   /** It was not read well then, or may have changed behind it: so it is read again whatever its times say. */
   readonly flawed: boolean
 }
@@ -71,7 +73,7 @@ function parseEntry(text: string): PreviousEntry {
   const line = parseJson(text)
   const path = pathOfLine(line)
   // as: an object with a path; a field of another type than ours differs from every status, which reads the file again
-  const { t, i, c, m, s, x } = line as Readonly<Record<string, unknown>>
+  const { t, i, c, m, s, h, x } = line as Readonly<Record<string, unknown>>
   return {
     path,
     inode: Number(i),
@@ -79,6 +81,7 @@ function parseEntry(text: string): PreviousEntry {
     mtime: String(m),
     size: Number(s),
     isDirectory: t === 'd',
+    hash: typeof h === 'string' ? h : undefined,
     flawed: x !== undefined || !isSettled(String(c)),
   }
 }

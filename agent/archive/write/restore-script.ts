@@ -7,11 +7,59 @@ const POINT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/
  * point or one below it is encrypted. The points of its chain lie beside it. Nothing is written before every point was found
  * whole and opens with the identity.
  */
-export function restoreScript(bases: readonly string[]): string {
+export function restoreScript(bases: readonly string[], isImage = false): string {
   for (const name of bases) {
     if (!POINT_NAME.test(name)) throw new FleetError('invalid', 'the name of a point in the chain is not one')
   }
-  return SCRIPT.replace('@CHAIN@', [...bases.map((name) => `../${name}`), '.'].join(' '))
+  const chain = [...bases.map((name) => `../${name}`), '.'].join(' ')
+  const { about, tools, end } = isImage ? IMAGE : TREE
+  return [...Object.entries({ CHAIN: chain, ABOUT: about, TOOLS: tools, END: end })].reduce(
+    (script, [name, text]) => script.replace(`@${name}@`, () => text),
+    SCRIPT,
+  )
+}
+
+const TREE = {
+  about: `sh restore.sh <directory>: puts this point into an existing, empty directory. Needs GNU tar, zstd and sha256sum.
+# Between two points of a chain a directory may lose extended attributes: those are there again, as tar cannot remove them.`,
+  tools: 'zstd sha256sum',
+  end: `case $chain in *' '*) echo 'Extended attributes that directories lost between these points are there again.' ;; esac`,
+}
+
+/**
+ * Each run of chunks, of at most 256, is written by one `dd` and then removed: so there is never much twice. An empty chunk is zeros, as
+ * `gone` leaves it. The unit of `seek` divides every size of chunks.
+ */
+const IMAGE = {
+  about: `sh restore.sh <directory>: puts the volume of this point into an existing, empty directory, as the file 'image'.
+# Needs GNU tar, zstd, sha256sum, cat, dd and rm.`,
+  tools: 'zstd sha256sum cat dd rm',
+  end: `$whole || fail "not all of the volume is there"
+cd -- "$into"
+read -r shape < volume.json
+size=\${shape#*'"size_bytes":'} size=\${size%%[!0-9]*}
+bytes=\${shape#*'"chunk_bytes":'} bytes=\${bytes%%[!0-9]*}
+[ -n "$size" ] && [ -n "$bytes" ] || fail "volume.json is damaged"
+umask 077
+dd if=/dev/null of=image bs=1 seek="$size" count=0 status=none || fail "no image of $size bytes can be made here"
+first=0 next=0
+flush() {
+  [ $# = 0 ] && return
+  bad=$({ stage cat "$@" | stage dd of=image bs=262144 seek=$((first * (bytes / 262144))) conv=notrunc status=none; } 3>&1)
+  [ -z "$bad" ] || fail "image could not be written"
+  rm -f "$@"
+}
+set --
+for chunk in chunks/*; do
+  [ -s "$chunk" ] || continue
+  number=$((0x\${chunk#chunks/}))
+  if [ "$number" != "$next" ] || [ $# = 256 ]; then flush "$@"; set --; fi
+  [ $# = 0 ] && first=$number
+  set -- "$@" "$chunk"
+  next=$((number + 1))
+done
+flush "$@"
+rm -rf chunks volume.json`,
 }
 
 /**
@@ -20,8 +68,7 @@ export function restoreScript(bases: readonly string[]): string {
  * status, once the rest is there. `-O /` asks for root without another tool.
  */
 const SCRIPT = `#!/bin/sh
-# sh restore.sh <directory>: puts this point into an existing, empty directory. Needs GNU tar, zstd and sha256sum.
-# Between two points of a chain a directory may lose extended attributes: those are there again, as tar cannot remove them.
+# @ABOUT@
 # For files that end in .age: AGE_IDENTITY=<file with the private key> sh restore.sh <directory>, and age or rage.
 set -eu
 chain='@CHAIN@'
@@ -36,7 +83,7 @@ case $identity in ''|/*) ;; *) identity=$PWD/$identity ;; esac
 case $0 in */*) here=\${0%/*} ;; *) here=. ;; esac
 CDPATH= cd -- "$here"
 case $(tar --version 2>/dev/null) in *GNU*) ;; *) fail "this needs GNU tar" ;; esac
-for tool in zstd sha256sum; do command -v $tool >/dev/null || fail "this needs $tool"; done
+for tool in @TOOLS@; do command -v $tool >/dev/null || fail "this needs $tool"; done
 
 # What a point holds, by its sums: data, gone where entries were deleted, links where other names of a file are as they were.
 look() {
@@ -95,6 +142,6 @@ for point in $chain; do
   extract "$point/$data"
   if [ -n "$links" ]; then extract "$point/$links"; fi
 done
-case $chain in *' '*) echo 'Extended attributes that directories lost between these points are there again.' ;; esac
+@END@
 $whole
 `

@@ -3,6 +3,7 @@ import { type ErrorCode, FleetError } from '../../../shared/errors.ts'
 import { asFleetError } from '../../native/system-error.ts'
 import { Counters } from '../../tree/counters.ts'
 import type { BytePath } from '../byte-path.ts'
+import type { ImageShape } from '../image/image-shape.ts'
 import type { Problem, ProblemReason } from '../member.ts'
 import { BLOCK } from '../tar-header.ts'
 import { type QueueEnds, QueueTaker } from '../thread/chunk-queue.ts'
@@ -11,6 +12,7 @@ import { AttributeRecords } from './attribute-records.ts'
 import { FrameFiller } from './frame-filler.ts'
 import { FrameSlots, type SlotMemory } from './frame-slots.ts'
 import { GoneTar } from './gone-tar.ts'
+import { ImageWalk } from './image-walk.ts'
 import { IndexText } from './index-text.ts'
 import { LinkTable } from './link-table.ts'
 import { LinksTar, mayHaveNames } from './links-tar.ts'
@@ -18,17 +20,30 @@ import { MemberWriter } from './member-writer.ts'
 import type { Piece } from './piece-store.ts'
 import { PreviousEntries } from './previous-entries.ts'
 import { Realms, type TaskGraft, type TreeMarks } from './realms.ts'
+import type { Level } from './tree-levels.ts'
 import { TreeWalk } from './tree-walk.ts'
 
 export interface WriteTask {
   readonly subject: string
-  readonly rootFd: number
   readonly slots: SlotMemory
   readonly counters: SharedArrayBuffer
-  /** Of an unlinked file. */
-  readonly linkSpillFd: number
   readonly indexChunkBytes: number
   readonly previous: QueueEnds | undefined
+  readonly source: TreeTask | ImageTask
+}
+
+export interface ImageTask {
+  readonly kind: 'image'
+  readonly fd: number
+  readonly shape: ImageShape
+  readonly only: Uint32Array | undefined
+}
+
+export interface TreeTask {
+  readonly kind: 'tree'
+  readonly rootFd: number
+  /** Of an unlinked file. */
+  readonly linkSpillFd: number
   readonly wanted: Wanted | undefined
   /** Of the root's own tree. */
   readonly marks: TreeMarks
@@ -63,47 +78,64 @@ class ProblemList {
   }
 }
 
-function write(task: WriteTask, post: (message: WriteMessage, transfer?: readonly ArrayBuffer[]) => void): WriteEnd {
+type Post = (message: WriteMessage, transfer?: readonly ArrayBuffer[]) => void
+
+interface Parts {
+  readonly frames: FrameFiller
+  readonly counters: Counters
+  readonly line: (path: BytePath, text: string) => void
+  readonly problem: (path: BytePath, reason: ProblemReason) => void
+  /** The next piece of what the chain holds; undefined at its end. */
+  readonly take: (() => Buffer | undefined) | undefined
+  readonly stop: () => void
+  readonly post: Post
+}
+
+function write(task: WriteTask, post: Post): WriteEnd {
   const counters = new Counters(task.counters)
   const stop = () => counters.throwIfStopped()
   const frames = new FrameFiller(new FrameSlots(task.slots), post, stop)
   const index = new IndexText(task.indexChunkBytes, (chunk) => post(chunk, [chunk.text.buffer]))
   const problems = new ProblemList()
-  const gone = new GoneTar()
   const line = (path: BytePath, text: string) => index.add(path, text)
   const problem = (path: BytePath, reason: ProblemReason) => problems.add(path, reason)
-  const { rootFd, previous, wanted } = task
-  const realms = new Realms(task.marks, task.grafts)
-  const { identify } = realms
-  const links = new LinkTable(task.linkSpillFd, realms)
-  const attributes = new AttributeRecords()
-  const writer = new MemberWriter({ frames, links, attributes, counters, identify, line, problem })
-  const taker = previous === undefined ? undefined : new QueueTaker<Uint8Array | undefined>(previous, stop)
-  const take = () => {
-    const piece = taker?.take()
-    return piece === undefined ? undefined : Buffer.from(piece.buffer, piece.byteOffset, piece.length)
-  }
-  new TreeWalk({
-    rootFd,
-    writer,
-    counters,
-    line,
-    problem,
-    lost: (level) => post({ type: 'gone', bytes: gone.member(level) }),
-    previous: taker === undefined ? undefined : new PreviousEntries(take),
-    wanted,
-    realms,
-  }).run()
-  if (taker !== undefined && writer.namesElsewhere > 0) {
-    post({ type: 'again' })
-    const again = new PreviousEntries(take, mayHaveNames)
-    const tell = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'links', bytes }, [bytes.buffer])
-    new LinksTar({ rootFd, links, attributes, realms, previous: again, tell, throwIfStopped: stop }).run()
-  }
+  const taker = task.previous && new QueueTaker<Uint8Array | undefined>(task.previous, stop)
+  const take = taker && (() => pieceOf(taker.take()))
+  const parts = { frames, counters, line, problem, take, stop, post }
+  if (task.source.kind === 'image') writeImage(task.source, parts)
+  else writeTree(task.source, parts)
   frames.zeros(END_OF_TAR)
   frames.finish()
   index.flush()
   return { type: 'done', problems: problems.kept, problemCount: problems.count }
+}
+
+function pieceOf(piece: Uint8Array | undefined): Buffer | undefined {
+  return piece && Buffer.from(piece.buffer, piece.byteOffset, piece.length)
+}
+
+function writeImage({ fd, shape, only }: ImageTask, { take, post, ...parts }: Parts): void {
+  const previous = take && new PreviousEntries(take)
+  const gone = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'gone', bytes }, [bytes.buffer])
+  new ImageWalk({ ...parts, fd, shape, only, previous, gone }).run()
+}
+
+function writeTree({ rootFd, linkSpillFd, wanted, marks, grafts }: TreeTask, parts: Parts): void {
+  const { frames, counters, line, problem, take, stop, post } = parts
+  const gone = new GoneTar()
+  const realms = new Realms(marks, grafts)
+  const { identify } = realms
+  const links = new LinkTable(linkSpillFd, realms)
+  const attributes = new AttributeRecords()
+  const writer = new MemberWriter({ frames, links, attributes, counters, identify, line, problem })
+  const lost = (level: Level) => post({ type: 'gone', bytes: gone.member(level) })
+  const previous = take && new PreviousEntries(take)
+  new TreeWalk({ rootFd, writer, counters, line, problem, lost, previous, wanted, realms }).run()
+  if (take === undefined || writer.namesElsewhere === 0) return
+  post({ type: 'again' })
+  const again = new PreviousEntries(take, mayHaveNames)
+  const tell = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'links', bytes }, [bytes.buffer])
+  new LinksTar({ rootFd, links, attributes, realms, previous: again, tell, throwIfStopped: stop }).run()
 }
 
 function outcomeOf(task: WriteTask, port: MessagePort): WriteEnd {

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import type { Counters } from '../../tree/counters.ts'
+import type { BytePath } from '../byte-path.ts'
+import { ChunkReader } from './chunk-reader.ts'
+import { chunkCount, chunkNumberOf, chunkPath, type ImageShape } from './image-shape.ts'
+
+/** Compares an image with the chunks that an index has, which come in order. */
+export class ImageComparison {
+  readonly #shape: ImageShape
+  readonly #reader: ChunkReader
+  readonly #counters: Counters
+  readonly #differs: (path: BytePath) => void
+  #next = 0
+
+  constructor(
+    fd: number,
+    shape: ImageShape,
+    to: { readonly counters: Counters; readonly differs: (path: BytePath) => void },
+  ) {
+    this.#shape = shape
+    this.#reader = new ChunkReader(fd, shape, () => to.counters.throwIfStopped())
+    this.#counters = to.counters
+    this.#differs = to.differs
+  }
+
+  /** @param path of a chunk */
+  chunk(path: BytePath, hash: string | undefined): void {
+    const number = chunkNumberOf(path) ?? assert.fail()
+    this.#zerosBefore(number)
+    const { problem } = this.#look(number)
+    if (problem !== undefined || this.#reader.hash() !== hash) this.#differs(path)
+    this.#next = number + 1
+  }
+
+  finish(): void {
+    this.#zerosBefore(chunkCount(this.#shape))
+  }
+
+  #zerosBefore(end: number): void {
+    for (let at = this.#reader.nextData(this.#next); at < end; at = this.#reader.nextData(at + 1)) {
+      this.#counters.throwIfStopped()
+      if (!this.#look(at).isZero) this.#differs(chunkPath(at))
+    }
+  }
+
+  #look(number: number) {
+    const looked = this.#reader.look(number)
+    this.#counters.addBytes(Math.min(this.#shape.chunkBytes, this.#shape.sizeBytes))
+    return looked
+  }
+}

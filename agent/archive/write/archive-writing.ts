@@ -1,0 +1,204 @@
+import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { MessageChannel, Worker } from 'node:worker_threads'
+import { FleetError } from '../../../shared/errors.ts'
+import { asFleetError } from '../../native/system-error.ts'
+import { Counters } from '../../tree/counters.ts'
+import { changedLines } from '../changed-lines.ts'
+import { compressFrame } from '../compression.ts'
+import { imageLines } from '../image/image-lines.ts'
+import { BLOCK } from '../tar-header.ts'
+import { newCounts, QueueSender } from '../thread/chunk-queue.ts'
+import { type Wanted, wantedOf } from '../wanted.ts'
+import type { ArchiveBase, ArchiveWatch, Graft, WriteImageRequest, WriteRequest } from '../write-archive.ts'
+import type { ArchiveFiles } from './archive-files.ts'
+import { newSlots } from './frame-slots.ts'
+import { DEFAULT_LEVEL, INDEX_FRAME_BYTES, PieceStore } from './piece-store.ts'
+import { closeStamps, type TreeMarks } from './realms.ts'
+import { openUnlinked } from './spool.ts'
+import type { WriteEnd, WriteMessage, WriteTask } from './write-worker.ts'
+
+const DEFAULT_FRAME_BYTES = 4 * 2 ** 20
+/** One is filled while the others are compressed or stored; each costs 9 MiB. */
+const SLOTS = 1 + Math.min(3, availableParallelism())
+/** Enough for the names of a directory of two million; a lower bound makes the collector run earlier. */
+const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 128 }
+const PROGRESS_INTERVAL_MS = 100
+const END_OF_TAR = 2 * BLOCK
+
+/** One archive while it is written: a thread reads and fills frames, this one compresses and stores them. */
+export class ArchiveWriting {
+  readonly #request: WriteRequest | WriteImageRequest
+  readonly #watch: ArchiveWatch
+  readonly #files: ArchiveFiles
+  readonly #failure: AbortController
+  readonly #counters = new Counters()
+  readonly #memory
+  readonly #store: PieceStore
+
+  constructor(
+    request: WriteRequest | WriteImageRequest,
+    watch: ArchiveWatch,
+    files: ArchiveFiles,
+    failure: AbortController,
+  ) {
+    this.#request = request
+    this.#watch = watch
+    this.#files = files
+    this.#failure = failure
+    this.#memory = newSlots(SLOTS, request.frameBytes ?? DEFAULT_FRAME_BYTES)
+    const { compression, level = DEFAULT_LEVEL } = request
+    const onFailure = () => failure.abort()
+    this.#store = new PieceStore({ files, compression, level, memory: this.#memory, onFailure })
+  }
+
+  async run(
+    signal: AbortSignal,
+  ): Promise<{ readonly end: Extract<WriteEnd, { type: 'done' }>; readonly contentBytes: number }> {
+    const stop = () => this.#counters.stop()
+    signal.addEventListener('abort', stop)
+    const timer = setInterval(() => this.#tell(), PROGRESS_INTERVAL_MS)
+    try {
+      const end = await this.#work(signal)
+      await this.#store.settled()
+      this.#store.throwIfFailed()
+      if (end.type === 'failed') {
+        throw new FleetError(end.code, end.message, end.detail === undefined ? {} : { detail: end.detail })
+      }
+      this.#tell()
+      return { end, contentBytes: this.#counters.bytes }
+    } finally {
+      clearInterval(timer)
+      signal.removeEventListener('abort', stop)
+      // Whatever failed, nothing compresses any more once all that was taken in has had its turn.
+      await this.#store.settled()
+      this.#store[Symbol.dispose]()
+    }
+  }
+
+  async #work(signal: AbortSignal): Promise<WriteEnd> {
+    const request = this.#request
+    if (request.image !== undefined) return this.#readImage(request, signal)
+    const { base, stamps } = request
+    const changes = base === undefined ? undefined : usableChanges(base)
+    if (base === undefined || changes === undefined)
+      return this.#walk(request, { lines: base?.lines, wanted: undefined, stamps }, signal)
+    const wanted = wantedOf(changes.list, changes.isAll)
+    // A thread would have nothing to look at.
+    if (wanted.paths.length === 0) return this.#endTar()
+    return this.#walk(request, { lines: changedLines(changes.chain, wanted, signal), wanted, stamps }, signal)
+  }
+
+  async #readImage({ image, base }: WriteImageRequest, signal: AbortSignal): Promise<WriteEnd> {
+    const { fd, sizeBytes, chunkBytes } = image
+    const { lines, only } = await imageLines(image, base?.chain, signal)
+    const source = { kind: 'image', fd, shape: { sizeBytes, chunkBytes }, only } as const
+    return this.#run({ lines, again: undefined, source }, signal)
+  }
+
+  async #endTar(): Promise<WriteEnd> {
+    const end = Buffer.alloc(END_OF_TAR)
+    const stored = this.#request.compression === 'zstd' ? await compressFrame(end) : end
+    await this.#files.addFrame(stored, end.length)
+    return { type: 'done', problems: [], problemCount: 0 }
+  }
+
+  async #walk(request: WriteRequest, { lines, wanted, stamps }: Walk, signal: AbortSignal): Promise<WriteEnd> {
+    const { rootFd, scratch, settledBeforeMs, grafts = [], base } = request
+    const linkSpillFd = openUnlinked(scratch)
+    const marks = { stamps: openStamps(stamps === undefined ? undefined : { path: stamps, rootFd }), settledBeforeMs }
+    const grafted = grafts.map((graft) => ({
+      ...{ path: graft.path, fd: graft.fd, settledBeforeMs: graft.settledBeforeMs },
+      stamps: openStamps(graft.stamps),
+    }))
+    try {
+      const source = { kind: 'tree', rootFd, linkSpillFd, wanted, marks, grafts: grafted } as const
+      return await this.#run({ lines, again: base?.lines, source }, signal)
+    } finally {
+      closeSync(linkSpillFd)
+      closeStamps([marks, ...grafted])
+    }
+  }
+
+  async #run({ lines, again, source }: Reading, signal: AbortSignal): Promise<WriteEnd> {
+    const channel = lines === undefined ? undefined : new MessageChannel()
+    const counts = newCounts()
+    const task: WriteTask = {
+      subject: this.#request.subject,
+      slots: this.#memory,
+      counters: this.#counters.memory,
+      indexChunkBytes: INDEX_FRAME_BYTES,
+      previous: channel === undefined ? undefined : { port: channel.port2, counts },
+      source,
+    }
+    const worker = new Worker(new URL('./write-worker.ts', import.meta.url), {
+      workerData: task,
+      resourceLimits: WORKER_MEMORY,
+      transferList: channel === undefined ? [] : [channel.port2],
+    })
+    const queue =
+      channel === undefined ? undefined : new QueueSender<Uint8Array | undefined>({ port: channel.port1, counts })
+    let sending = this.#sendLines(lines, queue, signal)
+    let end: WriteEnd | undefined
+    worker.on('message', (message: WriteMessage) => {
+      if (message.type === 'done' || message.type === 'failed') end = message
+      else if (message.type === 'again') sending = sending.then(() => this.#sendLines(again, queue, signal))
+      else this.#store.take(message)
+    })
+    try {
+      // `once` rejects on the worker's 'error' event: a bug there ends the job here.
+      await once(worker, 'exit')
+      this.#failure.signal.aborted || signal.aborted ? await sending.catch(() => undefined) : await sending
+    } finally {
+      channel?.port1.close()
+    }
+    this.#store.throwIfFailed()
+    if (end === undefined) throw new FleetError('cancelled', 'cancelled')
+    return end
+  }
+
+  async #sendLines(
+    lines: AsyncIterable<Uint8Array> | undefined,
+    queue: QueueSender<Uint8Array | undefined> | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (lines === undefined || queue === undefined) return
+    try {
+      for await (const piece of lines) await queue.send(piece, [], signal)
+      await queue.send(undefined, [], signal)
+    } catch (error) {
+      this.#store.fail(error)
+    }
+  }
+
+  #tell(): void {
+    this.#watch.progress({ phase: 'archive', files: this.#counters.files, bytes: this.#counters.bytes })
+  }
+}
+
+interface Reading {
+  readonly lines: AsyncIterable<Uint8Array> | undefined
+  /** What the thread gets when it asks for all of what the chain holds. */
+  readonly again: AsyncIterable<Uint8Array> | undefined
+  readonly source: WriteTask['source']
+}
+
+interface Walk {
+  readonly lines: AsyncIterable<Uint8Array> | undefined
+  readonly wanted: Wanted | undefined
+  readonly stamps: string | undefined
+}
+
+function usableChanges({ changes }: ArchiveBase): ArchiveBase['changes'] {
+  return changes?.chain.points.at(-1)?.table.totals.problems === 0 ? changes : undefined
+}
+
+function openStamps(stamps: Graft['stamps']): TreeMarks['stamps'] {
+  if (stamps === undefined) return undefined
+  try {
+    return { fd: openSync(stamps.path, 'r'), rootFd: stamps.rootFd }
+  } catch (error) {
+    throw asFleetError(error, 'the stamps of the image')
+  }
+}
