@@ -128,7 +128,10 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     pools,
   }
   const instanceList = createInstanceList({ types: instances.all, onChange: () => presence.beat(), logger })
-  const reads = createReads({ points, instances: instanceList, volumes, exports, logger })
+  const reads = createReads({
+    ...{ points, instances: instanceList, volumes, exports, logger },
+    places: { instances: instances.get, datasetAt: (path) => findDatasetAt(path, pools) },
+  })
   const presence = startPresence({
     nats,
     host,

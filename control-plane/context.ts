@@ -59,6 +59,7 @@ import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
 import { closedByServer, connectNats, ensureStreams, purgeOrders } from './nats.ts'
 import { openBlock } from './open-block.ts'
+import { openCaptures } from './open-captures.ts'
 import { type OpenMigrations, openMigrations } from './open-migrations.ts'
 import { openPoints } from './open-points.ts'
 import { type OpenSchedules, openSchedules, openWebhook, scheduleSettings } from './open-schedules.ts'
@@ -169,6 +170,9 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     ...{ sql, vault, nats, seal, changes, dispatch, fleet: registry, logger },
   })
   const { volumeBackups, tick: backupTick } = openVolumeBackups({ sql, points, targets, volumes, logger })
+  const { instanceSnapshots } = openCaptures({
+    ...{ sql, nats, seal, changes, dispatch, instances: instanceReader, fleet: registry },
+  })
   const jobs = createJobs({
     ...{ reader: jobReader, ends, datasets, snapshots, points, instances, volumes, exports },
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
@@ -235,6 +239,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     schedules: schedules.schedules,
     restoreTasks: schedules.restoreTasks,
     migrations: migrations.migrations,
+    instanceSnapshots,
     volumes,
     volumeBackups,
     exports,

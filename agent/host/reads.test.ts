@@ -38,6 +38,7 @@ async function asked<Op extends HostRead>(
     instances,
     volumes: NO_INSTANCES.volumes,
     exports: NO_INSTANCES.exports,
+    places: NO_INSTANCES,
     logger,
   })
   t.teardown(() => reads[Symbol.asyncDispose]())

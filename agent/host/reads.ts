@@ -10,6 +10,7 @@ import { failureOf } from '../work/failure.ts'
 import { createSlots } from '../work/slots.ts'
 import { exportPage } from './export-page.ts'
 import type { InstanceList } from './instance-list.ts'
+import { instanceParts } from './instance-parts.ts'
 import { volumePage } from './volume-page.ts'
 
 /** The control plane waits for five seconds: an answer that says why there is none should still arrive. */
@@ -31,6 +32,8 @@ export function createReads(deps: {
   /** @throws not_found, unavailable as PipelineTools */
   readonly volumes: (pool: string) => Volumes
   readonly exports: ExportKeeper
+  /** Of PipelineTools. */
+  readonly places: Parameters<typeof instanceParts>[0]
   readonly logger: Logger
 }): Reads {
   const slots = createSlots(AT_ONE_TIME)
@@ -52,6 +55,13 @@ export function createReads(deps: {
       return (question) => {
         const { request, untilMs } = question as { request: ReadRequestOf<'volumes'>; untilMs: number }
         return volumePage(deps.volumes, request, untilMs)
+      }
+    }
+    if (operation === 'instance-parts') {
+      // as: its schema has parsed the request
+      return (question) => {
+        const { request, signal } = question as { request: ReadRequestOf<'instance-parts'>; signal: AbortSignal }
+        return instanceParts(deps.places, request.place, signal)
       }
     }
     if (operation === 'exports') {

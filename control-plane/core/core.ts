@@ -6,6 +6,7 @@ import type { Exports } from './exports.ts'
 import type { Feed } from './feed.ts'
 import type { Groups } from './groups.ts'
 import type { Hosts } from './hosts.ts'
+import type { InstanceSnapshots } from './instance-captures.ts'
 import type { InstanceMoves } from './instance-moves.ts'
 import type { Instances } from './instances.ts'
 import type { Jobs } from './jobs.ts'
@@ -32,6 +33,7 @@ export interface Core {
   readonly restoreTasks: RestoreTasks
   readonly instances: Instances
   readonly migrations: InstanceMoves
+  readonly instanceSnapshots: InstanceSnapshots
   readonly volumes: Volumes
   readonly volumeBackups: VolumeBackups
   readonly exports: Exports

@@ -158,6 +158,10 @@ export function createDatasets(deps: {
         if (found) requireCondition(ifMatch, found)
         const dataset = usable(found, name)
         if (snapshotOnly && !dataset.isSnapshot) throw new FleetError('conflict', `'${name}' is not a snapshot`)
+        if (dataset.partOf !== null) {
+          const blockers = [`instance snapshot ${dataset.partOf}`]
+          throw new FleetError('conflict', `'${name}' is part of a snapshot of an instance: delete that`, { blockers })
+        }
         if (dataset.ordinal === 0) throw new FleetError('conflict', `the dataset '${ROOT_DATASET}' cannot be deleted`)
         requireOnline(fleet, dataset.host)
         return {

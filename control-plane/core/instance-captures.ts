@@ -31,9 +31,12 @@ export interface InstanceSnapshotInfo extends Capture {
     readonly id: string
     /** Of what it was taken of. */
     readonly sourceId: string
+    /** 0 for datasets, of which nobody knows. */
     readonly sizeBytes: number
     readonly status: 'creating' | 'available' | 'error' | 'deleting'
   }[]
+  /** Where in it something is mounted that lies in no dataset of its group, and is not in the snapshot; `/` is its root. The first hundred. */
+  readonly leftOut: readonly string[]
 }
 
 export interface InstanceBackupInfo extends Capture {

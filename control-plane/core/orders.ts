@@ -9,7 +9,13 @@ import type { PointInfo, PointSource } from './points.ts'
 import type { NewVolumeBackup } from './volume-backups.ts'
 
 /** A dataset row as the decision sees it, locked until the order is placed. */
-export type LockedDataset = Dataset & { readonly hostId: string; readonly poolId: string; readonly localPool: string }
+export type LockedDataset = Dataset & {
+  readonly hostId: string
+  readonly poolId: string
+  readonly localPool: string
+  /** A snapshot of an instance that it is part of. */
+  readonly partOf: string | null
+}
 
 /** What an order may decide on: the datasets it named and, for those that have one, their origins. */
 export interface Findings extends PointFindings {

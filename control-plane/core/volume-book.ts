@@ -30,6 +30,8 @@ export interface VolumeRow {
 
 export interface VolumeSnapshotRow {
   readonly id: string
+  /** A snapshot of an instance that it is part of. */
+  readonly partOf: string | null
   readonly groupId: string
   readonly volumeId: string
   readonly name: string

@@ -182,7 +182,10 @@ export function createVolumes(deps: {
           if (snapshot === undefined) throw noSnapshot(full)
           if (snapshot.state !== 'available') throw new FleetError('conflict', `'${full}' is ${DOING[snapshot.state]}`)
           const clones = found.clonesOf(path).filter(({ origin }) => origin === full)
-          const blockers = clones.map((clone) => `volume ${clone.path}`)
+          const blockers = [
+            ...clones.map((clone) => `volume ${clone.path}`),
+            ...(snapshot.partOf === null ? [] : [`instance snapshot ${snapshot.partOf}`]),
+          ]
           requireUnneeded(full, blockers)
           requireOnline(fleet, volume.host)
           const place = { ...placeOf(volume), snapshot: name }

@@ -22,6 +22,7 @@ import { InstanceMoves0015 } from './migrations/0015-instance-moves.ts'
 import { Volumes0016 } from './migrations/0016-volumes.ts'
 import { VolumeBackups0017 } from './migrations/0017-volume-backups.ts'
 import { Block0018 } from './migrations/0018-block.ts'
+import { InstanceCaptures0019 } from './migrations/0019-instance-captures.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -49,6 +50,7 @@ const MIGRATIONS = [
   Volumes0016,
   VolumeBackups0017,
   Block0018,
+  InstanceCaptures0019,
 ]
 
 /**

@@ -176,6 +176,7 @@ CREATE TABLE public.dataset (
     tags jsonb DEFAULT '{}'::jsonb NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    instance_snapshot_id uuid,
     CONSTRAINT dataset_check CHECK (((NOT is_snapshot) OR (origin_id IS NOT NULL))),
     CONSTRAINT dataset_consistency_check CHECK ((consistency = ANY (ARRAY['crash'::text, 'fuzzy'::text]))),
     CONSTRAINT dataset_kind_check CHECK ((kind = ANY (ARRAY['filesystem'::text, 'volume'::text]))),
@@ -339,6 +340,39 @@ CREATE TABLE public.instance (
 )
 WITH (fillfactor='80');
 
+CREATE TABLE public.instance_backup (
+    id uuid NOT NULL,
+    ordinal bigint NOT NULL,
+    group_id uuid NOT NULL,
+    name text NOT NULL,
+    instance_id uuid NOT NULL,
+    instance_type text NOT NULL,
+    instance_name text NOT NULL,
+    host text NOT NULL,
+    target_id uuid,
+    series_id uuid NOT NULL,
+    incremental boolean NOT NULL,
+    missing jsonb DEFAULT '[]'::jsonb NOT NULL,
+    ordering_until timestamp with time zone,
+    deleting boolean DEFAULT false NOT NULL,
+    fail_reason text,
+    look_at timestamp with time zone,
+    looks integer DEFAULT 0 NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='80');
+
+ALTER TABLE public.instance_backup ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.instance_backup_ordinal_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.instance_list (
     host_id uuid NOT NULL,
     hash text,
@@ -404,6 +438,49 @@ ALTER TABLE public.instance ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTIT
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.instance_snapshot (
+    id uuid NOT NULL,
+    ordinal bigint NOT NULL,
+    group_id uuid NOT NULL,
+    name text NOT NULL,
+    instance_id uuid NOT NULL,
+    instance_type text NOT NULL,
+    instance_name text NOT NULL,
+    host text NOT NULL,
+    status text NOT NULL,
+    fail_reason text,
+    consistency text,
+    left_out jsonb DEFAULT '[]'::jsonb NOT NULL,
+    job_id uuid,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT instance_snapshot_consistency_check CHECK ((consistency = ANY (ARRAY['frozen'::text, 'stopped'::text, 'crash'::text]))),
+    CONSTRAINT instance_snapshot_status_check CHECK ((status = ANY (ARRAY['creating'::text, 'available'::text, 'error'::text, 'deleting'::text])))
+)
+WITH (fillfactor='80');
+
+ALTER TABLE public.instance_snapshot ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.instance_snapshot_ordinal_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.instance_snapshot_part (
+    snapshot_id uuid NOT NULL,
+    n integer NOT NULL,
+    kind text NOT NULL,
+    part_id uuid NOT NULL,
+    source_id uuid NOT NULL,
+    size_bytes bigint DEFAULT 0 NOT NULL,
+    status text NOT NULL,
+    CONSTRAINT instance_snapshot_part_kind_check CHECK ((kind = ANY (ARRAY['dataset'::text, 'volume'::text]))),
+    CONSTRAINT instance_snapshot_part_status_check CHECK ((status = ANY (ARRAY['creating'::text, 'available'::text, 'error'::text, 'deleting'::text])))
 );
 
 CREATE TABLE public.job (
@@ -888,6 +965,7 @@ CREATE TABLE public.volume_snapshot (
     state text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
+    instance_snapshot_id uuid,
     CONSTRAINT volume_snapshot_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'available'::text, 'deleting'::text])))
 );
 
@@ -980,6 +1058,15 @@ ALTER TABLE ONLY public.host
 ALTER TABLE ONLY public.idempotency_key
     ADD CONSTRAINT idempotency_key_pkey PRIMARY KEY (hash);
 
+ALTER TABLE ONLY public.instance_backup
+    ADD CONSTRAINT instance_backup_ordinal_key UNIQUE (ordinal);
+
+ALTER TABLE ONLY public.instance_backup
+    ADD CONSTRAINT instance_backup_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.instance_backup
+    ADD CONSTRAINT instance_backup_series_id_key UNIQUE (series_id);
+
 ALTER TABLE ONLY public.instance_list
     ADD CONSTRAINT instance_list_pkey PRIMARY KEY (host_id);
 
@@ -994,6 +1081,15 @@ ALTER TABLE ONLY public.instance
 
 ALTER TABLE ONLY public.instance
     ADD CONSTRAINT instance_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.instance_snapshot
+    ADD CONSTRAINT instance_snapshot_ordinal_key UNIQUE (ordinal);
+
+ALTER TABLE ONLY public.instance_snapshot_part
+    ADD CONSTRAINT instance_snapshot_part_pkey PRIMARY KEY (snapshot_id, n);
+
+ALTER TABLE ONLY public.instance_snapshot
+    ADD CONSTRAINT instance_snapshot_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
@@ -1131,6 +1227,8 @@ CREATE INDEX block_volume_time ON public.block_volume USING btree (created_at, i
 
 CREATE INDEX dataset_instance ON public.dataset USING btree (group_id, ((tags ->> 'holdfast.instance'::text))) WHERE (tags ? 'holdfast.instance'::text);
 
+CREATE INDEX dataset_instance_snapshot ON public.dataset USING btree (instance_snapshot_id) WHERE (instance_snapshot_id IS NOT NULL);
+
 CREATE INDEX dataset_origin ON public.dataset USING btree (origin_id) WHERE (origin_id IS NOT NULL);
 
 CREATE INDEX dataset_pool ON public.dataset USING btree (pool_id);
@@ -1167,6 +1265,14 @@ CREATE INDEX idempotency_key_age ON public.idempotency_key USING btree (created_
 
 CREATE INDEX idempotency_key_holder ON public.idempotency_key USING btree (holder) WHERE (answer IS NULL);
 
+CREATE INDEX instance_backup_group ON public.instance_backup USING btree (group_id, ordinal);
+
+CREATE INDEX instance_backup_instance ON public.instance_backup USING btree (instance_id, ordinal);
+
+CREATE INDEX instance_backup_look ON public.instance_backup USING btree (look_at) WHERE (look_at IS NOT NULL);
+
+CREATE INDEX instance_backup_target ON public.instance_backup USING btree (target_id) WHERE (target_id IS NOT NULL);
+
 CREATE INDEX instance_group ON public.instance USING btree (group_id, ordinal);
 
 CREATE INDEX instance_group_ref ON public.instance USING btree (group_id, ref) WHERE (gone_at IS NULL);
@@ -1188,6 +1294,14 @@ CREATE INDEX instance_move_target ON public.instance_move USING btree (target_id
 CREATE INDEX instance_name ON public.instance USING btree (group_id, name) WHERE (gone_at IS NULL);
 
 CREATE UNIQUE INDEX instance_ref ON public.instance USING btree (host_id, type, ref) WHERE ((gone_at IS NULL) AND (ref IS NOT NULL));
+
+CREATE INDEX instance_snapshot_group ON public.instance_snapshot USING btree (group_id, ordinal);
+
+CREATE INDEX instance_snapshot_instance ON public.instance_snapshot USING btree (instance_id, ordinal);
+
+CREATE INDEX instance_snapshot_job ON public.instance_snapshot USING btree (job_id);
+
+CREATE INDEX instance_snapshot_part_id ON public.instance_snapshot_part USING btree (part_id);
 
 CREATE INDEX job_active ON public.job USING btree (state, ordinal) WHERE (state = ANY (ARRAY['queued'::text, 'dispatched'::text, 'running'::text, 'cancelling'::text]));
 
@@ -1339,6 +1453,8 @@ CREATE INDEX volume_snapshot_group ON public.volume_snapshot USING btree (group_
 
 CREATE INDEX volume_snapshot_group_time ON public.volume_snapshot USING btree (group_id, created_at, id);
 
+CREATE INDEX volume_snapshot_instance_snapshot ON public.volume_snapshot USING btree (instance_snapshot_id) WHERE (instance_snapshot_id IS NOT NULL);
+
 CREATE UNIQUE INDEX volume_snapshot_path ON public.volume_snapshot USING btree (path) WHERE (state <> 'deleting'::text);
 
 CREATE INDEX volume_snapshot_time ON public.volume_snapshot USING btree (created_at, id);
@@ -1383,6 +1499,9 @@ ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
 
 ALTER TABLE ONLY public.dataset
+    ADD CONSTRAINT dataset_instance_snapshot_id_fkey FOREIGN KEY (instance_snapshot_id) REFERENCES public.instance_snapshot(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY public.dataset
     ADD CONSTRAINT dataset_pool_id_fkey FOREIGN KEY (pool_id) REFERENCES public.pool(id);
 
 ALTER TABLE ONLY public.export_batch
@@ -1412,6 +1531,12 @@ ALTER TABLE ONLY public.export
 ALTER TABLE ONLY public.host_credential
     ADD CONSTRAINT host_credential_host_id_fkey FOREIGN KEY (host_id) REFERENCES public.host(id);
 
+ALTER TABLE ONLY public.instance_backup
+    ADD CONSTRAINT instance_backup_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.instance_backup
+    ADD CONSTRAINT instance_backup_target_id_fkey FOREIGN KEY (target_id) REFERENCES public.target(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.instance
     ADD CONSTRAINT instance_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
 
@@ -1426,6 +1551,12 @@ ALTER TABLE ONLY public.instance_move
 
 ALTER TABLE ONLY public.instance_move
     ADD CONSTRAINT instance_move_target_id_fkey FOREIGN KEY (target_id) REFERENCES public.target(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY public.instance_snapshot
+    ADD CONSTRAINT instance_snapshot_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.instance_snapshot_part
+    ADD CONSTRAINT instance_snapshot_part_snapshot_id_fkey FOREIGN KEY (snapshot_id) REFERENCES public.instance_snapshot(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
@@ -1525,6 +1656,9 @@ ALTER TABLE ONLY public.volume
 
 ALTER TABLE ONLY public.volume_snapshot
     ADD CONSTRAINT volume_snapshot_group_id_fkey FOREIGN KEY (group_id) REFERENCES public.user_group(id);
+
+ALTER TABLE ONLY public.volume_snapshot
+    ADD CONSTRAINT volume_snapshot_instance_snapshot_id_fkey FOREIGN KEY (instance_snapshot_id) REFERENCES public.instance_snapshot(id) ON DELETE SET NULL;
 
 ALTER TABLE ONLY public.volume_snapshot
     ADD CONSTRAINT volume_snapshot_volume_id_fkey FOREIGN KEY (volume_id) REFERENCES public.volume(id) ON DELETE CASCADE;

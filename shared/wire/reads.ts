@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { HostName, Id } from '../ids.ts'
-import { InstanceType, ReportedInstance } from '../instance-spec.ts'
+import { InstancePlace, InstanceState, InstanceType, ReportedInstance } from '../instance-spec.ts'
 import { JobFailure } from '../job-event.ts'
 import { MemberPath, OrderTarget, ReadablePoint, TargetPath } from '../point-spec.ts'
 import { SftpTargetConfig } from '../target-config.ts'
@@ -137,6 +137,23 @@ export const READS = {
       types: z.array(ListedType).max(8),
       items: z.array(ReportedInstance).max(1000),
       next: z.string().max(100).nullable(),
+    }),
+  },
+  /** Where an instance lies this moment: its root (as one or more directories), then its mounts in the order of their destinations. */
+  'instance-parts': {
+    request: z.object({ place: InstancePlace }),
+    answer: z.object({
+      state: InstanceState,
+      parts: z
+        .array(
+          z.object({
+            /** `/` is its root. What of the host's own system it just borrows is left out. */
+            destination: z.string().max(4096),
+            /** Null: in none of the host's pools. */
+            dataset: z.object({ pool: HostName, dataset: Id }).nullable(),
+          }),
+        )
+        .max(300),
     }),
   },
   /** What a pool holds this moment, in the order of paths. A cursor is the last path of the page before. */

@@ -12,6 +12,7 @@ export const READ_OPERATIONS = [
   'target-list',
   'target-host-key',
   'instances',
+  'instance-parts',
   'volumes',
   'exports',
 ] as const

@@ -13,6 +13,7 @@ import type { RestoreSnapshot, Snapshots } from '../../control-plane/core/snapsh
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
 import { createFakeBlock } from './fake-block.ts'
+import { createFakeCaptureControls, createFakeInstanceSnapshots, type FakeCaptureControls } from './fake-captures.ts'
 import { createFakeDirectory } from './fake-directory.ts'
 import { createFakeExportControls, createFakeExports, type FakeExportControls } from './fake-exports.ts'
 import { createFakeInstanceControls, createFakeInstances, type FakeInstanceControls } from './fake-instances.ts'
@@ -36,6 +37,7 @@ import { createFakeVolumeControls, createFakeVolumes, type FakeVolumeControls } 
 export interface FakeControls
   extends FakePointControls,
     FakeInstanceControls,
+    FakeCaptureControls,
     FakeScheduleControls,
     FakeVolumeControls,
     FakeVolumeBackupControls,
@@ -103,6 +105,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     audited: [],
     ...createFakePointControls(),
     ...createFakeInstanceControls(),
+    ...createFakeCaptureControls(),
     ...createFakeScheduleControls(),
     ...createFakeVolumeControls(),
     ...createFakeVolumeBackupControls(),
@@ -126,6 +129,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     targets: createFakeTargets(fake),
     instances,
     migrations: createFakeMigrations(instances),
+    instanceSnapshots: createFakeInstanceSnapshots(fake, orders.accept),
     ...over,
     ...createFakeBlock(fake, over),
     schedules: createFakeSchedules(fake, fake),

@@ -30,6 +30,7 @@ import { createEnds } from '../../control-plane/jobs/ends.ts'
 import { createOrderBook } from '../../control-plane/jobs/order-book.ts'
 import { createOrderSecrets } from '../../control-plane/jobs/order-secrets.ts'
 import { ensureStreams } from '../../control-plane/nats.ts'
+import { openCaptures } from '../../control-plane/open-captures.ts'
 import { openPoints } from '../../control-plane/open-points.ts'
 import { openVolumes } from '../../control-plane/open-volumes.ts'
 import { createHostSeal } from '../../control-plane/secrets/host-seal.ts'
@@ -245,6 +246,9 @@ function openPlane(deps: {
   const { volumes, exports } = openVolumes({
     ...{ sql, vault, secrets, nats, seal, changes, dispatch, fleet: registry, logger },
   })
+  const { instanceSnapshots } = openCaptures({
+    ...{ sql, nats, seal, changes, dispatch, instances: instanceReader, fleet: registry },
+  })
   const jobs = createJobs({
     ...{ reader: createJobStore(sql), ends, datasets, snapshots, points, instances, volumes, exports },
     knowsHost: async () => true,
@@ -260,6 +264,7 @@ function openPlane(deps: {
     points,
     targets,
     instances,
+    instanceSnapshots,
     volumes,
     exports,
     jobs,

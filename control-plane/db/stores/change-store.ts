@@ -3,9 +3,11 @@ import { isTerminal, JobState } from '../../../shared/job-machine.ts'
 import { JobSpec } from '../../../shared/job-spec.ts'
 import { eventsOf } from '../../core/change-events.ts'
 import type { UnnumberedEvent } from '../../core/event-body.ts'
+import { concernsCaptures } from '../../core/instance-capture-ends.ts'
 import { afterChange, type JobChange, type LockedJob } from '../../core/job-change.ts'
 import { concernsVolumes } from '../../core/volume-ends.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
+import { settleCaptures } from './capture-ends.ts'
 import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
 import { concernsInstances, settleInstances } from './instance-ends.ts'
 import { concernsBackups, lockBackupsOf, settleBackups } from './volume-backup-fold.ts'
@@ -154,11 +156,12 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
     const events = changes.flatMap(eventsOf)
     if (!changes.some(concernsMore)) return write({ rows: tx.rowsAndCommit }, changes, events)
     // Before events are numbered: nobody waits for our number while we wait for an order.
-    if (changes.some(concernsVolumes)) await lockVolumes(tx)
+    if (changes.some(takesTurn)) await lockVolumes(tx)
     await lockBackupsOf(tx, changes)
     const committed = await write(tx, changes, events)
     await settleInstances(tx, committed.changes)
     await settleVolumeEnds(tx, committed.changes)
+    await settleCaptures(tx, committed.changes)
     await settleBackups(tx, committed.changes)
     return committed
   }
@@ -170,7 +173,7 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
         if (!isFirst) await lockVolumes(tx)
         const changes = (await lock(tx)).flatMap((job) => decide(job) ?? [])
         if (changes.length === 0) return NOTHING
-        if (isFirst && changes.some(concernsVolumes) && !(await tryLockVolumes(tx))) throw new VolumesTaken()
+        if (isFirst && changes.some(takesTurn) && !(await tryLockVolumes(tx))) throw new VolumesTaken()
         return writeAll(tx, changes)
       })
     try {
@@ -226,7 +229,12 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
 class VolumesTaken extends Error {}
 
 function concernsMore(change: JobChange): boolean {
-  return concernsInstances(change) || concernsVolumes(change) || concernsBackups(change)
+  return concernsInstances(change) || takesTurn(change) || concernsBackups(change)
+}
+
+/** Among all that decides on volumes. */
+function takesTurn(change: JobChange): boolean {
+  return concernsVolumes(change) || concernsCaptures(change)
 }
 
 function joined(first: Committed, second: Committed): Committed {

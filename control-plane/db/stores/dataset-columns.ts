@@ -4,7 +4,7 @@ import type { LockedDataset } from '../../core/orders.ts'
 
 /** The columns of every query that reads datasets; `d`, `p`, `h`, `o` are dataset, pool, host and origin. */
 export const DATASET_COLUMNS = `d.id, d.ordinal, d.group_id, d.name, d.is_snapshot, d.readonly, d.origin_id, d.origin_ordinal,
-  o.name as origin_name, d.state, d.root_inode, d.mountpoint, d.consistency, d.tags, d.version, d.created_at,
+  o.name as origin_name, d.state, d.root_inode, d.mountpoint, d.consistency, d.tags, d.version, d.created_at, d.instance_snapshot_id,
   h.id as host_id, h.name as host, p.id as pool_id, p.name as pool, p.local_name as local_pool, p.driver, p.capabilities`
 
 export const DATASET_JOINS = `join pool p on p.id = d.pool_id
@@ -32,6 +32,7 @@ export const DatasetRow = z
     tags: z.record(z.string(), z.string()),
     version: bigint,
     created_at: z.date(),
+    instance_snapshot_id: z.string().nullable(),
     host_id: z.string(),
     pool_id: z.string(),
     host: z.string(),
@@ -57,6 +58,7 @@ export const DatasetRow = z
       tags: row.tags,
       version: row.version,
       createdAt: row.created_at,
+      partOf: row.instance_snapshot_id,
       hostId: row.host_id,
       poolId: row.pool_id,
       host: row.host,

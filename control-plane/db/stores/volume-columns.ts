@@ -54,7 +54,7 @@ export const VolumeColumns = z
   )
 
 export const SNAPSHOT_COLUMNS =
-  's.id, s.group_id, s.volume_id, s.name, s.path, s.size_bytes, s.guid, s.state, s.created_at, s.version'
+  's.id, s.group_id, s.volume_id, s.name, s.path, s.size_bytes, s.guid, s.state, s.instance_snapshot_id, s.created_at, s.version'
 
 export const SnapshotColumns = z
   .object({
@@ -66,6 +66,7 @@ export const SnapshotColumns = z
     size_bytes: bigint,
     guid: z.string().nullable(),
     state: State,
+    instance_snapshot_id: z.string().nullable(),
     created_at: z.date(),
     version: bigint,
   })
@@ -79,6 +80,7 @@ export const SnapshotColumns = z
       sizeBytes: row.size_bytes,
       guid: row.guid,
       state: row.state,
+      partOf: row.instance_snapshot_id,
       createdAt: row.created_at,
       version: row.version,
     }),

@@ -99,7 +99,7 @@ export function createVolumeStore(sql: Sql): VolumeReader {
   }
 }
 
-function shown({ guid: _, ...info }: VolumeSnapshotRow): VolumeSnapshotInfo {
+function shown({ guid: _guid, partOf: _partOf, ...info }: VolumeSnapshotRow): VolumeSnapshotInfo {
   return info
 }
 
