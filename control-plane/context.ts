@@ -255,7 +255,11 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   }
 
   /** Ports of our listeners: those configured, until they are open. */
-  let listening: readonly number[] = [config.HOLDFAST_PORT, config.HOLDFAST_TLS_PORT ?? 0].filter((port) => port !== 0)
+  let listening: readonly number[] = [
+    config.HOLDFAST_PORT,
+    config.HOLDFAST_TLS_PORT ?? 0,
+    config.HOLDFAST_BACKUP_PORT ?? 0,
+  ].filter((port) => port !== 0)
   const reception = await openReception({
     nats,
     registry,
@@ -370,7 +374,12 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   if (config.HOLDFAST_TLS_PORT !== undefined) {
     const bind = config.HOLDFAST_TLS_BIND ?? config.HOLDFAST_BIND
     const secure = await http.listenTls({ port: config.HOLDFAST_TLS_PORT, bind })
-    listening = [port, secure.port]
+    listening = [...listening, secure.port]
+  }
+  if (config.HOLDFAST_BACKUP_PORT !== undefined) {
+    const bind = config.HOLDFAST_BACKUP_BIND ?? config.HOLDFAST_BIND
+    const also = await http.listenAlso({ port: config.HOLDFAST_BACKUP_PORT, bind })
+    listening = [...listening, also.port]
   }
   logger.info({ event: 'control-plane.started', port })
 

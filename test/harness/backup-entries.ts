@@ -22,6 +22,19 @@ async function backup(world: World): Promise<{ readonly id: string }> {
   return { id }
 }
 
+/** A snapshot of an instance of the first tenant, as a row: it has no parts. */
+async function instanceSnapshot({ fleet, red, name }: World): Promise<{ readonly id: string }> {
+  const id = randomUUID()
+  await fleet.sql(
+    `insert into instance_snapshot (id, group_id, name, instance_id, instance_type, instance_name, host, status)
+     values ($1, $2, $3, gen_random_uuid(), 'lxc', 'web', 'alpha', 'error')`,
+    [id, red.groupId, name()],
+  )
+  return { id }
+}
+
+const aboutSnapshot: RouteEntry = { input: async (world) => ({ params: await instanceSnapshot(world) }) }
+
 const aboutBackup: RouteEntry = { input: async (world) => ({ params: await backup(world) }) }
 
 function entriesOf(noun: string): Readonly<Record<string, RouteEntry>> {
@@ -38,7 +51,22 @@ function entriesOf(noun: string): Readonly<Record<string, RouteEntry>> {
   }
 }
 
+function snapshotEntriesOf(noun: string): Readonly<Record<string, RouteEntry>> {
+  return {
+    [`backup.list${noun}s`]: { other: 200 },
+    [`backup.get${noun}`]: aboutSnapshot,
+    // Of an instance that nobody has.
+    [`backup.create${noun}`]: {
+      input: (world) => ({ body: { snapshot: { name: world.name(), instance_id: randomUUID() } } }),
+      status: 404,
+    },
+    [`backup.delete${noun}`]: aboutSnapshot,
+  }
+}
+
 export const BACKUP_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   ...entriesOf('VolumeBackup'),
   ...entriesOf('BlockBackup'),
+  ...snapshotEntriesOf('InstanceSnapshot'),
+  ...snapshotEntriesOf('ComputeSnapshot'),
 }

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { fakeInstanceSnapshot } from '../../../test/harness/fake-captures.ts'
+import { fakeInstance } from '../../../test/harness/fake-instances.ts'
 import { startListener } from '../../../test/harness/fake-listener.ts'
 import { fakeVolumeBackup } from '../../../test/harness/fake-volume-backups.ts'
 import { fakeVolume } from '../../../test/harness/fake-volumes.ts'
@@ -20,15 +22,25 @@ async function open(t: ExecutionContext) {
     fake.volumeBackups.set(kept.id, kept)
     return kept
   }
-  return { ...listener, volume, keep }
+  const instance = fakeInstance({ groupId: DEFAULT_GROUP_ID, name: 'web', state: 'RUNNING' })
+  fake.instances.set(instance.id, instance)
+  function keepSnapshot(given: Parameters<typeof fakeInstanceSnapshot>[0]) {
+    const kept = fakeInstanceSnapshot({ groupId: DEFAULT_GROUP_ID, instanceId: instance.id, ...given })
+    fake.instanceSnapshots.set(kept.id, kept)
+    return kept
+  }
+  return { ...listener, volume, instance, keep, keepSnapshot }
 }
 
 test('the documented exchanges', async (t) => {
-  const { url, volume, keep } = await open(t)
+  const { url, volume, instance, keep, keepSnapshot } = await open(t)
   const exchanges = await readExchanges(join(import.meta.dirname, 'exchanges'))
-  t.true(exchanges.length > 2)
+  t.true(exchanges.length > 4)
   for (const exchange of exchanges) {
-    const variables = { volume: volume.id, standing: keep({ isIncremental: true }).id, single: keep({}).id }
+    const variables = {
+      ...{ volume: volume.id, instance: instance.id, snapshot: keepSnapshot({}).id },
+      ...{ single: keep({}).id, standing: keep({ isIncremental: true }).id },
+    }
     t.deepEqual(await replay([exchange], { baseUrl: url, token: 'operator-token', variables }), [])
   }
 })
@@ -40,6 +52,10 @@ const GATEWAY = [
   ['POST /v1/block/backup', 'POST /v1/volume/backup'],
   ['POST /v1/block/backup/:id/action', 'POST /v1/volume/backup/:id/action'],
   ['DELETE /v1/block/backup/:id', 'DELETE /v1/volume/backup/:id'],
+  ['GET /v1/compute/snapshot', 'GET /v1/instance/snapshot'],
+  ['GET /v1/compute/snapshot/:id', 'GET /v1/instance/snapshot/:id'],
+  ['POST /v1/compute/snapshot', 'POST /v1/instance/snapshot'],
+  ['DELETE /v1/compute/snapshot/:id', 'DELETE /v1/instance/snapshot/:id'],
 ] as const
 
 test("the gateway's paths lead where the document says, with the same rights, statuses and shapes", (t) => {
@@ -157,4 +173,26 @@ test('every failure wears the envelope, and a repeat under a key is one backup',
   const again = await ask('POST', PATH, { body, headers })
   t.deepEqual(again.json, first.json)
   t.is(fake.volumeBackups.size, 1)
+})
+
+test('an instance snapshot is shown with its parts', async (t) => {
+  const { ask, keepSnapshot } = await open(t)
+  const part = (kind: 'dataset' | 'volume', sizeBytes: number) =>
+    ({ kind, id: randomUUID(), sourceId: randomUUID(), sizeBytes, status: 'available' }) as const
+  const [root, volume] = [part('dataset', 0), part('volume', 3 * 2 ** 30)]
+  const kept = keepSnapshot({ parts: [root, volume], leftOut: ['/mnt/nas'] })
+  const got = await ask('GET', `/v1/instance/snapshot/${kept.id}`, { as: 'viewer' })
+  t.deepEqual(got.json, {
+    snapshot: {
+      ...{ id: kept.id, name: 'before', instance_id: kept.instanceId, instance: { ...kept.instance } },
+      ...{ consistency: 'frozen', fail_reason: null, status: 'available' },
+      ...{ created_at: '2026-01-02T03:04:05.678Z', updated_at: '2026-01-02T03:04:05.678Z' },
+      root_snapshots: [{ id: root.id, dataset_id: root.sourceId, status: 'available' }],
+      volume_snapshots: [{ id: volume.id, volume_id: volume.sourceId, size: 3, status: 'available' }],
+      left_out: ['/mnt/nas'],
+    },
+  })
+  const headers = { 'if-match': got.headers.get('etag') ?? '' }
+  t.is((await ask('DELETE', `/v1/compute/snapshot/${kept.id}`, { headers })).status, 201)
+  t.is((await ask('DELETE', `/v1/instance/snapshot/${kept.id}`, { headers })).status, 412)
 })

@@ -1,4 +1,3 @@
-import { everyPage } from '../../core/every-page.ts'
 import { type Route, route } from '../../http/route.ts'
 import { etagOfVolumeBackup, expectingVolumeBackup, presentVolumeBackup, presentWholeVolumeBackup } from './present.ts'
 import {
@@ -10,9 +9,8 @@ import {
   VolumeBackupList,
   VolumeBackupQuery,
 } from './schemas.ts'
-import { inWireWords } from './wire-words.ts'
-
-const PAGE = 2_000
+import { wholeList } from './whole-list.ts'
+import { inBackupWords } from './wire-words.ts'
 
 /**
  * Backups of volumes below one path: the service's own, and the gateway's that leads there.
@@ -33,18 +31,10 @@ export function createVolumeBackupRoutes(base: string, noun: string): readonly R
       errors: [413],
 
       async handle({ query, caller }, core) {
-        const { limit, marker: cursor, volume_id: volumeId, name } = query
-        const filter = { volumeId, name }
-        if (limit === undefined) {
-          const all = await everyPage(
-            (page) => core.volumeBackups.list(caller, filter, { ...page, cursor: page.cursor ?? cursor }),
-            PAGE,
-          )
-          return { status: 200, body: { backups: all.map(presentVolumeBackup) } }
-        }
-        const { items, nextCursor } = await core.volumeBackups.list(caller, filter, { limit, cursor })
-        const next = nextCursor === null ? {} : { next_marker: nextCursor }
-        return { status: 200, body: { backups: items.map(presentVolumeBackup), ...next } }
+        const filter = { volumeId: query.volume_id, name: query.name }
+        const list = wholeList(query, (page) => core.volumeBackups.list(caller, filter, page), presentVolumeBackup)
+        const { items, next } = await list
+        return { status: 200, body: { backups: items, ...next } }
       },
     }),
 
@@ -82,7 +72,7 @@ export function createVolumeBackupRoutes(base: string, noun: string): readonly R
       async handle({ body, caller }, core) {
         const { volume_id: volume, snapshot_id: snapshot, name, ...rest } = body.backup
         const { incremental, retention, target, force } = rest
-        const { backup, jobId } = await inWireWords(
+        const { backup, jobId } = await inBackupWords(
           core.volumeBackups.create(caller, {
             ...{ name, volume, snapshot: snapshot ?? undefined, target: target ?? undefined },
             ...{ incremental: incremental ?? undefined, retention: retention ?? undefined, force: force ?? undefined },
@@ -108,7 +98,7 @@ export function createVolumeBackupRoutes(base: string, noun: string): readonly R
       precondition: 'own',
 
       async handle({ params, caller, ifMatch }, core) {
-        const { jobId } = await inWireWords(
+        const { jobId } = await inBackupWords(
           core.volumeBackups.update(caller, params.id, expectingVolumeBackup(ifMatch)),
         )
         return { status: 201, body: { backup: { id: params.id } }, headers: { 'X-Job-Id': jobId } }
