@@ -367,6 +367,27 @@ test.serial('a clone of a snapshot that is yet to be taken waits for it, and no 
   await room.sent(waiting.jobId)
 })
 
+test.serial('an order that meets another on its lane in that very moment waits behind it', async (t) => {
+  const { id } = await room.volume('x')
+  const [{ lane }] = await room.db.query('select lane from volume where id = $1', [id])
+  const [job] = await room.db.query('select id, ordinal from job order by ordinal limit 1')
+  const client = room.db.createQueryRunner()
+  try {
+    await client.startTransaction()
+    // As orders do that take no turns with those of volumes: a point that is made of one.
+    const hold =
+      'insert into lane_hold (lane, job_id, job_ordinal, exclusive, granted) values ($1, $2, $3, false, true)'
+    await client.query(hold, [lane, job.id, job.ordinal])
+    const going = room.volumes.delete(ADMIN, 'a-pool/x')
+    const blocked = `select count(*)::int as n from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
+    await until('it waits', async () => (await room.db.query(blocked))[0].n > 0)
+    await client.commitTransaction()
+    t.is(await room.stateOf((await going).jobId), 'queued')
+  } finally {
+    await client.release()
+  }
+})
+
 test.serial("a host's word that cannot be written keeps nobody else's from being", async (t) => {
   const lines: { readonly event?: string; readonly messages?: number; readonly jobs?: readonly string[] }[] = []
   const logger = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) })

@@ -19,7 +19,7 @@ export function statement<Row extends z.ZodType>(name: string, row: Row, text: s
 
 export interface Sql {
   rows<Row extends z.ZodType>(statement: Statement<Row>, values: readonly unknown[]): Promise<z.infer<Row>[]>
-  /** Commits when `work` resolves, rolls back when it throws. Deadlocks and serialisation failures are tried again. */
+  /** Commits when `work` resolves, rolls back when it throws. Deadlocks, serialisation failures and lanes that were taken are tried again. */
   transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>
 }
 
@@ -30,8 +30,8 @@ export interface Transaction extends Pick<Sql, 'rows'> {
 }
 
 const MAX_TRIES = 4
-/** serialization_failure, deadlock_detected */
-const TRY_AGAIN = new Set(['40001', '40P01'])
+/** serialization_failure, deadlock_detected; exclusion_violation: a lane was given to somebody in that very moment, who is seen now */
+const TRY_AGAIN = new Set(['40001', '40P01', '23P01'])
 /** connection_exception and its kind; admin_shutdown, crash_shutdown, cannot_connect_now */
 const GOING_AWAY = /^(08|57P)/
 
@@ -84,7 +84,7 @@ export function createSql(db: DataSource): Sql {
     })
   }
 
-  /** Deadlocks and serialisation failures are tried again: Postgres has undone all of it. */
+  /** Deadlocks, serialisation failures and lanes that were taken are tried again: Postgres has undone all of it. */
   async function persistently<Result>(work: () => Promise<Result>): Promise<Result> {
     for (let tries = 1; ; tries += 1) {
       try {
