@@ -201,6 +201,8 @@ test.serial('a point takes the place of a volume that stands there, if it may', 
   await refuses(t, room.volumes.restore(ADMIN, asked), 'exists')
   const broken = await room.volumes.restore(ADMIN, { ...asked, overwrite: true })
   t.like(broken.volume, { id: clone.volume.id, state: 'available' })
+  const audited = await room.db.query('select object_kind, object_id from audit where job_id = $1', [broken.jobId])
+  t.like(audited[0], { object_kind: 'volume', object_id: clone.volume.id })
   t.like((await room.sent(broken.jobId)).spec, { mode: 'over', volumeId: clone.volume.id })
   await room.fail(broken.jobId, { code: 'corrupt', message: 'the point is damaged' })
   t.like(await room.volumes.get(ADMIN, 'a-pool/c'), { state: 'available', origin: source })

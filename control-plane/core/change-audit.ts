@@ -60,7 +60,8 @@ function agentOf(job: LockedJob): AuditActor {
 
 /** What a job is about: a point, an instance, a volume or exports where there are some, else a dataset. */
 export function objectOf({ spec, datasetId, datasetName }: Pick<LockedJob, 'spec' | 'datasetId' | 'datasetName'>) {
-  if ('pointId' in spec) return { kind: 'point', id: spec.pointId, name: datasetName }
+  // The point stays what it was; the volume does not.
+  if ('pointId' in spec && spec.kind !== 'volume.restore') return { kind: 'point', id: spec.pointId, name: datasetName }
   switch (spec.kind) {
     case 'instance.clone':
       return { kind: 'instance', id: spec.instanceId ?? null, name: spec.name }
@@ -76,6 +77,7 @@ export function objectOf({ spec, datasetId, datasetName }: Pick<LockedJob, 'spec
     case 'volume.snapshot':
     case 'volume.delete':
     case 'volume.rollback':
+    case 'volume.restore':
       return { kind: 'volume', id: spec.volumeId ?? null, name: nameOf(spec.place) }
     case 'export.create':
     case 'export.delete': {
