@@ -388,6 +388,22 @@ test.serial('an order that meets another on its lane in that very moment waits b
   }
 })
 
+test.serial('no point is ordered of a volume that goes in that very moment', async (t) => {
+  const { id } = await room.volume('x')
+  const client = room.db.createQueryRunner()
+  try {
+    await client.startTransaction()
+    await client.query(`update volume set state = 'deleting' where id = $1`, [id])
+    const making = room.points.create(ADMIN, { source: { volume: 'a-pool/x' } })
+    const blocked = `select count(*)::int as n from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
+    await Promise.race([making, until('it waits', async () => (await room.db.query(blocked))[0].n > 0)])
+    await client.commitTransaction()
+    await t.throwsAsync(making, { code: 'conflict' })
+  } finally {
+    await client.release()
+  }
+})
+
 test.serial("a host's word that cannot be written keeps nobody else's from being", async (t) => {
   const lines: { readonly event?: string; readonly messages?: number; readonly jobs?: readonly string[] }[] = []
   const logger = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) })

@@ -14,6 +14,7 @@ import { createKnownDatasets } from './known-datasets.ts'
 import { instancesOf, keepInstance, makesInstance } from './order-instances.ts'
 import { lockPointsOf, lockSeriesOf, NO_POINTS, POINT_RECORD, pointValues } from './order-points.ts'
 import { linkTasks, lockTasks } from './order-tasks.ts'
+import { requireVolumes } from './order-volumes.ts'
 import { keepPlaced, type PlacedBefore, placedBefore } from './placed-before.ts'
 import { supersedeDatasets, supersededBy } from './superseded-store.ts'
 
@@ -197,13 +198,14 @@ export function createOrderStore(sql: Sql): OrderStore {
       const instances = await instancesOf(tx, orders)
       known.remember(datasets)
       let standing = datasets
-      const decided = orders.map((order, n) => {
+      const first = orders.map((order, n) => {
         if (before[n] !== undefined) return undefined
         const decision =
           gone.get(order) ?? decide(order, { datasets: standing, instances }, order.points ? points(order) : NO_POINTS)
         standing = after(decision, standing)
         return decision
       })
+      const decided = await requireVolumes(tx, first)
       const isKeyed = before.length > 0
       const superseded = supersededBy(decided)
       const hasMore =
