@@ -1,5 +1,7 @@
 import { VERSION } from '../shared/version.ts'
 import { backup } from './dialects/backup/dialect.ts'
+import { block } from './dialects/block/dialect.ts'
+import { blockGateway } from './dialects/block/gateway.ts'
 import { cloudcasa } from './dialects/cloudcasa/dialect.ts'
 import { createDocsDialect } from './dialects/docs/dialect.ts'
 import { emulab } from './dialects/emulab/dialect.ts'
@@ -27,6 +29,16 @@ const SYSTEM_ZONE = new Intl.DateTimeFormat().resolvedOptions().timeZone
 /** Every dialect that is served, the fleet's own last: it answers for paths that none of the others owns. */
 export function createDialects({ timezone = SYSTEM_ZONE, ...deps }: DialectDeps): readonly Dialect[] {
   const docs = createDocsDialect({ title: ABOUT.title, describe: () => describeAll(dialects, ABOUT) })
-  const dialects = [docs, zerofs, createQnapDialect({ timezone }), emulab, backup, cloudcasa, createFleetDialect(deps)]
+  const dialects = [
+    docs,
+    zerofs,
+    createQnapDialect({ timezone }),
+    emulab,
+    backup,
+    block,
+    blockGateway,
+    cloudcasa,
+    createFleetDialect(deps),
+  ]
   return dialects
 }

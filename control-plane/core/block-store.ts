@@ -1,4 +1,4 @@
-import type { BlockAttachment, BlockFilter, BlockSnapshot, BlockVolume } from './block-volumes.ts'
+import type { BlockAttachment, BlockFilter, BlockSnapshot, BlockUsage, BlockVolume } from './block-volumes.ts'
 import type { Caller } from './caller.ts'
 import type { Page, PageRequest } from './page.ts'
 
@@ -82,5 +82,7 @@ interface Rows<Row, New, Change> {
   forget(caller: Caller, row: Row): Promise<void>
 }
 
-export type BlockVolumeStore = Rows<BlockVolumeRow, NewBlockVolume, BlockVolumeChange>
+export interface BlockVolumeStore extends Rows<BlockVolumeRow, NewBlockVolume, BlockVolumeChange> {
+  usage(groupId: string): Promise<BlockUsage>
+}
 export type BlockSnapshotStore = Rows<BlockSnapshotRow, NewBlockSnapshot, BlockSnapshotChange>

@@ -230,6 +230,7 @@ export function createBlockVolumes(deps: {
     },
 
     get: find,
+    usage: ({ groupId }) => store.usage(groupId),
     list: (caller, filter, page) => store.list(visibleGroup(caller), filter, page),
   }
 

@@ -91,6 +91,13 @@ export interface CreateBlockVolume {
   readonly pool?: string | undefined
 }
 
+/** GiB of volumes and snapshots together. */
+export interface BlockUsage {
+  readonly volumes: number
+  readonly snapshots: number
+  readonly sizeGib: number
+}
+
 export type BlockVolumeCondition = Condition<BlockVolume>
 export type BlockSnapshotCondition = Condition<BlockSnapshot>
 
@@ -166,10 +173,12 @@ export interface BlockVolumes {
   terminateConnection(
     caller: Caller,
     id: string,
-    connector: { readonly initiator: string; readonly force?: boolean | undefined },
+    connector: { readonly initiator?: string | undefined; readonly force?: boolean | undefined },
     signal: AbortSignal,
   ): Promise<void>
   get(caller: Caller, id: string): Promise<BlockVolume>
+  /** What the group that is acted for has. */
+  usage(caller: Caller): Promise<BlockUsage>
   /** Newest first; a page's cursor is the id of its last one. @throws invalid for a cursor that names none */
   list(caller: Caller, filter: BlockFilter, page: PageRequest): Promise<Page<BlockVolume>>
 }

@@ -31,6 +31,8 @@ export function sendJson(context: RequestContext, answer: Answer): void {
   for (const name in answer.headers) context.res.setHeader(name, answer.headers[name] ?? '')
   if (answer.body === undefined) {
     context.body = null
+    // Koa takes an empty body for 204.
+    context.status = answer.status
     return
   }
   const json = JSON.stringify(answer.body)

@@ -4,6 +4,7 @@ import { FleetError } from '../../shared/errors.ts'
 import { type Shown, shownSecret } from '../core/credentials.ts'
 import { sessionSecretOf } from '../core/sessions.ts'
 import type { ClientCertificate } from './certificate.ts'
+import { splitTarget } from './request-target.ts'
 
 /** What a request says of who asks: to be believed only once it is looked up. */
 export interface Claim {
@@ -16,6 +17,8 @@ export interface Claim {
 const TOKEN_PROTOCOL = 'holdfast.token.'
 const GROUP_PROTOCOL = 'holdfast.group.'
 const GROUP_HEADER = 'x-holdfast-group'
+/** Clients of the block API name the group in the path. */
+const PROJECT = /^\/v3\/([^/]+)\/./
 
 const BEARER = /^Bearer +(\S+) *$/i
 /** Ours have 43 characters; `npm start` and operators may choose longer ones. */
@@ -38,6 +41,26 @@ function tokenOf(request: IncomingMessage): string | undefined {
   const { authorization, 'x-auth-token': token } = request.headers
   if (authorization !== undefined) return BEARER.exec(authorization)?.[1] ?? ''
   return token === undefined ? protocolOf(request, TOKEN_PROTOCOL) : String(token)
+}
+
+function projectOf({ url }: IncomingMessage): string | undefined {
+  const named = PROJECT.exec(splitTarget(url).path)?.[1]
+  try {
+    return named === undefined ? undefined : decodeURIComponent(named)
+  } catch {
+    // Nobody is called so.
+    return named
+  }
+}
+
+/**
+ * What clients of the block API send where they are told that nobody asks who they are: `<user>:<project>` as a token, with the project in
+ * the path. It claims nothing, so that a network that is trusted without it is trusted with it.
+ */
+function claimsNothing({ headers }: IncomingMessage, project: string | undefined): boolean {
+  const { authorization, 'x-auth-token': token } = headers
+  if (authorization !== undefined || project === undefined) return false
+  return /^[^:]+:[^:]+$/.test(String(token ?? '')) && String(token).endsWith(`:${project}`)
 }
 
 function unknown(): FleetError {
@@ -71,9 +94,11 @@ export interface ClaimSources {
 
 /** @throws unauthorized without a credential, or with one that cannot be. */
 export function claimOf(request: IncomingMessage, { certificateOf, networkOf }: ClaimSources): Claim {
-  const shown = shownBy(request, certificateOf) ?? networkOf(request)
+  const project = projectOf(request)
+  const trusted = claimsNothing(request, project) ? networkOf(request) : undefined
+  const shown = trusted ?? shownBy(request, certificateOf) ?? networkOf(request)
   if (shown === undefined) throw new FleetError('unauthorized', 'credentials are required')
   const header = request.headers[GROUP_HEADER]
-  const group = header === undefined ? protocolOf(request, GROUP_PROTOCOL) : headerText(String(header))
+  const group = project ?? (header === undefined ? protocolOf(request, GROUP_PROTOCOL) : headerText(String(header)))
   return { shown, group: group?.slice(0, GROUP_MAX_LENGTH) }
 }

@@ -76,13 +76,13 @@ export function requestHeaders(route: AnyRoute) {
   ]
 }
 
-/** What an answer of `status` carries beside its body. */
-export function answerHeaders(route: AnyRoute, status: number) {
+/** What an answer of `status` carries beside its body, or without one. */
+export function answerHeaders(route: AnyRoute, status: number, hasBody = status !== 204) {
   const isRead = !('method' in route) || route.method === 'GET'
   const succeeded = status < 300 || status === 304
   return {
     'X-Request-Id': header('RequestId'),
-    ...(succeeded && status !== 204 && route.kind === 'route' ? { ETag: header('ETag') } : {}),
+    ...(succeeded && hasBody && route.kind === 'route' ? { ETag: header('ETag') } : {}),
     ...(isRead || status === 401 || status === 403 ? {} : { 'X-Job-Id': header('JobId') }),
     ...(isRead || route.access === 'public' || [401, 403, 429, 503].includes(status)
       ? {}

@@ -69,9 +69,20 @@ function failureResponses(dialect: Dialect, route: AnyRoute, examples: readonly 
 }
 
 function successResponses(route: Route | RawRoute, examples: readonly Example[]): ZodOpenApiResponsesObject {
-  const { status } = route
+  const { result, answers = { [route.status]: result ?? null } } = route
+  const described = Object.entries(answers).map(([status, body]) =>
+    successResponse(route, { status: Number(status), result: body ?? undefined }, examples),
+  )
+  return Object.assign({}, ...described)
+}
+
+function successResponse(
+  route: Route | RawRoute,
+  { status, result }: { readonly status: number; readonly result: z.ZodType | undefined },
+  examples: readonly Example[],
+): ZodOpenApiResponsesObject {
   const contentType = route.kind === 'raw' ? (route.contentType.split(';')[0] ?? '') : 'application/json'
-  const schema = route.result ?? (route.kind === 'raw' ? z.string() : undefined)
+  const schema = result ?? (route.kind === 'raw' ? z.string() : undefined)
   const shown = examplesOf(
     examples.filter((example) => example.status === status),
     'response',
@@ -80,7 +91,7 @@ function successResponses(route: Route | RawRoute, examples: readonly Example[])
   const other = Object.fromEntries(others.map((type) => [type, { schema: z.string() }]))
   const success: ZodOpenApiResponseObject = {
     description: plainDescription(status),
-    headers: answerHeaders(route, status),
+    headers: answerHeaders(route, status, schema !== undefined),
     ...(schema ? { content: { [contentType]: { schema, ...shown }, ...other } } : {}),
   }
   const known = { description: plainDescription(304), headers: answerHeaders(route, 304) }

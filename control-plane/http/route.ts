@@ -83,6 +83,8 @@ interface RouteSpec<
   /** The body may be a form (`a=1&b=2`) as well: one that does not begin with a brace. */
   readonly form?: boolean
   readonly result?: Result
+  /** For the document, where success has several statuses: what each answers; null: no body. */
+  readonly answers?: Readonly<Record<number, z.ZodType | null>>
   /** Failure statuses beyond what the listener itself answers (400, 401, 403, 405, 413, 500): for the document. */
   readonly errors?: readonly number[]
   readonly precondition?: Precondition
@@ -104,6 +106,7 @@ export interface Route extends Described {
   readonly body?: z.ZodType
   readonly form?: boolean
   readonly result?: z.ZodType
+  readonly answers?: Readonly<Record<number, z.ZodType | null>>
   readonly errors?: readonly number[]
   readonly precondition?: Precondition
   readonly withoutSecrets?: (body: unknown) => unknown

@@ -87,7 +87,10 @@ export function createFakeBlock(
     },
     forget: async () => undefined,
   })
-  const store: BlockVolumeStore = storeOf(volumeRows)
+  const store: BlockVolumeStore = {
+    ...storeOf(volumeRows),
+    usage: async () => ({ volumes: fake.volumes.size, snapshots: fake.volumeSnapshots.size, sizeGib: 0 }),
+  }
   const snapshots: BlockSnapshotStore = storeOf(snapshotRows)
   const fleet = { pool: () => ({ accepts: true, name: 'tank' }), pools: () => [] }
   const connections = createBlockConnections({

@@ -1,4 +1,5 @@
 import { BACKUP_ENTRIES } from './backup-entries.ts'
+import { BLOCK_ENTRIES } from './block-entries.ts'
 import { CLOUDCASA_ENTRIES } from './cloudcasa-entries.ts'
 import { EMULAB_ENTRIES } from './emulab-entries.ts'
 import type { TestFleet } from './fleet.ts'
@@ -87,6 +88,7 @@ export const ROUTE_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'qnap.logout': { status: 401 },
 
   ...BACKUP_ENTRIES,
+  ...BLOCK_ENTRIES,
   ...CLOUDCASA_ENTRIES,
   ...EMULAB_ENTRIES,
   ...INSTANCE_ENTRIES,

@@ -67,6 +67,18 @@ const forget = statement(
    delete from block_volume b where b.id = $1 and not exists (select 1 from volume v where v.id = b.id)`,
 )
 
+const usage = statement(
+  'block_usage',
+  z.object({ volumes: z.coerce.number(), snapshots: z.coerce.number(), size_gib: z.coerce.number() }),
+  `select (select count(*) from volume where group_id = $1) as volumes, (select count(*) from volume_snapshot where group_id = $1) as snapshots,
+     (select coalesce(sum(ceil(size_bytes / (1024.0 * 1024 * 1024))), 0)
+      from (
+        select size_bytes from volume where group_id = $1
+        union all
+        select size_bytes from volume_snapshot where group_id = $1
+      ) all_sizes) as size_gib`,
+)
+
 async function write(tx: Transaction, row: BlockVolumeRow, change: BlockVolumeChange): Promise<void> {
   const { name = row.name, description = row.description, metadata = row.metadata } = change
   const { isBootable = row.isBootable, isReadonly = row.isReadonly, phase = row.phase, claim } = change
@@ -86,6 +98,11 @@ export function createBlockVolumeStore(sql: Sql): BlockVolumeStore {
   return {
     find: (groupId, id) => pages.find(sql, groupId, id),
     list: (groupId, filter, page) => pages.list(sql, groupId, filter, page),
+
+    async usage(groupId) {
+      const [row] = await sql.rows(usage, [groupId])
+      return { volumes: row?.volumes ?? 0, snapshots: row?.snapshots ?? 0, sizeGib: row?.size_gib ?? 0 }
+    },
 
     async describe(described) {
       const { id, groupId, path, host, pool, sizeBytes, name, description, metadata } = described
