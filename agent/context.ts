@@ -67,7 +67,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const journal = openJournal(config.HOLDFAST_AGENT_STATE)
   const { urls, tls, authenticator, key, unseal } = await openIdentity(config, logger)
   const points = openPoints(pointsConfig(config, pools), unseal)
-  await points.sweep(pools, (jobId) => journal.unfinished().some((entry) => entry.jobId === jobId))
+  await points.sweep(pools, (jobId) => journal.unfinished().some((entry) => entry.jobId === jobId), volumesOf)
   const ownNats = [urls].flat().flatMap(listenerOf)
   points.setListeners(ownNats)
   const nats = await connectNats({ url: urls, host, tls, authenticator })

@@ -1,11 +1,14 @@
+import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, realpathSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Listener } from '../../shared/addresses.ts'
 import { ConfigError } from '../../shared/config.ts'
 import type { Driver } from '../drivers/driver.ts'
 import { Slots } from '../transfer/slots.ts'
+import type { Volumes } from '../volumes/volumes.ts'
 import { guardBackupRoot } from './backup-root.ts'
 import { openOwnDatasets } from './own-datasets.ts'
+import { destroyOwn, isStanding } from './own-places.ts'
 import type { PointTools } from './point-tools.ts'
 import { createTargets, type Targets, type Unseal } from './targets.ts'
 
@@ -23,7 +26,11 @@ export interface Points extends AsyncDisposable {
   /** Resolves when nothing is left of what was to be done later. */
   idle(): Promise<void>
   /** Destroys what the agent made for itself and no job or base needs any more. Only before any job runs. */
-  sweep(drivers: ReadonlyMap<string, Driver>, isUnfinished: (jobId: string) => boolean): Promise<void>
+  sweep(
+    drivers: ReadonlyMap<string, Driver>,
+    isUnfinished: (jobId: string) => boolean,
+    volumes?: ReadonlyMap<string, Volumes>,
+  ): Promise<void>
 }
 
 export interface PointsConfig {
@@ -83,15 +90,16 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
       while (pending.size > 0) await Promise.all(pending)
     },
 
-    async sweep(drivers, isUnfinished) {
+    async sweep(drivers, isUnfinished, volumes = new Map()) {
       const superseded = new Set(own.superseded())
       for (const owned of own.all()) {
         const { pool, dataset, use } = owned
-        const driver = drivers.get(pool)
-        if (driver === undefined || (use.kind === 'job' && isUnfinished(use.jobId))) continue
+        const isServed = owned.volume === undefined ? drivers.has(pool) : volumes.has(pool)
+        if (!isServed || (use.kind === 'job' && isUnfinished(use.jobId))) continue
+        const places = { driver: () => there(drivers.get(pool)), volumes: () => there(volumes.get(pool)) }
         const isBase = use.kind === 'base' && !superseded.has(owned)
-        if (isBase && (await driver.find(dataset)) !== undefined) continue
-        await driver.destroy(dataset, { signal: new AbortController().signal, progress: () => undefined })
+        if (isBase && (await isStanding(owned, places))) continue
+        await destroyOwn(owned, places)
         own.forget(dataset)
       }
       const claimed = new Set(own.all().map(({ dataset }) => dataset))
@@ -103,6 +111,11 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
       await targets[Symbol.asyncDispose]()
     },
   }
+}
+
+function there<Found>(found: Found | undefined): Found {
+  assert(found)
+  return found
 }
 
 function openBackupRoot({ backupRoot, poolPaths }: PointsConfig): string {

@@ -2,21 +2,24 @@ import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { HostName, Id } from '../../shared/ids.ts'
+import { VolumePath } from '../../shared/volume-spec.ts'
 import { replaceFile, syncDirectory } from './durable-file.ts'
 
 const OwnDataset = z.object({
   pool: HostName,
   dataset: Id,
+  /** Of a capture, which has `dataset` for its id: the volume. Without one it is a dataset of that name. */
+  volume: VolumePath.optional(),
   /** `job`: it goes with the job. `base`: what the next increment of the series is compared with; the newest by `at`, in milliseconds. */
   use: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('job'), jobId: Id }),
-    z.object({ kind: z.literal('base'), source: Id, series: z.string(), at: z.number() }),
+    z.object({ kind: z.literal('base'), source: z.string().min(1), series: z.string(), at: z.number() }),
   ]),
 })
 export type OwnDataset = z.infer<typeof OwnDataset>
 
 /**
- * Datasets and snapshots that the agent made for itself, which nobody else knows of: written down before they are made, so
+ * Datasets, snapshots and captures of volumes that the agent made for itself, which nobody else knows of: written down before they are made, so
  * that none outlives its use, whatever ends this process.
  */
 export interface OwnDatasets {

@@ -58,7 +58,7 @@ export const OWN_TARGET: OrderTarget = {
 }
 
 export async function pointOrders(
-  t: ExecutionContext,
+  t: Pick<ExecutionContext, 'teardown'>,
   options: {
     readonly driver?: 'btrfs' | 'reflink' | 'copy'
     readonly on?: string
@@ -158,7 +158,7 @@ export async function threePoints(
   return { refs, trees }
 }
 
-export function readable(orders: PointOrders, refs: readonly PointRef[]) {
+export function readable(orders: Pick<PointOrders, 'target'>, refs: readonly PointRef[]) {
   const last = refs.at(-1)
   if (last === undefined) throw new Error('no points')
   return { target: orders.target, series: SERIES, pointId: last.id, chain: [...refs] }

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { JobMemory, PipelineTools } from '../../agent/pipelines/pipeline.ts'
@@ -58,7 +58,7 @@ async function rollUntilKilled([path = '', mode = '', state = '']: readonly stri
     const memory = memoryIn(state, id)
     const disk = await volumes.find(DISK)
     await writeText(disk?.device ?? '', newer(round))
-    writeFileSync(join(state, 'round'), JSON.stringify({ ...id, staged: undefined }))
+    replaceFile(join(state, 'round'), JSON.stringify({ ...id, staged: undefined }))
     if (round === first) process.stdout.write('begun\n')
     await runPipeline(rollbackOf(volumes, id), contextOf(id.jobId, memory))
     await volumes.destroySnapshot(DISK, safetyOf(round), watch)

@@ -1,18 +1,25 @@
+import type { VolumePlace } from '../../../shared/volume-spec.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import type { OwnDataset } from '../../points/own-datasets.ts'
+import { destroyOwn } from '../../points/own-places.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { dropListingOf, dropListings } from './unchanged.ts'
-
-const unwatched = { signal: new AbortController().signal, progress: () => undefined }
 
 /** The snapshot that the newest point of a series was made of is named by that point and kept until there is a newer one. */
 export interface Snapshotted {
   readonly pool: string
-  /** The dataset that is backed up. */
+  /** The dataset that is backed up, or what a volume is told by. */
   readonly source: string
+  /** Of a capture. */
+  readonly volume?: string
   /** Target and directory. */
   readonly series: string
   readonly pointId: string
+}
+
+/** What is kept of a volume is kept under this. */
+export function sourceOf({ pool, volume }: VolumePlace): string {
+  return `volume:${pool}/${volume}`
 }
 
 /** Whether a pool can tell what differs between two of its snapshots: only then is one kept. */
@@ -21,8 +28,9 @@ export function keepsBases(tools: PipelineTools, pool: string): boolean {
 }
 
 /** Durable when it returns: the older one may go. */
-export function keepBase(tools: PipelineTools, { pool, source, series, pointId }: Snapshotted): void {
-  tools.points.own.claim({ pool, dataset: pointId, use: { kind: 'base', source, series, at: Date.now() } })
+export function keepBase(tools: PipelineTools, { pool, source, volume, series, pointId }: Snapshotted): void {
+  const use = { kind: 'base', source, series, at: Date.now() } as const
+  tools.points.own.claim({ pool, dataset: pointId, use, ...(volume !== undefined && { volume }) })
 }
 
 /**
@@ -35,7 +43,7 @@ export function dropSuperseded(tools: PipelineTools): void {
   if (superseded.length > 0) later(() => destroyAll(tools, superseded))
 }
 
-/** All that is kept of a dataset. */
+/** All that is kept of a dataset or volume. */
 export async function dropBases(tools: PipelineTools, source: string): Promise<void> {
   dropListings(tools, source)
   await destroyAll(tools, tools.points.own.basesOf(source))
@@ -59,8 +67,8 @@ export async function changesSince(
 }
 
 async function destroyAll(tools: PipelineTools, owned: readonly OwnDataset[]): Promise<void> {
-  for (const { pool, dataset } of owned) {
-    await tools.driver(pool).destroy(dataset, unwatched)
-    tools.points.own.forget(dataset)
+  for (const one of owned) {
+    await destroyOwn(one, tools)
+    tools.points.own.forget(one.dataset)
   }
 }

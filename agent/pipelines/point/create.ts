@@ -28,10 +28,11 @@ import type { PointSource } from './point-source.ts'
 import { requireRoom } from './room.ts'
 import { named, tolerating, UNDO_MS } from './steps.ts'
 import { TreeSource } from './tree-source.ts'
+import { VolumeSource } from './volume-source.ts'
 import { writePoint } from './write-point.ts'
 
 /**
- * A backup of a dataset or directory: written beside its place on the target and put there by one rename. What is written is noted in
+ * A backup of a dataset, a directory, an instance or a volume: written beside its place on the target and put there by one rename. What is written is noted in
  * the journal before that, so a repeat finds its own work; a repeat of half of it begins anew.
  */
 export const createPoint: Pipeline<'point.create'> = (spec, jobId, tools) => {
@@ -70,9 +71,7 @@ class Creation {
     this.#spec = spec
     this.#jobId = jobId
     this.#tools = tools
-    const { source } = spec
-    this.#source =
-      source.kind === 'instance' ? new InstanceSource(source, jobId, tools) : new TreeSource(spec, jobId, tools)
+    this.#source = openSource(spec, jobId, tools)
   }
 
   async look({ memory, secret, signal }: StepContext): Promise<void> {
@@ -216,14 +215,12 @@ class Creation {
           place,
           base,
           lease,
-          rootFd: source.rootFd,
-          grafts: source.grafts,
+          content: source.content,
           compression,
           consolidate,
           recipients: target.recipients,
           keptIndex: this.#keptIndex,
           scratch: this.#tools.points.scratch,
-          stamps: source.stamps,
           settledBeforeMs: await source.settled(watch),
           changes: base.chain === undefined ? undefined : await source.changes(watch),
           whole: source.whole,
@@ -257,6 +254,19 @@ class Creation {
 
 const SETTLE_MS = 120_000
 
+function openSource(spec: Spec, jobId: string, tools: PipelineTools): PointSource {
+  const { source } = spec
+  switch (source.kind) {
+    case 'instance':
+      return new InstanceSource(source, jobId, tools)
+    case 'volume':
+      return new VolumeSource(spec, source, jobId, tools)
+    case 'path':
+    case 'dataset':
+      return new TreeSource(spec, jobId, tools)
+  }
+}
+
 function toldOf(source: Spec['source']) {
   switch (source.kind) {
     case 'path':
@@ -265,5 +275,7 @@ function toldOf(source: Spec['source']) {
       return { dataset: source.place.dataset }
     case 'instance':
       return source.place
+    case 'volume':
+      return { volume: source.place.volume, ...(source.snapshot !== undefined && { snapshot: source.snapshot }) }
   }
 }

@@ -12,7 +12,7 @@ import { type InstancePlan, planInstance } from '../instance/instance-plan.ts'
 import { dropTrees, InstanceTrees } from '../instance/instance-trees.ts'
 import { existing, type Standstill, standStill } from '../instance/standstill.ts'
 import type { PipelineTools } from '../pipeline.ts'
-import type { PointSource } from './point-source.ts'
+import type { PointSource, TreeContent } from './point-source.ts'
 
 type Spec = Extract<SpecOf<'point.create'>['source'], { readonly kind: 'instance' }>
 
@@ -30,7 +30,6 @@ export class InstanceSource implements PointSource {
   #root: { readonly path: string; readonly fd: number } | undefined
   #grafts: readonly Graft[] = []
   readonly asksForBase = false
-  readonly stamps = undefined
   readonly whole = undefined
   held: Held | undefined
   atomic = false
@@ -41,13 +40,9 @@ export class InstanceSource implements PointSource {
     this.#tools = tools
   }
 
-  get rootFd(): number {
+  get content(): TreeContent {
     if (this.#root === undefined) throw new FleetError('internal', 'the source is not open')
-    return this.#root.fd
-  }
-
-  get grafts(): readonly Graft[] {
-    return this.#grafts
+    return { kind: 'tree', rootFd: this.#root.fd, grafts: this.#grafts, stamps: undefined }
   }
 
   async open(watch: Watch): Promise<void> {

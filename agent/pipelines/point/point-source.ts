@@ -4,6 +4,25 @@ import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import type { ImageContent } from '../../points/series-image.ts'
 import type { WholeTree } from './tree-source.ts'
 
+export interface TreeContent {
+  readonly kind: 'tree'
+  /** Open for reading. */
+  readonly rootFd: number
+  /** What of other trees is read in it. */
+  readonly grafts: readonly Graft[] | undefined
+  /** What the snapshot's driver wrote of what it was cloned from. */
+  readonly stamps: string | undefined
+}
+
+export interface DiskContent {
+  readonly kind: 'disk'
+  /** Of a file or block device that nobody writes to. */
+  readonly fd: number
+  readonly sizeBytes: number
+  /** Chunks that may differ from what the last point of the base was made of, where that is known. */
+  changed(chunkBytes: number): Promise<Uint32Array | undefined>
+}
+
 /** What a point is made of. dropped → open → read → kept | dropped. */
 export interface PointSource {
   /** Whether a snapshot holds only what differs from the point that is to be completed: open that point first. */
@@ -16,9 +35,8 @@ export interface PointSource {
   open(watch: Watch, takesChanges?: boolean): Promise<void>
   /** What is read stands still for as long as it is to. */
   read<Result>(watch: Watch, act: () => Promise<Result>): Promise<Result>
-  readonly rootFd: number
-  readonly grafts?: readonly Graft[]
-  readonly stamps: string | undefined
+  /** What is read: a tree, or the image of a volume. */
+  readonly content: TreeContent | DiskContent
   readonly whole: ((watch: Watch) => Promise<WholeTree>) | undefined
   settled(watch: Watch): Promise<number | undefined>
   changes(watch: Watch): Promise<ChangeList | undefined>

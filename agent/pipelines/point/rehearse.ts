@@ -1,20 +1,25 @@
 import assert from 'node:assert/strict'
+import { openSync } from 'node:fs'
 import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import { PointRehearsed } from '../../../shared/point-spec.ts'
+import { compareImage } from '../../archive/image/compare-image.ts'
+import { isImage } from '../../archive/image/read-shape.ts'
 import { close } from '../../native/paths.ts'
 import { requireFit } from '../../points/bounds.ts'
 import { compareTree } from '../../points/compare-tree.ts'
+import type { StagedVolume } from '../../volumes/volumes.ts'
 import type { Pipeline, PipelineTools, StepContext } from '../pipeline.ts'
 import { extractParts, INTO_DATASET, type OpenPoint, openPoint } from './extraction.ts'
+import { fillVolume } from './fill-volume.ts'
 import { openRoot } from './restore-new.ts'
 import { named } from './steps.ts'
 
 const unwatched = { signal: new AbortController().signal, progress: () => undefined }
 
 /**
- * A restore for practice: into a dataset that is named by the job and that nobody sees, compared with what the index says, and
- * gone again whatever comes of it.
+ * A restore for practice: into a dataset that is named by the job and that nobody sees (a volume's point into a volume that is never put
+ * anywhere), compared with what the index says, and gone again whatever comes of it.
  */
 export const rehearsePoint: Pipeline<'point.rehearse'> = (spec, jobId, tools) => {
   const rehearsal = new Rehearsal(spec, jobId, tools)
@@ -30,12 +35,17 @@ export const rehearsePoint: Pipeline<'point.rehearse'> = (spec, jobId, tools) =>
   }
 }
 
+/** It never has this name. */
+const VOLUME = 'rehearsal'
+
 class Rehearsal {
   readonly #spec: SpecOf<'point.rehearse'>
   readonly #jobId: string
   readonly #tools: PipelineTools
   #point: OpenPoint | undefined
+  /** Of the dataset's root, or of the volume. */
   #rootFd: number | undefined
+  #volume: StagedVolume | undefined
   #done: PointRehearsed | undefined
   #isOver = false
 
@@ -59,7 +69,9 @@ class Rehearsal {
     if (this.#isOver) return
     assert(this.#point)
     const { pool } = this.#spec
+    await this.#dropVolume()
     this.#closeRoot()
+    if (isImage(this.#point.chain)) return this.#fillVolume(this.#point, context)
     this.#tools.points.own.claim({ pool, dataset: this.#jobId, use: { kind: 'job', jobId: this.#jobId } })
     await this.#driver.destroy(this.#jobId, unwatched) // of a run that was killed
     const { mountpoint } = await this.#driver.create(this.#jobId, context)
@@ -72,9 +84,14 @@ class Rehearsal {
   async compare({ signal, progress }: StepContext): Promise<void> {
     if (this.#isOver) return
     assert(this.#point && this.#rootFd !== undefined)
-    const found = await compareTree(this.#point.chain, this.#rootFd, { signal, progress })
+    const { chain } = this.#point
+    const watch = { signal, progress }
+    const found = isImage(chain)
+      ? await compareImage({ subject: 'rehearsal', chain, fd: this.#rootFd }, watch)
+      : await compareTree(chain, this.#rootFd, watch)
     if (found.count === 0) return
-    const message = `${found.count} of the restored files are not what the index says`
+    const what = isImage(chain) ? 'pieces of the restored volume' : 'of the restored files'
+    const message = `${found.count} ${what} are not what the index says`
     throw new FleetError('corrupt', message, { members: found.paths })
   }
 
@@ -85,6 +102,7 @@ class Rehearsal {
 
   async clear(): Promise<void> {
     this.#closeRoot()
+    await this.#dropVolume()
     if (!this.#tools.points.own.has(this.#jobId, 'job')) return
     await this.#driver.destroy(this.#jobId, unwatched)
     this.#tools.points.own.forget(this.#jobId)
@@ -97,12 +115,26 @@ class Rehearsal {
 
   async close(): Promise<void> {
     this.#closeRoot()
+    await this.#dropVolume()
     await this.#point?.[Symbol.asyncDispose]()
     this.#point = undefined
   }
 
   get #driver() {
     return this.#tools.driver(this.#spec.pool)
+  }
+
+  async #fillVolume(point: OpenPoint, context: StepContext): Promise<void> {
+    const wish = { volume: VOLUME, createParent: true }
+    const filled = await fillVolume(point, this.#tools.volumes(this.#spec.pool), wish, context)
+    this.#volume = filled.staged
+    this.#rootFd = openSync(filled.staged.device, 'r')
+    this.#done = { files: filled.files, bytes: filled.bytes, seconds: filled.seconds }
+  }
+
+  async #dropVolume(): Promise<void> {
+    await this.#volume?.[Symbol.asyncDispose]()
+    this.#volume = undefined
   }
 
   #closeRoot(): void {

@@ -11,7 +11,7 @@ import type { ListedChange } from '../../tree/listing-diff.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
 import { openPathSource } from './path-source.ts'
-import type { PointSource } from './point-source.ts'
+import type { PointSource, TreeContent } from './point-source.ts'
 import { openRoot } from './restore-new.ts'
 import { dropListings, type Looked, lookForChanges } from './unchanged.ts'
 
@@ -40,6 +40,10 @@ export class TreeSource implements PointSource {
     this.#spec = spec
     this.#jobId = jobId
     this.#tools = tools
+  }
+
+  get content(): TreeContent {
+    return { kind: 'tree', rootFd: this.rootFd, grafts: undefined, stamps: this.stamps }
   }
 
   /** Open for reading. */
@@ -92,7 +96,7 @@ export class TreeSource implements PointSource {
 
   async image(): Promise<ImageContent> {
     const { source, about } = this.#spec
-    assert(source.kind !== 'instance')
+    assert(source.kind === 'path' || source.kind === 'dataset')
     const properties =
       source.kind === 'path' ? source : { ...source, driver: this.#tools.driver(source.place.pool).name }
     return { files: { 'properties.json': Buffer.from(`${JSON.stringify({ ...properties, about }, undefined, 2)}\n`) } }

@@ -7,13 +7,17 @@ import { displayPath } from '../../archive/byte-path.ts'
 import { Chain } from '../../archive/chain.ts'
 import type { Compression } from '../../archive/compression.ts'
 import { consolidate } from '../../archive/consolidate.ts'
+import { chunkBytesFor } from '../../archive/image/image-shape.ts'
+import { readShape } from '../../archive/image/read-shape.ts'
 import type { Problem } from '../../archive/member.ts'
 import { Point } from '../../archive/point.ts'
 import type { ArchiveSink } from '../../archive/sink.ts'
 import {
   type ArchiveBase,
   type ArchiveWatch,
-  type Graft,
+  type ImageSource,
+  type WriteImageRequest,
+  type WriteRequest,
   type WrittenArchive,
   writeArchive,
 } from '../../archive/write-archive.ts'
@@ -32,15 +36,13 @@ import { TargetFiles } from '../../points/target-files.ts'
 import { TargetSink } from '../../points/target-sink.ts'
 import { alone, type Base } from './base.ts'
 import type { PointReceipt } from './point-receipt.ts'
+import type { DiskContent, TreeContent } from './point-source.ts'
 
 export interface WritePointRequest {
   readonly place: OwnPlace
   readonly base: Base
   readonly lease: TargetLease
-  /** The tree's root, open for reading. */
-  readonly rootFd: number
-  /** What of other trees is read in it. */
-  readonly grafts: readonly Graft[] | undefined
+  readonly content: TreeContent | DiskContent
   readonly compression: Compression
   /** Where there is a base: a full point is made of it and what changed. */
   readonly consolidate: boolean
@@ -48,14 +50,12 @@ export interface WritePointRequest {
   /** Where a plain index of an encrypted point is kept on this host. */
   readonly keptIndex: string
   readonly scratch: string
-  /** What the snapshot's driver wrote of what it was cloned from. */
-  readonly stamps: string | undefined
   /** Of a source that lives while it is read. */
   readonly settledBeforeMs: number | undefined
   /** What differs from the tree of the last point of the base, where that is known. */
   readonly changes: ChangeList | undefined
   /** Where the tree holds no more than those: gives all of it, should there be no base after all. */
-  readonly whole: ((watch: ArchiveWatch) => Promise<Pick<WritePointRequest, 'rootFd' | 'stamps'>>) | undefined
+  readonly whole: ((watch: ArchiveWatch) => Promise<Pick<TreeContent, 'rootFd' | 'stamps'>>) | undefined
 }
 
 /**
@@ -72,21 +72,16 @@ export async function writePoint(request: WritePointRequest, watch: ArchiveWatch
     await discardUnfinished(place, watch.signal)
     await claimDirectory(place, watch.signal)
     const whole = await request.whole?.(watch)
-    return writeTree({ ...request, ...whole, base: alone('the points that it was to complete are damaged') }, watch)
+    const content = { ...request.content, ...whole }
+    return writeTree({ ...request, content, base: alone('the points that it was to complete are damaged') }, watch)
   }
 }
 
 async function writeTree(request: WritePointRequest, watch: ArchiveWatch): Promise<PointReceipt> {
   const { base, place } = request
   const sink = new TargetSink({ target: place.target, directory: workingDirectoryOf(place) })
-  const written = await writeArchive(
-    {
-      ...archiveOf(request),
-      sink: wrapped(sink, request, true),
-      ...(base.chain === undefined ? {} : { base: baseOf(request, base.chain, watch.signal) }),
-    },
-    watch,
-  )
+  const archive = await archiveOf(request, base.chain, wrapped(sink, request, true), watch.signal)
+  const written = await writeArchive(archive, watch)
   return receiptOf(request, { sums: sink.sums, written, full: base.chain === undefined, synthetic: false })
 }
 
@@ -97,14 +92,8 @@ async function writeMerged(request: WritePointRequest, base: Chain, watch: Archi
   const directory = incrementDirectoryOf(place)
   const increment = new TargetSink({ target, directory })
   const sink = new TargetSink({ target, directory: workingDirectoryOf(place) })
-  const changed = await writeArchive(
-    {
-      ...archiveOf(request),
-      sink: wrapped(increment, request, false),
-      base: baseOf(request, base, watch.signal),
-    },
-    watch,
-  )
+  const archive = await archiveOf(request, base, wrapped(increment, request, false), watch.signal)
+  const changed = await writeArchive(archive, watch)
   await using top = await Point.open(decryptedFiles(new TargetFiles(target, directory), lease.identities), watch.signal)
   const chain = Chain.of([...base.points, top])
   const written = await consolidate({ chain, sink: wrapped(sink, request, true), scratch: request.scratch }, watch)
@@ -113,13 +102,39 @@ async function writeMerged(request: WritePointRequest, base: Chain, watch: Archi
   return receiptOf(request, { sums: sink.sums, written, full: true, synthetic: true, ...problems })
 }
 
-function archiveOf({ rootFd, grafts, compression, scratch, stamps, settledBeforeMs }: WritePointRequest) {
+async function archiveOf(
+  request: WritePointRequest,
+  chain: Chain | undefined,
+  sink: ArchiveSink,
+  signal: AbortSignal,
+): Promise<WriteRequest | WriteImageRequest> {
+  const { content, base, compression, scratch, settledBeforeMs } = request
+  const common = { subject: 'backup', sink, compression, scratch }
+  if (content.kind === 'disk') {
+    const image = await imageOf(content, chain, signal)
+    return { ...common, image, ...(chain === undefined ? {} : { base: { points: base.names, chain } }) }
+  }
+  const { rootFd, grafts, stamps } = content
   return {
+    ...common,
+    rootFd,
     ...(grafts === undefined ? {} : { grafts }),
-    ...({ subject: 'backup', rootFd, compression, scratch } as const),
     ...(stamps === undefined ? {} : { stamps }),
     ...(settledBeforeMs === undefined ? {} : { settledBeforeMs }),
+    ...(chain === undefined ? {} : { base: baseOf(request, chain, signal) }),
   }
+}
+
+/** In the chunks of its chain; of those, the ones that may differ, where that is known and the last point lacks none. */
+async function imageOf(
+  { fd, sizeBytes, changed }: DiskContent,
+  chain: Chain | undefined,
+  signal: AbortSignal,
+): Promise<ImageSource> {
+  if (chain === undefined) return { fd, sizeBytes, chunkBytes: chunkBytesFor(sizeBytes) }
+  const { chunkBytes } = await readShape(chain, signal)
+  const isWhole = chain.points.at(-1)?.table.totals.problems === 0
+  return { fd, sizeBytes, chunkBytes, only: isWhole ? await changed(chunkBytes) : undefined }
 }
 
 function baseOf({ base, changes, whole }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { toFleetError } from '../../../shared/errors.ts'
 import type { Volume, VolumeSnapshot } from '../../volumes/volumes.ts'
 import type { Pipeline } from '../pipeline.ts'
+import { dropBases, sourceOf } from '../point/base-snapshots.ts'
 import { refuseExported } from './exported.ts'
 import { firstLook, type Making, makeNoted } from './first-look.ts'
 import { unwatched } from './unwatched.ts'
@@ -81,7 +82,9 @@ export const deleteVolume: Pipeline<'volume.delete'> = ({ place }, _jobId, tools
         async run(context) {
           if (snapshot !== undefined) return volumes.destroySnapshot(volume, snapshot, context)
           refuseExported(tools, place, 'is exported')
-          return volumes.destroy(volume, context)
+          await volumes.destroy(volume, context)
+          // What was kept of it for its next points went with it.
+          await dropBases(tools, sourceOf(place))
         },
       },
     ],

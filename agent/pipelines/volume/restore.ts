@@ -1,16 +1,12 @@
 import assert from 'node:assert/strict'
-import { closeSync, fstatSync, openSync } from 'node:fs'
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import type { VolumeRestored } from '../../../shared/volume-spec.ts'
-import { readShape } from '../../archive/image/read-shape.ts'
-import { restoreImage } from '../../archive/image/restore-image.ts'
-import { requireFit } from '../../points/bounds.ts'
-import { Rated } from '../../points/rate.ts'
 import type { StagedVolume, Volume, Volumes } from '../../volumes/volumes.ts'
 import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { type OpenPoint, openPoint } from '../point/extraction.ts'
+import { fillVolume } from '../point/fill-volume.ts'
 import { named } from '../point/steps.ts'
 import { openAgain, refuseSessions } from './exported.ts'
 import { unwatched } from './unwatched.ts'
@@ -76,12 +72,11 @@ class Restore {
   async stage(context: StepContext): Promise<void> {
     if (this.isCommitted || this.#staged !== undefined) return
     assert(this.#point)
-    const { place, createParent, sizeBytes = 0 } = this.#spec
-    const shape = await readShape(this.#point.chain, context.signal)
-    const content = { sizeBytes: Math.max(shape.sizeBytes, sizeBytes) }
-    this.#staged = await this.#volumes.stage({ volume: place.volume, content, createParent }, context)
-    const bytes = await this.#fill(this.#point, this.#staged, context)
-    const receipt = { guid: this.#staged.guid, bytes }
+    const { place, createParent, sizeBytes } = this.#spec
+    const wish = { volume: place.volume, createParent, sizeBytes }
+    const { staged, bytes } = await fillVolume(this.#point, this.#volumes, wish, context)
+    this.#staged = staged
+    const receipt = { guid: staged.guid, bytes }
     await context.memory.stage(JSON.stringify(receipt))
     this.#receipt = receipt
   }
@@ -126,27 +121,6 @@ class Restore {
     this.#staged = undefined
     await this.#point?.[Symbol.asyncDispose]()
     this.#point = undefined
-  }
-
-  /** @returns how much was read */
-  async #fill({ chain }: OpenPoint, { device, sizeBytes }: StagedVolume, context: StepContext): Promise<number> {
-    const { signal, progress } = context
-    const { scratch, turn } = this.#tools.points
-    const fd = openSync(device, 'r+')
-    try {
-      // What is free below a block device its own file system tells when it is written to.
-      if (fstatSync(fd).isFile()) await requireFit(chain, { paths: [''], fd }, signal)
-      const over = await turn(signal)
-      try {
-        using rated = new Rated(progress)
-        const request = { subject: SUBJECT, chain, fd, sizeBytes, scratch }
-        return (await restoreImage(request, { signal, progress: rated.progress })).bytes
-      } finally {
-        over()
-      }
-    } finally {
-      closeSync(fd)
-    }
   }
 }
 

@@ -7,6 +7,7 @@ import { contextOf, pipelineContract } from '../../../test/contracts/pipeline-co
 import { MIB } from '../../../test/contracts/volume-contract.ts'
 import { temporaryDirectory } from '../../../test/harness/loop-mount.ts'
 import { NO_INSTANCES } from '../../../test/harness/no-instances.ts'
+import { pointsOf } from '../../../test/harness/points.ts'
 import { NO_EXPORTS } from '../../export/no-exports.ts'
 import { createFileVolumes } from '../../volumes/file/file-volumes.ts'
 import type { PipelineTools, StepContext } from '../pipeline.ts'
@@ -28,6 +29,7 @@ async function prepare(t: ExecutionContext, { isExported = false } = {}) {
   // Only what the pipelines of volumes ask of them.
   const tools = {
     ...NO_INSTANCES,
+    points: pointsOf(t).tools,
     volumes: () => volumes,
     exports: {
       ...NO_EXPORTS,

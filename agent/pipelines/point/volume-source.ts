@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { closeSync, openSync } from 'node:fs'
+import type { SpecOf } from '../../../shared/job-spec.ts'
+import { changedChunks } from '../../archive/image/changed-chunks.ts'
+import type { Watch } from '../../drivers/driver.ts'
+import type { ImageContent } from '../../points/series-image.ts'
+import type { Volumes } from '../../volumes/volumes.ts'
+import type { PipelineTools } from '../pipeline.ts'
+import { refuseExported } from '../volume/exported.ts'
+import { dropBaseOf, dropSuperseded, keepBase, sourceOf } from './base-snapshots.ts'
+import type { DiskContent, PointSource } from './point-source.ts'
+
+type Spec = Pick<SpecOf<'point.create'>, 'about' | 'pointId' | 'target' | 'series' | 'bases'>
+type Source = Extract<SpecOf<'point.create'>['source'], { readonly kind: 'volume' }>
+
+/**
+ * A volume as it is or was at a snapshot, by a capture that is named by the point and that nobody knows of. Where it can be compared
+ * with the next one, it is kept for that.
+ */
+export class VolumeSource implements PointSource {
+  readonly #spec: Spec
+  readonly #source: Source
+  readonly #jobId: string
+  readonly #tools: PipelineTools
+  #open: { readonly fd: number; readonly sizeBytes: number } | undefined
+  readonly asksForBase = false
+  readonly whole = undefined
+  /** A disk's content as the power would leave it. */
+  readonly atomic = true
+
+  constructor(spec: Spec, source: Source, jobId: string, tools: PipelineTools) {
+    this.#spec = spec
+    this.#source = source
+    this.#jobId = jobId
+    this.#tools = tools
+  }
+
+  get content(): DiskContent {
+    assert(this.#open)
+    return { kind: 'disk', ...this.#open, changed: (chunkBytes) => this.#changed(chunkBytes) }
+  }
+
+  async open(watch: Watch): Promise<void> {
+    this.close()
+    const { place, snapshot } = this.#source
+    const { pool, volume } = place
+    // A copy takes its time, and what an initiator writes meanwhile would be in it in part.
+    if (!this.#volumes.cow && snapshot === undefined)
+      refuseExported(this.#tools, place, 'is exported, and a copy of what is written meanwhile is no backup')
+    const { pointId } = this.#spec
+    const use = { kind: 'job', jobId: this.#jobId } as const
+    this.#tools.points.own.claim({ pool, dataset: pointId, volume, use })
+    const { device, sizeBytes } = await this.#volumes.capture({ volume, id: pointId, snapshot }, watch)
+    this.#open = { fd: openSync(device, 'r'), sizeBytes }
+  }
+
+  read<Result>(_watch: Watch, act: () => Promise<Result>): Promise<Result> {
+    return act()
+  }
+
+  async settled(): Promise<undefined> {}
+
+  async changes(): Promise<undefined> {}
+
+  async image(): Promise<ImageContent> {
+    assert(this.#open)
+    const { place } = this.#source
+    const { about } = this.#spec
+    const properties = { kind: 'volume', place, sizeBytes: this.#open.sizeBytes, about }
+    return { files: { 'properties.json': Buffer.from(`${JSON.stringify(properties, undefined, 2)}\n`) } }
+  }
+
+  async drop(): Promise<void> {
+    this.close()
+    const { own } = this.#tools.points
+    const { pointId: id } = this.#spec
+    // What is not claimed was never made, or is gone.
+    if (!own.has(id, 'job')) return
+    await this.#volumes.dropCapture({ volume: this.#source.place.volume, id })
+    own.forget(id)
+  }
+
+  async keep(): Promise<void> {
+    const { pool, volume } = this.#source.place
+    const { pointId: id, target, series } = this.#spec
+    const isWorthIt = this.#volumes.keepsCaptures && (await this.#volumes.findCapture({ volume, id })) !== undefined
+    if (!isWorthIt) return this.drop()
+    this.close()
+    const source = sourceOf(this.#source.place)
+    keepBase(this.#tools, { pool, source, volume, series: `${target.id ?? 'own'}/${series}`, pointId: id })
+    // Deleted meanwhile: whoever did that dropped what was kept before.
+    if ((await this.#volumes.find(volume)) === undefined) await dropBaseOf(this.#tools, id)
+    dropSuperseded(this.#tools)
+  }
+
+  close(): void {
+    if (this.#open !== undefined) closeSync(this.#open.fd)
+    this.#open = undefined
+  }
+
+  get #volumes(): Volumes {
+    return this.#tools.volumes(this.#source.place.pool)
+  }
+
+  /** By the capture that the point below was made of, if that is kept. */
+  async #changed(chunkBytes: number): Promise<Uint32Array | undefined> {
+    assert(this.#open)
+    const base = this.#spec.bases.at(-1)
+    if (base === undefined || !this.#tools.points.own.has(base.id, 'base')) return undefined
+    const { volume } = this.#source.place
+    const capture = await this.#volumes.findCapture({ volume, id: base.id })
+    if (capture === undefined) return undefined
+    const baseFd = openSync(capture.device, 'r')
+    try {
+      return await changedChunks({ baseFd, fd: this.#open.fd, chunkBytes })
+    } finally {
+      closeSync(baseFd)
+    }
+  }
+}
