@@ -6,7 +6,7 @@ import { chunkBytesFor } from '../../agent/archive/image/image-shape.ts'
 import { readShape } from '../../agent/archive/image/read-shape.ts'
 import { restoreImage } from '../../agent/archive/image/restore-image.ts'
 import { LocalSink } from '../../agent/archive/local-sink.ts'
-import { type WrittenArchive, writeArchive } from '../../agent/archive/write-archive.ts'
+import { type ArchiveWatch, type WrittenArchive, writeArchive } from '../../agent/archive/write-archive.ts'
 import { calm, closeChain, openChain } from './archive.ts'
 
 export interface ImageChange {
@@ -49,7 +49,7 @@ export interface ImagePoint {
 /** Writes a point of an image into `<points>/<name>`. @returns with the chunks that were looked at */
 export async function writeImagePoint(
   point: ImagePoint,
-  watch: typeof calm = calm,
+  watch: ArchiveWatch = calm,
 ): Promise<WrittenArchive & { readonly only: Uint32Array | undefined }> {
   const { points, name, bases = [], baseImage } = point
   const chain = bases.length === 0 ? undefined : await openChain(points, bases)
@@ -80,7 +80,7 @@ export async function writeImagePoint(
 export async function restoreTo(
   path: string,
   from: { readonly points: string; readonly names: readonly string[]; readonly sizeBytes?: number },
-  watch: typeof calm = calm,
+  watch: ArchiveWatch = calm,
 ): Promise<string> {
   const { points, names, sizeBytes } = from
   const chain = await openChain(points, names)
@@ -104,6 +104,13 @@ export function isSameFile(a: string, b: string): boolean {
   }
 }
 
-export function imageIn(directory: string): string {
-  return join(directory, 'image')
+/** Six chunks of 256 KiB, of which 0, 2 and 4 hold something. @returns its path */
+export function makeImage(directory: string): string {
+  const [path, chunkBytes] = [join(directory, 'image'), 2 ** 18]
+  const fd = openSync(path, 'w')
+  ftruncateSync(fd, 6 * chunkBytes)
+  for (const number of [0, 2, 4])
+    writeSync(fd, Buffer.alloc(chunkBytes, `chunk ${number} `), 0, chunkBytes, number * chunkBytes)
+  closeSync(fd)
+  return path
 }

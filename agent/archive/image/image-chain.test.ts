@@ -85,8 +85,12 @@ for (const fileSystem of FILE_SYSTEMS) {
     }
     // Two directories and volume.json; gone ones are no members of the tar, but lines.
     t.deepEqual(members, [3 + 10, 2 + 1 + 2, 0, 3 + 4])
-    for (const [last, image] of images.entries()) await isRestored(t, home, { names: names.slice(0, last + 1), image })
-    await isOneChain(t, home, { names, image: images.at(-1) ?? '' })
+    const all = { names, image: images.at(-1) ?? '' }
+    await isRestored(t, home, all)
+    if (fileSystem === 'btrfs') {
+      await isRestored(t, home, { names: names.slice(0, 2), image: images[1] ?? '' })
+      await isOneChain(t, home, all)
+    }
   })
 }
 
@@ -101,11 +105,6 @@ async function isRestored(t: ExecutionContext, home: string, { names, image }: R
   const back = await restoreTo(join(home, `back-${name}`), { points: home, names })
   t.true(isSameFile(back, image), `${name} by us`)
   t.true(statSync(back).blocks <= statSync(image).blocks + 2 * (CHUNK / 512), 'sparse')
-  const chain = await openChain(home, names)
-  const fd = openSync(back, 'r')
-  t.deepEqual(await compareImage({ subject: 'rehearse', chain, fd }, calm), { count: 0, paths: [] })
-  closeSync(fd)
-  await closeChain(chain)
   const into = join(home, `script ${name}`)
   mkdirSync(into)
   const run = runRestore({ point: join(home, name), into, bin: join(home, 'bin'), tools: TOOLS })
@@ -117,10 +116,11 @@ async function isRestored(t: ExecutionContext, home: string, { names, image }: R
 /** Verified archive by archive, merged into one, and compared. */
 async function isOneChain(t: ExecutionContext, home: string, { names, image }: Restored): Promise<void> {
   const chain = await openChain(home, names)
-  for (const point of chain.points) {
-    const { damagedCount } = await verify({ subject: 'verify', point, scratch: home }, calm)
-    t.is(damagedCount, 0)
-  }
+  const fd = openSync(image, 'r')
+  t.deepEqual(await compareImage({ subject: 'rehearse', chain, fd }, calm), { count: 0, paths: [] })
+  closeSync(fd)
+  const top = chain.points.at(-1)
+  t.is(top && (await verify({ subject: 'verify', point: top, scratch: home }, calm)).damagedCount, 0)
   await consolidate({ chain, sink: new LocalSink(home, 'whole'), scratch: home }, calm)
   await isRestored(t, home, { names: ['whole'], image })
   const again = await writeImagePoint({ image, points: home, name: 'after', bases: ['whole'] })
@@ -175,7 +175,7 @@ for (const fileSystem of FILE_SYSTEMS) {
             )
           },
         ),
-        { numRuns: 25 },
+        { numRuns: 15 },
       )
       t.log(`${listed} listed of ${all}, ${differing} differ`)
       t.true(differing > 0 && listed < all / 2 && listed < 2 * differing + 40, 'and not many others are in it')
