@@ -170,8 +170,9 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     ...{ sql, vault, nats, seal, changes, dispatch, fleet: registry, logger },
   })
   const { volumeBackups, tick: backupTick } = openVolumeBackups({ sql, points, targets, volumes, logger })
-  const { instanceSnapshots } = openCaptures({
-    ...{ sql, nats, seal, changes, dispatch, instances: instanceReader, fleet: registry },
+  const captures = openCaptures({
+    ...{ sql, nats, seal, changes, dispatch, points, targets, volumeBackups, instances: instanceReader },
+    ...{ fleet: registry, logger },
   })
   const jobs = createJobs({
     ...{ reader: jobReader, ends, datasets, snapshots, points, instances, volumes, exports },
@@ -239,7 +240,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     schedules: schedules.schedules,
     restoreTasks: schedules.restoreTasks,
     migrations: migrations.migrations,
-    instanceSnapshots,
+    instanceSnapshots: captures.instanceSnapshots,
+    instanceBackups: captures.instanceBackups,
     volumes,
     volumeBackups,
     exports,
@@ -333,6 +335,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       migrations: migrations.tick,
       station: station.tick,
       volumeBackups: backupTick,
+      instanceBackups: captures.tick,
       oldEvents: {
         everyMs: PRUNE_MS,
         run: async () => {

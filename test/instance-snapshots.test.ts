@@ -38,17 +38,17 @@ function taken(spec: { readonly parts: readonly { readonly kind: string }[] }) {
 
 /** Taken by its host. */
 async function available(name: string, instance = 'web') {
-  const { id } = await room.instanceSnapshots.create(OPERATOR, { name, instance })
+  const { id } = await room.captures.instanceSnapshots.create(OPERATOR, { name, instance })
   const jobId = await room.jobOf(id)
   const { spec } = await room.sent(jobId)
   if (spec.kind !== 'instance.snapshot') throw new Error(spec.kind)
   await room.succeed(jobId, taken(spec))
-  return room.instanceSnapshots.get(OPERATOR, id)
+  return room.captures.instanceSnapshots.get(OPERATOR, id)
 }
 
 test.serial('all that an instance is made of is one order, and what it came to is kept', async (t) => {
   const { id, volume } = await web()
-  const made = await room.instanceSnapshots.create(OPERATOR, { name: 'before', instance: 'web' })
+  const made = await room.captures.instanceSnapshots.create(OPERATOR, { name: 'before', instance: 'web' })
   t.like(made, { name: 'before', instanceId: id, status: 'creating', consistency: null, leftOut: ['/host'] })
   t.like(made.instance, { type: 'lxc', name: 'web', host: 'a' })
   t.deepEqual(
@@ -67,11 +67,11 @@ test.serial('all that an instance is made of is one order, and what it came to i
   t.deepEqual(root?.kind === 'dataset' && root.source, { pool: 'a-pool', dataset: made.parts[0]?.sourceId })
   t.like(disk, { kind: 'volume', snapshotId: made.parts[2]?.id })
   t.is(made.parts[2]?.sourceId, volume.id)
-  const busy = await t.throwsAsync<FleetError>(room.instanceSnapshots.delete(OPERATOR, made.id))
+  const busy = await t.throwsAsync<FleetError>(room.captures.instanceSnapshots.delete(OPERATOR, made.id))
   t.deepEqual([busy?.code, busy?.blockers], ['conflict', [`job ${jobId}`]])
 
   await room.succeed(jobId, taken(spec))
-  const now = await room.instanceSnapshots.get(OPERATOR, made.id)
+  const now = await room.captures.instanceSnapshots.get(OPERATOR, made.id)
   t.like(now, { status: 'available', consistency: 'frozen', failReason: null, version: 2 })
   t.deepEqual(
     now.parts.map(({ status, sizeBytes }) => [status, sizeBytes]),
@@ -102,13 +102,13 @@ test.serial('all that an instance is made of is one order, and what it came to i
   t.deepEqual([held?.code, held?.blockers], ['conflict', [`instance snapshot ${made.id}`]])
 
   await t.throwsAsync(
-    room.instanceSnapshots.delete(OPERATOR, made.id, ({ version }) => version === 1),
+    room.captures.instanceSnapshots.delete(OPERATOR, made.id, ({ version }) => version === 1),
     {
       message: /has changed/,
     },
   )
-  await room.instanceSnapshots.delete(OPERATOR, made.id)
-  t.like(await room.instanceSnapshots.get(OPERATOR, made.id), { status: 'deleting' })
+  await room.captures.instanceSnapshots.delete(OPERATOR, made.id)
+  t.like(await room.captures.instanceSnapshots.get(OPERATOR, made.id), { status: 'deleting' })
   const going = await room.jobOf(made.id)
   const order = (await room.sent(going)).spec
   t.deepEqual(order.kind === 'instance.discard' && order.parts.map(({ kind }) => kind), [
@@ -116,18 +116,18 @@ test.serial('all that an instance is made of is one order, and what it came to i
     'dataset',
     'dataset',
   ])
-  await room.instanceSnapshots.delete(OPERATOR, made.id)
+  await room.captures.instanceSnapshots.delete(OPERATOR, made.id)
   await room.succeed(going, { removed: 3, error: null })
-  await t.throwsAsync(room.instanceSnapshots.get(OPERATOR, made.id), { message: /no snapshot/ })
+  await t.throwsAsync(room.captures.instanceSnapshots.get(OPERATOR, made.id), { message: /no snapshot/ })
   t.deepEqual(await room.datasetsNow(), ['web available', 'data available'])
   t.deepEqual(await room.rows('volume_snapshot'), [])
 })
 
 test.serial('one that fails leaves no part behind, says why, and goes without its host', async (t) => {
   await web()
-  const { id } = await room.instanceSnapshots.create(OPERATOR, { name: 'x', instance: 'web' })
+  const { id } = await room.captures.instanceSnapshots.create(OPERATOR, { name: 'x', instance: 'web' })
   await room.fail(await room.jobOf(id), { code: 'no_space', message: 'the pool is full' })
-  const failed = await room.instanceSnapshots.get(OPERATOR, id)
+  const failed = await room.captures.instanceSnapshots.get(OPERATOR, id)
   t.like(failed, { status: 'error', failReason: 'the pool is full', consistency: null })
   t.deepEqual(
     failed.parts.map(({ status }) => status),
@@ -135,45 +135,45 @@ test.serial('one that fails leaves no part behind, says why, and goes without it
   )
   t.deepEqual(await room.datasetsNow(), ['web available', 'data available'])
   t.deepEqual(await room.rows('volume_snapshot'), [])
-  await room.instanceSnapshots.delete(OPERATOR, id)
-  t.deepEqual((await room.instanceSnapshots.list(OPERATOR, {}, PAGE)).items, [])
+  await room.captures.instanceSnapshots.delete(OPERATOR, id)
+  t.deepEqual((await room.captures.instanceSnapshots.list(OPERATOR, {}, PAGE)).items, [])
 })
 
 test.serial('a deletion that stops half way says why, and is said again', async (t) => {
   await web()
   const { id } = await available('x')
-  await room.instanceSnapshots.delete(OPERATOR, id)
+  await room.captures.instanceSnapshots.delete(OPERATOR, id)
   await room.fail(await room.jobOf(id), { code: 'busy', message: 'too much at once' })
-  t.like(await room.instanceSnapshots.get(OPERATOR, id), {
+  t.like(await room.captures.instanceSnapshots.get(OPERATOR, id), {
     status: 'available',
     failReason: 'it was not deleted: too much at once',
   })
-  await room.instanceSnapshots.delete(OPERATOR, id)
+  await room.captures.instanceSnapshots.delete(OPERATOR, id)
   await room.succeed(await room.jobOf(id), { removed: 1, error: { code: 'conflict', message: 'in use' } })
-  const half = await room.instanceSnapshots.get(OPERATOR, id)
+  const half = await room.captures.instanceSnapshots.get(OPERATOR, id)
   t.like(half, { status: 'error', failReason: 'it was not deleted: in use' })
   t.deepEqual(
     half.parts.map(({ status }) => status),
     ['available', 'available', 'error'],
   )
-  await room.instanceSnapshots.delete(OPERATOR, id)
+  await room.captures.instanceSnapshots.delete(OPERATOR, id)
   const { spec } = await room.sent(await room.jobOf(id))
   t.is(spec.kind === 'instance.discard' && spec.parts.length, 2)
   await room.succeed(await room.jobOf(id), { removed: 2, error: null })
-  t.deepEqual((await room.instanceSnapshots.list(OPERATOR, {}, PAGE)).items, [])
+  t.deepEqual((await room.captures.instanceSnapshots.list(OPERATOR, {}, PAGE)).items, [])
 })
 
 test.serial('states and places that no snapshot is taken of, and what volumes were cloned from stays', async (t) => {
   const { id, volume } = await web()
   await room.instance('dead', { '/': 'web' }, { state: 'OTHER' })
-  await t.throwsAsync(room.instanceSnapshots.create(OPERATOR, { name: 'x', instance: 'dead' }), {
+  await t.throwsAsync(room.captures.instanceSnapshots.create(OPERATOR, { name: 'x', instance: 'dead' }), {
     message: /on its way/,
   })
   await room.instance('outside', { '/': null })
-  await t.throwsAsync(room.instanceSnapshots.create(OPERATOR, { name: 'x', instance: 'outside' }), {
+  await t.throwsAsync(room.captures.instanceSnapshots.create(OPERATOR, { name: 'x', instance: 'outside' }), {
     message: /nothing of 'outside' lies in a pool/,
   })
-  await t.throwsAsync(room.instanceSnapshots.create(OPERATOR, { name: 'x', instance: 'none' }), {
+  await t.throwsAsync(room.captures.instanceSnapshots.create(OPERATOR, { name: 'x', instance: 'none' }), {
     message: /no container 'none'/,
   })
   const { volume: far } = await room.volumes.create(OPERATOR, { name: 'far', sizeBytes: GIB, pool: 'b-pool' })
@@ -181,7 +181,9 @@ test.serial('states and places that no snapshot is taken of, and what volumes we
     ...{ sizeBytes: GIB, device: '/b', guid: 'far', cow: true },
   })
   await room.attach(far.id, id)
-  const apart = await t.throwsAsync<FleetError>(room.instanceSnapshots.create(OPERATOR, { name: 'x', instance: id }))
+  const apart = await t.throwsAsync<FleetError>(
+    room.captures.instanceSnapshots.create(OPERATOR, { name: 'x', instance: id }),
+  )
   t.deepEqual([apart?.code, apart?.blockers], ['conflict', ['volume b-pool/far']])
   await room.db.query('delete from volume_attachment where volume_id = $1', [far.id])
 
@@ -190,19 +192,21 @@ test.serial('states and places that no snapshot is taken of, and what volumes we
   t.is(snapshot?.id, parts[2]?.id)
   const clone = await room.volumes.clone(OPERATOR, { source: snapshot?.path ?? '', name: 'c' })
   await room.succeed(clone.jobId, room.made({ pool: 'a-pool', volume: 'c' }))
-  const needed = await t.throwsAsync<FleetError>(room.instanceSnapshots.delete(OPERATOR, made))
+  const needed = await t.throwsAsync<FleetError>(room.captures.instanceSnapshots.delete(OPERATOR, made))
   t.deepEqual([needed?.code, needed?.blockers], ['conflict', ['volume a-pool/c']])
 
   // Another tenant has none of it.
   const other = room.tenant(await room.group('captures-1'))
-  await t.throwsAsync(room.instanceSnapshots.get(other, made), { message: /no snapshot/ })
-  await t.throwsAsync(room.instanceSnapshots.delete(other, made), { message: /no snapshot/ })
-  await t.throwsAsync(room.instanceSnapshots.create(other, { name: 'x', instance: id }), { message: /no container/ })
-  t.deepEqual((await room.instanceSnapshots.list(other, {}, PAGE)).items, [])
+  await t.throwsAsync(room.captures.instanceSnapshots.get(other, made), { message: /no snapshot/ })
+  await t.throwsAsync(room.captures.instanceSnapshots.delete(other, made), { message: /no snapshot/ })
+  await t.throwsAsync(room.captures.instanceSnapshots.create(other, { name: 'x', instance: id }), {
+    message: /no container/,
+  })
+  t.deepEqual((await room.captures.instanceSnapshots.list(other, {}, PAGE)).items, [])
   // Its container may lie in what is not its own: that is left out.
   await room.dataset('theirs', 'a', other)
   await room.instance('mixed', { '/': 'theirs', '/data': 'data' }, { groupId: other.groupId })
-  const mixed = await room.instanceSnapshots.create(other, { name: 'x', instance: 'mixed' })
+  const mixed = await room.captures.instanceSnapshots.create(other, { name: 'x', instance: 'mixed' })
   t.is(mixed.parts.length, 1)
   t.deepEqual(mixed.leftOut, ['/data'])
 })

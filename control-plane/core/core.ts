@@ -6,7 +6,7 @@ import type { Exports } from './exports.ts'
 import type { Feed } from './feed.ts'
 import type { Groups } from './groups.ts'
 import type { Hosts } from './hosts.ts'
-import type { InstanceSnapshots } from './instance-captures.ts'
+import type { InstanceBackups, InstanceSnapshots } from './instance-captures.ts'
 import type { InstanceMoves } from './instance-moves.ts'
 import type { Instances } from './instances.ts'
 import type { Jobs } from './jobs.ts'
@@ -34,6 +34,7 @@ export interface Core {
   readonly instances: Instances
   readonly migrations: InstanceMoves
   readonly instanceSnapshots: InstanceSnapshots
+  readonly instanceBackups: InstanceBackups
   readonly volumes: Volumes
   readonly volumeBackups: VolumeBackups
   readonly exports: Exports

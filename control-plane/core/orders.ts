@@ -4,6 +4,7 @@ import type { AuditActor } from './audit.ts'
 import type { Caller } from './caller.ts'
 import type { Accepted, AcceptedDataset, Dataset, Origin } from './datasets.ts'
 import type { KeyedPlace } from './idempotency.ts'
+import type { NewInstanceBackup } from './instance-backup-state.ts'
 import type { KeptInstance } from './instances.ts'
 import type { PointInfo, PointSource } from './points.ts'
 import type { NewVolumeBackup } from './volume-backups.ts'
@@ -135,12 +136,26 @@ export interface Decision {
  */
 export type OrderTask =
   | BackupTask
+  | InstanceBackupTask
   | {
       readonly kind: 'run' | 'verify' | 'restore' | 'move'
       readonly id: string
       /** When it is linked, epoch ms. */
       readonly atMs: number
     }
+
+/** The job makes a point of an instance's backup. */
+export interface InstanceBackupTask {
+  readonly kind: 'instance-backup'
+  readonly id: string
+  readonly atMs: number
+  /** Of the instance, as it is now. */
+  readonly state: string
+  /** The first point: the backup is made with it. */
+  readonly made?: NewInstanceBackup
+  /** The only one that will do: the order is refused as stale when it has another. */
+  readonly version?: number
+}
 
 /** The job makes a point of a volume's backup. */
 export interface BackupTask {

@@ -353,6 +353,7 @@ CREATE TABLE public.instance_backup (
     series_id uuid NOT NULL,
     incremental boolean NOT NULL,
     missing jsonb DEFAULT '[]'::jsonb NOT NULL,
+    asked_state text NOT NULL,
     ordering_until timestamp with time zone,
     deleting boolean DEFAULT false NOT NULL,
     fail_reason text,

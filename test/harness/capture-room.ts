@@ -58,7 +58,14 @@ export async function openCaptureRoom(t: Pick<ExecutionContext, 'teardown'>) {
     },
     async forgetCaptures(): Promise<void> {
       await room.forget()
-      for (const table of ['instance_snapshot', 'instance', 'point', 'point_series'])
+      for (const table of [
+        'instance_snapshot',
+        'instance_backup',
+        'volume_backup',
+        'instance',
+        'point',
+        'point_series',
+      ])
         await room.db.query(`delete from ${table}`)
       await room.db.query(`delete from dataset where name <> 'root'`)
     },

@@ -1,7 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { type Caller, requireRole } from '../../control-plane/core/caller.ts'
 import { requireCondition } from '../../control-plane/core/condition.ts'
-import type { InstanceSnapshotInfo, InstanceSnapshots } from '../../control-plane/core/instance-captures.ts'
+import type {
+  InstanceBackupInfo,
+  InstanceBackups,
+  InstanceSnapshotInfo,
+  InstanceSnapshots,
+} from '../../control-plane/core/instance-captures.ts'
 import type { InstanceInfo } from '../../control-plane/core/instances.ts'
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
@@ -11,6 +16,7 @@ import { fakePage } from './fake-volumes.ts'
 /** What a test arranges and looks at. */
 export interface FakeCaptureControls {
   readonly instanceSnapshots: Map<string, InstanceSnapshotInfo>
+  readonly instanceBackups: Map<string, InstanceBackupInfo>
 }
 
 type Accept = (caller: Caller, kind: JobKind, effect: () => unknown) => { jobId: string }
@@ -18,7 +24,7 @@ type Accept = (caller: Caller, kind: JobKind, effect: () => unknown) => { jobId:
 const AT = new Date('2026-01-02T03:04:05.678Z')
 
 export function createFakeCaptureControls(): FakeCaptureControls {
-  return { instanceSnapshots: new Map() }
+  return { instanceSnapshots: new Map(), instanceBackups: new Map() }
 }
 
 export function fakeInstanceSnapshot(given: Partial<InstanceSnapshotInfo> = {}): InstanceSnapshotInfo {
@@ -80,6 +86,79 @@ export function createFakeInstanceSnapshots(
     get: async (caller, id) => find(caller, id),
     async list(caller, { instanceId }, page) {
       const own = [...instanceSnapshots.values()].filter(({ groupId }) => groupId === caller.groupId)
+      const asked = own.filter((one) => (instanceId ?? one.instanceId) === one.instanceId)
+      return fakePage(asked.toReversed(), page)
+    },
+  }
+}
+
+export function fakeInstanceBackup(given: Partial<InstanceBackupInfo> = {}): InstanceBackupInfo {
+  const instanceId = given.instanceId ?? randomUUID()
+  return {
+    id: randomUUID(),
+    groupId: '01900000-0000-7000-8000-000000000000',
+    name: 'nightly',
+    instanceId,
+    instance: { type: 'lxc', name: 'web', host: 'host-a' },
+    status: 'available',
+    failReason: null,
+    consistency: 'frozen',
+    isIncremental: false,
+    target: null,
+    progressPercent: null,
+    parts: [{ kind: 'root', id: randomUUID(), sourceId: instanceId, sizeBytes: 1_000, status: 'available' }],
+    createdAt: AT,
+    updatedAt: AT,
+    version: 1,
+    ...given,
+  }
+}
+
+/** Backups that stay as they were ordered until the test says what has become of them. */
+export function createFakeInstanceBackups(
+  { instanceBackups, instances }: FakeCaptureControls & Pick<FakeInstanceControls, 'instances'>,
+  accept: Accept,
+): InstanceBackups {
+  function find(caller: Caller, id: string): InstanceBackupInfo {
+    const backup = instanceBackups.get(id)
+    if (backup?.groupId !== caller.groupId) throw new FleetError('not_found', `there is no backup '${id}'`)
+    return backup
+  }
+
+  function requireIdle({ status }: InstanceBackupInfo): void {
+    if (status !== 'available' && status !== 'error') throw new FleetError('conflict', `the backup is ${status}`)
+  }
+
+  return {
+    async create(caller, { name, instance: idOrName, incremental = false }) {
+      const { id: instanceId, type, name: called, host } = fakeInstanceNamed(instances, caller, idOrName)
+      accept(caller, 'point.create', () => undefined)
+      const part = { kind: 'root', id: randomUUID(), sourceId: instanceId, sizeBytes: 0, status: 'creating' } as const
+      const backup = fakeInstanceBackup({
+        ...{ groupId: caller.groupId, name, instanceId, instance: { type, name: called, host }, status: 'creating' },
+        ...{ consistency: null, isIncremental: incremental, parts: [part] },
+      })
+      instanceBackups.set(backup.id, backup)
+      return backup
+    },
+    async update(caller, id, ifMatch) {
+      const backup = find(caller, id)
+      requireCondition(ifMatch, backup)
+      if (!backup.isIncremental) throw new FleetError('invalid', 'the backup is not incremental', { field: 'update' })
+      requireIdle(backup)
+      accept(caller, 'point.create', () => undefined)
+      instanceBackups.set(id, { ...backup, status: 'creating', version: backup.version + 1 })
+    },
+    async delete(caller, id, ifMatch) {
+      requireRole(caller, 'operator')
+      const backup = find(caller, id)
+      requireCondition(ifMatch, backup)
+      if (backup.status !== 'deleting') requireIdle(backup)
+      instanceBackups.set(id, { ...backup, status: 'deleting', version: backup.version + 1 })
+    },
+    get: async (caller, id) => find(caller, id),
+    async list(caller, { instanceId }, page) {
+      const own = [...instanceBackups.values()].filter(({ groupId }) => groupId === caller.groupId)
       const asked = own.filter((one) => (instanceId ?? one.instanceId) === one.instanceId)
       return fakePage(asked.toReversed(), page)
     },

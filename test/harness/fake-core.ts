@@ -13,7 +13,12 @@ import type { RestoreSnapshot, Snapshots } from '../../control-plane/core/snapsh
 import { FleetError } from '../../shared/errors.ts'
 import type { JobKind } from '../../shared/job-spec.ts'
 import { createFakeBlock } from './fake-block.ts'
-import { createFakeCaptureControls, createFakeInstanceSnapshots, type FakeCaptureControls } from './fake-captures.ts'
+import {
+  createFakeCaptureControls,
+  createFakeInstanceBackups,
+  createFakeInstanceSnapshots,
+  type FakeCaptureControls,
+} from './fake-captures.ts'
 import { createFakeDirectory } from './fake-directory.ts'
 import { createFakeExportControls, createFakeExports, type FakeExportControls } from './fake-exports.ts'
 import { createFakeInstanceControls, createFakeInstances, type FakeInstanceControls } from './fake-instances.ts'
@@ -130,6 +135,7 @@ export function createFakeCore(): { readonly core: Core; readonly fake: FakeCont
     instances,
     migrations: createFakeMigrations(instances),
     instanceSnapshots: createFakeInstanceSnapshots(fake, orders.accept),
+    instanceBackups: createFakeInstanceBackups(fake, orders.accept),
     ...over,
     ...createFakeBlock(fake, over),
     schedules: createFakeSchedules(fake, fake),

@@ -32,6 +32,7 @@ import { createOrderSecrets } from '../../control-plane/jobs/order-secrets.ts'
 import { ensureStreams } from '../../control-plane/nats.ts'
 import { openCaptures } from '../../control-plane/open-captures.ts'
 import { openPoints } from '../../control-plane/open-points.ts'
+import { openVolumeBackups } from '../../control-plane/open-volume-backups.ts'
 import { openVolumes } from '../../control-plane/open-volumes.ts'
 import { createHostSeal } from '../../control-plane/secrets/host-seal.ts'
 import { parseKeyring } from '../../control-plane/secrets/keyring.ts'
@@ -246,8 +247,10 @@ function openPlane(deps: {
   const { volumes, exports } = openVolumes({
     ...{ sql, vault, secrets, nats, seal, changes, dispatch, fleet: registry, logger },
   })
-  const { instanceSnapshots } = openCaptures({
-    ...{ sql, nats, seal, changes, dispatch, instances: instanceReader, fleet: registry },
+  const { volumeBackups, tick: volumeBackupTick } = openVolumeBackups({ sql, points, targets, volumes, logger })
+  const captures = openCaptures({
+    ...{ sql, nats, seal, changes, dispatch, points, targets, volumeBackups, instances: instanceReader },
+    ...{ fleet: registry, logger },
   })
   const jobs = createJobs({
     ...{ reader: createJobStore(sql), ends, datasets, snapshots, points, instances, volumes, exports },
@@ -264,7 +267,7 @@ function openPlane(deps: {
     points,
     targets,
     instances,
-    instanceSnapshots,
+    captures: { ...captures, volumeBackups, volumeBackupTick },
     volumes,
     exports,
     jobs,

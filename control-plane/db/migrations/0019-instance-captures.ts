@@ -74,6 +74,8 @@ const STATEMENTS = [
      incremental boolean not null,
      -- [{volumeId, volume, error}]: volumes of it that no backup could be ordered of when it was asked for last.
      missing jsonb not null default '[]',
+     -- The instance's, when the newest point of it was asked for.
+     asked_state text not null,
      -- Parts are still being ordered, until then.
      ordering_until timestamptz,
      deleting boolean not null default false,

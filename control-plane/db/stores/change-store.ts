@@ -9,6 +9,7 @@ import { concernsVolumes } from '../../core/volume-ends.ts'
 import { type Sql, statement, type Transaction } from '../sql.ts'
 import { settleCaptures } from './capture-ends.ts'
 import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
+import { concernsInstanceBackups, lockInstanceBackupsOf, touchInstanceBackups } from './instance-backup-ends.ts'
 import { concernsInstances, settleInstances } from './instance-ends.ts'
 import { concernsBackups, lockBackupsOf, settleBackups } from './volume-backup-fold.ts'
 import { settleVolumeEnds } from './volume-end-store.ts'
@@ -158,11 +159,13 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
     // Before events are numbered: nobody waits for our number while we wait for an order.
     if (changes.some(takesTurn)) await lockVolumes(tx)
     await lockBackupsOf(tx, changes)
+    await lockInstanceBackupsOf(tx, changes)
     const committed = await write(tx, changes, events)
     await settleInstances(tx, committed.changes)
     await settleVolumeEnds(tx, committed.changes)
     await settleCaptures(tx, committed.changes)
     await settleBackups(tx, committed.changes)
+    await touchInstanceBackups(tx, committed.changes)
     return committed
   }
 
@@ -229,7 +232,7 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
 class VolumesTaken extends Error {}
 
 function concernsMore(change: JobChange): boolean {
-  return concernsInstances(change) || takesTurn(change) || concernsBackups(change)
+  return concernsInstances(change) || takesTurn(change) || concernsBackups(change) || concernsInstanceBackups(change)
 }
 
 /** Among all that decides on volumes. */

@@ -4,9 +4,10 @@ import type { LockedJob } from '../../core/job-change.ts'
 import type { Order, OrderTask } from '../../core/orders.ts'
 import { type Statement, statement, type Transaction } from '../sql.ts'
 import { isOfBackup, linkBackups, lockBackups } from './order-backups.ts'
+import { isOfInstanceBackup, linkInstanceBackups, lockInstanceBackups } from './order-instance-backups.ts'
 
-/** Backups of volumes are locked and linked by themselves. */
-type TaskKind = Exclude<OrderTask['kind'], 'backup'>
+/** Backups of volumes and instances are locked and linked by themselves. */
+type TaskKind = Exclude<OrderTask['kind'], 'backup' | 'instance-backup'>
 
 const Locked = z.object({ id: z.string(), is_there: z.boolean() })
 
@@ -104,7 +105,10 @@ const link: Readonly<Record<TaskKind, Statement<z.ZodType>>> = {
 
 /** @returns why orders must not be placed; the tasks of the others are locked. */
 export async function lockTasks(tx: Transaction, orders: readonly Order[]): Promise<ReadonlyMap<Order, FleetError>> {
-  const gone = new Map(await lockBackups(tx, orders.filter(isOfBackup)))
+  const gone = new Map([
+    ...(await lockBackups(tx, orders.filter(isOfBackup))),
+    ...(await lockInstanceBackups(tx, orders.filter(isOfInstanceBackup))),
+  ])
   for (const [kind, asked] of byKind(orders)) {
     const locked = await tx.rows(lock[kind], [asked.map(({ task }) => task?.id)])
     const there = new Set(locked.flatMap(({ id, is_there: isThere }) => (isThere ? [id] : [])))
@@ -123,6 +127,7 @@ export async function linkTasks(
   jobOf: (n: number) => LockedJob | undefined,
 ): Promise<void> {
   await linkBackups(tx, orders.filter(isOfBackup), (order) => jobOf(orders.indexOf(order)))
+  await linkInstanceBackups(tx, orders.filter(isOfInstanceBackup), (order) => jobOf(orders.indexOf(order)))
   for (const [kind, asked] of byKind(orders)) {
     const links = asked.flatMap((order) => {
       const job = jobOf(orders.indexOf(order))
@@ -138,7 +143,7 @@ export async function linkTasks(
 function byKind(orders: readonly Order[]): ReadonlyMap<TaskKind, readonly Order[]> {
   const found = new Map<TaskKind, Order[]>()
   for (const order of orders) {
-    if (order.task && order.task.kind !== 'backup')
+    if (order.task && order.task.kind !== 'backup' && order.task.kind !== 'instance-backup')
       found.set(order.task.kind, [...(found.get(order.task.kind) ?? []), order])
   }
   return found

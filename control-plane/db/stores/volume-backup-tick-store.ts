@@ -34,35 +34,40 @@ const claim = statement(
    returning id, group_id, status, retention, owes_prune`,
 )
 
+/** `p` is the point. */
+export const SERIES_POINT_COLUMNS = `p.id, p.status, p.damaged_at is not null as damaged, p.created_at as taken_at, p.chain, p.base_id, p.pinned,
+  p.deleting, exists (select 1 from lane_hold l where l.lane = p.id) as in_use`
+
+export const SeriesPointRow = z
+  .object({
+    id: z.string(),
+    status: z.enum(['running', 'good', 'partial', 'failed']),
+    damaged: z.boolean(),
+    taken_at: z.date(),
+    chain: z.array(z.string()),
+    base_id: z.string().nullable(),
+    pinned: z.boolean(),
+    in_use: z.boolean(),
+    deleting: z.boolean(),
+  })
+  .transform(
+    (row): SeriesPoint => ({
+      id: row.id,
+      status: row.status,
+      damaged: row.damaged,
+      takenAtMs: row.taken_at.getTime(),
+      bases: row.chain,
+      baseId: row.base_id,
+      pinned: row.pinned,
+      inUse: row.in_use,
+      isDeleting: row.deleting,
+    }),
+  )
+
 const readPoints = statement(
   'volume_backup_tick_points',
-  z
-    .object({
-      id: z.string(),
-      status: z.enum(['running', 'good', 'partial', 'failed']),
-      damaged: z.boolean(),
-      taken_at: z.date(),
-      chain: z.array(z.string()),
-      base_id: z.string().nullable(),
-      pinned: z.boolean(),
-      in_use: z.boolean(),
-      deleting: z.boolean(),
-    })
-    .transform(
-      (row): SeriesPoint => ({
-        id: row.id,
-        status: row.status,
-        damaged: row.damaged,
-        takenAtMs: row.taken_at.getTime(),
-        bases: row.chain,
-        baseId: row.base_id,
-        pinned: row.pinned,
-        inUse: row.in_use,
-        isDeleting: row.deleting,
-      }),
-    ),
-  `select p.id, p.status, p.damaged_at is not null as damaged, p.created_at as taken_at, p.chain, p.base_id, p.pinned, p.deleting,
-     exists (select 1 from lane_hold l where l.lane = p.id) as in_use
+  SeriesPointRow,
+  `select ${SERIES_POINT_COLUMNS}
    from volume_backup b
    join point p on p.series_id = b.series_id
    where b.id = $1

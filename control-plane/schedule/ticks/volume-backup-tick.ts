@@ -65,7 +65,7 @@ export function createVolumeBackupTick(deps: {
 }
 
 /** Ids of those that nothing rests on and that do not go yet. What is restored from others goes before them. */
-function leavesOf(points: readonly SeriesPoint[]): readonly string[] {
+export function leavesOf(points: readonly SeriesPoint[]): readonly string[] {
   const needed = new Set(points.flatMap(({ baseId, status }) => (status === 'failed' ? [] : (baseId ?? []))))
   return points
     .filter(({ id, isDeleting, status }) => !isDeleting && status !== 'running' && !needed.has(id))

@@ -1,0 +1,94 @@
+import { z } from 'zod'
+import { FleetError } from '../../../shared/errors.ts'
+import type { LockedJob } from '../../core/job-change.ts'
+import type { InstanceBackupTask, Order } from '../../core/orders.ts'
+import { statement, type Transaction } from '../sql.ts'
+
+/** By then whoever orders the parts of a backup has done so, or has died over it. */
+export const ORDERING_SECONDS = 120
+
+/** Before what the order is about, as in every transaction that locks both. */
+const lock = statement(
+  'order_lock_instance_backup',
+  z.object({ id: z.string(), version: z.coerce.number(), is_there: z.boolean() }),
+  `select id, version, not deleting as is_there
+   from instance_backup
+   where id = any($1::uuid[])
+   order by id
+   for update`,
+)
+
+/** Its series is that of its first point. */
+const make = statement(
+  'order_make_instance_backup',
+  z.unknown(),
+  `insert into instance_backup (id, group_id, name, instance_id, instance_type, instance_name, host, target_id, series_id, incremental,
+     asked_state, ordering_until)
+   select l.id, l.group_id, l.name, l.instance_id, l.instance_type, l.instance_name, l.host, l.target_id, p.series_id, l.incremental,
+     l.asked_state, now() + make_interval(secs => ${ORDERING_SECONDS})
+   from jsonb_to_recordset($1::jsonb) as l(id uuid, group_id uuid, name text, instance_id uuid, instance_type text, instance_name text,
+     host text, target_id uuid, incremental boolean, asked_state text, job_id uuid)
+   join point p on p.job_id = l.job_id`,
+)
+
+const link = statement(
+  'order_link_instance_backup',
+  z.unknown(),
+  `update instance_backup b
+   set asked_state = l.asked_state, ordering_until = now() + make_interval(secs => ${ORDERING_SECONDS}), fail_reason = null,
+     version = b.version + 1, updated_at = now()
+   from jsonb_to_recordset($1::jsonb) as l(id uuid, asked_state text)
+   where b.id = l.id`,
+)
+
+export type InstanceBackupOrder = Order & { readonly task: InstanceBackupTask }
+
+export function isOfInstanceBackup(order: Order): order is InstanceBackupOrder {
+  return order.task?.kind === 'instance-backup'
+}
+
+/** @returns why orders must not be placed; the backups of the others are locked. */
+export async function lockInstanceBackups(
+  tx: Transaction,
+  orders: readonly InstanceBackupOrder[],
+): Promise<ReadonlyMap<Order, FleetError>> {
+  const gone = new Map<Order, FleetError>()
+  const standing = orders.filter(({ task }) => task.made === undefined)
+  if (standing.length === 0) return gone
+  const rows = new Map((await tx.rows(lock, [standing.map(({ task }) => task.id)])).map((row) => [row.id, row]))
+  for (const order of standing) {
+    const { id, version } = order.task
+    const row = rows.get(id)
+    if (row === undefined) gone.set(order, new FleetError('not_found', `there is no backup '${id}'`))
+    else if (version !== undefined && version !== row.version) {
+      gone.set(order, new FleetError('stale', 'the backup has changed in this moment'))
+    } else if (!row.is_there) gone.set(order, new FleetError('conflict', 'the backup is being deleted'))
+  }
+  return gone
+}
+
+export async function linkInstanceBackups(
+  tx: Transaction,
+  orders: readonly InstanceBackupOrder[],
+  jobOf: (order: Order) => LockedJob | undefined,
+): Promise<void> {
+  const made: unknown[] = []
+  const linked: unknown[] = []
+  for (const order of orders) {
+    const job = jobOf(order)
+    if (job === undefined) continue
+    const { made: backup, id, state } = order.task
+    if (backup === undefined) {
+      linked.push({ id, asked_state: state })
+      continue
+    }
+    const { groupId, name, instanceId, instance, targetId, isIncremental } = backup
+    made.push({
+      ...{ id, group_id: groupId, name, instance_id: instanceId, instance_type: instance.type, job_id: job.id },
+      ...{ instance_name: instance.name, host: instance.host, target_id: targetId, incremental: isIncremental },
+      asked_state: state,
+    })
+  }
+  if (made.length > 0) await tx.rows(make, [JSON.stringify(made)])
+  if (linked.length > 0) await tx.rows(link, [JSON.stringify(linked)])
+}

@@ -1,0 +1,154 @@
+import test, { type ExecutionContext } from 'ava'
+import type { FleetError } from '../shared/errors.ts'
+import { type CaptureRoom, openCaptureRoom } from './harness/capture-room.ts'
+import { ADMIN, MADE, OPERATOR } from './harness/point-room.ts'
+
+const PAGE = { limit: 100 }
+
+const cleanUps: (() => unknown)[] = []
+let room: CaptureRoom
+test.before(async () => {
+  room = await openCaptureRoom({ teardown: (act) => void cleanUps.push(act) })
+})
+test.after.always(async () => {
+  for (const cleanUp of cleanUps.toReversed()) await cleanUp()
+})
+/** As if nobody had ever made any: Postgres and NATS take longer to start than all these tests together. */
+test.beforeEach(() => room.forgetCaptures())
+
+const backups = () => room.captures.instanceBackups
+const get = (id: string) => backups().get(OPERATOR, id)
+const HELD = { kind: 'pause', ms: 20, intact: true } as const
+
+/** Jobs that make or delete points and go on, oldest first. */
+async function open(kind: 'point.create' | 'point.delete') {
+  const { items } = await room.jobs.list(ADMIN, { kind, state: ['queued', 'dispatched'] }, PAGE)
+  return items.toReversed()
+}
+
+/** What hosts say to all that is ordered of points. */
+async function made(root: Partial<typeof MADE> = { held: HELD }): Promise<void> {
+  for (const { id, spec } of await open('point.create')) {
+    const isRoot = spec.kind === 'point.create' && spec.source.kind === 'instance'
+    await room.succeed(id, { ...MADE, ...(isRoot ? root : {}) })
+  }
+}
+
+/** All that is due, and what hosts say to the deletions that came of it. @returns the series of points that went, in their order. */
+async function settle(t: ExecutionContext, rounds = 20): Promise<string[]> {
+  const gone: string[] = []
+  for (let n = 0; n < rounds; n += 1) {
+    await room.db.query('update instance_backup set look_at = now() where look_at is not null')
+    await room.captures.tick.run()
+    await room.captures.volumeBackupTick.run()
+    for (const { id, spec } of await open('point.delete')) {
+      await room.succeed(id)
+      if ('series' in spec) gone.push(spec.series.split('@')[0] ?? '')
+    }
+    if ((await backups().list(OPERATOR, {}, PAGE)).items.length === 0) return gone
+  }
+  t.fail('it does not end')
+  return gone
+}
+
+test.serial('a backup of a container is a series of its own points, and is what its newest one is', async (t) => {
+  const instance = await room.instance('web', { '/': null })
+  const backup = await backups().create(OPERATOR, { name: 'nightly', instance: 'web', incremental: true })
+  t.like(backup, { name: 'nightly', instanceId: instance, status: 'creating', isIncremental: true, consistency: null })
+  t.like(backup.instance, { type: 'lxc', name: 'web', host: 'a' })
+  const [job] = await open('point.create')
+  const spec = job?.spec.kind === 'point.create' ? job.spec : undefined
+  t.like(spec, { source: { kind: 'instance', place: { type: 'lxc', instance: 'web' }, hold: 'pause' } })
+  t.is(spec?.series, `instance-backup@${backup.id}`)
+  await t.throwsAsync(backups().update(OPERATOR, backup.id), { message: /still being made/ })
+  await t.throwsAsync(backups().delete(OPERATOR, backup.id), { message: /still being made/ })
+  await made()
+  const first = await get(backup.id)
+  t.like(first, { status: 'available', consistency: 'frozen', failReason: null, progressPercent: null })
+  t.like(first.parts, [{ kind: 'root', sourceId: instance, sizeBytes: MADE.sourceBytes, status: 'available' }])
+
+  await t.throwsAsync(
+    backups().update(OPERATOR, backup.id, ({ version }) => version === 1),
+    { message: /has changed/ },
+  )
+  await backups().update(OPERATOR, backup.id)
+  const [next] = await open('point.create')
+  t.is(next?.spec.kind === 'point.create' && next.spec.bases.length, 1)
+  t.like(await get(backup.id), { status: 'creating' })
+  await room.fail(next?.id ?? '', { code: 'no_space', message: 'the target is full' })
+  t.like(await get(backup.id), { status: 'error', failReason: 'the target is full' })
+  // It is tried again, and then all is well.
+  await backups().update(OPERATOR, backup.id)
+  await made({ full: false, held: { ...HELD, intact: false } })
+  t.like(await get(backup.id), { status: 'available', consistency: 'crash', failReason: null })
+  t.true((await get(backup.id)).version > first.version)
+
+  await backups().delete(OPERATOR, backup.id)
+  t.like(await get(backup.id), { status: 'deleting' })
+  t.deepEqual(await settle(t), ['instance-backup', 'instance-backup', 'instance-backup'])
+  await t.throwsAsync(get(backup.id), { message: /no backup/ })
+  t.deepEqual(await room.db.query('select id from point_series'), [])
+})
+
+test.serial('volumes that are attached are backed up with it, and go before it does', async (t) => {
+  const instance = await room.instance('web', { '/': null })
+  const disk = await room.volume('disk', OPERATOR)
+  await room.attach(disk.id, instance)
+  const { id } = await backups().create(OPERATOR, { name: 'nightly', instance, incremental: true })
+  const asked = await get(id)
+  t.deepEqual(
+    asked.parts.map(({ kind, sourceId, status }) => [kind, sourceId, status]),
+    [
+      ['root', instance, 'creating'],
+      ['volume', disk.id, 'creating'],
+    ],
+  )
+  await made()
+  const whole = await get(id)
+  t.like(whole, { status: 'available', consistency: 'crash', failReason: null })
+  const part = whole.parts[1]?.id ?? ''
+  t.like(await room.captures.volumeBackups.get(OPERATOR, part), { instanceBackupId: id, name: 'nightly' })
+  const held = await t.throwsAsync<FleetError>(room.captures.volumeBackups.delete(OPERATOR, part))
+  t.deepEqual([held?.code, held?.blockers], ['conflict', [`instance backup ${id}`]])
+
+  // One that came later is backed up from the next point on; one that cannot be is told of.
+  const late = await room.volume('late', OPERATOR)
+  await room.attach(late.id, instance)
+  const other = room.tenant(await room.group('captures-2'))
+  await room.attach((await room.volume('theirs', other)).id, instance)
+  await backups().update(OPERATOR, id)
+  t.is((await open('point.create')).length, 3)
+  await made()
+  const now = await get(id)
+  t.is(now.parts.length, 3)
+  t.like(now, { status: 'error' })
+  t.regex(now.failReason ?? '', /no backup of 'a volume of another group' could be ordered/)
+
+  await backups().delete(OPERATOR, id)
+  const gone = await settle(t)
+  t.deepEqual(gone.slice(0, 3), ['volume-backup', 'volume-backup', 'volume-backup'])
+  t.deepEqual(gone.slice(3), ['instance-backup', 'instance-backup'])
+  t.deepEqual((await room.captures.volumeBackups.list(OPERATOR, {}, PAGE)).items, [])
+})
+
+test.serial('a backup whose parts nobody ordered to the end says so; states and tenants', async (t) => {
+  await room.instance('web', { '/': null })
+  await room.instance('dead', { '/': null }, { state: 'OTHER' })
+  await t.throwsAsync(backups().create(OPERATOR, { name: 'x', instance: 'dead' }), { message: /on its way/ })
+  await t.throwsAsync(backups().create(OPERATOR, { name: 'x', instance: 'web', target: 'none' }), { message: /target/ })
+  const { id } = await backups().create(OPERATOR, { name: 'x', instance: 'web' })
+  await made({ consistency: 'fuzzy', held: { ...HELD, intact: false } })
+  t.regex((await get(id)).failReason ?? '', /moved while/)
+  await t.throwsAsync(backups().update(OPERATOR, id), { message: /not incremental/ })
+  await room.db.query(`update instance_backup set ordering_until = now() - interval '1 second', deleting = false`)
+  const points = await room.db.query(`update point set made = jsonb_set(made, '{consistency}', '"crash"') returning id`)
+  t.is(points[1], 1)
+  t.regex((await get(id)).failReason ?? '', /interrupted/)
+
+  const other = room.tenant(await room.group('captures-3'))
+  await t.throwsAsync(backups().get(other, id), { message: /no backup/ })
+  await t.throwsAsync(backups().update(other, id), { message: /no backup/ })
+  await t.throwsAsync(backups().delete(other, id), { message: /no backup/ })
+  await t.throwsAsync(backups().create(other, { name: 'x', instance: 'web' }), { message: /no container/ })
+  t.deepEqual((await backups().list(other, {}, PAGE)).items, [])
+})
