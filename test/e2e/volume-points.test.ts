@@ -31,6 +31,8 @@ const DISK = 'a-pool/vm/disk'
 const RIGHT = 'iqn.2026-01.test:right'
 const WWN = 'iqn.2026-01.test:disk'
 const volumeAt = (path: string, rest = '') => `/api/v1/volumes/${encodeURIComponent(path)}${rest}`
+/** Of a job: the point's series, and until it has an image the volume. */
+const HELD_LANES = 'select count(*)::int as lanes from lane_hold where job_id = $1'
 const hashOf = (image: string) => createHash('sha256').update(readFileSync(image)).digest('hex')
 
 const WWNS = `/api/v1/exports/${encodeURIComponent(WWN)}`
@@ -209,6 +211,21 @@ it('whatever kills an agent that rolls a volume back, the volume is what it was 
   await room.call('POST', volumeAt(DISK, '/rollback'), { snapshot: 'newer' })
   await fleet.quiet(WAIT_MS)
   t.is(hashOf(device), newer)
+
+  // A point holds what the volume was when its image was taken, whatever becomes of the volume meanwhile.
+  steps.set({ step: 'write', place: 'before', act: 'hold' })
+  const { id, job_id: jobId } = await room.call('POST', '/api/v1/points', { source: { volume: DISK } })
+  await steps.held()
+  await until('its image was taken', async () => (await room.fleet.sql(HELD_LANES, [jobId]))[0].lanes === 1)
+  const back = await room.call('POST', volumeAt(DISK, '/rollback'), { snapshot: 'old' })
+  t.like(await fleet.ended(back.job_id, WAIT_MS), { state: 'succeeded' })
+  safeties.push(back.safety.name)
+  steps.open()
+  t.like(await fleet.ended(jobId, WAIT_MS), { state: 'succeeded' })
+  t.is(hashOf(device), old)
+  await room.user.done(`/${id}/restore`, { destination: { volume: DISK }, overwrite: true })
+  t.is(hashOf(device), newer)
+  await room.user.remove(id)
   const { items } = await room.call('GET', volumeAt(DISK, '/snapshots?limit=100'))
   const names = items.map(({ name }: { name: string }) => name)
   t.is(names.length, safeties.length + 3)
