@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { startFleet, type TestFleet } from '../harness/fleet.ts'
 import { temporaryDirectory } from '../harness/loop-mount.ts'
 import { lacksLxc, openLxcRoom } from '../harness/lxc-room.ts'
@@ -61,6 +61,9 @@ it('containers of a host are listed, started, stopped and cloned through the API
   })
   t.is((await fleet.call('GET', '/api/v1/instances')).body.items.length, 3)
 
+  await capturedAndDiscarded(t, fleet, clone.id)
+  await counts(join(dataset.mountpoint ?? path, 'rootfs'))
+
   for (const { id } of [web, clone]) {
     const stopped = await done(fleet, `/api/v1/instances/${id}/stop`, { grace_seconds: 1 })
     t.like(stopped.job, { state: 'succeeded', kind: 'instance.stop' })
@@ -70,3 +73,32 @@ it('containers of a host are listed, started, stopped and cloned through the API
   await found(fleet, 'web', 'STOPPED')
   t.is(ticks(rootfs), before)
 })
+
+/** A snapshot and a backup of one that runs, with a volume that is attached to it, made and deleted by a real host. */
+async function capturedAndDiscarded(t: ExecutionContext, fleet: TestFleet, instance: string): Promise<void> {
+  const settled = (kind: 'snapshot' | 'backup', id: string) =>
+    until(`the ${kind} is there`, async () => {
+      const one = (await fleet.call('GET', `/v1/instance/${kind}/${id}`)).body[kind]
+      return one.status === 'creating' ? undefined : one
+    })
+  const gone = (kind: 'snapshot' | 'backup', id: string) =>
+    until(`the ${kind} is gone`, async () => (await fleet.call('GET', `/v1/instance/${kind}/${id}`)).status === 404)
+
+  const volume = await fleet.call('POST', '/api/v1/volumes', { name: 'disk', size_bytes: 2 ** 20 })
+  t.is(volume.status, 201)
+  const attach = `insert into volume_attachment (id, volume_id, instance_id, mode) values (gen_random_uuid(), $1, $2, 'rw')`
+  await fleet.sql(attach, [volume.body.id, instance])
+
+  const snapshot = { name: 'before', instance_id: instance }
+  const { id } = (await fleet.call('POST', '/v1/instance/snapshot', { snapshot })).body.snapshot
+  const taken = await settled('snapshot', id)
+  t.like(taken, { status: 'available', consistency: 'frozen', fail_reason: null, left_out: [] })
+  t.is(taken.root_snapshots.length, 1)
+  t.is(taken.volume_snapshots.length, 1)
+  const [root] = await fleet.sql('select mountpoint from dataset where id = $1', [taken.root_snapshots[0].id])
+  t.true(ticks(join(root.mountpoint, 'rootfs')) > 0)
+  t.is((await fleet.call('DELETE', `/v1/instance/snapshot/${id}`)).status, 201)
+  await gone('snapshot', id)
+  t.deepEqual(await fleet.sql('select id from volume_snapshot'), [])
+  t.throws(() => readdirSync(root.mountpoint), { code: 'ENOENT' })
+}
