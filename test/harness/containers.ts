@@ -55,6 +55,7 @@ export function lxcContainers(room: LxcRoom): Containers {
 
 export function podmanContainers({ podman, define, folder }: PodmanRoom): Containers {
   const scratch = mkdtempSync(join(folder, 'copies-'))
+  const isRunning = (name: string) => podman('inspect', '--format', '{{.State.Running}}', name).trim() === 'true'
   return {
     type: 'docker',
     run(name) {
@@ -65,13 +66,16 @@ export function podmanContainers({ podman, define, folder }: PodmanRoom): Contai
     stop: (name) => void podman('stop', '--time', '0', name),
     destroy: (name) => void podman('rm', '--force', '--time', '0', name),
     isThere: (name) => succeeds(() => podman('inspect', name)),
-    isRunning: (name) => podman('inspect', '--format', '{{.State.Running}}', name).trim() === 'true',
+    isRunning,
+    // `cp` finds nothing in one that runs where the engine itself runs in a chroot.
     read: (name, path) =>
       orNothing(() => {
+        if (isRunning(name)) return podman('exec', name, 'busybox', 'cat', path)
         podman('cp', `${name}:${path}`, join(scratch, 'read'))
         return readFileSync(join(scratch, 'read'), 'utf8')
       }),
     write(name, path, text) {
+      if (isRunning(name)) return void podman('exec', name, 'sh', '-c', `printf %s "$1" >"$2"`, 'sh', text, path)
       writeFileSync(join(scratch, 'written'), text)
       podman('cp', join(scratch, 'written'), `${name}:${path}`)
     },
