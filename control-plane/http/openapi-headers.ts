@@ -70,7 +70,7 @@ export function requestHeaders(route: AnyRoute) {
   const own = 'precondition' in route && route.precondition === 'own'
   return [
     parameter('Group'),
-    ...(isRead && route.kind === 'route' ? [parameter('IfNoneMatch')] : []),
+    ...(isRead && hasVersions(route) ? [parameter('IfNoneMatch')] : []),
     ...(own ? [parameter(needsMatch ? 'IfMatchRequired' : 'IfMatch')] : []),
     ...(isRead || route.kind !== 'route' ? [] : [parameter('IdempotencyKey')]),
   ]
@@ -82,7 +82,7 @@ export function answerHeaders(route: AnyRoute, status: number, hasBody = status 
   const succeeded = status < 300 || status === 304
   return {
     'X-Request-Id': header('RequestId'),
-    ...(succeeded && hasBody && route.kind === 'route' ? { ETag: header('ETag') } : {}),
+    ...(succeeded && hasBody && hasVersions(route) ? { ETag: header('ETag') } : {}),
     ...(isRead || status === 401 || status === 403 ? {} : { 'X-Job-Id': header('JobId') }),
     ...(isRead || route.access === 'public' || [401, 403, 429, 503].includes(status)
       ? {}
@@ -90,4 +90,8 @@ export function answerHeaders(route: AnyRoute, status: number, hasBody = status 
     ...(status === 429 || status === 503 ? { 'Retry-After': header('RetryAfter') } : {}),
     ...(status === 401 ? { 'WWW-Authenticate': header('Challenge') } : {}),
   }
+}
+
+function hasVersions(route: AnyRoute): boolean {
+  return route.kind === 'route' || (route.kind === 'raw' && route.isCached === true)
 }

@@ -6,7 +6,7 @@ import { VOLUME_BACKUP_STATUSES, type VolumeBackupInfo } from '../../core/volume
 const bigint = z.coerce.number()
 
 /** `b`, `t` are backup and target. The progress is of the job that goes on, and looked for only where one does. */
-export const BACKUP_COLUMNS = `b.id, b.ordinal, b.group_id, b.name, b.volume_id, b.volume, b.snapshot_id, t.id as target_id, t.name as target_name,
+export const BACKUP_COLUMNS = `b.id, b.group_id, b.name, b.volume_id, b.volume, b.snapshot_id, t.id as target_id, t.name as target_name,
   b.incremental, b.retention, b.status, b.size_bytes, b.stored_bytes, b.fail_reason, b.instance_backup_id, b.points, b.job_id, b.created_at,
   b.updated_at, b.version,
   case when b.status in ('creating', 'restoring') then (select j.progress from job j where j.id = b.job_id) end as progress`
@@ -15,7 +15,6 @@ export const BACKUP_JOINS = 'left join target t on t.id = b.target_id'
 export const BackupColumns = z
   .object({
     id: z.string(),
-    ordinal: bigint,
     group_id: z.string(),
     name: z.string(),
     volume_id: z.string(),
@@ -38,7 +37,6 @@ export const BackupColumns = z
     progress: Progress.nullable(),
   })
   .transform((row) => ({
-    ordinal: row.ordinal,
     info: {
       id: row.id,
       groupId: row.group_id,

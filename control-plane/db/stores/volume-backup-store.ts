@@ -4,6 +4,7 @@ import { actorOn } from '../../core/audit.ts'
 import type { VolumeBackupStore } from '../../core/volume-backups.ts'
 import { type Sql, statement } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
+import { createKnownBackups } from './known-backups.ts'
 import { BACKUP_COLUMNS, BACKUP_JOINS, BackupColumns } from './volume-backup-columns.ts'
 import { refold } from './volume-backup-fold.ts'
 import { SNAPSHOT_COLUMNS, SnapshotColumns } from './volume-columns.ts'
@@ -21,18 +22,6 @@ const madeBy = statement(
    from point p
    join volume_backup b on b.series_id = p.series_id ${BACKUP_JOINS}
    where b.group_id = $1 and p.job_id = $2`,
-)
-
-/** Newest first. Each filter is null when it was not asked for. */
-const list = statement(
-  'volume_backup_list',
-  BackupColumns,
-  `select ${BACKUP_COLUMNS}
-   from volume_backup b ${BACKUP_JOINS}
-   where b.group_id = $1 and ($2::bigint is null or b.ordinal < $2) and ($3::uuid is null or b.volume_id = $3)
-     and ($4::text is null or b.name = $4)
-   order by b.ordinal desc
-   limit $5`,
 )
 
 const snapshot = statement(
@@ -79,6 +68,8 @@ const remove = statement(
 const isId = (id: string) => z.uuid().safeParse(id).success
 
 export function createVolumeBackupStore(sql: Sql): VolumeBackupStore {
+  const known = createKnownBackups(sql)
+
   return {
     async find(groupId, id) {
       if (!isId(id)) return undefined
@@ -94,11 +85,11 @@ export function createVolumeBackupStore(sql: Sql): VolumeBackupStore {
     async list(groupId, { volumeId, name }, { limit, cursor }) {
       const isNobodys = (volumeId !== undefined && !isId(volumeId)) || (name !== undefined && !isText(name))
       if (isNobodys) return { items: [], nextCursor: null }
-      const rows = await sql.rows(list, [groupId, ordinalOf(cursor), volumeId ?? null, name ?? null, limit + 1])
-      const shown = rows.slice(0, limit)
-      const last = shown.at(-1)
-      const nextCursor = rows.length > limit && last ? String(last.ordinal) : null
-      return { items: shown.map(({ info }) => info), nextCursor }
+      const filter = { volumeId: volumeId ?? null, name: name ?? null }
+      const rows = await known.list({ groupId, before: ordinalOf(cursor), ...filter, limit: limit + 1 })
+      const last = rows[limit - 1]
+      const nextCursor = rows.length > limit && last ? last.ordinal : null
+      return { items: rows.slice(0, limit).map(({ backup }) => backup), nextCursor }
     },
 
     async snapshot(groupId, id) {

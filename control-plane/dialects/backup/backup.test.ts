@@ -60,7 +60,9 @@ const GATEWAY = [
 
 test("the gateway's paths lead where the document says, with the same rights, statuses and shapes", (t) => {
   const routes = new Map(
-    backup.routes.flatMap((route) => (route.kind === 'route' ? [[`${route.method} ${route.path}`, route]] : [])),
+    backup.routes.flatMap((route) =>
+      route.kind === 'route' || route.kind === 'raw' ? [[`${route.method} ${route.path}`, route]] : [],
+    ),
   )
   t.deepEqual([...routes.keys()].toSorted(), GATEWAY.flat().toSorted())
   for (const [gateway, service] of GATEWAY) {
@@ -145,6 +147,9 @@ test('a list is whole, or has pages where a limit is asked for', async (t) => {
   const whole = await ask('GET', PATH)
   t.deepEqual(idsOf(whole.json), kept)
   t.deepEqual(Object.keys(whole.json), ['backups'])
+  const etag = whole.headers.get('etag') ?? ''
+  t.is((await ask('GET', PATH, { headers: { 'if-none-match': etag } })).status, 304)
+  t.is((await ask('GET', `${PATH}?limit=1`, { headers: { 'if-match': etag } })).status, 412)
   const first = await ask('GET', `${PATH}?limit=5`)
   const next = await ask('GET', `${PATH}?limit=5&marker=${first.json.next_marker}`)
   t.deepEqual([...idsOf(first.json), ...idsOf(next.json)], kept)

@@ -1,5 +1,7 @@
-import { type Route, route } from '../../http/route.ts'
-import { etagOfVolumeBackup, expectingVolumeBackup, presentVolumeBackup, presentWholeVolumeBackup } from './present.ts'
+import { FleetError } from '../../../shared/errors.ts'
+import { type AnyRoute, raw, route } from '../../http/route.ts'
+import { encodeList, encodeVolumeBackup } from './encoded.ts'
+import { etagOfVolumeBackup, expectingVolumeBackup, presentWholeVolumeBackup } from './present.ts'
 import {
   Action,
   BackupMade,
@@ -16,9 +18,9 @@ import { inBackupWords } from './wire-words.ts'
  * Backups of volumes below one path: the service's own, and the gateway's that leads there.
  * @param base `/v1/volume/backup` @param noun in the operations' names: `VolumeBackup`
  */
-export function createVolumeBackupRoutes(base: string, noun: string): readonly Route[] {
+export function createVolumeBackupRoutes(base: string, noun: string): readonly AnyRoute[] {
   return [
-    route({
+    raw({
       operation: `list${noun}s`,
       method: 'GET',
       path: base,
@@ -26,15 +28,19 @@ export function createVolumeBackupRoutes(base: string, noun: string): readonly R
       description: 'Of the group that is acted for; all of them, unless a `limit` is asked for.',
       access: 'viewer',
       status: 200,
+      contentType: 'application/json; charset=utf-8',
       query: VolumeBackupQuery,
       result: VolumeBackupList,
-      errors: [413],
+      isCached: true,
+      errors: [412, 413],
 
-      async handle({ query, caller }, core) {
+      async handle({ query, caller, ifMatch }, core) {
         const filter = { volumeId: query.volume_id, name: query.name }
-        const list = wholeList(query, (page) => core.volumeBackups.list(caller, filter, page), presentVolumeBackup)
-        const { items, next } = await list
-        return { status: 200, body: { backups: items, ...next } }
+        const list = wholeList(query, (page) => core.volumeBackups.list(caller, filter, page), encodeVolumeBackup)
+        const encoded = encodeList(await list)
+        if (ifMatch?.(encoded.etag) === false)
+          throw new FleetError('stale', 'the list has changed: If-Match names another version of it')
+        return { status: 200, ...encoded }
       },
     }),
 

@@ -1,9 +1,9 @@
 import { everyPage } from '../../core/every-page.ts'
 import type { Page, PageRequest } from '../../core/page.ts'
 
-const PAGE = 2_000
+const PAGE = 20_000
 
-interface Listed<View> {
+export interface Listed<View> {
   readonly items: View[]
   /** Empty where there is no next page, and where none was asked for. */
   readonly next: { readonly next_marker?: string }
