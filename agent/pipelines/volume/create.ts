@@ -19,7 +19,7 @@ export const createVolume: Pipeline<'volume.create'> = ({ place, sizeBytes, crea
   })
 }
 
-export const cloneVolume: Pipeline<'volume.clone'> = ({ source, place, createParent }, _jobId, tools) => {
+export const cloneVolume: Pipeline<'volume.clone'> = ({ source, place, createParent, sizeBytes }, _jobId, tools) => {
   const volumes = tools.volumes(place.pool)
   return making(place, tools, {
     isAlike: ({ origin }) => origin?.path === source.volume && origin.snapshot === source.snapshot,
@@ -29,18 +29,21 @@ export const cloneVolume: Pipeline<'volume.clone'> = ({ source, place, createPar
       if (made instanceof Error) throw made
       return made?.volume ?? assert.fail('a clone has no outcome')
     },
+    sizeBytes,
   })
 }
 
 interface How {
   isAlike(found: Volume): boolean
   make(watch: Watch): Promise<Volume>
+  /** It grows to this, once it is noted as what the order has made. */
+  readonly sizeBytes?: number | undefined
 }
 
 function making(
   place: VolumePlace,
   tools: Pick<PipelineTools, 'volumes' | 'exports'>,
-  { isAlike, make }: How,
+  { isAlike, make, sizeBytes }: How,
 ): Work<'volume.create' | 'volume.clone'> {
   const { volume } = place
   const volumes = tools.volumes(place.pool)
@@ -59,6 +62,13 @@ function making(
         name: 'make',
         async run(context: StepContext) {
           made = await makeNoted(named, context.memory, () => make(context))
+        },
+      },
+      {
+        name: 'grow',
+        async run(context: StepContext) {
+          if (made === undefined || sizeBytes === undefined || sizeBytes <= made.sizeBytes) return
+          made = await volumes.resize({ volume, sizeBytes }, context)
         },
       },
       {

@@ -63,7 +63,7 @@ pipelineContract(test, {
   kind: 'volume.clone',
   async prepare(t) {
     const { tools, observe } = await prepare(t)
-    const spec = { kind: 'volume.clone', source, place, createParent: false } as const
+    const spec = { kind: 'volume.clone', source, place, createParent: false, sizeBytes: 2 * MIB } as const
     return { open: async (jobId) => cloneVolume(spec, jobId, tools), observe }
   },
 })
@@ -212,4 +212,12 @@ test('a volume that grew has grown, also when nobody can be told of it', async (
   const { result } = await runPipeline(resizeVolume(spec, 'j', tools), contextOf('j'))
   t.like(result, { sizeBytes: 2 * MIB, cow: false })
   t.deepEqual(resized, ['golden'])
+})
+
+test('a clone is as large as it is asked for', async (t) => {
+  const { tools, volumes } = await prepare(t)
+  const spec = { kind: 'volume.clone', source, place, createParent: false, sizeBytes: 2 * MIB } as const
+  const { result } = await runPipeline(cloneVolume(spec, 'j', tools), contextOf('j'), false)
+  t.like(result, { sizeBytes: 2 * MIB })
+  t.like(await volumes.find(place.volume), { sizeBytes: 2 * MIB, origin: { path: 'golden', snapshot: 's' } })
 })
