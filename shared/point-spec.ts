@@ -60,7 +60,19 @@ export const CreatePointSpec = z.object({
     z.object({ kind: z.literal('dataset'), place: DatasetPlace }),
     /** An absolute directory below the agent's allow-list. */
     z.object({ kind: z.literal('path'), path: z.string().min(1).max(4096) }),
-    z.object({ kind: z.literal('instance'), place: InstancePlace, hold: Hold }),
+    z.object({
+      kind: z.literal('instance'),
+      place: InstancePlace,
+      hold: Hold,
+      /**
+       * Snapshots of datasets, in their pools, that were taken at one instant: where all of it lies in those it is read from them, and not
+       * held again. Nobody deletes them meanwhile.
+       */
+      snapshots: z
+        .array(z.object({ dataset: Id, snapshot: Id }))
+        .max(100)
+        .optional(),
+    }),
     /** As it is, or as it was at one of its snapshots. */
     z.object({ kind: z.literal('volume'), place: VolumePlace, snapshot: SnapshotName.optional() }),
   ]),

@@ -16,7 +16,7 @@ import type { Part } from './instance-plan.ts'
 const READ_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY
 const unwatched = { signal: new AbortController().signal, progress: () => undefined }
 
-/** A snapshot that is made of a dataset for one job, and claimed before. */
+/** A snapshot that is made of a dataset for one job, and claimed before; or one that somebody else has made, and keeps. */
 interface Planned {
   readonly pool: string
   readonly source: string
@@ -33,12 +33,15 @@ export class InstanceTrees {
   readonly #parts: readonly Part[]
   readonly #tools: PipelineTools
   readonly #jobId: string
+  readonly #taken: ReadonlyMap<string, string> | undefined
   readonly #planned = new Map<string, Planned>()
   readonly #fds: number[] = []
   #settledBeforeMs = 0
 
-  constructor(parts: readonly Part[], jobId: string, tools: PipelineTools) {
+  /** @param taken of each dataset a snapshot, all of one instant; those of all datasets that parts lie in */
+  constructor(parts: readonly Part[], jobId: string, tools: PipelineTools, taken?: ReadonlyMap<string, string>) {
     this.#parts = parts
+    this.#taken = taken
     this.#jobId = jobId
     this.#tools = tools
   }
@@ -51,6 +54,7 @@ export class InstanceTrees {
   /** Whether all parts are of one instant, whoever writes to them. */
   get isOneInstant(): boolean {
     const planned = [...this.#planned.values()]
+    if (this.#taken !== undefined) return !this.hasLiving
     return !this.hasLiving && planned.length === 1 && planned[0]?.image?.atomic === true
   }
 
@@ -59,18 +63,32 @@ export class InstanceTrees {
     this.#settledBeforeMs = Date.now() - SETTLED_MS
     for (const { pool, dataset } of this.#parts.flatMap(({ places }) => places ?? [])) {
       if (this.#planned.has(dataset)) continue
+      if (this.#taken !== undefined) {
+        this.#planned.set(dataset, await this.#found({ pool, dataset, snapshot: this.#taken.get(dataset) ?? '' }))
+        continue
+      }
       const target = newId()
       this.#tools.points.own.claim({ pool, dataset: target, use: { kind: 'job', jobId: this.#jobId } })
       const stamps = join(this.#tools.points.stamps, target)
       this.#planned.set(dataset, { pool, source: dataset, target, stamps, image: undefined })
     }
+    if (this.#taken !== undefined) return
     for (const path of this.#parts.flatMap(({ paths }) => paths)) await syncAt(path)
+  }
+
+  async #found(of: { readonly pool: string; readonly dataset: string; readonly snapshot: string }): Promise<Planned> {
+    const { pool, dataset: source, snapshot: target } = of
+    const found = await this.#tools.driver(pool).find(target)
+    if (found === undefined) throw new FleetError('not_found', 'a snapshot that it is read from is gone')
+    const stamps = join(this.#tools.points.stamps, target)
+    return { pool, source, target, stamps, image: { ...found, atomic: true, cow: true } }
   }
 
   /** While it stands still. */
   async take(watch: Watch): Promise<void> {
     const taken = await Promise.allSettled(
       [...this.#planned.values()].map(async (planned) => {
+        if (this.#taken !== undefined) return
         const { pool, source, target, stamps } = planned
         planned.image = await this.#tools.driver(pool).snapshot({ source, target, readonly: true, stamps }, watch)
       }),

@@ -9,7 +9,7 @@ import type { SpecOf } from '../../../shared/job-spec.ts'
 import { watch } from '../../../test/contracts/driver-contract.ts'
 import { memoryOf, pipelineContract } from '../../../test/contracts/pipeline-contract.ts'
 import { MIB } from '../../../test/contracts/volume-contract.ts'
-import { instanceHost } from '../../../test/harness/instance-host.ts'
+import { instanceHost, untar } from '../../../test/harness/instance-host.ts'
 import { COUNTER } from '../../../test/harness/instance-room.ts'
 import { lacksLxc, openLxcRoom } from '../../../test/harness/lxc-room.ts'
 import { failureOf, pointOrders } from '../../../test/harness/point-orders.ts'
@@ -145,6 +145,21 @@ it('a container is frozen until the snapshots of its datasets and volumes are ta
   // Said again, as after a crash behind its note, it is what it was.
   t.deepEqual(await one.orders.run(one.spec(), order), made)
   t.deepEqual(await one.turns(), turns)
+
+  // A backup may read from them, instead of holding it once more.
+  const snapshots = one
+    .spec()
+    .parts.flatMap((two) =>
+      two.kind === 'dataset' ? [{ dataset: two.source.dataset, snapshot: two.target.dataset }] : [],
+    )
+  const { place } = one.spec()
+  const point = one.orders.create([], { source: { kind: 'instance', place, hold: 'pause', snapshots } })
+  const read = await one.orders.run(point, { tools: one.tools })
+  t.like(read, { consistency: 'crash', problemCount: 0, held: undefined })
+  const tree = untar(one.orders, [point.name])
+  t.is(Number(readFileSync(join(tree, 'rootfs/root/ticks'), 'utf8')), turns[0] ?? -1)
+  t.is(Number(readFileSync(join(tree, 'mounts/0/ticks'), 'utf8')), turns[1] ?? -1)
+  t.is((await one.litter()).length, 3)
 
   const discard: SpecOf<'instance.discard'> = {
     kind: 'instance.discard',

@@ -24,6 +24,7 @@ export class InstanceSource implements PointSource {
   readonly #spec: Spec
   readonly #jobId: string
   readonly #tools: PipelineTools
+  #holdAs: Spec['hold']
   #plan: InstancePlan | undefined
   #trees: InstanceTrees | undefined
   #standstill: Standstill | undefined
@@ -36,6 +37,7 @@ export class InstanceSource implements PointSource {
 
   constructor(spec: Spec, jobId: string, tools: PipelineTools) {
     this.#spec = spec
+    this.#holdAs = spec.hold
     this.#jobId = jobId
     this.#tools = tools
   }
@@ -51,7 +53,9 @@ export class InstanceSource implements PointSource {
     const instances = this.#tools.instances(place.type)
     const instance = await existing(instances, place.instance, watch.signal)
     this.#plan = await planInstance({ instances, instance, hold }, this.#tools, watch.signal)
-    this.#trees = new InstanceTrees(this.#plan.parts, this.#jobId, this.#tools)
+    const taken = this.#takenOf(this.#plan)
+    if (taken !== undefined) this.#holdAs = 'none'
+    this.#trees = new InstanceTrees(this.#plan.parts, this.#jobId, this.#tools, taken)
     this.#root = makeRoot(this.#tools.points.scratch, this.#plan)
     if (!this.#trees.hasLiving) await this.#hold(watch, async () => undefined)
   }
@@ -98,11 +102,20 @@ export class InstanceSource implements PointSource {
     this.#root = undefined
   }
 
+  /** Snapshots that somebody has taken already; undefined where not all of it lies in them. */
+  #takenOf({ parts }: InstancePlan): ReadonlyMap<string, string> | undefined {
+    const { snapshots } = this.#spec
+    if (snapshots === undefined) return undefined
+    const taken = new Map(snapshots.map(({ dataset, snapshot }) => [dataset, snapshot]))
+    const isCovered = parts.every(({ places }) => places?.every(({ dataset }) => taken.has(dataset)) === true)
+    return isCovered ? taken : undefined
+  }
+
   /** @param act what is done while it stands still, behind the snapshots */
   async #hold<Result>(watch: Watch, act: () => Promise<Result>): Promise<Result> {
     assert(this.#plan && this.#trees)
     const { instance } = this.#plan
-    const [trees, { place, hold }] = [this.#trees, this.#spec]
+    const [trees, { place }, hold] = [this.#trees, this.#spec, this.#holdAs]
     await trees.prepare()
     this.#standstill = await standStill({
       instances: this.#tools.instances(place.type),
