@@ -33,6 +33,19 @@ async function instanceSnapshot({ fleet, red, name }: World): Promise<{ readonly
   return { id }
 }
 
+/** An incremental backup of an instance that is gone, as a row: it has no parts. */
+async function instanceBackup({ fleet, red, name }: World): Promise<{ readonly id: string }> {
+  const id = randomUUID()
+  await fleet.sql(
+    `insert into instance_backup (id, group_id, name, instance_id, instance_type, instance_name, host, series_id, incremental, asked_state)
+     values ($1, $2, $3, gen_random_uuid(), 'lxc', 'web', 'alpha', gen_random_uuid(), true, 'STOPPED')`,
+    [id, red.groupId, name()],
+  )
+  return { id }
+}
+
+const aboutInstanceBackup: RouteEntry = { input: async (world) => ({ params: await instanceBackup(world) }) }
+
 const aboutSnapshot: RouteEntry = { input: async (world) => ({ params: await instanceSnapshot(world) }) }
 
 const aboutBackup: RouteEntry = { input: async (world) => ({ params: await backup(world) }) }
@@ -64,9 +77,28 @@ function snapshotEntriesOf(noun: string): Readonly<Record<string, RouteEntry>> {
   }
 }
 
+function instanceBackupEntriesOf(noun: string): Readonly<Record<string, RouteEntry>> {
+  return {
+    [`backup.list${noun}s`]: { other: 200 },
+    [`backup.get${noun}`]: aboutInstanceBackup,
+    // Of an instance that nobody has.
+    [`backup.create${noun}`]: {
+      input: (world) => ({ body: { backup: { name: world.name(), instance_id: randomUUID() } } }),
+      status: 404,
+    },
+    [`backup.actOn${noun}`]: {
+      input: async (world) => ({ params: await instanceBackup(world), body: { update: {} } }),
+      status: 409,
+    },
+    [`backup.delete${noun}`]: aboutInstanceBackup,
+  }
+}
+
 export const BACKUP_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   ...entriesOf('VolumeBackup'),
   ...entriesOf('BlockBackup'),
   ...snapshotEntriesOf('InstanceSnapshot'),
   ...snapshotEntriesOf('ComputeSnapshot'),
+  ...instanceBackupEntriesOf('InstanceBackup'),
+  ...instanceBackupEntriesOf('ComputeBackup'),
 }

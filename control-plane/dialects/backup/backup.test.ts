@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { fakeInstanceSnapshot } from '../../../test/harness/fake-captures.ts'
+import { fakeInstanceBackup, fakeInstanceSnapshot } from '../../../test/harness/fake-captures.ts'
 import { fakeInstance } from '../../../test/harness/fake-instances.ts'
 import { startListener } from '../../../test/harness/fake-listener.ts'
 import { fakeVolumeBackup } from '../../../test/harness/fake-volume-backups.ts'
@@ -29,17 +29,24 @@ async function open(t: ExecutionContext) {
     fake.instanceSnapshots.set(kept.id, kept)
     return kept
   }
-  return { ...listener, volume, instance, keep, keepSnapshot }
+  function keepInstanceBackup(given: Parameters<typeof fakeInstanceBackup>[0]) {
+    const kept = fakeInstanceBackup({ groupId: DEFAULT_GROUP_ID, instanceId: instance.id, ...given })
+    fake.instanceBackups.set(kept.id, kept)
+    return kept
+  }
+  return { ...listener, volume, instance, keep, keepSnapshot, keepInstanceBackup }
 }
 
 test('the documented exchanges', async (t) => {
-  const { url, volume, instance, keep, keepSnapshot } = await open(t)
+  const { url, volume, instance, keep, keepSnapshot, keepInstanceBackup } = await open(t)
   const exchanges = await readExchanges(join(import.meta.dirname, 'exchanges'))
-  t.true(exchanges.length > 4)
+  t.true(exchanges.length > 6)
   for (const exchange of exchanges) {
     const variables = {
       ...{ volume: volume.id, instance: instance.id, snapshot: keepSnapshot({}).id },
       ...{ single: keep({}).id, standing: keep({ isIncremental: true }).id },
+      whole: keepInstanceBackup({ isIncremental: false }).id,
+      incremental: keepInstanceBackup({ isIncremental: true }).id,
     }
     t.deepEqual(await replay([exchange], { baseUrl: url, token: 'operator-token', variables }), [])
   }
@@ -56,6 +63,11 @@ const GATEWAY = [
   ['GET /v1/compute/snapshot/:id', 'GET /v1/instance/snapshot/:id'],
   ['POST /v1/compute/snapshot', 'POST /v1/instance/snapshot'],
   ['DELETE /v1/compute/snapshot/:id', 'DELETE /v1/instance/snapshot/:id'],
+  ['GET /v1/compute/backup', 'GET /v1/instance/backup'],
+  ['GET /v1/compute/backup/:id', 'GET /v1/instance/backup/:id'],
+  ['POST /v1/compute/backup', 'POST /v1/instance/backup'],
+  ['POST /v1/compute/backup/:id/action', 'POST /v1/instance/backup/:id/action'],
+  ['DELETE /v1/compute/backup/:id', 'DELETE /v1/instance/backup/:id'],
 ] as const
 
 test("the gateway's paths lead where the document says, with the same rights, statuses and shapes", (t) => {
@@ -200,4 +212,27 @@ test('an instance snapshot is shown with its parts', async (t) => {
   const headers = { 'if-match': got.headers.get('etag') ?? '' }
   t.is((await ask('DELETE', `/v1/compute/snapshot/${kept.id}`, { headers })).status, 201)
   t.is((await ask('DELETE', `/v1/instance/snapshot/${kept.id}`, { headers })).status, 412)
+})
+
+test('an instance backup is shown with its parts', async (t) => {
+  const { ask, keepInstanceBackup } = await open(t)
+  const part = (kind: 'root' | 'volume', sizeBytes: number) =>
+    ({ kind, id: randomUUID(), sourceId: randomUUID(), sizeBytes, status: 'available' }) as const
+  const [root, volume] = [part('root', 1), part('volume', 2 * 2 ** 30)]
+  const kept = keepInstanceBackup({ isIncremental: true, parts: [root, volume], progressPercent: 100, target: null })
+  const got = await ask('GET', `/v1/compute/backup/${kept.id}`, { as: 'viewer' })
+  t.deepEqual(got.json, {
+    backup: {
+      ...{ id: kept.id, name: kept.name, instance_id: kept.instanceId, instance: { ...kept.instance } },
+      ...{ consistency: kept.consistency, fail_reason: null, status: 'available', is_incremental: true, target: null },
+      ...{ created_at: '2026-01-02T03:04:05.678Z', updated_at: '2026-01-02T03:04:05.678Z' },
+      ...{ size: 3, progress: 99, has_dependent_backups: false },
+      root_backups: [{ id: root.id, source_id: root.sourceId, size: 1, status: 'available' }],
+      volume_backups: [{ id: volume.id, volume_id: volume.sourceId, size: 2, status: 'available' }],
+    },
+  })
+  const headers = { 'if-match': got.headers.get('etag') ?? '' }
+  const path = `/v1/instance/backup/${kept.id}/action`
+  t.is((await ask('POST', path, { headers, body: { update: null } })).status, 201)
+  t.is((await ask('POST', path, { headers, body: { update: {} } })).status, 412)
 })

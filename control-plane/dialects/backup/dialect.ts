@@ -1,6 +1,7 @@
 import { COMMON_STATUSES, type Dialect, type Failure } from '../../http/route.ts'
 import examples from './examples.json' with { type: 'json' }
-import { InstanceSnapshotView } from './instance-schemas.ts'
+import { createInstanceBackupRoutes } from './instance-backups.ts'
+import { InstanceBackupView, InstanceSnapshotView } from './instance-schemas.ts'
 import { createInstanceSnapshotRoutes } from './instance-snapshots.ts'
 import { BackupErrorBody, VolumeBackupView } from './schemas.ts'
 import { createVolumeBackupRoutes } from './volume-backups.ts'
@@ -21,12 +22,19 @@ export const backup: Dialect = {
   statuses: STATUSES,
   errorBody,
   errorSchema: BackupErrorBody,
-  schemas: { VolumeBackup: VolumeBackupView, InstanceSnapshot: InstanceSnapshotView, Error: BackupErrorBody },
+  schemas: {
+    VolumeBackup: VolumeBackupView,
+    InstanceSnapshot: InstanceSnapshotView,
+    InstanceBackup: InstanceBackupView,
+    Error: BackupErrorBody,
+  },
   routes: [
     ...createVolumeBackupRoutes('/v1/volume/backup', 'VolumeBackup'),
     ...createVolumeBackupRoutes('/v1/block/backup', 'BlockBackup'),
     ...createInstanceSnapshotRoutes('/v1/instance/snapshot', 'InstanceSnapshot'),
     ...createInstanceSnapshotRoutes('/v1/compute/snapshot', 'ComputeSnapshot'),
+    ...createInstanceBackupRoutes('/v1/instance/backup', 'InstanceBackup'),
+    ...createInstanceBackupRoutes('/v1/compute/backup', 'ComputeBackup'),
   ],
   examples,
 }

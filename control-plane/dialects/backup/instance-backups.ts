@@ -1,0 +1,112 @@
+import { type Route, route } from '../../http/route.ts'
+import { CreateInstanceBackupBody, InstanceBackupList, InstanceQuery, OneInstanceBackup } from './instance-schemas.ts'
+import { etagOfInstanceBackup, expectingInstanceBackup, presentInstanceBackup } from './present-instances.ts'
+import { Action, BackupMade, IdParams } from './schemas.ts'
+import { wholeList } from './whole-list.ts'
+import { inBackupWords } from './wire-words.ts'
+
+/**
+ * Backups of instances below one path: the service's own, and the gateway's that leads there.
+ * @param base `/v1/instance/backup` @param noun in the operations' names: `InstanceBackup`
+ */
+export function createInstanceBackupRoutes(base: string, noun: string): readonly Route[] {
+  return [
+    route({
+      operation: `list${noun}s`,
+      method: 'GET',
+      path: base,
+      summary: 'List instance backups, newest first',
+      description: 'Of the group that is acted for; all of them, unless a `limit` is asked for.',
+      access: 'viewer',
+      status: 200,
+      query: InstanceQuery,
+      result: InstanceBackupList,
+      errors: [413],
+
+      async handle({ query, caller }, core) {
+        const filter = { instanceId: query.instance_id }
+        const list = wholeList(query, (page) => core.instanceBackups.list(caller, filter, page), presentInstanceBackup)
+        const { items, next } = await list
+        return { status: 200, body: { backups: items, ...next } }
+      },
+    }),
+
+    route({
+      operation: `get${noun}`,
+      method: 'GET',
+      path: `${base}/:id`,
+      summary: 'Get an instance backup, with its parts',
+      access: 'viewer',
+      status: 200,
+      params: IdParams,
+      result: OneInstanceBackup,
+      errors: [404],
+
+      async handle({ params, caller }, core) {
+        const found = await core.instanceBackups.get(caller, params.id)
+        return { status: 200, body: { backup: presentInstanceBackup(found) }, etag: etagOfInstanceBackup(found) }
+      },
+    }),
+
+    route({
+      operation: `create${noun}`,
+      method: 'POST',
+      path: base,
+      summary: 'Back up an instance: its root and every volume that is attached to it, of one instant',
+      description:
+        'Answers when that is ordered. 409 for an instance that is none of ACTIVE, SHUTOFF, SUSPENDED and PAUSED.',
+      access: 'operator',
+      status: 201,
+      body: CreateInstanceBackupBody,
+      result: BackupMade,
+      errors: [404, 409, 503],
+
+      async handle({ body, caller }, core) {
+        const { name, instance_id: instance, target, incremental } = body.backup
+        const asked = { name, instance, target: target ?? undefined, incremental: incremental ?? undefined }
+        const { id } = await inBackupWords(core.instanceBackups.create(caller, asked))
+        return { status: 201, body: { backup: { id } } }
+      },
+    }),
+
+    route({
+      operation: `actOn${noun}`,
+      method: 'POST',
+      path: `${base}/:id/action`,
+      summary: 'Update an instance backup: take the next increment of all its parts now',
+      description:
+        'Its `status` is `creating` before this answers; 400 where the backup is not incremental, 409 while a job about it goes on.',
+      access: 'operator',
+      status: 201,
+      params: IdParams,
+      body: Action,
+      result: BackupMade,
+      errors: [404, 409, 412, 503],
+      precondition: 'own',
+
+      async handle({ params, caller, ifMatch }, core) {
+        await inBackupWords(core.instanceBackups.update(caller, params.id, expectingInstanceBackup(ifMatch)))
+        return { status: 201, body: { backup: { id: params.id } } }
+      },
+    }),
+
+    route({
+      operation: `delete${noun}`,
+      method: 'DELETE',
+      path: `${base}/:id`,
+      summary: 'Delete an instance backup, with its parts',
+      description: 'Its `status` is `deleting` until they are gone; then it is not found.',
+      access: 'operator',
+      status: 201,
+      params: IdParams,
+      result: BackupMade,
+      errors: [404, 409, 412],
+      precondition: 'own',
+
+      async handle({ params, caller, ifMatch }, core) {
+        await core.instanceBackups.delete(caller, params.id, expectingInstanceBackup(ifMatch))
+        return { status: 201, body: { backup: { id: params.id } } }
+      },
+    }),
+  ]
+}
