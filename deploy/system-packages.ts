@@ -94,6 +94,13 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
     rootOnly: true,
     without: 'the trees that archives are tried with',
   },
+  {
+    name: 'python3-cinderclient',
+    programs: ['cinder'],
+    purposes: ['test'],
+    rootOnly: false,
+    without: "the block API beside OpenStack's own client",
+  },
   { name: 'acl', programs: ['setfacl', 'getfacl'], purposes: ['test'], rootOnly: true, without: 'archives with ACLs' },
   {
     name: 'attr',
