@@ -31,8 +31,10 @@ const BENCHES = [
   'points-elsewhere',
   'one-file',
   'uploads',
+  'volume-backup',
   'exports',
   'clones',
+  'backup-list',
 ]
 
 const { values, positionals } = parseArgs({

@@ -20,7 +20,7 @@ const PROGRAM = join(import.meta.dirname, '../programs/archive-run.ts')
 /** Runs `archive-run.ts` in a process of its own, as an agent is run. */
 export function ours(
   workbench: Workbench,
-  act: 'backup' | 'restore' | 'verify',
+  act: 'backup' | 'restore' | 'verify' | 'image-backup' | 'image-restore',
   options: Readonly<Record<string, string>>,
 ): OwnCost {
   const { profileFolder, folder } = workbench

@@ -21,7 +21,7 @@ export interface BenchTree {
 }
 
 /** The same pseudo-random numbers each time; below 2³². (xorshift, Marsaglia 2003) */
-function numbers(seed: number): () => number {
+export function numbers(seed: number): () => number {
   let state = seed
   return () => {
     state ^= state << 13
@@ -32,7 +32,7 @@ function numbers(seed: number): () => number {
 }
 
 /** Text of random words, which compresses to about a third. */
-class Text {
+export class Text {
   readonly #next = numbers(0x2545f491)
   readonly #pool = Buffer.alloc(TEXT_BYTES)
 

@@ -1,8 +1,11 @@
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, fstatSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Chain } from '../../agent/archive/chain.ts'
 import { extract } from '../../agent/archive/extract.ts'
+import { changedChunks } from '../../agent/archive/image/changed-chunks.ts'
+import { chunkBytesFor } from '../../agent/archive/image/image-shape.ts'
+import { restoreImage } from '../../agent/archive/image/restore-image.ts'
 import { LocalSink } from '../../agent/archive/local-sink.ts'
 import { Point } from '../../agent/archive/point.ts'
 import { LocalPointFiles } from '../../agent/archive/range-source.ts'
@@ -12,7 +15,8 @@ import { writeArchive } from '../../agent/archive/write-archive.ts'
 /**
  * One backup, restore or verification by the agent's archive library in a process that does nothing else. Prints as JSON what
  * it cost, from when the modules are loaded, as they are in an agent that runs; memory is of the whole process.
- * `archive-run.ts backup|restore|verify --tree=… --points=… --name=… --base=a,b`
+ * `archive-run.ts backup|restore|verify --tree=… --points=… --name=… --base=a,b`; `image-backup` and `image-restore` take an image for
+ * the tree, and `--base-image=` what the last of the bases was made of.
  */
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -21,6 +25,7 @@ const { positionals, values } = parseArgs({
     points: { type: 'string', default: '' },
     name: { type: 'string', default: '' },
     base: { type: 'string' },
+    'base-image': { type: 'string' },
   },
 })
 const { tree, points, name } = values
@@ -60,8 +65,33 @@ async function check(): Promise<number> {
   return files
 }
 
-const act = { backup, restore, verify: check }[positionals[0] ?? '']
-if (act === undefined) throw new Error('backup, restore or verify')
+async function backupImage(): Promise<number> {
+  const fd = openSync(tree, 'r')
+  const sizeBytes = fstatSync(fd).size
+  const chunkBytes = chunkBytesFor(sizeBytes)
+  const chain = bases.length === 0 ? undefined : await openChain(bases)
+  const older = values['base-image']
+  const baseFd = older === undefined ? undefined : openSync(older, 'r')
+  const only = baseFd === undefined ? undefined : await changedChunks({ baseFd, fd, chunkBytes })
+  const base = chain === undefined ? {} : { base: { points: bases, chain } }
+  const request = { subject: 'bench', compression: 'zstd', scratch: points, ...base } as const
+  const image = { fd, sizeBytes, chunkBytes, only }
+  const { problems, totals } = await writeArchive({ ...request, image, sink: new LocalSink(points, name) }, watch)
+  if (problems.length > 0) throw new Error(`problems: ${JSON.stringify(problems.slice(0, 3))}`)
+  return totals.members
+}
+
+async function restoreVolume(): Promise<number> {
+  const fd = openSync(tree, 'wx+')
+  const chain = await openChain([...bases, name])
+  const { files } = await restoreImage({ subject: 'bench', chain, fd, scratch: points }, watch)
+  return files
+}
+
+const act = { backup, restore, verify: check, 'image-backup': backupImage, 'image-restore': restoreVolume }[
+  positionals[0] ?? ''
+]
+if (act === undefined) throw new Error('backup, restore, verify, image-backup or image-restore')
 const [startedMs, before] = [performance.now(), process.cpuUsage()]
 const members = await act()
 const wallMs = performance.now() - startedMs
