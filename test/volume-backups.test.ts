@@ -257,6 +257,13 @@ test.serial(
     const asked = { name: 'x', volume: volumeId, incremental: true }
     const refused = await t.throwsAsync<FleetError>(backups.volumeBackups.create(OPERATOR, asked), conflict)
     t.deepEqual(refused?.blockers, [`export ${wwnOf('used')}`])
+    const attached = await volume()
+    await room.db.query(
+      `insert into volume_attachment (id, volume_id, host_name, mode) values (gen_random_uuid(), $1, 'web-1', 'rw')`,
+      [attached.id],
+    )
+    const taken = backups.volumeBackups.create(OPERATOR, { name: 'x', volume: attached.id })
+    t.deepEqual((await t.throwsAsync<FleetError>(taken, conflict))?.blockers, ['server web-1'])
     const made = await backups.volumeBackups.create(OPERATOR, { ...asked, force: true })
     await room.succeed(made.jobId, MADE)
     await room.db.query('delete from export where volume = $1', [path])

@@ -32,10 +32,14 @@ const snapshot = statement(
 
 const MAX_USERS = 100
 
+/** Exports of it, and servers that clients have noted as having it. */
 const usersOf = statement(
   'volume_backup_users',
-  z.object({ wwn: z.string() }),
-  `select wwn from export where volume = $1 and state <> 'deleting' order by wwn limit ${MAX_USERS}`,
+  z.object({ name: z.string() }),
+  `(select 'export ' || wwn as name from export where volume = $2 and state <> 'deleting' order by wwn limit ${MAX_USERS})
+   union all
+   (select 'server ' || coalesce(instance_id::text, host_name, id::text) as name from volume_attachment where volume_id = $1
+    order by id limit ${MAX_USERS})`,
 )
 
 const pinned = statement(
@@ -100,7 +104,7 @@ export function createVolumeBackupStore(sql: Sql): VolumeBackupStore {
       return info
     },
 
-    usersOf: async ({ path }) => (await sql.rows(usersOf, [path])).map(({ wwn }) => `export ${wwn}`),
+    usersOf: async ({ id, path }) => (await sql.rows(usersOf, [id, path])).map(({ name }) => name),
 
     pinned: async (id) => (await sql.rows(pinned, [id])).map((point) => point.id),
 
