@@ -1,10 +1,19 @@
-import type { ExecutionContext } from 'ava'
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import test, { type ExecutionContext } from 'ava'
 import { type CinderIdentity, lacksCinder, openCinder } from '../harness/cinder.ts'
-import { startFleet } from '../harness/fleet.ts'
+import { lacksInitiator } from '../harness/initiator.ts'
 import { temporaryDirectory } from '../harness/loop-mount.ts'
-import { lacksServers, testUnless } from '../harness/system-packages.ts'
+import { sharedFleet } from '../harness/shared-fleet.ts'
+import { lacksServers, lacksTool, testUnless } from '../harness/system-packages.ts'
 import { createTenant } from '../harness/tenants.ts'
 import { until } from '../harness/until.ts'
+
+const shared = sharedFleet(test, (scope) => {
+  if (lacksServers() !== undefined) return undefined
+  const agents = [{ name: 'alpha', driver: 'copy' as const, path: temporaryDirectory(scope) }]
+  return { agents, environment: { HOLDFAST_TRUSTED_NETWORKS: '127.0.0.0/8=operator' } }
+})
 
 type Client = ReturnType<typeof openCinder>
 
@@ -35,9 +44,7 @@ function cinderAs(t: ExecutionContext, { run }: Pick<Client, 'run'>, as: CinderI
 }
 
 testUnless(lacksServers() ?? lacksCinder())("Debian's cinder client, with a token and without", async (t) => {
-  const agents = [{ name: 'alpha', driver: 'copy' as const, path: temporaryDirectory(t) }]
-  const environment = { HOLDFAST_TRUSTED_NETWORKS: '127.0.0.0/8=operator' }
-  const fleet = await startFleet(t, { agents, environment })
+  const { fleet } = shared(t)
   const red = await createTenant(fleet, 'red')
   const { token } = await red.member('operator')
   const client = openCinder(t)
@@ -94,3 +101,103 @@ testUnless(lacksServers() ?? lacksCinder())("Debian's cinder client, with a toke
   t.deepEqual(await fleet.sql('select * from block_snapshot'), [])
   await fleet.quiet()
 })
+
+const MIB = 2 ** 20
+const [RIGHT, WRONG] = ['iqn.2026-01.test:right', 'iqn.2026-01.test:wrong']
+
+interface Status {
+  readonly status: string
+}
+
+interface Connected {
+  readonly target_iqn: string
+  readonly target_portal: string
+  readonly target_lun: number
+  readonly auth_username: string
+  readonly auth_password: string
+}
+
+/** By qemu's own initiator, with the secret: `write -P 1 0 512` and the like. @returns undefined where it was not let in, or read something else */
+async function onDisk(data: Connected, initiator: string, ...commands: readonly string[]): Promise<string | undefined> {
+  const { target_portal: portal, target_iqn: target, target_lun: lun, auth_username: user, auth_password } = data
+  const secrets = ['--object', `secret,id=chap,data=${auth_password}`]
+  const file = { driver: 'iscsi', transport: 'tcp', portal, target, lun, user, 'password-secret': 'chap' }
+  const members = Object.entries({ ...file, 'initiator-name': initiator }).map(
+    ([name, value]) => `file.${name}=${value}`,
+  )
+  const image = ['--image-opts', ['driver=raw', ...members].join(',')]
+  const args = [...secrets, ...image, ...commands.flatMap((command) => ['-c', command])]
+  return promisify(execFile)('qemu-io', args, { timeout: 20_000 }).then(
+    ({ stdout }) => stdout,
+    () => undefined,
+  )
+}
+
+const lacks = lacksServers() ?? lacksTool('tgtd') ?? lacksInitiator()
+testUnless(lacks)(
+  'what a connection is told lets its initiator in, and nobody else; what was written comes back',
+  async (t) => {
+    const { fleet } = shared(t)
+    const { member } = await createTenant(fleet, 'green')
+    const { token } = await member('operator')
+    const ask = async (method: string, path: string, body?: unknown) => {
+      const answer = await fleet.call(method, `/v3/green${path}`, body, { token })
+      t.true(answer.status < 300, `${method} ${path} ${JSON.stringify(body)}: ${JSON.stringify(answer.body)}`)
+      return answer.body
+    }
+    const act = (id: string, action: object) => ask('POST', `/volumes/${id}/action`, action)
+    const become = (path: string, status: string) =>
+      until(`${path} is ${status}`, async () => Object.values<Status>(await ask('GET', path))[0]?.status === status)
+    const make = async (volume: object): Promise<string> => {
+      const { id } = (await ask('POST', '/volumes', { volume })).volume
+      await become(`/volumes/${id}`, 'available')
+      return id
+    }
+    const connect = async (id: string, initiator = RIGHT): Promise<Connected> =>
+      (await act(id, { 'os-initialize_connection': { connector: { initiator } } })).connection_info.data
+    const disconnect = (id: string) => act(id, { 'os-terminate_connection': { connector: { initiator: RIGHT } } })
+
+    const id = await make({ size: 1, name: 'disk' })
+    await act(id, { 'os-reserve': null })
+    const data = await connect(id)
+    t.regex((await onDisk(data, RIGHT, `write -P 17 0 ${MIB}`)) ?? '', /wrote 1048576/)
+    t.is(await onDisk(data, WRONG, 'read 0 512'), undefined)
+    t.is(await onDisk({ ...data, auth_password: 'not what was told' }, RIGHT, 'read 0 512'), undefined)
+    const refused = await fleet.call('POST', `/v3/green/volumes/${id}/action`, {
+      'os-initialize_connection': { connector: { initiator: WRONG } },
+    })
+    t.is(refused.status, 400)
+    t.deepEqual(await connect(id), data)
+    await act(id, { 'os-attach': { instance_uuid: 'e6d0d4ef-4f5c-4b6c-8a57-5f5a6f9f1a11', mountpoint: '/dev/vdb' } })
+    t.is((await ask('GET', `/volumes/${id}`)).volume.status, 'in-use')
+    await act(id, { 'os-begin_detaching': null })
+    await disconnect(id)
+    t.is(await onDisk(data, RIGHT, 'read 0 512'), undefined)
+    await act(id, { 'os-detach': null })
+
+    const { snapshot } = await ask('POST', '/snapshots', { snapshot: { volume_id: id, name: 'as it was' } })
+    await become(`/snapshots/${snapshot.id}`, 'available')
+    t.regex((await onDisk(await connect(id), RIGHT, `write -P 34 0 ${MIB}`)) ?? '', /wrote 1048576/)
+    await disconnect(id)
+    const clone = await make({ snapshot_id: snapshot.id, size: 2 })
+    t.truthy(await onDisk(await connect(clone), RIGHT, `read -P 17 0 ${MIB}`, `read -P 0 ${1024 * MIB} 512`))
+    await act(id, { revert: { snapshot_id: snapshot.id } })
+    await become(`/volumes/${id}`, 'available')
+    t.truthy(await onDisk(await connect(id), RIGHT, `read -P 17 0 ${MIB}`))
+    // What it was before is a snapshot of its own.
+    const { snapshots } = await ask('GET', `/snapshots/detail?volume_id=${id}`)
+    t.is(snapshots.length, 2)
+    t.regex(snapshots[0].name, /^before-/)
+    const before = await make({ snapshot_id: snapshots[0].id })
+    t.truthy(await onDisk(await connect(before), RIGHT, `read -P 34 0 ${MIB}`))
+    // A connection that nobody ended is ended with its volume.
+    for (const one of [clone, before]) {
+      await ask('DELETE', `/volumes/${one}`)
+      await until(`${one} is gone`, async () => (await fleet.call('GET', `/v3/green/volumes/${one}`)).status === 404)
+    }
+    await ask('DELETE', `/volumes/${id}?cascade=True`)
+    await until('all are gone', async () => (await ask('GET', '/volumes')).volumes.length === 0)
+    t.deepEqual((await fleet.call('GET', '/api/v1/exports')).body.items, [])
+    await fleet.quiet()
+  },
+)
