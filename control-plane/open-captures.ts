@@ -43,11 +43,11 @@ export function openCaptures(deps: {
   const reader = createInstanceSnapshotStore(sql)
   const store = createInstanceBackupStore(sql)
   const tickStore = createInstanceBackupTickStore(sql)
+  const instanceSnapshots = createInstanceSnapshots({ book, reader, instances, fleet, reads })
+  const parts = { points, volumeBackups, instanceSnapshots, instances, fleet }
   return {
-    instanceSnapshots: createInstanceSnapshots({ book, reader, instances, fleet, reads }),
-    instanceBackups: createInstanceBackups({
-      ...{ store, points, volumeBackups, targets, instances, fleet, reads },
-    }),
-    tick: { everyMs: TICK_MS, run: createInstanceBackupTick({ store: tickStore, points, volumeBackups, logger }) },
+    instanceSnapshots,
+    instanceBackups: createInstanceBackups({ ...parts, store, targets, reads }),
+    tick: { everyMs: TICK_MS, run: createInstanceBackupTick({ ...parts, store: tickStore, backups: store, logger }) },
   }
 }

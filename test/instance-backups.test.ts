@@ -90,11 +90,49 @@ test.serial('a backup of a container is a series of its own points, and is what 
   t.deepEqual(await room.db.query('select id from point_series'), [])
 })
 
-test.serial('volumes that are attached are backed up with it, and go before it does', async (t) => {
-  const instance = await room.instance('web', { '/': null })
+/** All that is due. */
+async function tick(times = 1): Promise<void> {
+  for (let n = 0; n < times; n += 1) {
+    await room.db.query('update instance_backup set look_at = now() where look_at is not null')
+    await room.captures.tick.run()
+  }
+}
+
+const snapshots = async () => (await room.captures.instanceSnapshots.list(OPERATOR, {}, PAGE)).items
+
+/** The snapshot that its parts are read from, as it goes. */
+async function ended(): Promise<void> {
+  await tick(2)
+  for (const { id } of (
+    await room.jobs.list(ADMIN, { kind: 'instance.discard', state: ['queued', 'dispatched'] }, PAGE)
+  ).items) {
+    const { spec } = await room.jobs.get(ADMIN, id)
+    await room.succeed(id, { removed: spec.kind === 'instance.discard' ? spec.parts.length : 0, error: null })
+  }
+  await tick()
+}
+
+test.serial('what is attached is backed up with it from one snapshot of all, and goes before it does', async (t) => {
+  await room.dataset('web')
+  const instance = await room.instance('web', { '/': 'web' })
   const disk = await room.volume('disk', OPERATOR)
   await room.attach(disk.id, instance)
   const { id } = await backups().create(OPERATOR, { name: 'nightly', instance, incremental: true })
+  t.like(await get(id), { status: 'creating' })
+  const [snapshot] = await snapshots()
+  await tick()
+  t.deepEqual(await open('point.create'), [])
+  await room.take(await room.jobOf(snapshot?.id ?? ''))
+  await tick(2)
+
+  const orders = (await open('point.create')).flatMap(({ spec }) => (spec.kind === 'point.create' ? [spec.source] : []))
+  const [root, volume] = orders
+  const [dataset, image] = (await room.captures.instanceSnapshots.get(OPERATOR, snapshot?.id ?? '')).parts
+  t.deepEqual(root?.kind === 'instance' && root.snapshots, [{ dataset: dataset?.sourceId, snapshot: dataset?.id }])
+  t.deepEqual(volume?.kind === 'volume' && [volume.place.volume, `a-pool/disk@${volume.snapshot}`], [
+    'disk',
+    (await room.volumes.snapshots(OPERATOR, 'a-pool/disk', PAGE)).items.find((one) => one.id === image?.id)?.path,
+  ])
   const asked = await get(id)
   t.deepEqual(
     asked.parts.map(({ kind, sourceId, status }) => [kind, sourceId, status]),
@@ -103,26 +141,30 @@ test.serial('volumes that are attached are backed up with it, and go before it d
       ['volume', disk.id, 'creating'],
     ],
   )
-  await made()
-  const whole = await get(id)
-  t.like(whole, { status: 'available', consistency: 'crash', failReason: null })
-  const part = whole.parts[1]?.id ?? ''
+  await tick()
+  t.is((await snapshots()).length, 1)
+  await made({})
+  t.like(await get(id), { status: 'available', consistency: 'frozen', failReason: null })
+  await ended()
+  t.deepEqual(await snapshots(), [])
+  t.deepEqual(await room.rows('volume_snapshot'), [])
+
+  const part = asked.parts[1]?.id ?? ''
   t.like(await room.captures.volumeBackups.get(OPERATOR, part), { instanceBackupId: id, name: 'nightly' })
   const held = await t.throwsAsync<FleetError>(room.captures.volumeBackups.delete(OPERATOR, part))
   t.deepEqual([held?.code, held?.blockers], ['conflict', [`instance backup ${id}`]])
 
-  // One that came later is backed up from the next point on; one that cannot be is told of.
-  const late = await room.volume('late', OPERATOR)
-  await room.attach(late.id, instance)
-  const other = room.tenant(await room.group('captures-2'))
-  await room.attach((await room.volume('theirs', other)).id, instance)
+  // One that came later is backed up from the next point on. No snapshot can be taken: each part is of its own moment.
+  await room.attach((await room.volume('late', OPERATOR)).id, instance)
   await backups().update(OPERATOR, id)
+  await t.throwsAsync(backups().update(OPERATOR, id), { message: /still being made/ })
+  await room.fail(await room.jobOf((await snapshots())[0]?.id ?? ''), { code: 'no_space', message: 'full' })
+  await tick(2)
   t.is((await open('point.create')).length, 3)
   await made()
-  const now = await get(id)
-  t.is(now.parts.length, 3)
-  t.like(now, { status: 'error' })
-  t.regex(now.failReason ?? '', /no backup of 'a volume of another group' could be ordered/)
+  t.like(await get(id), { status: 'available', consistency: 'crash', failReason: null })
+  await ended()
+  t.deepEqual(await snapshots(), [])
 
   await backups().delete(OPERATOR, id)
   const gone = await settle(t)
@@ -130,6 +172,38 @@ test.serial('volumes that are attached are backed up with it, and go before it d
   t.deepEqual(gone.slice(3), ['instance-backup', 'instance-backup'])
   t.deepEqual((await room.captures.volumeBackups.list(OPERATOR, {}, PAGE)).items, [])
 })
+
+test.serial(
+  'what has no instant in common is backed up part by part; a volume that cannot be is told of',
+  async (t) => {
+    const instance = await room.instance('web', { '/': null })
+    await room.attach((await room.volume('disk', OPERATOR)).id, instance)
+    const other = room.tenant(await room.group('captures-2'))
+    await room.attach((await room.volume('theirs', other)).id, instance)
+    const { id } = await backups().create(OPERATOR, { name: 'nightly', instance, incremental: true })
+    t.is((await open('point.create')).length, 2)
+    await made()
+    const now = await get(id)
+    t.is(now.parts.length, 2)
+    t.like(now, { status: 'error', consistency: 'crash' })
+    t.regex(now.failReason ?? '', /no backup of 'a volume of another group' could be ordered/)
+
+    // A host that is away for good is not waited for for ever.
+    await room.db.query(
+      'delete from volume_attachment where volume_id in (select id from volume where group_id = $1)',
+      [other.groupId],
+    )
+    await backups().update(OPERATOR, id)
+    await room.take(await room.jobOf((await snapshots())[0]?.id ?? ''))
+    await room.db.query(`update instance set gone_at = now() where id = $1`, [instance])
+    await tick()
+    const failed = await get(id)
+    t.like(failed, { status: 'error' })
+    t.regex(failed.failReason ?? '', /on its host no more/)
+    await ended()
+    t.deepEqual(await snapshots(), [])
+  },
+)
 
 test.serial('a backup whose parts nobody ordered to the end says so; states and tenants', async (t) => {
   await room.instance('web', { '/': null })

@@ -1,17 +1,18 @@
 import { z } from 'zod'
-import { FleetError, toFleetError } from '../../shared/errors.ts'
+import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkKept } from './check-request.ts'
 import { requireCondition } from './condition.ts'
 import { type FleetView, requireOnline } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
+import { createInstanceBackupParts, isCode } from './instance-backup-parts.ts'
 import { instanceBackupSeries, type MissingPart, type NewInstanceBackup } from './instance-backup-state.ts'
-import type { InstanceBackupInfo, InstanceBackups } from './instance-captures.ts'
+import type { InstanceBackupInfo, InstanceBackups, InstanceSnapshots } from './instance-captures.ts'
 import { CaptureInstanceRequest, instanceMeant, requireStanding } from './instance-snapshots.ts'
 import type { InstanceReader, PresentInstance } from './instances.ts'
-import type { InstanceBackupTask } from './orders.ts'
 import type { PointOrders } from './point-orders.ts'
+import { seriesOf } from './point-series.ts'
 import { noTarget, type TargetInfo, type Targets } from './targets.ts'
 import { changeVersion } from './version-change.ts'
 import type { VolumeBackupOrders } from './volume-backups.ts'
@@ -20,6 +21,9 @@ const BackUpInstanceRequest = CaptureInstanceRequest.extend({
   target: z.string().optional(),
   incremental: z.boolean().optional(),
 })
+
+/** Of a snapshot's name. */
+const NAME_MAX = 255
 
 /** A volume that is attached to an instance. */
 export interface AttachedVolume {
@@ -40,6 +44,18 @@ export interface InstanceBackupStore {
     page: { readonly limit: number; readonly cursor?: string | undefined },
   ): Promise<{ readonly items: readonly InstanceBackupInfo[]; readonly nextCursor: string | null }>
   attached(instanceId: string): Promise<readonly AttachedVolume[]>
+  ofSnapshot(groupId: string, snapshotId: string): Promise<InstanceBackupInfo | undefined>
+  /** One whose parts are ordered when the snapshot has been taken. With its audit. */
+  make(
+    caller: Caller,
+    backup: NewInstanceBackup,
+    given: { readonly seriesId: string; readonly snapshotId: string; readonly state: string },
+  ): Promise<void>
+  /** The same for its next points. @returns false when it has another version by now, or the last snapshot of it still goes. */
+  begin(
+    backup: Pick<InstanceBackupInfo, 'id' | 'version'>,
+    given: { readonly snapshotId: string; readonly state: string },
+  ): Promise<boolean>
   /** All its parts are ordered that could be. */
   ordered(id: string, missing: readonly MissingPart[]): Promise<void>
   /** Of its points those that are pinned. */
@@ -51,14 +67,16 @@ export interface InstanceBackupStore {
 export function createInstanceBackups(deps: {
   readonly store: InstanceBackupStore
   readonly points: Pick<PointOrders, 'order'>
-  readonly volumeBackups: Pick<VolumeBackupOrders, 'create' | 'update' | 'get'>
+  readonly volumeBackups: Pick<VolumeBackupOrders, 'create' | 'update'>
+  readonly instanceSnapshots: Pick<InstanceSnapshots, 'create' | 'delete'>
   readonly targets: Pick<Targets, 'get'>
   readonly instances: Pick<InstanceReader, 'find' | 'named'>
   readonly fleet: FleetView
   readonly reads: HostReads
   readonly now?: () => number
 }): InstanceBackups {
-  const { store, points, volumeBackups, targets, fleet, reads, now = Date.now } = deps
+  const { store, instanceSnapshots, targets, fleet, reads, now = Date.now } = deps
+  const parts = createInstanceBackupParts(deps)
 
   async function find(caller: Caller, id: string): Promise<InstanceBackupInfo> {
     const backup = await store.find(caller.groupId, id)
@@ -70,7 +88,7 @@ export function createInstanceBackups(deps: {
     try {
       return await targets.get(caller, id)
     } catch (error) {
-      throw error instanceof FleetError && error.code === 'not_found' ? noTarget(id, 'target') : error
+      throw isCode(error, 'not_found') ? noTarget(id, 'target') : error
     }
   }
 
@@ -82,44 +100,67 @@ export function createInstanceBackups(deps: {
     return state
   }
 
-  /** Held only until its snapshots are taken. */
-  function orderRoot(
-    caller: Caller,
-    { type, ref, host }: PresentInstance,
-    backup: Pick<NewInstanceBackup, 'id' | 'targetId' | 'isIncremental'>,
-    task: InstanceBackupTask,
-  ) {
-    const { targetId, isIncremental: incremental } = backup
-    const where = { directory: instanceBackupSeries(backup.id), ...(targetId === null ? {} : { target: targetId }) }
-    return points.order(caller, { source: { instance: ref, type, host, hold: 'pause' }, incremental, ...where }, task)
+  /** Of all that it is made of, where it has volumes too; undefined where no instant is common to them, or it has none. */
+  async function snapshotOf(caller: Caller, instance: PresentInstance, name: string) {
+    const attached = await store.attached(instance.id)
+    if (!attached.some(({ groupId }) => groupId === caller.groupId)) return undefined
+    try {
+      return await instanceSnapshots.create(caller, {
+        name: `backup ${name}`.slice(0, NAME_MAX),
+        instance: instance.id,
+      })
+    } catch (error) {
+      if (isCode(error, 'conflict')) return undefined
+      throw error
+    }
   }
 
-  /** A backup of each volume that has none in it, and the next point of those that do. What cannot be ordered is told with the backup. */
-  async function orderVolumes(caller: Caller, backup: InstanceBackupInfo): Promise<void> {
-    const missing: MissingPart[] = []
-    for (const { id: volumeId, path, groupId } of await store.attached(backup.instanceId)) {
-      if (groupId !== caller.groupId) {
-        missing.push({ volumeId, volume: 'a volume of another group', error: 'it is not yours to back up' })
-        continue
-      }
-      try {
-        await orderVolume(caller, backup, volumeId)
-      } catch (thrown) {
-        missing.push({ volumeId, volume: path, error: toFleetError(thrown).message })
-      }
+  async function createOf(caller: Caller, instance: PresentInstance, made: NewInstanceBackup): Promise<string> {
+    const state = await stateNow(instance)
+    const snapshot = await snapshotOf(caller, instance, made.name)
+    if (snapshot !== undefined) {
+      // An earlier request under the same key.
+      const before = await store.ofSnapshot(caller.groupId, snapshot.id)
+      if (before !== undefined) return before.id
+      const { groupId, targetId, id } = made
+      const { type, name, hostId, host } = instance
+      const { id: seriesId } = seriesOf({
+        ...{ groupId, targetId, host: { id: hostId, name: host }, source: { kind: 'instance', id, type, name } },
+        ...{ path: '', directory: instanceBackupSeries(id) },
+      })
+      await store.make(caller, made, { seriesId, snapshotId: snapshot.id, state })
+      return id
     }
-    await store.ordered(backup.id, missing)
+    const task = { kind: 'instance-backup', id: made.id, atMs: now(), state, made } as const
+    const { jobId } = await parts.root(caller, instance, made, { task })
+    // Not the one above, where an earlier request under the same key had placed it.
+    const backup = await store.madeBy(caller.groupId, jobId)
+    if (backup === undefined) throw new FleetError('not_found', 'the backup that was ordered is gone already')
+    if (backup.id === made.id) await parts.volumes(caller, backup)
+    return backup.id
   }
 
-  async function orderVolume(caller: Caller, backup: InstanceBackupInfo, volumeId: string): Promise<void> {
-    const part = backup.parts.find(({ kind, sourceId }) => kind === 'volume' && sourceId === volumeId)
-    if (part !== undefined) {
-      await volumeBackups.update(caller, part.id)
-      return
+  /** @returns undefined when it has another version by now. */
+  async function updateOf(caller: Caller, backup: InstanceBackupInfo): Promise<true | undefined> {
+    const { id, version, target } = backup
+    const instance = await standingInstance(caller, backup)
+    const state = await stateNow(instance)
+    const snapshot = await snapshotOf(caller, instance, backup.name)
+    if (snapshot !== undefined) {
+      if (await store.begin(backup, { snapshotId: snapshot.id, state })) return true
+      await instanceSnapshots.delete(caller, snapshot.id).catch(() => undefined) // it can be deleted by whoever sees it
+      return undefined
     }
-    const { name, id: instanceBackupId, isIncremental: incremental, target } = backup
-    const where = target === null ? {} : { target: target.id }
-    await volumeBackups.create(caller, { name, volume: volumeId, incremental, force: true, instanceBackupId, ...where })
+    const task = { kind: 'instance-backup', id, atMs: now(), state, version } as const
+    const asked = { id, targetId: target?.id ?? null, isIncremental: true }
+    try {
+      await parts.root(caller, instance, asked, { task })
+    } catch (error) {
+      if (isCode(error, 'stale')) return undefined
+      throw error
+    }
+    await parts.volumes(caller, backup)
+    return true
   }
 
   return {
@@ -128,19 +169,14 @@ export function createInstanceBackups(deps: {
       const asked = checkKept(BackUpInstanceRequest, request)
       const instance = await instanceMeant(deps, caller, asked.instance)
       const target = asked.target === undefined ? undefined : await targetOf(caller, asked.target)
-      const state = await stateNow(instance)
       const { id: instanceId, type, name, host } = instance
+      if (target === undefined && fleet.host(host)?.backupRoot === null)
+        throw new FleetError('refused', `host '${host}' keeps no backups itself; name a target`, { field: 'target' })
       const made: NewInstanceBackup = {
         ...{ id: newId(), groupId: caller.groupId, name: asked.name, instanceId, instance: { type, name, host } },
         ...{ isIncremental: asked.incremental ?? false, targetId: target?.id ?? null },
       }
-      const task = { kind: 'instance-backup', id: made.id, atMs: now(), state, made } as const
-      const { jobId } = await orderRoot(caller, instance, made, task)
-      // Not the one above, where an earlier request under the same key had placed it.
-      const backup = await store.madeBy(caller.groupId, jobId)
-      if (backup === undefined) throw new FleetError('not_found', 'the backup that was ordered is gone already')
-      if (backup.id === made.id) await orderVolumes(caller, backup)
-      return find(caller, backup.id)
+      return find(caller, await createOf(caller, instance, made))
     },
 
     async update(caller, id, ifMatch) {
@@ -154,20 +190,7 @@ export function createInstanceBackups(deps: {
           requireIdle(backup)
           return backup
         },
-        async (backup) => {
-          const instance = await standingInstance(caller, backup)
-          const state = await stateNow(instance)
-          const task = { kind: 'instance-backup', id, atMs: now(), state, version: backup.version } as const
-          const asked = { id, targetId: backup.target?.id ?? null, isIncremental: true }
-          try {
-            await orderRoot(caller, instance, asked, task)
-          } catch (error) {
-            if (error instanceof FleetError && error.code === 'stale') return undefined
-            throw error
-          }
-          await orderVolumes(caller, backup)
-          return true
-        },
+        (backup) => updateOf(caller, backup),
       )
     },
 
@@ -202,7 +225,7 @@ export function createInstanceBackups(deps: {
       const instance = await instanceMeant(deps, caller, instanceId)
       if (target !== null || instance.host === was.host) return instance
     } catch (error) {
-      if (!(error instanceof FleetError && error.code === 'not_found')) throw error
+      if (!isCode(error, 'not_found')) throw error
       throw new FleetError('conflict', `'${was.name}' is gone; what was backed up of it stays`, { cause: error })
     }
     throw new FleetError(

@@ -1,6 +1,7 @@
 import type { Held } from '../../shared/instance-spec.ts'
 import type { Progress } from '../../shared/job-event.ts'
 import type { InstanceBackupInfo } from './instance-captures.ts'
+import type { InstanceBackupTask } from './orders.ts'
 import { percentShown } from './percent-shown.ts'
 
 /** One as its row is made, in the transaction that orders its first point. */
@@ -47,7 +48,11 @@ export interface InstanceBackupFacts {
   readonly isDeleting: boolean
   /** Parts are still being ordered; `late`: whoever did that has died over it. */
   readonly ordering: 'no' | 'yes' | 'late'
-  /** Why it is still there although it goes. */
+  /** A snapshot of all that it is made of is still being taken, or its parts are being ordered from that. */
+  readonly isCapturing: boolean
+  /** Of that snapshot. */
+  readonly captured: InstanceBackupInfo['consistency']
+  /** Why it is still there although it goes, or why its parts could not be ordered. */
   readonly failReason: string | null
   /** When the newest point was asked for. */
   readonly askedState: string
@@ -79,10 +84,10 @@ export function instanceBackupState(facts: InstanceBackupFacts): State {
   const told = { parts, consistency: consistencyOf(facts, newest) }
   if (facts.isDeleting) return { ...told, status: 'deleting', failReason: facts.failReason, progressPercent: null }
   const isAny = (status: State['status']) => parts.some((part) => part.status === status)
-  if (isAny('creating') || facts.ordering === 'yes')
+  if (isAny('creating') || facts.ordering === 'yes' || facts.isCapturing)
     return { ...told, status: 'creating', failReason: null, progressPercent: percentOf(facts, newest) }
   if (isAny('restoring')) return { ...told, status: 'restoring', failReason: null, progressPercent: null }
-  const fault = rootFault ?? otherFault(facts)
+  const fault = facts.failReason ?? rootFault ?? otherFault(facts)
   return { ...told, status: fault === null ? 'available' : 'error', failReason: fault, progressPercent: null }
 }
 
@@ -104,13 +109,14 @@ function otherFault({ ordering, missing, volumes }: InstanceBackupFacts): string
   return broken === undefined ? null : `the backup of '${broken.volume}': ${broken.failReason ?? broken.status}`
 }
 
-/** Several parts are each of a moment of their own. */
+/** Several parts are each of a moment of their own, unless they were read from one snapshot: then the instance was not held for its point. */
 function consistencyOf(
-  { volumes, askedState }: InstanceBackupFacts,
+  { volumes, askedState, captured }: InstanceBackupFacts,
   newest: RootPoint | undefined,
 ): State['consistency'] {
   if (newest === undefined || newest.status === 'running' || newest.status === 'failed') return null
-  if (volumes.length > 0 || newest.consistency !== 'crash' || newest.held?.intact === false) return 'crash'
+  if (newest.consistency !== 'crash' || newest.held?.intact === false) return 'crash'
+  if (volumes.length > 0) return newest.held === null && captured !== null ? captured : 'crash'
   return newest.held === null && askedState === 'STOPPED' ? 'stopped' : 'frozen'
 }
 
@@ -130,4 +136,10 @@ export function instanceBackupOfSeries(directory: string): string | undefined {
 
 export function instanceBackupSeries(id: string): string {
   return `instance-backup@${id}`
+}
+
+/** What a point in that directory is ordered for, where it is a backup's. */
+export function instanceBackupTaskOf(directory: string | undefined, atMs: number): InstanceBackupTask | undefined {
+  const id = directory === undefined ? undefined : instanceBackupOfSeries(directory)
+  return id === undefined ? undefined : { kind: 'instance-backup', id, atMs }
 }

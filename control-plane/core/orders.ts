@@ -149,8 +149,8 @@ export interface InstanceBackupTask {
   readonly kind: 'instance-backup'
   readonly id: string
   readonly atMs: number
-  /** Of the instance, as it is now. */
-  readonly state: string
+  /** Of the instance, as it is now; absent: as it was when that was asked last. */
+  readonly state?: string
   /** The first point: the backup is made with it. */
   readonly made?: NewInstanceBackup
   /** The only one that will do: the order is refused as stale when it has another. */

@@ -25,7 +25,12 @@ export interface LocatedSource {
   readonly source:
     | { readonly kind: 'dataset'; readonly name: string }
     | Extract<PointSource, { kind: 'path' }>
-    | { readonly kind: 'instance'; readonly instance: PresentInstance; readonly hold: InstanceHold }
+    | {
+        readonly kind: 'instance'
+        readonly instance: PresentInstance
+        readonly hold: InstanceHold
+        readonly snapshots?: readonly { readonly dataset: string; readonly snapshot: string }[] | undefined
+      }
     | ({ readonly kind: 'volume' } & LocatedVolume)
 }
 
@@ -48,9 +53,9 @@ export async function locateSource(
     return { host: live(fleet, name), source: { kind: 'dataset', name: source.dataset } }
   }
   if ('instance' in source) {
-    const { hold = 'none', host = deps.seen, ...wish } = source
+    const { hold = 'none', host = deps.seen, snapshots, ...wish } = source
     const instance = await oneInstance(deps, caller.groupId, { ...wish, host }, INSTANCE_FIELDS)
-    return { host: live(fleet, instance.host), source: { kind: 'instance', instance, hold } }
+    return { host: live(fleet, instance.host), source: { kind: 'instance', instance, hold, snapshots } }
   }
   if ('volume' in source) {
     const located = await locateVolume(deps.volumes, caller.groupId, source)
@@ -148,11 +153,13 @@ function sourceOf({ located, findings }: CreateQuestion): DecidedSource {
   if (source.kind === 'path') return { source, from: source, subject: null, holds: [] }
   if (source.kind === 'instance') {
     const { id, type, name, ref } = source.instance
+    const { hold, snapshots = [] } = source
+    const taken = snapshots.length === 0 ? {} : { snapshots: [...snapshots] }
     return {
       source: { kind: 'instance', id, type, name },
-      from: { kind: 'instance', place: { type, instance: ref }, hold: source.hold },
+      from: { kind: 'instance', place: { type, instance: ref }, hold, ...taken },
       subject: null,
-      holds: [{ lane: id, exclusive: false }],
+      holds: [id, ...snapshots.map(({ snapshot }) => snapshot)].map((lane) => ({ lane, exclusive: false })),
     }
   }
   if (source.kind === 'volume') return volumeSource(source)

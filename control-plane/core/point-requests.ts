@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { HostName, ResourceName } from '../../shared/ids.ts'
+import { HostName, Id, ResourceName } from '../../shared/ids.ts'
 import { Hold, InstanceName, InstanceRef, InstanceType } from '../../shared/instance-spec.ts'
 import { MemberPath, TargetPath } from '../../shared/point-spec.ts'
 import { SnapshotName } from '../../shared/volume-spec.ts'
@@ -30,6 +30,10 @@ export const CreatePointRequest = z.object({
       type: InstanceType.optional(),
       host: HostName.optional(),
       hold: Hold.optional(),
+      snapshots: z
+        .array(z.object({ dataset: Id, snapshot: Id }))
+        .max(100)
+        .optional(),
     }),
     z.object({ volume: z.string(), snapshot: SnapshotName.optional() }),
   ]),

@@ -8,6 +8,7 @@ import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted } from './datasets.ts'
 import type { FleetView } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
+import { instanceBackupTaskOf } from './instance-backup-state.ts'
 import { type OrderBook, type OrderTask, orderOf } from './orders.ts'
 import type { Page, PageRequest } from './page.ts'
 import { decideCreate, locateSource, seriesSource } from './point-create.ts'
@@ -108,6 +109,8 @@ export type PointSourceWish =
       readonly type?: InstanceType | undefined
       readonly host?: string | undefined
       readonly hold?: Hold | undefined
+      /** Ids of snapshots of datasets that it is read from, where all of it lies in those: of one instant, with others perhaps. */
+      readonly snapshots?: readonly { readonly dataset: string; readonly snapshot: string }[] | undefined
     }
   /** By id or `<pool>/<name>`: as it is, or as it was at its snapshot of that name. */
   | { readonly volume: string; readonly snapshot?: string | undefined }
@@ -241,7 +244,7 @@ export function createPoints(deps: {
       return retryOf === undefined ? decision : { ...decision, retryOf }
     })
     // A point that is tried again is the backup's as the first was.
-    const waits = task ?? backupTaskOf(asked.directory, now())
+    const waits = task ?? backupTaskOf(asked.directory, now()) ?? instanceBackupTaskOf(asked.directory, now())
     return orders.place({ ...order, task: waits, points: { ids: [], series } })
   }
 

@@ -354,6 +354,9 @@ CREATE TABLE public.instance_backup (
     incremental boolean NOT NULL,
     missing jsonb DEFAULT '[]'::jsonb NOT NULL,
     asked_state text NOT NULL,
+    phase text,
+    snapshot_id uuid,
+    captured text,
     ordering_until timestamp with time zone,
     deleting boolean DEFAULT false NOT NULL,
     fail_reason text,
@@ -361,7 +364,9 @@ CREATE TABLE public.instance_backup (
     looks integer DEFAULT 0 NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT instance_backup_captured_check CHECK ((captured = ANY (ARRAY['frozen'::text, 'stopped'::text, 'crash'::text]))),
+    CONSTRAINT instance_backup_phase_check CHECK ((phase = ANY (ARRAY['snapshot'::text, 'volumes'::text, 'reading'::text, 'ending'::text])))
 )
 WITH (fillfactor='80');
 

@@ -2,7 +2,7 @@ import type { ExecutionContext } from 'ava'
 import { DEFAULT_GROUP_ID } from '../../control-plane/core/caller.ts'
 import { newId } from '../../shared/ids.ts'
 import type { InstanceState } from '../../shared/instance-spec.ts'
-import { openVolumeRoom } from './volume-room.ts'
+import { GIB, openVolumeRoom } from './volume-room.ts'
 
 export type CaptureRoom = Awaited<ReturnType<typeof openCaptureRoom>>
 
@@ -47,6 +47,18 @@ export async function openCaptureRoom(t: Pick<ExecutionContext, 'teardown'>) {
         volumeId,
         instanceId,
       ]),
+    /** What its host says to a snapshot of an instance that was ordered. */
+    async take(jobId: string, consistency: 'frozen' | 'crash' = 'frozen'): Promise<void> {
+      const { spec } = await room.sent(jobId)
+      if (spec.kind !== 'instance.snapshot') throw new Error(spec.kind)
+      const parts = spec.parts.map(({ kind }) =>
+        kind === 'volume'
+          ? { kind, guid: 'g', sizeBytes: 2 * GIB }
+          : { kind, rootInode: 256, mountpoint: '/a-pool/x', atomic: true, cow: true },
+      )
+      const held = { kind: 'pause', ms: 20, intact: true } as const
+      await room.succeed(jobId, { parts, consistency, held })
+    },
     /** The job that makes or deletes it. */
     async jobOf(id: string): Promise<string> {
       const [row] = await room.db.query('select job_id from instance_snapshot where id = $1', [id])

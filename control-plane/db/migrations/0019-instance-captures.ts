@@ -76,6 +76,11 @@ const STATEMENTS = [
      missing jsonb not null default '[]',
      -- The instance's, when the newest point of it was asked for.
      asked_state text not null,
+     -- One with volumes: a snapshot of all it is made of is taken, its parts are ordered and read from that, and it goes.
+     phase text check (phase in ('snapshot', 'volumes', 'reading', 'ending')),
+     snapshot_id uuid,
+     -- Of the snapshot that the newest point was read from.
+     captured text check (captured in ('frozen', 'stopped', 'crash')),
      -- Parts are still being ordered, until then.
      ordering_until timestamptz,
      deleting boolean not null default false,

@@ -33,7 +33,7 @@ const Volume = z.object({
 /** `i`, `t` are backup and target. Of its points only the newest that stays makes a difference. */
 export const INSTANCE_BACKUP_COLUMNS = `i.id, i.ordinal, i.group_id, i.name, i.instance_id, i.instance_type, i.instance_name, i.host,
   t.id as target_id, t.name as target_name, i.incremental, i.missing, i.asked_state, i.deleting, i.fail_reason, i.version, i.created_at,
-  i.updated_at, case when i.ordering_until is null then 'no' when i.ordering_until > now() then 'yes' else 'late' end as ordering,
+  i.updated_at, i.phase, i.captured, case when i.ordering_until is null then 'no' when i.ordering_until > now() then 'yes' else 'late' end as ordering,
   coalesce((
     select jsonb_agg(jsonb_build_object('id', p.id, 'status', p.status, 'isGoing', false, 'isDamaged', p.damaged_at is not null,
       'sourceBytes', p.source_bytes, 'consistency', p.made ->> 'consistency', 'held', p.made -> 'held', 'error', p.error ->> 'message',
@@ -76,6 +76,8 @@ export const InstanceBackupRow = z
     version: bigint,
     created_at: z.date(),
     updated_at: z.date(),
+    phase: z.enum(['snapshot', 'volumes', 'reading', 'ending']).nullable(),
+    captured: z.enum(['frozen', 'stopped', 'crash']).nullable(),
     ordering: z.enum(['no', 'yes', 'late']),
     points: z.array(Point),
     volumes: z.array(Volume),
@@ -90,6 +92,7 @@ export const InstanceBackupRow = z
       ...instanceBackupState({
         ...{ points, volumes, missing, ordering },
         ...{ instanceId: row.instance_id, isDeleting: row.deleting, failReason: row.fail_reason },
+        ...{ isCapturing: row.phase === 'snapshot' || row.phase === 'volumes', captured: row.captured },
         askedState: row.asked_state,
       }),
       version: row.version,

@@ -24,8 +24,8 @@ const touch = statement(
   'instance_backup_touch',
   z.unknown(),
   `update instance_backup
-   set version = version + 1, updated_at = now(), look_at = case when deleting then now() else look_at end,
-     looks = case when deleting then 0 else looks end,
+   set version = version + 1, updated_at = now(), look_at = case when deleting or phase is not null then now() else look_at end,
+     looks = case when deleting or phase is not null then 0 else looks end,
      fail_reason = case when deleting then $3 else fail_reason end
    where id in (${CONCERNED})`,
 )

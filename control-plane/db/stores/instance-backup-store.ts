@@ -47,7 +47,7 @@ const ordered = statement(
   'instance_backup_ordered',
   z.unknown(),
   `update instance_backup
-   set ordering_until = null, missing = $2, version = version + 1, updated_at = now()
+   set ordering_until = null, missing = $2, phase = case when phase = 'volumes' then 'reading' else phase end, version = version + 1, updated_at = now()
    where id = $1`,
 )
 
@@ -71,6 +71,30 @@ const remove = statement(
    returning id`,
 )
 
+const ofSnapshot = statement(
+  'instance_backup_of_snapshot',
+  InstanceBackupRow,
+  `select ${INSTANCE_BACKUP_COLUMNS} ${INSTANCE_BACKUP_FROM} where i.group_id = $1 and i.snapshot_id = $2`,
+)
+
+const make = statement(
+  'instance_backup_make',
+  z.unknown(),
+  `insert into instance_backup (id, group_id, name, instance_id, instance_type, instance_name, host, target_id, series_id, incremental,
+     asked_state, phase, snapshot_id, look_at)
+   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'snapshot', $12, now())`,
+)
+
+const begin = statement(
+  'instance_backup_begin',
+  z.object({ id: z.string() }),
+  `update instance_backup
+   set phase = 'snapshot', snapshot_id = $3, asked_state = $4, captured = null, fail_reason = null, missing = '[]', look_at = now(),
+     looks = 0, version = version + 1, updated_at = now()
+   where id = $1 and version = $2 and phase is null and not deleting
+   returning id`,
+)
+
 const isId = (id: string) => z.uuid().safeParse(id).success
 
 export function createInstanceBackupStore(sql: Sql): InstanceBackupStore {
@@ -91,6 +115,24 @@ export function createInstanceBackupStore(sql: Sql): InstanceBackupStore {
       const last = page.at(-1)
       const nextCursor = rows.length > limit && last ? String(last.ordinal) : null
       return { items: page.map(({ backup }) => backup), nextCursor }
+    },
+
+    ofSnapshot: async (groupId, id) => (await sql.rows(ofSnapshot, [groupId, id]))[0]?.backup,
+
+    make: (caller, backup, { seriesId, snapshotId, state }) =>
+      sql.transaction(async (tx) => {
+        const { id, groupId, name, instanceId, instance, targetId, isIncremental } = backup
+        const { type, name: called, host } = instance
+        const values = [id, groupId, name, instanceId, type, called, host, targetId, seriesId, isIncremental, state]
+        await tx.rows(make, [...values, snapshotId])
+        const object = { kind: 'instance-backup', id, name }
+        const by = actorOn(groupId, caller)
+        await writeAudit(tx, [{ by, operation: 'instance-backup.create', object, result: 'accepted' }])
+      }),
+
+    async begin({ id, version }, { snapshotId, state }) {
+      const [row] = await sql.rows(begin, [id, version, snapshotId, state])
+      return row !== undefined
     },
 
     attached: (instanceId) => sql.rows(attached, [instanceId]),

@@ -1,21 +1,55 @@
 import { z } from 'zod'
+import type { InstanceBackupInfo } from '../../core/instance-captures.ts'
 import { type Sql, statement } from '../sql.ts'
 import { SERIES_POINT_COLUMNS, type SeriesPoint, SeriesPointRow } from './volume-backup-tick-store.ts'
 
 const FIRST_WAIT_SECONDS = 5
 const LAST_WAIT_SECONDS = 3_600
+const CAPTURE_WAIT_SECONDS = 30
 
-/** Each comes again later, ever more rarely, unless a job that it waits for ends. */
+/** Each comes again later, ever more rarely, unless a job that it waits for ends. What is captured is waited for. */
 const claim = statement(
   'instance_backup_claim',
-  z.object({ id: z.string(), group_id: z.string() }).transform(({ id, group_id: groupId }) => ({ id, groupId })),
+  z
+    .object({
+      id: z.string(),
+      group_id: z.string(),
+      deleting: z.boolean(),
+      phase: z.enum(['snapshot', 'volumes', 'reading', 'ending']).nullable(),
+      snapshot_id: z.string().nullable(),
+      looks: z.number(),
+    })
+    .transform((row) => ({
+      id: row.id,
+      groupId: row.group_id,
+      isDeleting: row.deleting,
+      phase: row.phase,
+      snapshotId: row.snapshot_id,
+      looks: row.looks,
+    })),
   `update instance_backup
    set looks = looks + 1,
-     look_at = now() + make_interval(secs => least(${LAST_WAIT_SECONDS}, ${FIRST_WAIT_SECONDS} * 2 ^ least(looks, 20)))
+     look_at = now() + make_interval(secs => least(case when deleting then ${LAST_WAIT_SECONDS} else ${CAPTURE_WAIT_SECONDS} end,
+       case when deleting then ${FIRST_WAIT_SECONDS} else 1 end * 2 ^ least(looks, 20)))
    where id in (
      select id from instance_backup where look_at <= now() order by look_at limit $1 for update skip locked
-   ) and deleting
-   returning id, group_id`,
+   ) and (deleting or phase is not null)
+   returning id, group_id, deleting, phase, snapshot_id, looks`,
+)
+
+const captured = statement(
+  'instance_backup_captured',
+  z.unknown(),
+  'update instance_backup set captured = $2 where id = $1',
+)
+
+const turn = statement(
+  'instance_backup_turn',
+  z.unknown(),
+  `update instance_backup
+   set phase = $3, fail_reason = coalesce($4, fail_reason), version = version + 1, updated_at = now(), looks = 0,
+     look_at = case when deleting or $3::text is not null then now() end
+   where id = $1 and phase = $2`,
 )
 
 const points = statement(
@@ -39,7 +73,7 @@ const drop = statement(
   'instance_backup_drop',
   z.object({ series_id: z.string() }),
   `delete from instance_backup i
-   where i.id = $1 and i.deleting and not exists (select 1 from point p where p.series_id = i.series_id)
+   where i.id = $1 and i.deleting and i.phase is null and not exists (select 1 from point p where p.series_id = i.series_id)
      and not exists (select 1 from volume_backup v where v.instance_backup_id = i.id)
    returning i.series_id`,
 )
@@ -57,15 +91,17 @@ const explain = statement(
    where id = $1 and deleting and fail_reason is distinct from $2`,
 )
 
-export interface GoingInstanceBackup {
-  readonly id: string
-  readonly groupId: string
-}
+export type DueInstanceBackup = z.infer<(typeof claim)['row']>
+type Phase = NonNullable<DueInstanceBackup['phase']>
 
-/** Backups of instances that go. */
+/** Backups of instances that go, or that a snapshot is taken for. */
 export interface InstanceBackupTickStore {
   /** Those whose time has come, each to be looked at once now. */
-  claim(limit: number): Promise<readonly GoingInstanceBackup[]>
+  claim(limit: number): Promise<readonly DueInstanceBackup[]>
+  /** What its parts are read from is of one instant, or not. */
+  captured(id: string, consistency: InstanceBackupInfo['consistency']): Promise<void>
+  /** @param reason why its parts could not be ordered */
+  turn(id: string, from: Phase, to: Phase | null, reason?: string): Promise<void>
   /** Of the instance itself, newest first. */
   points(id: string): Promise<readonly SeriesPoint[]>
   volumes(id: string): Promise<readonly { readonly id: string; readonly status: string }[]>
@@ -78,6 +114,15 @@ export interface InstanceBackupTickStore {
 export function createInstanceBackupTickStore(sql: Sql): InstanceBackupTickStore {
   return {
     claim: (limit) => sql.rows(claim, [limit]),
+
+    async captured(id, consistency) {
+      await sql.rows(captured, [id, consistency])
+    },
+
+    async turn(id, from, to, reason) {
+      await sql.rows(turn, [id, from, to, reason ?? null])
+    },
+
     points: (id) => sql.rows(points, [id]),
     volumes: (id) => sql.rows(volumes, [id]),
 

@@ -35,7 +35,11 @@ const link = statement(
   'order_link_instance_backup',
   z.unknown(),
   `update instance_backup b
-   set asked_state = l.asked_state, ordering_until = now() + make_interval(secs => ${ORDERING_SECONDS}), fail_reason = null,
+   set asked_state = coalesce(l.asked_state, b.asked_state), fail_reason = null,
+     -- Of a phase, and of a point that is tried again, nobody orders the rest behind this.
+     ordering_until = case when l.asked_state is null then b.ordering_until else now() + make_interval(secs => ${ORDERING_SECONDS}) end,
+     captured = case when l.asked_state is null and b.phase = 'snapshot' then b.captured end,
+     phase = case when l.asked_state is null and b.phase = 'snapshot' then 'volumes' else b.phase end,
      version = b.version + 1, updated_at = now()
    from jsonb_to_recordset($1::jsonb) as l(id uuid, asked_state text)
    where b.id = l.id`,
@@ -79,7 +83,7 @@ export async function linkInstanceBackups(
     if (job === undefined) continue
     const { made: backup, id, state } = order.task
     if (backup === undefined) {
-      linked.push({ id, asked_state: state })
+      linked.push({ id, asked_state: state ?? null })
       continue
     }
     const { groupId, name, instanceId, instance, targetId, isIncremental } = backup
