@@ -11,7 +11,8 @@ import { until } from '../harness/until.ts'
 
 const shared = sharedFleet(test, (scope) => {
   if (lacksServers() !== undefined) return undefined
-  const agents = [{ name: 'alpha', driver: 'copy' as const, path: temporaryDirectory(scope) }]
+  const backups = { HOLDFAST_AGENT_BACKUP_ROOT: temporaryDirectory(scope) }
+  const agents = [{ name: 'alpha', driver: 'copy' as const, path: temporaryDirectory(scope), environment: backups }]
   return { agents, environment: { HOLDFAST_TRUSTED_NETWORKS: '127.0.0.0/8=operator' } }
 })
 
@@ -190,8 +191,23 @@ testUnless(lacks)(
     t.regex(snapshots[0].name, /^before-/)
     const before = await make({ snapshot_id: snapshots[0].id })
     t.truthy(await onDisk(await connect(before), RIGHT, `read -P 34 0 ${MIB}`))
+    // And by way of a backup, a new volume, as the backup service's document has it.
+    const gateway = async (method: string, path: string, body?: unknown) =>
+      (await fleet.call(method, `/v1${path}`, body, { token })).body
+    await disconnect(id)
+    const { backup } = await gateway('POST', '/volume/backup', { backup: { name: 'b', volume_id: id } })
+    await until('it is backed up', async () => {
+      const { status, fail_reason: reason } = (await gateway('GET', `/volume/backup/${backup.id}`)).backup
+      return status === 'available' || (status === 'error' && t.fail(reason))
+    })
+    const restored = (await gateway('POST', '/volume', { volume: { backup_id: backup.id, size: 2, name: 'again' } }))
+      .volume
+    t.like(restored, { name: 'again', backup_id: backup.id, size: 2 })
+    await become(`/volumes/${restored.id}`, 'available')
+    t.truthy(await onDisk(await connect(restored.id), RIGHT, `read -P 17 0 ${MIB}`))
+
     // A connection that nobody ended is ended with its volume.
-    for (const one of [clone, before]) {
+    for (const one of [clone, before, restored.id]) {
       await ask('DELETE', `/volumes/${one}`)
       await until(`${one} is gone`, async () => (await fleet.call('GET', `/v3/green/volumes/${one}`)).status === 404)
     }
