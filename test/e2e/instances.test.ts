@@ -101,4 +101,14 @@ async function capturedAndDiscarded(t: ExecutionContext, fleet: TestFleet, insta
   await gone('snapshot', id)
   t.deepEqual(await fleet.sql('select id from volume_snapshot'), [])
   t.throws(() => readdirSync(root.mountpoint), { code: 'ENOENT' })
+
+  const backup = { name: 'nightly', instance_id: instance }
+  const made = (await fleet.call('POST', '/v1/instance/backup', { backup })).body.backup
+  const whole = await settled('backup', made.id)
+  t.like(whole, { status: 'available', consistency: 'frozen', fail_reason: null })
+  t.is(whole.volume_backups.length, 1)
+  t.is((await fleet.call('DELETE', `/v1/instance/backup/${made.id}`)).status, 201)
+  await gone('backup', made.id)
+  t.deepEqual(await fleet.sql('select id from point'), [])
+  t.deepEqual(await fleet.sql('select id from instance_snapshot'), [])
 }
