@@ -216,6 +216,8 @@ test.serial(
     ]) {
       t.is((await t.throwsAsync<FleetError>(refused()))?.code, 'conflict')
     }
+    const needed = await t.throwsAsync<FleetError>(room.volumes.delete(OPERATOR, attached.path))
+    t.deepEqual(needed?.blockers, [`server ${SERVER}`])
     await snapshot(id, { force: true })
     await blockVolumes.beginDetaching(OPERATOR, id)
     t.is(await statusOf(id), 'detaching')

@@ -97,6 +97,8 @@ export interface VolumeFindings {
   exportsOf(path: string): readonly ExportRow[]
   /** Paths of snapshots and clones that stand or are being made. */
   snapshotsOf(path: string): readonly string[]
+  /** That clients of the block API noted as having it. */
+  serversOf(path: string): readonly string[]
   clonesOf(path: string): readonly { readonly path: string; readonly origin: string }[]
   /** Of the host that was asked for. */
   readonly hostExports: readonly ExportRow[]

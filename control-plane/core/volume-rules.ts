@@ -57,7 +57,7 @@ export interface Going {
 
 /** What rests on a volume, but for exports and clones that go with it. */
 export function blockersOf(
-  found: Pick<VolumeFindings, 'exportsOf' | 'snapshotsOf' | 'clonesOf'>,
+  found: Pick<VolumeFindings, 'exportsOf' | 'snapshotsOf' | 'clonesOf' | 'serversOf'>,
   path: string,
   going: Going = NOTHING,
 ): readonly string[] {
@@ -67,6 +67,7 @@ export function blockersOf(
     ...exports.map(({ wwn }) => `export ${wwn}`),
     ...found.snapshotsOf(path).map((snapshot) => `snapshot ${snapshot}`),
     ...clones.map((clone) => `volume ${clone.path}`),
+    ...found.serversOf(path).map((server) => `server ${server}`),
   ]
 }
 const NOTHING: Going = { wwns: new Map(), volumes: new Set() }

@@ -62,15 +62,25 @@ const exportsOfVolumes = statement(
 
 const dependants = statement(
   'volume_order_dependants',
-  z.object({ volume: z.string(), path: z.string(), origin: z.string().nullable() }),
-  `select v.path as volume, s.path, null as origin
+  z.object({
+    volume: z.string(),
+    kind: z.enum(['snapshot', 'clone', 'server']),
+    path: z.string(),
+    origin: z.string().nullable(),
+  }),
+  `select v.path as volume, 'snapshot' as kind, s.path, null as origin
    from volume v
    join volume_snapshot s on s.volume_id = v.id
    where v.path = any($1::text[]) and v.state <> 'deleting' and s.state <> 'deleting'
    union all
-   select origin_volume, path, origin
+   select origin_volume, 'clone', path, origin
    from volume
-   where origin_volume = any($1::text[]) and state <> 'deleting'`,
+   where origin_volume = any($1::text[]) and state <> 'deleting'
+   union all
+   select v.path, 'server', coalesce(a.instance_id::text, a.host_name, 'unnamed'), null
+   from volume v
+   join volume_attachment a on a.volume_id = v.id
+   where v.path = any($1::text[]) and v.state <> 'deleting'`,
 )
 
 const exportsOfHost = statement(
@@ -127,7 +137,8 @@ export async function readFindings(
     snapshot: (path) => snapshotAt.get(path),
     export: (wwn) => exportAt.get(wwn),
     exportsOf: (path) => exportsAt.get(path) ?? [],
-    snapshotsOf: (path) => (restingOn.get(path) ?? []).filter(({ origin }) => origin === null).map((one) => one.path),
+    snapshotsOf: (path) => (restingOn.get(path) ?? []).filter(({ kind }) => kind === 'snapshot').map((one) => one.path),
+    serversOf: (path) => (restingOn.get(path) ?? []).filter(({ kind }) => kind === 'server').map((one) => one.path),
     clonesOf: (path) =>
       (restingOn.get(path) ?? []).flatMap((one) =>
         one.origin === null ? [] : [{ path: one.path, origin: one.origin }],
