@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import { createIdempotencyStore } from '../control-plane/db/stores/idempotency-store.ts'
+import { createRemovalStore } from '../control-plane/db/stores/removal-store.ts'
 import { openVolumeBackups } from '../control-plane/open-volume-backups.ts'
 import { FleetError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
@@ -332,4 +333,15 @@ test.serial('a backup of an instance has its parts to itself', async (t) => {
   await room.succeed(jobId, { ...MADE, full: false })
   await backups.volumeBackups.delete(OPERATOR, id, undefined, instanceBackupId)
   t.is((await get(id)).status, 'deleting')
+})
+
+test.serial('points that went with their host are missed, and what is left of the backup can be deleted', async (t) => {
+  const { id } = await backup()
+  await room.db.query(`update host set removed_at = now() where name = 'a'`)
+  await createRemovalStore(room.sql).forget()
+  await backups.tick.run()
+  t.like(await get(id), { status: 'error', points: [], failReason: 'it has no point: all were deleted' })
+  await backups.volumeBackups.delete(OPERATOR, id)
+  await backups.tick.run()
+  await t.throwsAsync(get(id), { instanceOf: FleetError, code: 'not_found' })
 })

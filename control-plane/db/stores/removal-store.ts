@@ -101,6 +101,16 @@ const forgetPoints = statement(
    select count(*)::int as points from forgotten`,
 )
 
+/** Backups whose points go with such a host are looked at anew. */
+const lookAtBackups = statement(
+  'removal_look_at_backups',
+  z.unknown(),
+  `update volume_backup b
+   set look_at = now()
+   from point_series s, host h
+   where s.id = b.series_id and h.id = s.host_id and h.removed_at is not null`,
+)
+
 const forgetSeries = statement(
   'removal_forget_series',
   z.unknown(),
@@ -196,6 +206,7 @@ export function createRemovalStore(sql: Sql): RemovalStore {
         if (secrets.length > 0) await tx.rows(forgetSecrets, [secrets])
         await tx.rows(forgetVolumes, [])
         await tx.rows(forgetPools, [])
+        await tx.rows(lookAtBackups, [])
         const [gone] = await tx.rows(forgetPoints, [])
         await tx.rows(forgetSeries, [])
         await tx.rows(forgetInstances, [])

@@ -58,8 +58,8 @@ export function createVolumeBackupTick(deps: {
   return async () => {
     for (const backup of await store.claim(LIMIT)) {
       if (backup.status === 'deleting') await remove(backup)
-      else if (backup.status === 'creating' || backup.status === 'restoring') await store.refold(backup.id)
-      else if (backup.owesPrune) await prune(backup)
+      else if (backup.owesPrune && backup.status !== 'creating' && backup.status !== 'restoring') await prune(backup)
+      else await store.refold(backup.id)
     }
   }
 }
