@@ -144,6 +144,7 @@ test.serial('what failed tells why, and the next good point makes up for it', as
   t.is(failed.points.length, 1)
   const again = await room.jobs.retry(ADMIN, jobId)
   t.like(await get(id), { status: 'creating', failReason: null, jobId: again.id })
+  await t.throwsAsync(room.jobs.retry(ADMIN, jobId), { ...conflict, message: /a job about the backup goes on/ })
   await room.succeed(again.id, { ...MADE, problemCount: 2, problems: [{ path: 'chunks/1', reason: 'EIO' }] })
   t.like(await get(id), {
     status: 'error',
@@ -224,6 +225,7 @@ test.serial('a deletion takes all points, newest first, and goes on after what s
   await t.throwsAsync(backups.volumeBackups.update(OPERATOR, id), { ...conflict, message: /being deleted/ })
   await t.throwsAsync(backups.volumeBackups.restore(OPERATOR, id, { volume: 'a-pool/none' }), conflict)
   await backups.tick.run()
+  t.like(await get(id), { status: 'deleting', failReason: null })
   const [job] = (await room.jobs.list(ADMIN, { kind: 'point.delete' }, { limit: 1 })).items
   await room.fail(job?.id ?? '', { code: 'unavailable', message: 'the target does not answer' })
   t.like(await get(id), { status: 'deleting', failReason: 'the target does not answer' })
