@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { calm, closeChain, openChain } from '../../../test/harness/archive.ts'
 import { isSameFile, makeImage, restoreTo, writeImagePoint } from '../../../test/harness/images.ts'
-import { canMount, mountLoop, temporaryDirectory } from '../../../test/harness/loop-mount.ts'
+import { canMount, temporaryDirectory } from '../../../test/harness/loop-mount.ts'
 import { LocalSink } from '../local-sink.ts'
 import { writeArchive } from '../write-archive.ts'
 import { changedChunks } from './changed-chunks.ts'
@@ -117,9 +117,8 @@ test('chunks of many megabytes are read in pieces, and a size beyond the volume 
   t.is(totals.members, 3 + 3)
   const same = await writeImagePoint({ image, points: home, name: 'p1', bases: ['p0'] })
   t.is(same.totals.members, 0)
-  t.true(isSameFile(await restoreTo(join(home, 'back'), { points: home, names: ['p0', 'p1'] }), image))
   const sizeBytes = 64 * 2 ** 20
-  const larger = await restoreTo(join(home, 'larger'), { points: home, names: ['p0'], sizeBytes })
+  const larger = await restoreTo(join(home, 'larger'), { points: home, names: ['p0', 'p1'], sizeBytes })
   truncateSync(image, sizeBytes)
   t.true(isSameFile(larger, image))
   await t.throwsAsync(restoreTo(join(home, 'less'), { points: home, names: ['p0'], sizeBytes: 2 ** 20 }), {
@@ -170,7 +169,6 @@ test('every chunk that differs is found when an image is compared, and data wher
   }
   t.deepEqual(await found(put(3 * CHUNK - 1)), ['chunks/00000002'])
   t.deepEqual(await found(put(CHUNK + 5)), ['chunks/00000001'])
-  t.deepEqual(await found(put(6 * CHUNK - 1)), ['chunks/00000005'])
   t.deepEqual(await found((path) => truncateSync(path, 2 * CHUNK)), [
     ...['volume.json', 'chunks/00000002', 'chunks/00000004'],
   ])
@@ -214,13 +212,3 @@ function loopDevice(t: ExecutionContext, image: string): string {
   t.teardown(() => execFileSync('/sbin/losetup', ['--detach', device]))
   return device
 }
-
-test('a restore on a disk that is full says so', async (t) => {
-  if (!canMount(t)) return t.pass()
-  const home = temporaryDirectory(t)
-  const image = join(home, 'image')
-  writeFileSync(image, Buffer.alloc(80 * 2 ** 20, 'y'))
-  await writeImagePoint({ image, points: home, name: 'p' })
-  const small = mountLoop(t, 'ext4')
-  await t.throwsAsync(restoreTo(join(small, 'back'), { points: home, names: ['p'] }), { code: 'no_space' })
-})

@@ -6,7 +6,11 @@ import type { TarEntry } from '../read/tar-parser.ts'
 import { writeAt } from '../read/tree-builder.ts'
 import { chunkCount, chunkLength, chunkNumberOf, type ImageShape } from './image-shape.ts'
 
-/** Where the chunks of an archive go: an open file or device. */
+/** What file systems allocate at the least: a block of zeros is left out wherever it begins at a multiple of it. */
+const BLOCK_BYTES = 4_096
+const ZEROS = Buffer.alloc(BLOCK_BYTES)
+
+/** Where the chunks of an archive go: an open file or device that reads as zeros. */
 export class ImageTarget {
   readonly #fd: number
   readonly #shape: ImageShape
@@ -25,7 +29,19 @@ export class ImageTarget {
     if (entry.storedSize !== chunkLength(this.#shape, number))
       throw new FleetError('corrupt', 'the archive holds a chunk of another size than its volume has')
     const start = number * this.#shape.chunkBytes
-    const write = (bytes: Buffer, position: number) => writeAt(this.#fd, bytes, start + position)
+    const write = (bytes: Buffer, position: number) => this.#write(bytes, start + position)
     return readContent(entry, reader, { write, setLength: () => undefined }, counters)
+  }
+
+  /** In as few calls as there are runs of blocks that are not zeros. */
+  #write(bytes: Buffer, position: number): void {
+    let from = 0
+    let at = (BLOCK_BYTES - (position % BLOCK_BYTES)) % BLOCK_BYTES
+    for (; at + BLOCK_BYTES <= bytes.length; at += BLOCK_BYTES) {
+      if (ZEROS.compare(bytes, at, at + BLOCK_BYTES) !== 0) continue
+      if (from < at) writeAt(this.#fd, bytes.subarray(from, at), position + from)
+      from = at + BLOCK_BYTES
+    }
+    if (from < bytes.length) writeAt(this.#fd, bytes.subarray(from), position + from)
   }
 }

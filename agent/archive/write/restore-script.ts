@@ -45,7 +45,7 @@ dd if=/dev/null of=image bs=1 seek="$size" count=0 status=none || fail "no image
 first=0 next=0
 flush() {
   [ $# = 0 ] && return
-  bad=$({ stage cat "$@" | stage dd of=image bs=262144 seek=$((first * (bytes / 262144))) conv=notrunc status=none; } 3>&1)
+  bad=$({ stage cat "$@" | stage dd of=image bs=262144 seek=$((first * (bytes / 262144))) conv=notrunc,sparse status=none; } 3>&1)
   [ -z "$bad" ] || fail "image could not be written"
   rm -f "$@"
 }
