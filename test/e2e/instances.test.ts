@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { startFleet, type TestFleet } from '../harness/fleet.ts'
 import { temporaryDirectory } from '../harness/loop-mount.ts'
@@ -76,13 +77,23 @@ it('containers of a host are listed, started, stopped and cloned through the API
 
 /** A snapshot and a backup of one that runs, with a volume that is attached to it, made and deleted by a real host. */
 async function capturedAndDiscarded(t: ExecutionContext, fleet: TestFleet, instance: string): Promise<void> {
+  const WAIT_MS = 60_000
+  // Each asks rarely: it takes seconds.
+  const asked = async (kind: 'snapshot' | 'backup', id: string) => {
+    await pause(200)
+    return fleet.call('GET', `/v1/instance/${kind}/${id}`)
+  }
   const settled = (kind: 'snapshot' | 'backup', id: string) =>
-    until(`the ${kind} is there`, async () => {
-      const one = (await fleet.call('GET', `/v1/instance/${kind}/${id}`)).body[kind]
-      return one.status === 'creating' ? undefined : one
-    })
+    until(
+      `the ${kind} is there`,
+      async () => {
+        const one = (await asked(kind, id)).body[kind]
+        return one.status === 'creating' ? undefined : one
+      },
+      WAIT_MS,
+    )
   const gone = (kind: 'snapshot' | 'backup', id: string) =>
-    until(`the ${kind} is gone`, async () => (await fleet.call('GET', `/v1/instance/${kind}/${id}`)).status === 404)
+    until(`the ${kind} is gone`, async () => (await asked(kind, id)).status === 404, WAIT_MS)
 
   const volume = await fleet.call('POST', '/api/v1/volumes', { name: 'disk', size_bytes: 2 ** 20 })
   t.is(volume.status, 201)

@@ -47,7 +47,8 @@ const ordered = statement(
   'instance_backup_ordered',
   z.unknown(),
   `update instance_backup
-   set ordering_until = null, missing = $2, phase = case when phase = 'volumes' then 'reading' else phase end, version = version + 1, updated_at = now()
+   set ordering_until = null, missing = $2, phase = case when phase = 'volumes' then 'reading' else phase end,
+     look_at = case when phase = 'volumes' then now() else look_at end, version = version + 1, updated_at = now()
    where id = $1`,
 )
 

@@ -1,13 +1,17 @@
 import { z } from 'zod'
 import type { InstanceBackupInfo } from '../../core/instance-captures.ts'
 import { type Sql, statement } from '../sql.ts'
+import { ORDERING_SECONDS } from './order-instance-backups.ts'
 import { SERIES_POINT_COLUMNS, type SeriesPoint, SeriesPointRow } from './volume-backup-tick-store.ts'
 
-const FIRST_WAIT_SECONDS = 5
+const FIRST_WAIT_SECONDS = 1
 const LAST_WAIT_SECONDS = 3_600
 const CAPTURE_WAIT_SECONDS = 30
 
-/** Each comes again later, ever more rarely, unless a job that it waits for ends. What is captured is waited for. */
+/**
+ * Each comes again later, ever more rarely, unless a job that it waits for ends. While its volumes are ordered it is left to whoever does
+ * that: two would order them twice.
+ */
 const claim = statement(
   'instance_backup_claim',
   z
@@ -29,8 +33,8 @@ const claim = statement(
     })),
   `update instance_backup
    set looks = looks + 1,
-     look_at = now() + make_interval(secs => least(case when deleting then ${LAST_WAIT_SECONDS} else ${CAPTURE_WAIT_SECONDS} end,
-       case when deleting then ${FIRST_WAIT_SECONDS} else 1 end * 2 ^ least(looks, 20)))
+     look_at = now() + make_interval(secs => case when phase = 'volumes' then ${ORDERING_SECONDS} else least(case when deleting then ${LAST_WAIT_SECONDS} else ${CAPTURE_WAIT_SECONDS} end,
+       ${FIRST_WAIT_SECONDS} * 2 ^ least(looks, 20)) end)
    where id in (
      select id from instance_backup where look_at <= now() order by look_at limit $1 for update skip locked
    ) and (deleting or phase is not null)

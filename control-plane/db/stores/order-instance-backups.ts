@@ -39,6 +39,7 @@ const link = statement(
      -- Of a phase, and of a point that is tried again, nobody orders the rest behind this.
      ordering_until = case when l.asked_state is null then b.ordering_until else now() + make_interval(secs => ${ORDERING_SECONDS}) end,
      captured = case when l.asked_state is null and b.phase = 'snapshot' then b.captured end,
+     look_at = case when l.asked_state is null and b.phase = 'snapshot' then now() else b.look_at end,
      phase = case when l.asked_state is null and b.phase = 'snapshot' then 'volumes' else b.phase end,
      version = b.version + 1, updated_at = now()
    from jsonb_to_recordset($1::jsonb) as l(id uuid, asked_state text)

@@ -52,7 +52,8 @@ export function createInstanceBackupTick(deps: {
     const instance = await instanceMeant(deps, caller, backup.instanceId)
     await store.captured(id, taken?.consistency ?? null)
     const asked = { id, targetId: backup.target?.id ?? null, isIncremental: backup.isIncremental }
-    const task = { kind: 'instance-backup', id, atMs: Date.now() } as const
+    // Somebody else may have come here meanwhile.
+    const task = { kind: 'instance-backup', id, atMs: Date.now(), version: backup.version } as const
     await parts.root(caller, instance, asked, { task, snapshot: taken })
   }
 
@@ -85,7 +86,7 @@ export function createInstanceBackupTick(deps: {
     } catch (error) {
       const { code, message } = toFleetError(error)
       logger.info({ event: 'instance-backup.waits', backup: id, phase, code })
-      const mayBecomeGood = isCode(error, 'unavailable', 'busy', 'timeout') && looks < MAX_LOOKS
+      const mayBecomeGood = isCode(error, 'unavailable', 'busy', 'timeout', 'stale') && looks < MAX_LOOKS
       // What it leaves behind goes whenever it can.
       if (phase !== 'ending' && !mayBecomeGood) await store.turn(id, phase, 'ending', message)
     }
