@@ -68,6 +68,36 @@ async function missing(devices: readonly string[]): Promise<readonly string[]> {
   return absent
 }
 
+/** Looks for a renamed volume's own device so long before and after udevd is asked once more. */
+const OWN_MS = 10_000
+const OWN_LOOK_MS = 50
+
+/**
+ * Waits until the link of a volume that was renamed leads to its own device: for a moment it may lead to that of the volume which had the
+ * name before. @throws unavailable
+ */
+export async function settleOwn(name: string, signal: AbortSignal, exec: Run = run): Promise<void> {
+  const options = { signal, timeoutMs: HEAL_TIMEOUT_MS }
+  for (const isHealed of [false, true]) {
+    if (isHealed) await exec(UDEVADM, ['trigger', '--action=change', '--settle', '--subsystem-match=block'], options)
+    for (let waited = 0; waited < OWN_MS; waited += OWN_LOOK_MS) {
+      if (await leadsTo(name, exec, options)) return
+      if (signal.aborted) break
+      await sleep(OWN_LOOK_MS)
+    }
+  }
+  throw new FleetError('unavailable', 'the device of the volume does not come', { detail: name })
+}
+
+async function leadsTo(name: string, exec: Run, options: Parameters<Run>[2]): Promise<boolean> {
+  const zvolId = ZVOL_ID_PATHS.find((path) => existsSync(path))
+  if (!(await isThere(deviceOf(name)))) return false
+  if (zvolId === undefined) return true // nothing here can tell
+  const device = `/dev/${basename(await readlink(deviceOf(name)))}`
+  const { exitCode, stdout } = await exec(zvolId, [device], options)
+  return exitCode === 0 && stdout.trim() === name
+}
+
 /** Asks udevd once more about every volume's device that has no link, one at a time. */
 async function heal(exec: Run, options: { readonly signal: AbortSignal; readonly timeoutMs: number }): Promise<void> {
   const zvolId = ZVOL_ID_PATHS.find((path) => existsSync(path))

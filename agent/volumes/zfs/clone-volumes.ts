@@ -1,17 +1,14 @@
 import { FleetError, toFleetError } from '../../../shared/errors.ts'
-import { deviceOf, LINK_MS, seen, VOLUME_MODE } from '../../zfs/devices.ts'
+import { VOLUME_MODE } from '../../zfs/devices.ts'
 import { nameBelow, newNameBelow, pathBelow, poolOf } from '../../zfs/names.ts'
 import type { Zfs } from '../../zfs/zfs.ts'
 import type { CloneRequest, Volume } from '../volumes.ts'
+import { datasetOf, PASTS, pastNames } from './hidden-names.ts'
 import { makeParents } from './parents.ts'
-import { FRESH, type VolumeLooks, type VolumeRow } from './volume-rows.ts'
+import { FRESH, originOf, type StandingVolume, type VolumeRow } from './volume-rows.ts'
+import type { ZvolPlace } from './zvol-place.ts'
 
-interface Place {
-  readonly zfs: Zfs
-  readonly looks: VolumeLooks
-  readonly root: string
-  readonly pool: string
-}
+type Place = Pick<ZvolPlace, 'zfs' | 'looks' | 'root' | 'pool' | 'devices'>
 
 interface Named {
   readonly source: string
@@ -34,9 +31,14 @@ export async function cloneAll(
   requests: readonly CloneRequest[],
   signal: AbortSignal,
 ): Promise<readonly ({ readonly volume: Volume; readonly reused: boolean } | Error)[]> {
-  const named = requests.map((request) => attempt(() => namesOf(place.root, request)))
-  const names = named.flatMap((one) => (one instanceof Error ? [] : [one.source, one.target]))
+  const asked = requests.map((request) => attempt(() => namesOf(place.root, request)))
+  const names = asked.flatMap((one) => (one instanceof Error ? [] : [one.source, one.target, datasetOf(one.source)]))
   const standing = new Map(await place.looks.look(names, 0, signal))
+  const named = await whereSourcesAre(place, { asked, standing }, signal)
+  const changed = names.filter((name) => (standing.get(name)?.[PASTS] ?? '-') !== '-' && !name.includes('@'))
+  // What was rolled back is a clone of what it was one of before.
+  for (const one of changed.length === 0 ? [] : await place.looks.standing(changed, signal))
+    standing.set(one.row.name, { ...one.row, origin: originOf(one) })
   const outcomes: Outcome[] = []
   for (const [index, one] of named.entries()) {
     const createParent = requests[index]?.createParent === true
@@ -47,6 +49,27 @@ export async function cloneAll(
     )
   }
   return describe(place, { outcomes, standing }, signal)
+}
+
+/** A snapshot may lie with what had the volume's name before. What is found so is added to `standing`. */
+async function whereSourcesAre(
+  { looks, root }: Place,
+  { asked, standing }: { readonly asked: readonly (Named | Error)[]; readonly standing: Map<string, VolumeRow> },
+  signal: AbortSignal,
+): Promise<readonly (Named | Error)[]> {
+  const elsewhere = ({ source }: Named) => {
+    const pasts = standing.has(source) ? [] : pastNames(root, standing.get(datasetOf(source))?.[PASTS] ?? '-')
+    return pasts.map((past) => `${past}${source.slice(source.indexOf('@'))}`)
+  }
+  const names = asked.flatMap((one) => (one instanceof Error ? [] : elsewhere(one)))
+  if (names.length === 0) return asked
+  const found = await looks.look(names, 0, signal)
+  const moved = asked.map((one) => {
+    if (one instanceof Error) return one
+    return { ...one, source: elsewhere(one).find((name) => found.has(name)) ?? one.source }
+  })
+  for (const [name, row] of found) standing.set(name, row)
+  return moved
 }
 
 function namesOf(root: string, { source, target }: CloneRequest): Named {
@@ -62,7 +85,7 @@ function attempt<Result>(act: () => Result): Result | Error {
 }
 
 async function cloneOne(
-  { zfs, root }: Place,
+  { zfs, root, devices }: Place,
   request: Named & { readonly createParent: boolean; readonly standing: Map<string, VolumeRow> },
   signal: AbortSignal,
 ): Promise<Outcome> {
@@ -78,7 +101,7 @@ async function cloneOne(
   const made = standing.get(source)
   // What a later request of the same target finds.
   if (made !== undefined) standing.set(target, { ...made, name: target, type: 'volume', origin: source, written: '0' })
-  await seen(deviceOf(target), LINK_MS, signal)
+  await devices.seen(target, signal)
   return { name: target, reused: false }
 }
 
@@ -116,11 +139,8 @@ async function describe(
   // What was just written to one that is used again is not counted before its transaction is through.
   if (made.some(({ reused }) => reused)) await zfs.sync(pool, signal)
   const names = made.map(({ name }) => name)
-  const rows = [...(await looks.look(names, 1, signal)).values()]
   const fresh = new Set(made.filter(({ reused }) => !reused).map(({ name }) => name))
-  const standing = rows
-    .filter(({ type }) => type === 'volume')
-    .map((row) => ({ row, snapshots: rows.filter(({ name }) => name.startsWith(`${row.name}@`)) }))
+  const standing = await looks.standing([...new Set(names)], signal)
   const known = await noteFresh(zfs, { pool, standing, fresh }, signal)
   const volumes = await looks.volumes(known, signal, before)
   const byName = new Map(known.map(({ row }, index) => [row.name, volumes[index]]))
@@ -131,11 +151,6 @@ async function describe(
       ? { volume, reused: outcome.reused }
       : new FleetError('internal', 'a clone vanished after it was made')
   })
-}
-
-interface StandingVolume {
-  readonly row: VolumeRow
-  readonly snapshots: readonly VolumeRow[]
 }
 
 /** Nobody has written to what was just made: what is counted is what a clone counts. Most were told so when they were made. */

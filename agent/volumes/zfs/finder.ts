@@ -22,11 +22,7 @@ export function createFinder(looks: VolumeLooks): (name: string) => Promise<Volu
   async function answer(some: readonly Waiting[]): Promise<void> {
     try {
       const names = some.map(({ name }) => name)
-      const rows = [...(await looks.look(names, 1, signal)).values()]
-      const asked = new Set(names)
-      const standing = rows
-        .filter(({ name, type }) => type === 'volume' && asked.has(name))
-        .map((row) => ({ row, snapshots: rows.filter(({ name }) => name.startsWith(`${row.name}@`)) }))
+      const standing = await looks.standing([...new Set(names)], signal)
       const volumes = await looks.volumes(standing, signal)
       const byName = new Map(standing.map(({ row }, index) => [row.name, volumes[index]]))
       for (const { name, resolve } of some) resolve(byName.get(name))

@@ -1,15 +1,20 @@
 import { FleetError } from '../../../shared/errors.ts'
 import type { Run } from '../../exec/run.ts'
-import { settleDevices, VOLUME_MODE } from '../../zfs/devices.ts'
+import { deviceOf, LINK_MS, seen, settleDevices, settleOwn, VOLUME_MODE } from '../../zfs/devices.ts'
 import { checkedRoot, nameBelow, newNameBelow, pathBelow, poolOf } from '../../zfs/names.ts'
 import { inTurn } from '../../zfs/turns.ts'
 import { openZfs, type Zfs } from '../../zfs/zfs.ts'
 import type { Volume, Volumes } from '../volumes.ts'
+import { captureZvol, dropCaptured, findCaptured } from './captures.ts'
 import { cloneAll } from './clone-volumes.ts'
 import { createDestroyer } from './destroyer.ts'
 import { createFinder } from './finder.ts'
+import { isHidden } from './hidden-names.ts'
 import { makeParents } from './parents.ts'
-import { createVolumeLooks, toSnapshot, type VolumeRow } from './volume-rows.ts'
+import { destroySnapshot, destroyVolume, snapshotRowOf } from './pasts.ts'
+import { stageZvol, sweepStaged } from './staged-zvol.ts'
+import { createVolumeLooks, toSnapshot, visibleSnapshots } from './volume-rows.ts'
+import type { ZvolDevices, ZvolPlace } from './zvol-place.ts'
 
 /** `zfs create` rounds sizes to this (zfs-create(8)), so that every block size divides them. */
 const SIZE_GRAIN_BYTES = 131_072
@@ -17,16 +22,30 @@ const BLOCK_SIZE = '16k'
 
 /**
  * Volumes are zvols below `root`, sparse; clones are clones. Each of create, snapshot, clone and destroy is one transaction of ZFS, so
- * nothing is ever staged under another name, and there is nothing to sweep. What others made there is served like our own.
+ * nothing is staged under another name for these. What others made there is served like our own.
  * @param root the name of a file system of ZFS, like `tank` or `tank/volumes`
  * @throws invalid, unavailable
  */
-export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes> {
-  const zfs = openZfs(exec)
+export function openZfsVolumes(root: string, exec?: Run): Promise<Volumes> {
+  const devices: ZvolDevices = {
+    settle: (names, signal) => settleDevices(names, signal, exec),
+    seen: (name, signal) => seen(deviceOf(name), LINK_MS, signal),
+    settleOwn: (name, signal) => settleOwn(name, signal, exec),
+  }
+  return createZfsVolumes({ root, zfs: openZfs(exec), devices })
+}
+
+/** @throws invalid, unavailable */
+export async function createZfsVolumes({
+  root,
+  zfs,
+  devices,
+}: Pick<ZvolPlace, 'root' | 'zfs' | 'devices'>): Promise<Volumes> {
   const looks = createVolumeLooks(zfs, checkedRoot(root))
   const pool = poolOf(root)
   const destroy = createDestroyer({ zfs, root, pool })
   await requireFileSystem(zfs, root)
+  const place: ZvolPlace = { zfs, looks, root, pool, devices, destroy }
 
   const fullName = (volume: string, snapshot?: string) => nameBelow(root, volume, snapshot)
 
@@ -39,17 +58,21 @@ export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes>
     return there
   }
 
-  async function snapshotRow(name: string, signal: AbortSignal): Promise<VolumeRow | undefined> {
-    const row = (await looks.look([name], 0, signal)).get(name)
-    return row?.volsize === '-' ? undefined : row
-  }
+  const blank = (sizeBytes: number) => [
+    '-o',
+    VOLUME_MODE,
+    '-o',
+    `volblocksize=${BLOCK_SIZE}`,
+    '-V',
+    roundedUp(sizeBytes),
+  ]
 
   return {
     cow: true,
 
     async create({ volume, sizeBytes, createParent }, { signal }) {
       const name = newNameBelow(root, volume)
-      const size = String(Math.ceil(sizeBytes / SIZE_GRAIN_BYTES) * SIZE_GRAIN_BYTES)
+      const size = roundedUp(sizeBytes)
       return inTurn(pool, async () => {
         const row = (await looks.look([name], 0, signal)).get(name)
         if (row !== undefined) {
@@ -57,32 +80,30 @@ export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes>
           throw new FleetError('exists', `${volume} is there already`)
         }
         if (createParent) await makeParents({ zfs, root, names: [name] }, signal)
-        const options = ['-o', VOLUME_MODE, '-o', `volblocksize=${BLOCK_SIZE}`]
-        await zfs.call(['create', '-s', ...options, '-V', size, name], signal)
+        await zfs.call(['create', '-s', ...blank(sizeBytes), name], signal)
         return found(volume)
       })
     },
 
     async snapshot({ volume, snapshot }, { signal }) {
       const name = fullName(volume, snapshot)
-      const there = await snapshotRow(name, signal)
+      const there = await snapshotRowOf(place, { volume, snapshot }, signal)
       if (there !== undefined) return toSnapshot(there)
       if ((await find(volume)) === undefined) throw new FleetError('not_found', `there is no volume ${volume}`)
       await zfs.call(['snapshot', name], signal).catch((error) => {
         if (!(error instanceof FleetError) || error.code !== 'exists') throw error // another call took it
       })
-      const made = await snapshotRow(name, signal)
+      const made = await snapshotRowOf(place, { volume, snapshot }, signal)
       if (made === undefined) throw new FleetError('internal', `snapshot ${snapshot} vanished after it was taken`)
       return toSnapshot(made)
     },
 
-    clone: (requests, { signal }) => inTurn(pool, () => cloneAll({ zfs, looks, root, pool }, requests, signal)),
+    clone: (requests, { signal }) => inTurn(pool, () => cloneAll(place, requests, signal)),
 
     settle: (volumes, { signal }) =>
-      settleDevices(
+      devices.settle(
         volumes.map(({ device }) => device),
         signal,
-        exec,
       ),
 
     resize({ volume, sizeBytes }, { signal }) {
@@ -99,17 +120,17 @@ export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes>
     },
 
     async destroy(volume, { signal }) {
-      await destroy(fullName(volume), signal)
+      await destroyVolume(place, volume, signal)
     },
 
     async destroySnapshot(volume, snapshot, { signal }) {
-      await destroy(fullName(volume, snapshot), signal)
+      await destroySnapshot(place, { volume, snapshot }, signal)
     },
 
     find,
 
     async findSnapshot(volume, snapshot) {
-      const row = await snapshotRow(fullName(volume, snapshot), new AbortController().signal)
+      const row = await snapshotRowOf(place, { volume, snapshot }, new AbortController().signal)
       return row && toSnapshot(row)
     },
 
@@ -118,37 +139,36 @@ export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes>
       const all = await zfs.list({ columns: ['name'], types: ['volume'], names: [root] }, signal)
       const names = all
         .map(({ name }) => name)
-        .filter((name) => pathBelow(root, name) > after)
+        .filter((name) => !isHidden(root, name) && pathBelow(root, name) > after)
         .sort()
         .slice(0, limit)
       if (names.length === 0) return []
-      const rows = [...(await looks.look(names, 1, signal)).values()]
-      const standing = rows
-        .filter(({ type }) => type === 'volume')
-        .map((row) => ({ row, snapshots: rows.filter(({ name }) => name.startsWith(`${row.name}@`)) }))
+      const standing = await looks.standing(names, signal)
       const volumes = await looks.volumes(standing, signal)
-      return volumes.map((volume, index) => ({
-        ...volume,
-        snapshots: (standing[index]?.snapshots ?? []).map(toSnapshot),
-      }))
+      return volumes.map((volume, index) => {
+        const one = standing[index]
+        return { ...volume, snapshots: one === undefined ? [] : visibleSnapshots(one).map(toSnapshot) }
+      })
     },
 
-    async stage() {
-      throw notYet()
+    stage(request, { signal }) {
+      const createOptions = 'sizeBytes' in request.content ? blank(request.content.sizeBytes) : []
+      return stageZvol(place, { ...request, createOptions }, { find, signal })
     },
+
+    // Nothing here tells what differs between two of them.
     keepsCaptures: false,
-    async capture() {
-      throw notYet()
-    },
-    findCapture: async () => undefined,
-    dropCapture: async () => undefined,
+    capture: (request, { signal }) => captureZvol(place, request, signal),
+    findCapture: (name) => findCaptured(place, name),
+    dropCapture: (name) => dropCaptured(place, name),
 
-    sweep: async () => undefined,
+    sweep: () => sweepStaged(place),
   }
 }
 
-function notYet(): FleetError {
-  return new FleetError('refused', 'pools of ZFS cannot do that yet')
+/** In bytes. */
+function roundedUp(sizeBytes: number): string {
+  return String(Math.ceil(sizeBytes / SIZE_GRAIN_BYTES) * SIZE_GRAIN_BYTES)
 }
 
 async function requireFileSystem(zfs: Zfs, root: string): Promise<void> {
