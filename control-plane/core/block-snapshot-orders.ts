@@ -73,8 +73,9 @@ export function createBlockSnapshots(deps: {
       })
     },
 
-    async deleteMetadata(caller, id, key) {
+    async deleteMetadata(caller, id, key, ifMatch) {
       return change(caller, id, (row) => {
+        requireCondition(ifMatch, row)
         if (!Object.hasOwn(row.metadata, key)) {
           throw new FleetError('not_found', `snapshot ${id} has no metadata '${key}'`)
         }

@@ -104,8 +104,9 @@ export function createBlockVolumes(deps: {
       })
     },
 
-    async deleteMetadata(caller, id, key) {
+    async deleteMetadata(caller, id, key, ifMatch) {
       return change(caller, id, 'describe', (row) => {
+        requireCondition(ifMatch, row)
         if (!Object.hasOwn(row.metadata, key))
           throw new FleetError('not_found', `volume ${id} has no metadata '${key}'`)
         const { [key]: _, ...metadata } = row.metadata

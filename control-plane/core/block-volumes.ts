@@ -131,7 +131,7 @@ export interface BlockVolumes {
     replace: boolean,
     ifMatch?: BlockVolumeCondition,
   ): Promise<BlockVolume>
-  deleteMetadata(caller: Caller, id: string, key: string): Promise<BlockVolume>
+  deleteMetadata(caller: Caller, id: string, key: string, ifMatch?: BlockVolumeCondition): Promise<BlockVolume>
   setFlags(
     caller: Caller,
     id: string,
@@ -208,7 +208,7 @@ export interface BlockSnapshots {
     replace: boolean,
     ifMatch?: BlockSnapshotCondition,
   ): Promise<BlockSnapshot>
-  deleteMetadata(caller: Caller, id: string, key: string): Promise<BlockSnapshot>
+  deleteMetadata(caller: Caller, id: string, key: string, ifMatch?: BlockSnapshotCondition): Promise<BlockSnapshot>
   /** @throws not_found, conflict with `blockers`: volumes that were cloned from it, instance snapshots that it is part of */
   delete(caller: Caller, id: string, ifMatch?: BlockSnapshotCondition): Promise<void>
   get(caller: Caller, id: string): Promise<BlockSnapshot>

