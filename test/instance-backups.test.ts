@@ -1,5 +1,8 @@
 import test, { type ExecutionContext } from 'ava'
+import type { Caller } from '../control-plane/core/caller.ts'
+import { createIdempotencyStore } from '../control-plane/db/stores/idempotency-store.ts'
 import type { FleetError } from '../shared/errors.ts'
+import { newId } from '../shared/ids.ts'
 import { type CaptureRoom, openCaptureRoom } from './harness/capture-room.ts'
 import { ADMIN, MADE, OPERATOR } from './harness/point-room.ts'
 
@@ -204,6 +207,43 @@ test.serial(
     t.deepEqual(await snapshots(), [])
   },
 )
+
+test.serial('of two updates at once one is made; a repeat under a key is the first', async (t) => {
+  await room.dataset('web')
+  const instance = await room.instance('web', { '/': 'web' })
+  await room.attach((await room.volume('disk', OPERATOR)).id, instance)
+  const keys = createIdempotencyStore(room.sql)
+  async function keyed<Made>(act: (caller: Caller) => Promise<Made>, mark: string): Promise<Made> {
+    const [hash, holder] = [mark.padEnd(64, '0'), newId()]
+    let n = 0
+    await keys.hold({ hash, fingerprint: 'f'.repeat(64) }, holder)
+    const made = await act({ ...OPERATOR, key: { hash, holder, next: () => n++ } })
+    await keys.release({ hash, holder })
+    return made
+  }
+  const create = (caller: Caller) => backups().create(caller, { name: 'once', instance, incremental: true })
+  const { id } = await keyed(create, 'a')
+  t.is((await keyed(create, 'a')).id, id)
+  t.is((await snapshots()).length, 1)
+  await room.take(await room.jobOf((await snapshots())[0]?.id ?? ''))
+  await tick(2)
+  await made({})
+  await ended()
+
+  const two = await Promise.allSettled([backups().update(OPERATOR, id), backups().update(OPERATOR, id)])
+  t.deepEqual(two.map(({ status }) => status).toSorted(), ['fulfilled', 'rejected'])
+  t.is((await snapshots()).length, 1)
+  await room.take(await room.jobOf((await snapshots())[0]?.id ?? ''))
+  await Promise.all([tick(), room.captures.tick.run()])
+  await tick()
+  t.is((await open('point.create')).length, 2)
+  await made({ full: false })
+  await ended()
+  t.like(await get(id), { status: 'available', consistency: 'frozen' })
+
+  const take = (caller: Caller) => room.captures.instanceSnapshots.create(caller, { name: 's', instance })
+  t.is((await keyed(take, 'b')).id, (await keyed(take, 'b')).id)
+})
 
 test.serial('a backup whose parts nobody ordered to the end says so; states and tenants', async (t) => {
   await room.instance('web', { '/': null })

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { FleetError } from '../../shared/errors.ts'
+import { FleetError, toFleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkKept } from './check-request.ts'
@@ -52,10 +52,9 @@ export interface InstanceBackupStore {
     given: { readonly seriesId: string; readonly snapshotId: string; readonly state: string },
   ): Promise<void>
   /** The same for its next points. @returns false when it has another version by now, or the last snapshot of it still goes. */
-  begin(
-    backup: Pick<InstanceBackupInfo, 'id' | 'version'>,
-    given: { readonly snapshotId: string; readonly state: string },
-  ): Promise<boolean>
+  begin(backup: Pick<InstanceBackupInfo, 'id' | 'version'>, state: string): Promise<boolean>
+  /** What it is read from is ordered, or is not to be: `snapshotId` null; or it came to nothing. */
+  begun(id: string, how: { readonly snapshotId: string | null } | { readonly failReason: string }): Promise<void>
   /** All its parts are ordered that could be. */
   ordered(id: string, missing: readonly MissingPart[]): Promise<void>
   /** Of its points those that are pinned. */
@@ -68,7 +67,7 @@ export function createInstanceBackups(deps: {
   readonly store: InstanceBackupStore
   readonly points: Pick<PointOrders, 'order'>
   readonly volumeBackups: Pick<VolumeBackupOrders, 'create' | 'update'>
-  readonly instanceSnapshots: Pick<InstanceSnapshots, 'create' | 'delete'>
+  readonly instanceSnapshots: Pick<InstanceSnapshots, 'create'>
   readonly targets: Pick<Targets, 'get'>
   readonly instances: Pick<InstanceReader, 'find' | 'named'>
   readonly fleet: FleetView
@@ -100,10 +99,12 @@ export function createInstanceBackups(deps: {
     return state
   }
 
-  /** Of all that it is made of, where it has volumes too; undefined where no instant is common to them, or it has none. */
+  async function hasVolumes(caller: Caller, { id }: PresentInstance): Promise<boolean> {
+    return (await store.attached(id)).some(({ groupId }) => groupId === caller.groupId)
+  }
+
+  /** Of all that it is made of; undefined where no instant is common to that. */
   async function snapshotOf(caller: Caller, instance: PresentInstance, name: string) {
-    const attached = await store.attached(instance.id)
-    if (!attached.some(({ groupId }) => groupId === caller.groupId)) return undefined
     try {
       return await instanceSnapshots.create(caller, {
         name: `backup ${name}`.slice(0, NAME_MAX),
@@ -115,9 +116,27 @@ export function createInstanceBackups(deps: {
     }
   }
 
+  /** A tick does the rest, also when the snapshot was refused: then each part is read as it is. */
+  async function updateWhole(
+    caller: Caller,
+    backup: InstanceBackupInfo,
+    { instance, state }: { readonly instance: PresentInstance; readonly state: string },
+  ): Promise<boolean> {
+    if (!(await store.begin(backup, state))) return false
+    try {
+      const snapshot = await snapshotOf(caller, instance, backup.name)
+      await store.begun(backup.id, { snapshotId: snapshot?.id ?? null })
+    } catch (thrown) {
+      await store.begun(backup.id, { failReason: toFleetError(thrown).message })
+      throw thrown
+    }
+    return true
+  }
+
   async function createOf(caller: Caller, instance: PresentInstance, made: NewInstanceBackup): Promise<string> {
     const state = await stateNow(instance)
-    const snapshot = await snapshotOf(caller, instance, made.name)
+    const isWhole = await hasVolumes(caller, instance)
+    const snapshot = isWhole ? await snapshotOf(caller, instance, made.name) : undefined
     if (snapshot !== undefined) {
       // An earlier request under the same key.
       const before = await store.ofSnapshot(caller.groupId, snapshot.id)
@@ -145,12 +164,7 @@ export function createInstanceBackups(deps: {
     const { id, version, target } = backup
     const instance = await standingInstance(caller, backup)
     const state = await stateNow(instance)
-    const snapshot = await snapshotOf(caller, instance, backup.name)
-    if (snapshot !== undefined) {
-      if (await store.begin(backup, { snapshotId: snapshot.id, state })) return true
-      await instanceSnapshots.delete(caller, snapshot.id).catch(() => undefined) // it can be deleted by whoever sees it
-      return undefined
-    }
+    if (await hasVolumes(caller, instance)) return (await updateWhole(caller, backup, { instance, state })) || undefined
     const task = { kind: 'instance-backup', id, atMs: now(), state, version } as const
     const asked = { id, targetId: target?.id ?? null, isIncremental: true }
     try {

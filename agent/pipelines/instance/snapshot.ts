@@ -77,7 +77,8 @@ class Capture {
     const standstill = await this.#hold(instance, context.signal)
     this.#standstill = standstill
     try {
-      const parts = await this.#takeWithin(context)
+      const isHeld = this.#spec.hold === 'pause' && instance.state === 'RUNNING'
+      const parts = await (isHeld ? this.#takeWithin(context) : this.#parts.take(context))
       const end = await standstill.end()
       const consistency = this.#consistencyOf(instance, end)
       this.#taken = { parts: [...parts], consistency, ...(end.held === undefined ? {} : { held: end.held }) }

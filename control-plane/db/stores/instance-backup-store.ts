@@ -5,6 +5,7 @@ import { type Sql, statement } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
 import { INSTANCE_BACKUP_COLUMNS, INSTANCE_BACKUP_FROM, InstanceBackupRow } from './instance-backup-columns.ts'
 import { ordinalOf } from './instance-snapshot-store.ts'
+import { ORDERING_SECONDS } from './order-instance-backups.ts'
 
 const find = statement(
   'instance_backup_find',
@@ -86,14 +87,24 @@ const make = statement(
    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'snapshot', $12, now())`,
 )
 
+/** Should whoever began it die, it is gone on with behind that. */
 const begin = statement(
   'instance_backup_begin',
   z.object({ id: z.string() }),
   `update instance_backup
-   set phase = 'snapshot', snapshot_id = $3, asked_state = $4, captured = null, fail_reason = null, missing = '[]', look_at = now(),
-     looks = 0, version = version + 1, updated_at = now()
+   set phase = 'snapshot', snapshot_id = null, asked_state = $3, captured = null, fail_reason = null, missing = '[]',
+     look_at = now() + make_interval(secs => ${ORDERING_SECONDS}), looks = 0, version = version + 1, updated_at = now()
    where id = $1 and version = $2 and phase is null and not deleting
    returning id`,
+)
+
+const begun = statement(
+  'instance_backup_begun',
+  z.unknown(),
+  `update instance_backup
+   set snapshot_id = $2, fail_reason = $3, phase = case when $3::text is null then phase end,
+     look_at = case when $3::text is null then now() end, version = version + 1, updated_at = now()
+   where id = $1 and phase = 'snapshot'`,
 )
 
 const isId = (id: string) => z.uuid().safeParse(id).success
@@ -131,9 +142,15 @@ export function createInstanceBackupStore(sql: Sql): InstanceBackupStore {
         await writeAudit(tx, [{ by, operation: 'instance-backup.create', object, result: 'accepted' }])
       }),
 
-    async begin({ id, version }, { snapshotId, state }) {
-      const [row] = await sql.rows(begin, [id, version, snapshotId, state])
+    async begin({ id, version }, state) {
+      const [row] = await sql.rows(begin, [id, version, state])
       return row !== undefined
+    },
+
+    async begun(id, how) {
+      const snapshotId = 'snapshotId' in how ? how.snapshotId : null
+      const failReason = 'failReason' in how ? how.failReason : null
+      await sql.rows(begun, [id, snapshotId, failReason])
     },
 
     attached: (instanceId) => sql.rows(attached, [instanceId]),
