@@ -11,16 +11,24 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { ageKeys } from '../../../test/harness/age.ts'
 import { calm, closeChain, openChain } from '../../../test/harness/archive.ts'
 import { isSameFile, makeImage, restoreTo, writeImagePoint } from '../../../test/harness/images.ts'
 import { canMount, temporaryDirectory } from '../../../test/harness/loop-mount.ts'
+import { runRestore } from '../../../test/harness/restore-run.ts'
+import { lacksTool, testUnless } from '../../../test/harness/system-packages.ts'
+import { encryptedSink } from '../age/encrypted-sink.ts'
+import { keepingIndex, keptIndexFiles } from '../age/kept-index.ts'
+import { Chain } from '../chain.ts'
 import { LocalSink } from '../local-sink.ts'
+import { Point } from '../point.ts'
 import { writeArchive } from '../write-archive.ts'
 import { changedChunks } from './changed-chunks.ts'
 import { compareImage } from './compare-image.ts'
 import { chunkBytesFor, chunkCount, parseShape, shapeText } from './image-shape.ts'
 import { restoreImage } from './restore-image.ts'
 
+const withAge = testUnless(lacksTool('age', 'age-keygen'))
 const CHUNK = 2 ** 18
 const shape = { sizeBytes: 4 * CHUNK, chunkBytes: CHUNK }
 
@@ -212,3 +220,41 @@ function loopDevice(t: ExecutionContext, image: string): string {
   t.teardown(() => execFileSync('/sbin/losetup', ['--detach', device]))
   return device
 }
+
+withAge(
+  'an encrypted chain of a volume is written by the indexes that are kept, and restored by its script',
+  async (t) => {
+    const home = temporaryDirectory(t)
+    const keys = ageKeys()
+    writeFileSync(join(home, 'identity'), `${keys.identity}\n`)
+    mkdirSync(join(home, 'index'))
+    const image = makeImage(home)
+    const fd = openSync(image, 'r+')
+    const settings = { subject: 'backup', compression: 'zstd', scratch: home } as const
+    const source = { fd, sizeBytes: 6 * CHUNK, chunkBytes: CHUNK }
+    const sinkOf = (name: string) =>
+      keepingIndex(encryptedSink(new LocalSink(home, name), [keys.recipient]), join(home, 'index', name))
+    await writeArchive({ ...settings, sink: sinkOf('p0'), image: source }, calm)
+    writeSync(fd, Buffer.alloc(CHUNK), 0, CHUNK, 2 * CHUNK)
+    writeSync(fd, 'new', 5 * CHUNK)
+    const chain = Chain.of([await Point.open(keptIndexFiles(join(home, 'index', 'p0')), calm.signal)])
+    const { totals } = await writeArchive(
+      {
+        ...settings,
+        sink: sinkOf('p1'),
+        image: { ...source, only: Uint32Array.of(2, 5) },
+        base: { points: ['p0'], chain },
+      },
+      calm,
+    )
+    t.is(totals.members, 3)
+    await closeChain(chain)
+    closeSync(fd)
+    const into = join(home, 'script')
+    mkdirSync(into)
+    const [bin, tools] = [join(home, 'bin'), ['age', 'tar', 'zstd', 'sha256sum', 'cat', 'dd', 'rm']]
+    const run = runRestore({ point: join(home, 'p1'), into, bin, tools, identity: join(home, 'identity') })
+    t.deepEqual(run, { status: 0, complaint: '' })
+    t.true(isSameFile(join(into, 'image'), image))
+  },
+)
