@@ -201,14 +201,12 @@ async function small(t: ExecutionContext) {
   return { ...at, create, refs }
 }
 
-type Ordered = 'increment' | 'rehearse' | 'new' | 'over'
+type Ordered = 'increment' | 'new' | 'over'
 
 function orderOf(at: Awaited<ReturnType<typeof small>>, kind: Ordered): JobSpec {
   switch (kind) {
     case 'increment':
       return at.create(at.refs)
-    case 'rehearse':
-      return { kind: 'point.rehearse', ...readable(at, at.refs), pool: 'a' }
     case 'new':
       return restoreTo(at, at.refs, `back/${randomUUID()}`)
     case 'over':
@@ -232,39 +230,37 @@ for (const kind of ['increment', 'over'] as const) {
   })
 }
 
-for (const kind of ['rehearse', 'new'] as const) {
-  test(`of a volume, ${kind}: an agent that is killed after any step takes it up again, or it is cancelled without a trace`, async (t) => {
-    const at = await small(t)
-    const steps = (await openWork(orderOf(at, kind), randomUUID(), at.tools)).steps
-    const last = steps.findIndex((step, index) => step.commits || index === steps.length - 1)
-    const restarted = async (count: number, order: JobSpec) => {
-      const [jobId, memory] = [randomUUID(), memoryOf()]
-      for (const step of (await openWork(order, jobId, at.tools)).steps.slice(0, count))
-        await step.run(contextOf(jobId, memory))
-      await at.volumes.sweep()
-      return { jobId, memory }
-    }
-    for (let count = 1; count <= last; count += 1) {
-      const [before, order] = [at.files(), orderOf(at, kind)]
-      const { jobId, memory } = await restarted(count, order)
-      const work = await openWork<JobKind>(order, jobId, at.tools)
-      await t.throwsAsync(runPipeline(work, contextOf(jobId, memory, AbortSignal.abort()), true), {
-        message: 'cancelled',
-      })
-      t.deepEqual(at.files(), before, `after ${count} steps`)
-      t.deepEqual(at.kept(), { staged: [], captures: [], own: [] }, `after ${count} steps`)
-    }
-    for (let count = 1; count <= last + 1; count += 1) {
-      const order = orderOf(at, kind)
-      const { jobId, memory } = await restarted(count, order)
-      await runPipeline(await openWork<JobKind>(order, jobId, at.tools), contextOf(jobId, memory), true)
-      t.deepEqual(at.kept(), { staged: [], captures: [], own: [] })
-      if (order.kind !== 'volume.restore') continue
-      const found = await at.volumes.find(order.place.volume)
-      t.is(hashOf(found?.device ?? ''), hashOf(at.device))
-    }
-  })
-}
+test('a restore of a volume whose agent is killed after any step is taken up again, or cancelled without a trace', async (t) => {
+  const at = await small(t)
+  const steps = (await openWork(orderOf(at, 'new'), randomUUID(), at.tools)).steps
+  const last = steps.findIndex((step, index) => step.commits || index === steps.length - 1)
+  const restarted = async (count: number, order: JobSpec) => {
+    const [jobId, memory] = [randomUUID(), memoryOf()]
+    for (const step of (await openWork(order, jobId, at.tools)).steps.slice(0, count))
+      await step.run(contextOf(jobId, memory))
+    await at.volumes.sweep()
+    return { jobId, memory }
+  }
+  for (let count = 1; count <= last; count += 1) {
+    const [before, order] = [at.files(), orderOf(at, 'new')]
+    const { jobId, memory } = await restarted(count, order)
+    const work = await openWork<JobKind>(order, jobId, at.tools)
+    await t.throwsAsync(runPipeline(work, contextOf(jobId, memory, AbortSignal.abort()), true), {
+      message: 'cancelled',
+    })
+    t.deepEqual(at.files(), before, `after ${count} steps`)
+    t.deepEqual(at.kept(), { staged: [], captures: [], own: [] }, `after ${count} steps`)
+  }
+  for (let count = 1; count <= last + 1; count += 1) {
+    const order = orderOf(at, 'new')
+    const { jobId, memory } = await restarted(count, order)
+    await runPipeline(await openWork<JobKind>(order, jobId, at.tools), contextOf(jobId, memory), true)
+    t.deepEqual(at.kept(), { staged: [], captures: [], own: [] })
+    if (order.kind !== 'volume.restore') return t.fail()
+    const found = await at.volumes.find(order.place.volume)
+    t.is(hashOf(found?.device ?? ''), hashOf(at.device))
+  }
+})
 
 test('a volume whose agent dies while a point is restored over it is the old one or the new one, whole', async (t) => {
   if (!canMount(t)) return t.pass()
@@ -284,7 +280,7 @@ test('a volume whose agent dies while a point is restored over it is the old one
   t.is(backupRoot, join(state, 'backups'))
   replaceFile(join(state, 'round'), JSON.stringify({ round: 0, jobId: randomUUID() }))
   const seen: number[] = []
-  for (let death = 0; death < 3; death += 1) {
+  for (let death = 0; death < 2; death += 1) {
     const args = [RESTORES, at.path, 'share', state, JSON.stringify(refs)]
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     await once(child.stdout, 'data')

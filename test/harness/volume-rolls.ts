@@ -57,8 +57,8 @@ async function rollUntilKilled([path = '', mode = '', state = '']: readonly stri
     const id = { round, jobId: crypto.randomUUID() }
     const memory = memoryIn(state, id)
     const disk = await volumes.find(DISK)
-    await writeText(disk?.device ?? '', newer(round))
     replaceFile(join(state, 'round'), JSON.stringify({ ...id, staged: undefined }))
+    await writeText(disk?.device ?? '', newer(round))
     if (round === first) process.stdout.write('begun\n')
     await runPipeline(rollbackOf(volumes, id), contextOf(id.jobId, memory))
     await volumes.destroySnapshot(DISK, safetyOf(round), watch)
