@@ -27,7 +27,7 @@ export interface ImageDifferences {
 
 /**
  * Reads an image again, whole, and compares it with what a point's index says of it: chunks by their hashes, zeros everywhere else, and
- * that a file is as large. Reads of the point its index alone.
+ * that a file is no shorter. Reads of the point its index alone.
  * @throws conflict for a point of something else; corrupt for an index that makes no sense; cancelled
  */
 export async function compareImage(
@@ -37,7 +37,7 @@ export async function compareImage(
   const shape = await readShape(chain, watch.signal)
   const { kind, sizeBytes } = new Status().readDescriptor(fd)
   if (kind !== 'file' && kind !== 'block') throw new FleetError('invalid', `${subject}: this is no image`)
-  const isOfSize = kind === 'block' || sizeBytes === shape.sizeBytes
+  const isOfSize = kind === 'block' || sizeBytes >= shape.sizeBytes
   const done = await runReader(
     { subject, mode: 'compare', fd, shape },
     async (send, signal) => {

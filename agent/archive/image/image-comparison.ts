@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict'
+import { libc } from '../../native/libc.ts'
+import { Status } from '../../native/status.ts'
+import { checked } from '../../native/system-error.ts'
 import type { Counters } from '../../tree/counters.ts'
 import type { BytePath } from '../byte-path.ts'
 import { ChunkReader } from './chunk-reader.ts'
-import { chunkCount, chunkNumberOf, chunkPath, type ImageShape } from './image-shape.ts'
+import { chunkCount, chunkNumberOf, chunkPath, type ImageShape, VOLUME } from './image-shape.ts'
+
+const PIECE_BYTES = 2 ** 18
 
 /** Compares an image with the chunks that an index has, which come in order. */
 export class ImageComparison {
+  readonly #fd: number
   readonly #shape: ImageShape
   readonly #reader: ChunkReader
   readonly #counters: Counters
@@ -17,6 +23,7 @@ export class ImageComparison {
     shape: ImageShape,
     to: { readonly counters: Counters; readonly differs: (path: BytePath) => void },
   ) {
+    this.#fd = fd
     this.#shape = shape
     this.#reader = new ChunkReader(fd, shape, () => to.counters.throwIfStopped())
     this.#counters = to.counters
@@ -32,8 +39,22 @@ export class ImageComparison {
     this.#next = number + 1
   }
 
+  /** Of a file that is larger than the volume was, what is behind it is zeros. */
   finish(): void {
     this.#zerosBefore(chunkCount(this.#shape))
+    const { kind, sizeBytes } = new Status().readDescriptor(this.#fd)
+    if (kind === 'file' && !this.#isBlankTo(sizeBytes)) this.#differs(VOLUME)
+  }
+
+  #isBlankTo(end: number): boolean {
+    const [piece, zeros] = [Buffer.alloc(PIECE_BYTES), Buffer.alloc(PIECE_BYTES)]
+    for (let at = this.#shape.sizeBytes; at < end; at += PIECE_BYTES) {
+      this.#counters.throwIfStopped()
+      piece.fill(0)
+      checked('pread', libc().pread(this.#fd, piece, piece.length, at))
+      if (!piece.equals(zeros)) return false
+    }
+    return true
   }
 
   #zerosBefore(end: number): void {

@@ -180,7 +180,13 @@ test('every chunk that differs is found when an image is compared, and data wher
   t.deepEqual(await found((path) => truncateSync(path, 2 * CHUNK)), [
     ...['volume.json', 'chunks/00000002', 'chunks/00000004'],
   ])
-  t.deepEqual(await found((path) => truncateSync(path, 7 * CHUNK)), ['volume.json'])
+  const larger = (path: string) => truncateSync(path, 6 * CHUNK + 65_536)
+  t.deepEqual(await found(larger), [])
+  const longer = (path: string) => {
+    larger(path)
+    put(6 * CHUNK + 1)(path)
+  }
+  t.deepEqual(await found(longer), ['volume.json'])
   await closeChain(chain)
 })
 
