@@ -1,7 +1,7 @@
+import { Agent, type RequestOptions, request } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import { startControlPlane } from './harness/fleet.ts'
-import { type LoadOrder, startLoad } from './harness/load.ts'
 import { atMost, type Finding } from './harness/report.ts'
 import { startNats, startPostgres } from './harness/servers.ts'
 import { median, percentile } from './harness/statistics.ts'
@@ -37,10 +37,17 @@ await runBench(async (workbench) => {
   workbench.defer(() => client.end())
   await client.query(MAKE, [BACKUPS])
   await client.query('analyze volume_backup')
-  const load = await startLoad(workbench)
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  workbench.defer(async () => agent.destroy())
   const ask = async (path: string, requests: number) => {
-    const order: LoadOrder = { method: 'GET', port, path, token, requests, inFlight: 1 }
-    return (await load.run(order)).latenciesMs
+    const latencies: number[] = []
+    for (let n = 0; n < requests; n += 1) {
+      const began = performance.now()
+      const answer = await get({ agent, port, path, headers: { authorization: `Bearer ${token}` } })
+      latencies.push(performance.now() - began)
+      if (answer.status !== 200 || answer.bytes < path.length) throw new Error(`${path}: ${answer.status}`)
+    }
+    return latencies
   }
 
   async function whileTheyChange<Result>(work: Promise<Result>): Promise<Result> {
@@ -79,3 +86,19 @@ await runBench(async (workbench) => {
     { bench: 'backup-list', figure: `the first after a start: ${first[0]?.toFixed(0)} ms`, peer: '' },
   ]
 })
+
+/** Until its last byte is here; a body of megabytes is only counted. */
+function get(options: RequestOptions): Promise<{ readonly status: number; readonly bytes: number }> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ host: '127.0.0.1', ...options }, (response) => {
+      let bytes = 0
+      response.on('data', (chunk: Buffer) => {
+        bytes += chunk.length
+      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, bytes }))
+      response.on('error', reject)
+    })
+    asked.on('error', reject)
+    asked.end()
+  })
+}

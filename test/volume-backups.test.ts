@@ -337,6 +337,42 @@ test.serial('a backup of an instance has its parts to itself', async (t) => {
   t.is((await get(id)).status, 'deleting')
 })
 
+test.serial('a long list is the one before as long as nothing of it has changed', async (t) => {
+  const groupId = await room.group(`long-${newId()}`)
+  const tenant = room.tenant(groupId)
+  const target = await room.targets.create(tenant, { config: DAV, secret: { password: room.unguessable() } })
+  await room.db.query(
+    `insert into volume_backup (id, group_id, name, volume_id, volume, target_id, series_id, incremental, retention, asked_bytes, status)
+     select gen_random_uuid(), $1, 'b' || n, gen_random_uuid(), 'a-pool/x', $2, gen_random_uuid(), false, 0, 1, 'available'
+     from generate_series(1, 1200) n`,
+    [groupId, target.id],
+  )
+  const list = (limit = 1200) => backups.volumeBackups.list(tenant, {}, { limit })
+  const first = await list()
+  t.deepEqual([first.items.length, first.items[0]?.name, first.nextCursor], [1200, 'b1200', null])
+  t.is((await list()).items, first.items)
+  const change = async (set: string) => {
+    await room.db.query(`update volume_backup set ${set} where group_id = $1 and name = 'b7'`, [groupId])
+    return (await list()).items.find(({ name }) => name === 'b7')
+  }
+  t.is((await change('stored_bytes = 5, version = version + 1'))?.storedBytes, 5)
+  t.is((await change(`status = 'creating', version = version + 1`))?.status, 'creating')
+  t.not((await list()).items, (await list()).items)
+  t.is((await change(`status = 'error', version = version + 1`))?.status, 'error')
+  await room.targets.update(tenant, target.id, { config: { ...DAV, name: 'renamed' } })
+  t.true((await list()).items.every((backup) => backup.target?.name === 'renamed'))
+  await room.db.query(`delete from volume_backup where group_id = $1 and name = 'b7'`, [groupId])
+  t.is((await list()).items.length, 1199)
+  const page = await list(1000)
+  const rest = await backups.volumeBackups.list(tenant, {}, { limit: 1000, cursor: page.nextCursor ?? '' })
+  t.deepEqual([page.items.length, rest.items.length, rest.nextCursor], [1000, 199, null])
+  t.is((await list(1000)).items, page.items)
+  await t.throwsAsync(backups.volumeBackups.list(tenant, {}, { limit: 1, cursor: 'x' }), {
+    instanceOf: FleetError,
+    code: 'invalid',
+  })
+})
+
 test.serial('points that went with their host are missed, and what is left of the backup can be deleted', async (t) => {
   const { id } = await backup()
   await room.db.query(`update host set removed_at = now() where name = 'a'`)

@@ -90,10 +90,7 @@ export function createVolumeBackupStore(sql: Sql): VolumeBackupStore {
       const isNobodys = (volumeId !== undefined && !isId(volumeId)) || (name !== undefined && !isText(name))
       if (isNobodys) return { items: [], nextCursor: null }
       const filter = { volumeId: volumeId ?? null, name: name ?? null }
-      const rows = await known.list({ groupId, before: ordinalOf(cursor), ...filter, limit: limit + 1 })
-      const last = rows[limit - 1]
-      const nextCursor = rows.length > limit && last ? last.ordinal : null
-      return { items: rows.slice(0, limit).map(({ backup }) => backup), nextCursor }
+      return known.list({ groupId, before: ordinalOf(cursor), ...filter, limit })
     },
 
     async snapshot(groupId, id) {

@@ -25,9 +25,8 @@ export function createInstanceBackupRoutes(base: string, noun: string): readonly
 
       async handle({ query, caller }, core) {
         const filter = { instanceId: query.instance_id }
-        const list = wholeList(query, (page) => core.instanceBackups.list(caller, filter, page), presentInstanceBackup)
-        const { items, next } = await list
-        return { status: 200, body: { backups: items, ...next } }
+        const { items, next } = await wholeList(query, (page) => core.instanceBackups.list(caller, filter, page))
+        return { status: 200, body: { backups: items.map(presentInstanceBackup), ...next } }
       },
     }),
 

@@ -30,13 +30,8 @@ export function createInstanceSnapshotRoutes(base: string, noun: string): readon
 
       async handle({ query, caller }, core) {
         const filter = { instanceId: query.instance_id }
-        const list = wholeList(
-          query,
-          (page) => core.instanceSnapshots.list(caller, filter, page),
-          presentInstanceSnapshot,
-        )
-        const { items, next } = await list
-        return { status: 200, body: { snapshots: items, ...next } }
+        const { items, next } = await wholeList(query, (page) => core.instanceSnapshots.list(caller, filter, page))
+        return { status: 200, body: { snapshots: items.map(presentInstanceSnapshot), ...next } }
       },
     }),
 

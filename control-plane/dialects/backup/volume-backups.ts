@@ -1,6 +1,6 @@
 import { FleetError } from '../../../shared/errors.ts'
 import { type AnyRoute, raw, route } from '../../http/route.ts'
-import { encodeList, encodeVolumeBackup } from './encoded.ts'
+import { encodeList } from './encoded.ts'
 import { etagOfVolumeBackup, expectingVolumeBackup, presentWholeVolumeBackup } from './present.ts'
 import {
   Action,
@@ -36,8 +36,7 @@ export function createVolumeBackupRoutes(base: string, noun: string): readonly A
 
       async handle({ query, caller, ifMatch }, core) {
         const filter = { volumeId: query.volume_id, name: query.name }
-        const list = wholeList(query, (page) => core.volumeBackups.list(caller, filter, page), encodeVolumeBackup)
-        const encoded = encodeList(await list)
+        const encoded = encodeList(await wholeList(query, (page) => core.volumeBackups.list(caller, filter, page)))
         if (ifMatch?.(encoded.etag) === false)
           throw new FleetError('stale', 'the list has changed: If-Match names another version of it')
         return { status: 200, ...encoded }
