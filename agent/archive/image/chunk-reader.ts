@@ -6,7 +6,10 @@ import { chunkLength, type ImageShape } from './image-shape.ts'
 
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
-const POSIX_FADV_SEQUENTIAL = 2
+/** linux/fadvise.h */
+const POSIX_FADV_WILLNEED = 3
+/** The kernel by itself reads ahead too little to keep a disk busy while a chunk is hashed: 512 MiB that were not in memory took 0.7 s with this, 1.1 to 3.5 s without. */
+const AHEAD_BYTES = 2 ** 23
 /** Chunks are read whole up to here, so all of volumes up to 4 TiB; longer ones in pieces, and again when they are stored. */
 const PIECE_BYTES = 2 ** 22
 
@@ -26,6 +29,8 @@ export class ChunkReader {
   /** The data that was found last; empty before there was any. */
   #dataStart = 0
   #dataEnd = 0
+  /** Up to here the kernel was told to read. */
+  #advised = 0
   #position = 0
   #length = 0
   #hash: string | undefined
@@ -38,8 +43,6 @@ export class ChunkReader {
     const bytes = Math.min(shape.chunkBytes, PIECE_BYTES)
     this.#piece = Buffer.allocUnsafeSlow(bytes)
     this.#zeros = Buffer.alloc(bytes)
-    // Only a hint: what knows none reads as it does.
-    libc().posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL)
   }
 
   /** The first from `number` on that is not all in a hole; one behind the last when there is none. @throws SystemError */
@@ -48,6 +51,20 @@ export class ChunkReader {
     const from = number * chunkBytes
     if (from >= this.#dataEnd) this.#findData(from)
     return Math.max(number, Math.floor(Math.min(this.#dataStart, sizeBytes + chunkBytes - 1) / chunkBytes))
+  }
+
+  /** Has the kernel begin to read what comes behind a chunk, as far as the data go that were found last: where all is read. */
+  readAhead(number: number): void {
+    const at = number * this.#shape.chunkBytes
+    const end = Math.min(at + AHEAD_BYTES, this.#dataEnd, this.#shape.sizeBytes)
+    const from = Math.max(at, this.#advised)
+    if (from < end && this.#advised < at + AHEAD_BYTES / 2) this.#advise(from, end)
+  }
+
+  /** Has the kernel begin to read a chunk, or its beginning. */
+  willRead(number: number): void {
+    const at = number * this.#shape.chunkBytes
+    this.#advise(at, at + Math.min(this.#shape.chunkBytes, AHEAD_BYTES))
   }
 
   /** @param number before the image's end @throws cancelled */
@@ -79,6 +96,12 @@ export class ChunkReader {
       put(bytes)
     })
     return { hash: whole.digest('hex'), problem }
+  }
+
+  #advise(from: number, end: number): void {
+    // Only a hint: whoever knows none reads as he does.
+    libc().posix_fadvise(this.#fd, from, end - from, POSIX_FADV_WILLNEED)
+    this.#advised = end
   }
 
   #lookWhole(): LookedChunk {

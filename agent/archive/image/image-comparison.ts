@@ -65,6 +65,7 @@ export class ImageComparison {
   }
 
   #look(number: number) {
+    this.#reader.readAhead(number)
     const looked = this.#reader.look(number)
     this.#counters.addBytes(Math.min(this.#shape.chunkBytes, this.#shape.sizeBytes))
     return looked

@@ -23,6 +23,8 @@ import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
 const TIME = '1000000000.000000000'
 const FILE_MODE = 0o600
 const DIRECTORY_MODE = 0o700
+/** Chunks that are asked for before they are read, where they are listed. */
+const LISTED_AHEAD = 8
 /** Of tar that is told at once. */
 const GONE_BYTES = 2 ** 16
 
@@ -65,7 +67,7 @@ export class ImageWalk {
     const isFile = before.kind === 'file'
     if (isFile && before.sizeBytes < shape.sizeBytes) this.#endBytes = before.sizeBytes
     if (only === undefined) this.#visitAll()
-    else for (const number of only) if (number < this.#count) this.#visit(number)
+    else this.#visitListed(only)
     this.#passUntil(Number.POSITIVE_INFINITY)
     this.#volume()
     this.#flushGone()
@@ -75,7 +77,19 @@ export class ImageWalk {
   }
 
   #visitAll(): void {
-    for (let number = this.#next(0); number < this.#count; number = this.#next(number + 1)) this.#visit(number)
+    for (let number = this.#next(0); number < this.#count; number = this.#next(number + 1)) {
+      this.#reader.readAhead(number)
+      this.#visit(number)
+    }
+  }
+
+  #visitListed(only: Uint32Array): void {
+    for (const number of only.subarray(0, LISTED_AHEAD)) this.#reader.willRead(number)
+    for (const [at, number] of only.entries()) {
+      const later = only[at + LISTED_AHEAD]
+      if (later !== undefined) this.#reader.willRead(later)
+      if (number < this.#count) this.#visit(number)
+    }
   }
 
   /** From `number` on, the first that holds data, or that the chain holds, or that is missing. */
