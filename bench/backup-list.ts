@@ -76,13 +76,15 @@ await runBench(async (workbench) => {
   const words = (values: readonly number[]) =>
     `p50 ${median(values).toFixed(1)}, p99 ${percentile(values, 0.99).toFixed(1)} ms`
   const finding = (what: string, values: readonly number[]): Finding => {
-    const target = atMost(percentile(values, 0.99), P99_MS, ' ms p99')
-    return { bench: 'backup-list', figure: `${what}: ${words(values)}`, peer: '', target }
+    return { bench: 'backup-list', figure: `${what}: ${words(values)}`, peer: '' }
+  }
+  const promised = (what: string, values: readonly number[]): Finding => {
+    return { ...finding(what, values), target: atMost(percentile(values, 0.99), P99_MS, ' ms p99') }
   }
   return [
-    finding(`all of ${BACKUPS}`, still),
+    promised(`all of ${BACKUPS}`, still),
     finding('the same while 500/s change', changing),
-    finding('1,000 of them', page),
+    promised('1,000 of them', page),
     { bench: 'backup-list', figure: `the first after a start: ${first[0]?.toFixed(0)} ms`, peer: '' },
   ]
 })
