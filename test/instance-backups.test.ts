@@ -157,6 +157,16 @@ test.serial('what is attached is backed up with it from one snapshot of all, and
   const held = await t.throwsAsync<FleetError>(room.captures.volumeBackups.delete(OPERATOR, part))
   t.deepEqual([held?.code, held?.blockers], ['conflict', [`instance backup ${id}`]])
 
+  // What becomes of a part becomes of the whole, also when no job has ended.
+  const { version } = await get(id)
+  await room.captures.volumeBackups.restore(OPERATOR, part, { volume: 'a-pool/again' })
+  const restoring = await get(id)
+  t.is(restoring.status, 'restoring')
+  t.true(restoring.version > version)
+  const { items } = await room.jobs.list(ADMIN, { kind: 'volume.restore' }, PAGE)
+  await room.fail(items[0]?.id ?? '', { code: 'no_space', message: 'full' })
+  t.like(await get(id), { status: 'available' })
+
   // One that came later is backed up from the next point on. No snapshot can be taken: each part is of its own moment.
   await room.attach((await room.volume('late', OPERATOR)).id, instance)
   await backups().update(OPERATOR, id)

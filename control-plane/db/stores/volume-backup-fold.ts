@@ -157,6 +157,15 @@ export async function refold(tx: Transaction, ids: readonly string[]): Promise<v
   )
 }
 
+/** The backup of an instance that it is part of is another too. */
+const touchParents = statement(
+  'volume_backup_touch_parents',
+  z.unknown(),
+  `update instance_backup
+   set version = version + 1, updated_at = now(), look_at = case when phase is not null then now() else look_at end
+   where id in (select instance_backup_id from volume_backup where id = any($1::uuid[]) and instance_backup_id is not null)`,
+)
+
 async function fold(tx: Transaction, ends: readonly BackupEnd[]): Promise<void> {
   const ids = [...new Set(ends.map(({ id }) => id))]
   const rows = await tx.rows(read, [ids])
@@ -171,6 +180,8 @@ async function fold(tx: Transaction, ends: readonly BackupEnd[]): Promise<void> 
     }
   })
   if (folded.length > 0) await tx.rows(write, [JSON.stringify(folded)])
+  const changed = folded.filter((one) => one.changed).map(({ id }) => id)
+  if (changed.length > 0) await tx.rows(touchParents, [changed])
 }
 
 function deletionOf({ isDeleting }: BackupFacts, ends: readonly BackupEnd[]): Partial<BackupState> {
