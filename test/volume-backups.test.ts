@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
+import { expireJob, MAX_ATTEMPTS } from '../control-plane/core/job-change.ts'
 import { createIdempotencyStore } from '../control-plane/db/stores/idempotency-store.ts'
 import { createRemovalStore } from '../control-plane/db/stores/removal-store.ts'
 import { openVolumeBackups } from '../control-plane/open-volume-backups.ts'
@@ -159,6 +160,21 @@ test.serial('what failed tells why, and the next good point makes up for it', as
   const mended = await room.points.verify(ADMIN, newest)
   await room.succeed(mended.jobId, VERIFIED)
   t.is((await get(id)).status, 'available')
+})
+
+test.serial('a job whose host is not heard of any more ends as an error of the backup', async (t) => {
+  const { id } = await backup()
+  const { jobId } = await backups.volumeBackups.update(OPERATOR, id)
+  await room.sent(jobId)
+  await room.tell(jobId, { type: 'start', seq: 1, at: 0 })
+  await room.db.query(`update job set heard_at = now() - interval '1 hour', attempt = $2 where id = $1`, [
+    jobId,
+    MAX_ATTEMPTS,
+  ])
+  await room.plane().changes.changeSilent({ silentMs: 60_000, limit: 10 }, expireJob)
+  const { status, failReason } = await get(id)
+  t.is(status, 'error')
+  t.regex(failReason ?? '', /stopped reporting 5 times/)
 })
 
 test.serial('a first point that is cancelled leaves an error that can be updated and deleted', async (t) => {
