@@ -229,7 +229,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   starting.defer(() => fleet.stop())
   const { hosts, enrolments } = fleet
   const block = openBlock({
-    ...{ sql, secrets, volumes, exports, backups: volumeBackups, jobs, instances: instanceReader, fleet: registry },
+    ...{ sql, secrets, volumes, exports, backups: volumeBackups, jobs, fleet: registry },
+    isStopped: async (groupId, id) => (await instanceReader.find(groupId, id))?.state === 'STOPPED',
   })
   const core: Core = {
     datasets,

@@ -6,7 +6,6 @@ import { createBlockVolumes } from './core/block-volume-orders.ts'
 import type { BlockSnapshots, BlockVolumes } from './core/block-volumes.ts'
 import type { Exports } from './core/exports.ts'
 import type { FleetView } from './core/fleet-view.ts'
-import type { InstanceReader } from './core/instances.ts'
 import type { Jobs } from './core/jobs.ts'
 import type { Secrets } from './core/secrets.ts'
 import type { VolumeBackups } from './core/volume-backups.ts'
@@ -24,10 +23,11 @@ export function openBlock(deps: {
   readonly exports: Exports
   readonly backups: Pick<VolumeBackups, 'get' | 'restore'>
   readonly jobs: Pick<Jobs, 'settled'>
-  readonly instances: Pick<InstanceReader, 'find'>
+  /** Whether it is an instance of that group that stands still. */
+  readonly isStopped: (groupId: string, instanceId: string) => Promise<boolean>
   readonly fleet: FleetView
 }): { readonly blockVolumes: BlockVolumes; readonly blockSnapshots: BlockSnapshots } {
-  const { sql, secrets, volumes, exports, backups, jobs, instances, fleet } = deps
+  const { sql, secrets, volumes, exports, backups, jobs, isStopped, fleet } = deps
   const store = createBlockVolumeStore(sql)
   const snapshots = createBlockSnapshotStore(sql)
   const kept = createExportSecrets(sql, secrets)
@@ -44,7 +44,7 @@ export function openBlock(deps: {
       make: createBlockSources({ volumes, backups, store, snapshots, jobs, fleet }),
       snapshotsOf: snapshots.ofVolume,
       forgetSnapshot: snapshots.forget,
-      isStopped: async (groupId, id) => (await instances.find(groupId, id))?.state === 'STOPPED',
+      isStopped,
     }),
     blockSnapshots: createBlockSnapshots({ store: snapshots, volumeStore: store, volumes }),
   }

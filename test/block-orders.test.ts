@@ -11,6 +11,8 @@ import { GIB, openVolumeRoom, type VolumeRoom } from './harness/volume-room.ts'
 
 const PAGE = { limit: 100 }
 const SERVER = '11111111-2222-4333-8444-555555555555'
+/** An instance that stands still. */
+const STILL = '11111111-2222-4333-8444-666666666666'
 const NEVER = new AbortController().signal
 
 const cleanUps: (() => unknown)[] = []
@@ -25,7 +27,7 @@ test.before(async () => {
     ...{ sql: room.sql, volumes: room.volumes, exports: room.exports, jobs: settled, fleet: room.registry },
     secrets: { open: async () => Buffer.from('{}') },
     backups: { get: absent, restore: absent },
-    instances: { find: async () => undefined },
+    isStopped: async (_group, id) => id === STILL,
   })
 })
 test.after.always(async () => {
@@ -307,6 +309,12 @@ test.serial('a volume goes back to its newest snapshot only; those of the fleet 
     code: 'conflict',
     message: /not known to be/,
   })
+  await blockVolumes.detach(OPERATOR, id)
+  await blockVolumes.attach(OPERATOR, id, { instanceId: STILL })
+  const back = await blockVolumes.revert(OPERATOR, id, old.id, 'any')
+  t.is(await statusOf(id), 'reverting')
+  await room.succeed(back.jobId, { volume: volumeMade, safety: { guid: 'safer', sizeBytes: GIB } })
+  t.is(await statusOf(id), 'in-use')
 })
 
 test.serial('a connection is an export to its initiator alone, with a secret of its own', async (t) => {

@@ -24,7 +24,8 @@ testInBrowser('the page shows every operation, breaks no rule of its policy and 
   const { url, dialects } = await startListener(t)
   const browser = await chromium.launch({ executablePath: findTool('chromium') ?? '', args: QUIET })
   t.teardown(() => browser.close())
-  const page = await browser.newPage({ viewport: { width: 1200, height: 1600 } })
+  // As tall as all of it: of so many operations the page holds those that are in sight.
+  const page = await browser.newPage({ viewport: { width: 1200, height: 30_000 } })
   const complaints: string[] = []
   const foreign: string[] = []
   page.on('console', (message) => {
