@@ -18,6 +18,7 @@ import { openIdentity } from './identity/identity.ts'
 import { startRenewal } from './identity/renewal.ts'
 import { openInstances } from './instances/open-instances.ts'
 import { connectNats } from './nats.ts'
+import { createHoldTurns } from './pipelines/instance/hold-turns.ts'
 import { openStoppedNotes, type StoppedNotes } from './pipelines/instance/stopped-notes.ts'
 import { openPoints } from './points/open-points.ts'
 import { listenerOf } from './transfer/listeners.ts'
@@ -103,6 +104,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       instances: instances.get,
       freezeMs: 1_000 * config.HOLDFAST_AGENT_FREEZE_SECONDS,
       stopped,
+      turns: createHoldTurns(),
       datasetAt: (path) => findDatasetAt(path, pools),
       volumes,
       exports,

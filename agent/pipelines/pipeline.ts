@@ -8,6 +8,7 @@ import type { Instances } from '../instances/instances.ts'
 import type { PointTools } from '../points/point-tools.ts'
 import type { Unseal } from '../points/targets.ts'
 import type { Volumes } from '../volumes/volumes.ts'
+import type { HoldTurns } from './instance/hold-turns.ts'
 import type { StoppedNotes } from './instance/stopped-notes.ts'
 
 /** What the journal remembers for one job across restarts of the agent. */
@@ -76,6 +77,7 @@ export interface PipelineTools {
   /** How long an instance may be kept frozen: what its watchdog is told. */
   readonly freezeMs: number
   readonly stopped: StoppedNotes
+  readonly turns: HoldTurns
   /** The dataset of one of this agent's pools that holds a directory of the host; undefined where none does. */
   datasetAt(path: string): Promise<PlaceInDataset | undefined>
 }

@@ -160,6 +160,7 @@ export class ClonedTree implements MadeTree<Cloned> {
     const standstill = await standStill({
       instances: this.#tools.instances(source.type),
       stopped: this.#tools.stopped,
+      turns: this.#tools.turns,
       jobId: this.#jobId,
       id: plan.instance.id,
       hold,

@@ -171,6 +171,16 @@ it('a container is frozen until the snapshots of its datasets and volumes are ta
   t.deepEqual(await one.orders.run(discard, { tools: one.tools }), { removed: 3, error: null })
   t.deepEqual(await one.litter(), [])
 
+  // A backup that wants it at the same time has it after that.
+  const other = one.orders.create([], { source: { kind: 'instance', place, hold: 'pause' } })
+  const [both, backup] = await Promise.all([
+    one.orders.run(one.spec(), { tools: slow }),
+    one.orders.run(other, { tools: slow }),
+  ])
+  t.like(both, { consistency: 'frozen', held: { intact: true } })
+  t.like(backup, { consistency: 'crash', held: { intact: true } })
+  await one.orders.run(discard, { tools: one.tools })
+
   // Nobody held it: each is of its own instant, and that is told.
   const unheld = await one.orders.run(one.spec({ hold: 'none' }), { tools: slow })
   t.is(unheld.consistency, 'crash')

@@ -95,6 +95,7 @@ class Capture {
       standStill({
         instances: this.#tools.instances(instance.type),
         stopped: this.#tools.stopped,
+        turns: this.#tools.turns,
         jobId: this.#jobId,
         id: instance.id,
         hold: wanted,

@@ -1,6 +1,7 @@
 import { FleetError } from '../../../shared/errors.ts'
 import type { Held, Hold, InstancePlace, InstanceState } from '../../../shared/instance-spec.ts'
 import type { Instance, Instances } from '../../instances/instances.ts'
+import type { HoldTurns } from './hold-turns.ts'
 import { STOP_GRACE_MS, type StoppedNotes } from './stopped-notes.ts'
 
 /** Beyond what any stop is given. */
@@ -23,6 +24,7 @@ export interface StandstillEnd {
 export interface StandstillRequest {
   readonly instances: Instances
   readonly stopped: StoppedNotes
+  readonly turns: HoldTurns
   readonly jobId: string
   readonly id: string
   readonly hold: Hold
@@ -32,13 +34,34 @@ export interface StandstillRequest {
 }
 
 /**
- * Holds an instance as the order says. One that stands still by itself, as it is stopped or as somebody else froze it, is left so,
- * and is looked at again in the end. @throws conflict when it is on its way from one state to another; what freeze and stop throw
+ * Holds an instance as the order says, when it is its turn. One that stands still by itself, as it is stopped or as somebody else froze it, is
+ * left so, and is looked at again in the end. @throws conflict when it is on its way from one state to another; what freeze and stop throw
  */
 export async function standStill(request: StandstillRequest): Promise<Standstill> {
+  const { instances, id, hold, maxMs, signal } = request
+  if (hold === 'none') {
+    await existing(instances, id, signal)
+    return once(async () => ({ intact: false, held: undefined }))
+  }
+  const leave = await request.turns.take(`${instances.type} ${id}`, { waitMs: maxMs, signal })
+  try {
+    const standstill = await inTurn(request)
+    return once(async () => {
+      try {
+        return await standstill.end()
+      } finally {
+        leave()
+      }
+    })
+  } catch (thrown) {
+    leave()
+    throw thrown
+  }
+}
+
+async function inTurn(request: StandstillRequest): Promise<Standstill> {
   const { instances, id, hold, signal } = request
   const { state, type } = await existing(instances, id, signal)
-  if (hold === 'none') return once(async () => ({ intact: false, held: undefined }))
   if (state === 'STOPPED' || state === 'FROZEN') return standing(instances, id, state)
   if (state !== 'RUNNING') throw new FleetError('conflict', 'the instance is on its way from one state to another')
   return hold === 'pause' ? frozen(request) : stopped(request, { type, instance: id })

@@ -120,6 +120,7 @@ export class InstanceSource implements PointSource {
     this.#standstill = await standStill({
       instances: this.#tools.instances(place.type),
       stopped: this.#tools.stopped,
+      turns: this.#tools.turns,
       jobId: this.#jobId,
       id: instance.id,
       hold,
