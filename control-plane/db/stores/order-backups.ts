@@ -1,8 +1,9 @@
 import { z } from 'zod'
-import { FleetError } from '../../../shared/errors.ts'
+import type { FleetError } from '../../../shared/errors.ts'
 import type { LockedJob } from '../../core/job-change.ts'
 import type { BackupTask, Order } from '../../core/orders.ts'
 import { statement, type Transaction } from '../sql.ts'
+import { lockStanding, StandingRow } from './order-standing.ts'
 
 /** What is busy is looked at again then, should nobody have told how it ended. */
 export const LOOK_AGAIN_SECONDS = 60
@@ -10,7 +11,7 @@ export const LOOK_AGAIN_SECONDS = 60
 /** Before what the order is about, as in every transaction that locks both. */
 const lock = statement(
   'order_lock_volume_backup',
-  z.object({ id: z.string(), version: z.coerce.number(), is_there: z.boolean() }),
+  StandingRow,
   `select id, version, status in ('available', 'error') as is_there
    from volume_backup
    where id = any($1::uuid[])
@@ -52,19 +53,7 @@ export async function lockBackups(
   tx: Transaction,
   orders: readonly BackupOrder[],
 ): Promise<ReadonlyMap<Order, FleetError>> {
-  const gone = new Map<Order, FleetError>()
-  const standing = orders.filter(({ task }) => task.made === undefined)
-  if (standing.length === 0) return gone
-  const rows = new Map((await tx.rows(lock, [standing.map(({ task }) => task.id)])).map((row) => [row.id, row]))
-  for (const order of standing) {
-    const { id, version } = order.task
-    const row = rows.get(id)
-    if (row === undefined) gone.set(order, new FleetError('not_found', `there is no backup '${id}'`))
-    else if (version !== undefined && version !== row.version) {
-      gone.set(order, new FleetError('stale', 'the backup has changed in this moment'))
-    } else if (!row.is_there) gone.set(order, new FleetError('conflict', 'a job about the backup goes on'))
-  }
-  return gone
+  return lockStanding(tx, orders, { lock, busy: 'a job about the backup goes on' })
 }
 
 /** From here on the backups are the jobs'. */

@@ -1,8 +1,9 @@
 import { z } from 'zod'
-import { FleetError } from '../../../shared/errors.ts'
+import type { FleetError } from '../../../shared/errors.ts'
 import type { LockedJob } from '../../core/job-change.ts'
 import type { InstanceBackupTask, Order } from '../../core/orders.ts'
 import { statement, type Transaction } from '../sql.ts'
+import { lockStanding, StandingRow } from './order-standing.ts'
 
 /** By then whoever orders the parts of a backup has done so, or has died over it. */
 export const ORDERING_SECONDS = 120
@@ -10,7 +11,7 @@ export const ORDERING_SECONDS = 120
 /** Before what the order is about, as in every transaction that locks both. */
 const lock = statement(
   'order_lock_instance_backup',
-  z.object({ id: z.string(), version: z.coerce.number(), is_there: z.boolean() }),
+  StandingRow,
   `select id, version, not deleting as is_there
    from instance_backup
    where id = any($1::uuid[])
@@ -57,19 +58,7 @@ export async function lockInstanceBackups(
   tx: Transaction,
   orders: readonly InstanceBackupOrder[],
 ): Promise<ReadonlyMap<Order, FleetError>> {
-  const gone = new Map<Order, FleetError>()
-  const standing = orders.filter(({ task }) => task.made === undefined)
-  if (standing.length === 0) return gone
-  const rows = new Map((await tx.rows(lock, [standing.map(({ task }) => task.id)])).map((row) => [row.id, row]))
-  for (const order of standing) {
-    const { id, version } = order.task
-    const row = rows.get(id)
-    if (row === undefined) gone.set(order, new FleetError('not_found', `there is no backup '${id}'`))
-    else if (version !== undefined && version !== row.version) {
-      gone.set(order, new FleetError('stale', 'the backup has changed in this moment'))
-    } else if (!row.is_there) gone.set(order, new FleetError('conflict', 'the backup is being deleted'))
-  }
-  return gone
+  return lockStanding(tx, orders, { lock, busy: 'the backup is being deleted' })
 }
 
 export async function linkInstanceBackups(
