@@ -14,8 +14,10 @@ import type { JobKind, JobSpec, ResultOf, SpecOf } from '../shared/job-spec.ts'
 import type { PointRef } from '../shared/point-spec.ts'
 import { watch } from './contracts/driver-contract.ts'
 import { contextOf, memoryOf, pipelineContract } from './contracts/pipeline-contract.ts'
+import { ageKeys } from './harness/age.ts'
 import { canMount, mountLoop, temporaryDirectory } from './harness/loop-mount.ts'
 import { failureOf, pointOrders, readable, refOf, SERIES } from './harness/point-orders.ts'
+import { lacksTool, testUnless } from './harness/system-packages.ts'
 import { restoreOf } from './harness/volume-restores.ts'
 import { DISK, memoryIn, noteOf } from './harness/volume-rolls.ts'
 
@@ -332,4 +334,16 @@ test('what is kept of a volume for its next point goes with the volume, and an a
   t.is(at.kept().own.length, 1)
   await restart()
   t.deepEqual(at.kept(), { staged: [], captures: [], own: [] })
+})
+
+testUnless(lacksTool('age-keygen'))('increments of an encrypted volume need no identity on its host', async (t) => {
+  const at = await room(t, 'copy', MIB)
+  const target = { ...at.target, recipients: [ageKeys().recipient] }
+  put(at.device, 0, randomBytes(2 * CHUNK))
+  const full = at.create([], { target })
+  t.like(await at.run(full), { full: true, encrypted: true })
+  put(at.device, 1, randomBytes(100))
+  const next = await at.run(at.create([refOf(full)], { target }))
+  t.like(next, { full: false, encrypted: true })
+  t.true(next.sourceBytes < CHUNK + 1000, String(next.sourceBytes))
 })

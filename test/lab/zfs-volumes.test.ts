@@ -6,6 +6,7 @@ import { openZfsVolumes } from '../../agent/volumes/zfs/zfs-volumes.ts'
 import { watch } from '../contracts/driver-contract.ts'
 import { volumeContract } from '../contracts/volume-contract.ts'
 import { testUnless } from '../harness/system-packages.ts'
+import { readText as read, writeText as write } from './disk.ts'
 import { lacksZfs, makeRoom, type Room, tool } from './room.ts'
 
 const MIB = 2 ** 20
@@ -18,23 +19,6 @@ function room(): Room {
   return made
 }
 test.after.always(() => made?.close())
-
-async function write(device: string, text: string): Promise<void> {
-  const file = await open(device, 'r+')
-  const block = Buffer.alloc(4096)
-  block.write(text)
-  await file.write(block, 0, block.length, 0)
-  await file.sync()
-  await file.close()
-}
-
-async function read(device: string): Promise<string> {
-  const file = await open(device, 'r')
-  const block = Buffer.alloc(4096)
-  await file.read(block, 0, block.length, 0)
-  await file.close()
-  return block.subarray(0, block.indexOf(0)).toString()
-}
 
 /** A file system of its own in the pool; what is written there is counted at once. */
 async function openContract() {

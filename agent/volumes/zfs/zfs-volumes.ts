@@ -26,13 +26,17 @@ const BLOCK_SIZE = '16k'
  * @param root the name of a file system of ZFS, like `tank` or `tank/volumes`
  * @throws invalid, unavailable
  */
-export function openZfsVolumes(root: string, exec?: Run): Promise<Volumes> {
-  const devices: ZvolDevices = {
+export async function openZfsVolumes(root: string, exec?: Run): Promise<Volumes> {
+  return createZfsVolumes({ root, zfs: openZfs(exec), devices: zvolDevices(exec) })
+}
+
+/** As udevd makes them on this host. */
+export function zvolDevices(exec?: Run): ZvolDevices {
+  return {
     settle: (names, signal) => settleDevices(names, signal, exec),
     seen: (name, signal) => seen(deviceOf(name), LINK_MS, signal),
     settleOwn: (name, signal) => settleOwn(name, signal, exec),
   }
-  return createZfsVolumes({ root, zfs: openZfs(exec), devices })
 }
 
 /** @throws invalid, unavailable */
