@@ -230,7 +230,12 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const { hosts, enrolments } = fleet
   const block = openBlock({
     ...{ sql, secrets, volumes, exports, backups: volumeBackups, jobs, fleet: registry },
-    isStopped: async (groupId, id) => (await instanceReader.find(groupId, id))?.state === 'STOPPED',
+    servers: {
+      async find(id) {
+        const instance = await instanceReader.find(null, id)
+        return instance && { groupId: instance.groupId, isStopped: instance.state === 'STOPPED' }
+      },
+    },
   })
   const core: Core = {
     datasets,

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { createBlockConnections } from './core/block-connections.ts'
 import { createBlockSources } from './core/block-create.ts'
 import { createBlockSnapshots } from './core/block-snapshot-orders.ts'
-import { createBlockVolumes } from './core/block-volume-orders.ts'
+import { createBlockVolumes, type Servers } from './core/block-volume-orders.ts'
 import type { BlockSnapshots, BlockVolumes } from './core/block-volumes.ts'
 import type { Exports } from './core/exports.ts'
 import type { FleetView } from './core/fleet-view.ts'
@@ -23,11 +23,10 @@ export function openBlock(deps: {
   readonly exports: Exports
   readonly backups: Pick<VolumeBackups, 'get' | 'restore'>
   readonly jobs: Pick<Jobs, 'settled'>
-  /** Whether it is an instance of that group that stands still. */
-  readonly isStopped: (groupId: string, instanceId: string) => Promise<boolean>
+  readonly servers: Servers
   readonly fleet: FleetView
 }): { readonly blockVolumes: BlockVolumes; readonly blockSnapshots: BlockSnapshots } {
-  const { sql, secrets, volumes, exports, backups, jobs, isStopped, fleet } = deps
+  const { sql, secrets, volumes, exports, backups, jobs, servers, fleet } = deps
   const store = createBlockVolumeStore(sql)
   const snapshots = createBlockSnapshotStore(sql)
   const kept = createExportSecrets(sql, secrets)
@@ -44,7 +43,7 @@ export function openBlock(deps: {
       make: createBlockSources({ volumes, backups, store, snapshots, jobs, fleet }),
       snapshotsOf: snapshots.ofVolume,
       forgetSnapshot: snapshots.forget,
-      isStopped,
+      servers,
     }),
     blockSnapshots: createBlockSnapshots({ store: snapshots, volumeStore: store, volumes }),
   }

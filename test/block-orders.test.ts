@@ -1,7 +1,7 @@
 import test from 'ava'
 import { createBlockConnections } from '../control-plane/core/block-connections.ts'
 import type { BlockVolumes } from '../control-plane/core/block-volumes.ts'
-import type { Caller } from '../control-plane/core/caller.ts'
+import { type Caller, DEFAULT_GROUP_ID } from '../control-plane/core/caller.ts'
 import type { Jobs } from '../control-plane/core/jobs.ts'
 import { openBlock } from '../control-plane/open-block.ts'
 import { FleetError } from '../shared/errors.ts'
@@ -11,8 +11,13 @@ import { GIB, openVolumeRoom, type VolumeRoom } from './harness/volume-room.ts'
 
 const PAGE = { limit: 100 }
 const SERVER = '11111111-2222-4333-8444-555555555555'
-/** An instance that stands still. */
+/** An instance that stands still, and one of another group. */
 const STILL = '11111111-2222-4333-8444-666666666666'
+const FOREIGN = '11111111-2222-4333-8444-777777777777'
+const SERVERS = new Map([
+  [STILL, { groupId: DEFAULT_GROUP_ID, isStopped: true }],
+  [FOREIGN, { groupId: STILL, isStopped: true }],
+])
 const NEVER = new AbortController().signal
 
 const cleanUps: (() => unknown)[] = []
@@ -27,7 +32,7 @@ test.before(async () => {
     ...{ sql: room.sql, volumes: room.volumes, exports: room.exports, jobs: settled, fleet: room.registry },
     secrets: { open: async () => Buffer.from('{}') },
     backups: { get: absent, restore: absent },
-    isStopped: async (_group, id) => id === STILL,
+    servers: { find: async (id) => SERVERS.get(id) },
   })
 })
 test.after.always(async () => {
@@ -206,6 +211,7 @@ test.serial(
     t.is(await statusOf(id), 'attaching')
     await blockVolumes.unreserve(OPERATOR, id)
     await blockVolumes.reserve(OPERATOR, id)
+    await t.throwsAsync(blockVolumes.attach(OPERATOR, id, { instanceId: FOREIGN }), { code: 'not_found' })
     await blockVolumes.attach(OPERATOR, id, { instanceId: SERVER, mountpoint: '/dev/vdb' })
     const attached = await blockVolumes.get(OPERATOR, id)
     t.like(attached, { status: 'in-use', attachments: [{ instanceId: SERVER, mountpoint: '/dev/vdb', mode: 'rw' }] })
@@ -335,6 +341,14 @@ test.serial('a connection is an export to its initiator alone, with a secret of 
   const made = await connecting
   t.like(made, { targetIqn: `iqn.2026-01.org.holdfast:volume-${id}`, portal: LIVE.portal, lun: LIVE.lun })
   t.regex(made.auth?.password ?? '', /^[\w-]{16}$/)
+  const { id: contested, path: at } = await volume()
+  const rivals = ['a', 'b'].map((name) =>
+    connections.initialize(OPERATOR, { id: contested, path: at }, { initiator: `iqn.2026-01.test:${name}` }, NEVER),
+  )
+  const ending = Promise.allSettled(rivals)
+  await room.exported(await openJob('export.create'))
+  t.deepEqual((await ending).map(({ status }) => status).toSorted(), ['fulfilled', 'rejected'])
+
   const kept = await room.exports.get(OPERATOR, made.targetIqn)
   t.like(kept, { initiators: [initiator], chapUser: made.auth?.username ?? '', volume: path })
   const again = await connections.initialize(OPERATOR, { id, path }, { initiator: initiator.toUpperCase() }, NEVER)

@@ -86,7 +86,7 @@ export function createBlockConnections(deps: {
         password: randomBytes(SECRET_BYTES).toString('base64url'),
       }
       const chap = { user: auth.username, secret: auth.password }
-      const wanted = [{ volume: path, wwn, initiators: [initiator], chap }]
+      const wanted = [{ volume: path, wwn, initiators: [initiator], chap, isSole: true }]
       await settled(caller, await exports.create(caller, wanted, { isWaited: true }), signal)
       return told(caller, wwn, auth)
     },

@@ -15,6 +15,12 @@ const MAX_CASCADE = 1_000
 /** Until the connection of a volume that is to be deleted is gone. */
 const DISCONNECT_MS = 20_000
 
+/** What is known of the servers that have volumes. */
+export interface Servers {
+  /** One of our instances; undefined: anybody's. */
+  find(id: string): Promise<{ readonly groupId: string; readonly isStopped: boolean } | undefined>
+}
+
 export function createBlockVolumes(deps: {
   readonly store: BlockVolumeStore
   readonly volumes: Volumes
@@ -26,8 +32,7 @@ export function createBlockVolumes(deps: {
   /** All that stand or are being made of a volume, those of the fleet itself too, oldest first. */
   readonly snapshotsOf: (volumeId: string, limit: number) => Promise<readonly BlockSnapshotRow[]>
   readonly forgetSnapshot: (caller: Caller, snapshot: BlockSnapshotRow) => Promise<void>
-  /** Whether it is an instance of that group that stands still. */
-  readonly isStopped: (groupId: string, instanceId: string) => Promise<boolean>
+  readonly servers: Servers
 }): BlockVolumes {
   const { store, volumes, connections, make, snapshotsOf } = deps
 
@@ -199,6 +204,8 @@ export function createBlockVolumes(deps: {
 
     async attach(caller, id, to) {
       const { instanceId = null, hostName = null, mountpoint = null, mode } = checkKept(AttachRequest, to)
+      const { volume } = await acting(caller, id)
+      await requireTheirs(volume, instanceId)
       await change(caller, id, 'attach', (row) => {
         requireStatus(row, 'available', 'attaching')
         if (row.isReadonly && mode === 'rw') {
@@ -235,10 +242,18 @@ export function createBlockVolumes(deps: {
     list: (caller, filter, page) => store.list(visibleGroup(caller), filter, page),
   }
 
+  /** An instance of another group is not given what it did not ask for: what is attached is part of its snapshots. @throws not_found */
+  async function requireTheirs({ groupId }: BlockVolumeRow, instanceId: string | null): Promise<void> {
+    const instance = instanceId === null ? undefined : await deps.servers.find(instanceId)
+    if (instance === undefined || instance.groupId === groupId) return
+    throw new FleetError('not_found', `there is no server ${instanceId}`)
+  }
+
   /** @throws conflict while one that has it may run */
   async function requireStill({ id, groupId, attachments }: BlockVolumeRow): Promise<void> {
     for (const { instanceId, hostName } of attachments) {
-      if (instanceId !== null && (await deps.isStopped(groupId, instanceId))) continue
+      const instance = instanceId === null ? undefined : await deps.servers.find(instanceId)
+      if (instance?.groupId === groupId && instance.isStopped) continue
       const server = `server ${instanceId ?? hostName ?? 'unnamed'}`
       throw new FleetError('conflict', `volume ${id} is attached to ${server}, which is not known to be stopped`, {
         blockers: [server],

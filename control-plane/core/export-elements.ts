@@ -42,6 +42,7 @@ export function decideMaking(question: Question, asked: AskedExport, n: number):
   const known = source === undefined ? undefined : requireSource(found, source, caller)
   const volume = requireTarget(question, asked)
   const before = requireWwn(question, wwn, target.path)
+  if (asked.isSole && before !== undefined) requireSole(before, initiators)
   const place = { pool: pool.localName, volume: target.name }
   const lane = laneOf.volume(pool.host.name, place)
   const made: NewVolume | undefined =
@@ -118,6 +119,12 @@ function requireTheirs(volume: VolumeRow | undefined, path: string, caller: Call
     throw new FleetError('conflict', `in use: '${path}' is still being made`, { field: 'volume' })
   }
   throw new FleetError('not_found', `there is no volume '${path}'`, { field: 'volume' })
+}
+
+/** @throws conflict where it is there for others */
+function requireSole({ wwn, initiators }: ExportRow, wanted: readonly string[]): void {
+  if (initiators.length === wanted.length && wanted.every((one) => initiators.includes(one))) return
+  throw new FleetError('conflict', `in use: '${wwn}' is there for ${initiators.join(', ')}`, { blockers: initiators })
 }
 
 /** The export that is there or being made, if one is. @throws conflict where it is another volume's, or somebody else's. */

@@ -39,6 +39,8 @@ export interface WantExport {
   readonly wwn: string
   readonly initiators: readonly string[]
   readonly createParent?: boolean | undefined
+  /** An export that is there for other initiators is not changed: conflict. */
+  readonly isSole?: boolean | undefined
   readonly chap?: { readonly user: string; readonly secret: string } | undefined
 }
 

@@ -99,7 +99,13 @@ export function createFakeBlock(
   })
   return {
     blockVolumes: createBlockVolumes({
-      ...{ store, volumes, connections, forgetSnapshot: async () => undefined, isStopped: async () => false },
+      ...{
+        store,
+        volumes,
+        connections,
+        forgetSnapshot: async () => undefined,
+        servers: { find: async () => undefined },
+      },
       make: createBlockSources({
         ...{ volumes, backups: core.volumeBackups, store, snapshots, jobs: core.jobs },
         // as: of a fleet only its pools are asked for here
