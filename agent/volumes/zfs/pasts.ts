@@ -80,8 +80,17 @@ export async function destroySnapshot(
   await tidyPasts(place, nameBelow(place.root, volume), signal)
 }
 
-/** What of a volume's pasts nobody needs any more goes; where only the volume itself needs one, it takes over what it needs. */
+/**
+ * What of a volume's pasts nobody needs any more goes; where only the volume itself needs one, it takes over what it needs. What was done
+ * to the volume is done: what fails here is tried again with the next change of it, and when the agent starts.
+ */
 export async function tidyPasts(place: ZvolPlace, name: string, signal: AbortSignal): Promise<void> {
+  await tidy(place, name, signal).catch((error: unknown) => {
+    if (!(error instanceof FleetError)) throw error
+  })
+}
+
+async function tidy(place: ZvolPlace, name: string, signal: AbortSignal): Promise<void> {
   const { zfs, looks, pool } = place
   const look = async () => (await looks.standing([name], signal))[0]
   const first = await look()
