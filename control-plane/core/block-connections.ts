@@ -14,7 +14,7 @@ const WAIT_MS = 25_000
 const SECRET_BYTES = 12
 
 /** Of the block API's own export of a volume. */
-export function blockWwnOf(volumeId: string): string {
+function blockWwnOf(volumeId: string): string {
   return `iqn.2026-01.org.holdfast:volume-${volumeId}`
 }
 

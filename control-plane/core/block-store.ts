@@ -20,7 +20,7 @@ export interface BlockSnapshotRow extends BlockSnapshot {
 }
 
 /** What is said about a volume that was ordered. */
-export type NewBlockVolume = Pick<
+type NewBlockVolume = Pick<
   BlockVolume,
   | 'id'
   | 'groupId'
@@ -35,7 +35,7 @@ export type NewBlockVolume = Pick<
   | 'backupId'
 > & { readonly sizeBytes: number }
 
-export type NewBlockSnapshot = Pick<
+type NewBlockSnapshot = Pick<
   BlockSnapshot,
   'id' | 'groupId' | 'volumeId' | 'path' | 'name' | 'description' | 'metadata'
 > & { readonly sizeBytes: number }
@@ -62,7 +62,7 @@ export interface BlockVolumeChange extends Words {
 export type BlockSnapshotChange = Words
 
 /** What the audit is told of a change; absent: nothing. */
-export interface Told {
+interface Told {
   readonly operation: string
 }
 

@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import test from 'ava'
 import { startListener } from '../../../test/harness/fake-listener.ts'
 import { readExchanges, replay } from '../../../test/harness/replay.ts'
+import { block } from './dialect.ts'
+import { blockGateway } from './gateway.ts'
 
 const VOLUMES = '/v3/default/volumes'
 const SNAPSHOTS = '/v3/default/snapshots'
@@ -15,6 +17,29 @@ async function volume(ask: Ask, given: object = {}): Promise<string> {
 }
 
 const act = (ask: Ask, id: string, body: object) => ask('POST', `${VOLUMES}/${id}/action`, { body })
+
+/** Of the document, 1.4: what is asked of the gateway, and what of the block API that leads to. Source: backup-service.md */
+const TABLE = [
+  ['GET /v1/block/snapshot', 'GET /v3/:project/snapshots'],
+  ['GET /v1/block/snapshot/:id', 'GET /v3/:project/snapshots/:id'],
+  ['POST /v1/block/snapshot', 'POST /v3/:project/snapshots'],
+  ['DELETE /v1/block/snapshot/:id', 'DELETE /v3/:project/snapshots/:id'],
+  ['GET /v1/block/volume', 'GET /v3/:project/volumes'],
+  ['GET /v1/block/volume/:id', 'GET /v3/:project/volumes/:id'],
+  ['POST /v1/block/volume', 'POST /v3/:project/volumes'],
+  ['POST /v1/block/volume', 'POST /v1/volume'],
+  ['POST /v1/block/volume/:id/action', 'POST /v3/:project/volumes/:id/action'],
+  ['POST /v1/block/volume/:id/action', 'POST /v1/volume/:id/action'],
+  ['DELETE /v1/block/volume/:id', 'DELETE /v3/:project/volumes/:id'],
+] as const
+
+test("the gateway's table is whole, and nothing is beside it", (t) => {
+  const served = ({ routes }: typeof block) =>
+    routes.flatMap((one) => ('method' in one ? [`${one.method} ${one.path}`] : []))
+  const behind = [...served(block), ...served(blockGateway)]
+  for (const [, to] of TABLE) t.true(behind.includes(to), to)
+  t.deepEqual(served(blockGateway).toSorted(), [...new Set(TABLE.flat().filter((one) => /v1/.test(one)))].toSorted())
+})
 
 test('the gateway leads where the document says', async (t) => {
   const { url } = await startListener(t)

@@ -18,7 +18,7 @@ import {
 type CreateBody = ReturnType<typeof CreateVolumeBody.parse>
 
 /** What a request for a volume means. */
-export function wantedOf({ volume }: CreateBody): CreateBlockVolume {
+function wantedOf({ volume }: CreateBody): CreateBlockVolume {
   const { size, name, description, metadata, volume_type: pool } = volume
   const { snapshot_id: snapshotId, source_volid: sourceVolumeId, backup_id: backupId } = volume
   return {
