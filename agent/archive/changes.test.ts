@@ -20,12 +20,13 @@ import {
 } from '../../test/harness/archive.ts'
 import { sharedMounts } from '../../test/harness/loop-mount.ts'
 import { mutateTree } from '../../test/harness/mutate-tree.ts'
+import { THOROUGHNESS } from '../../test/harness/thoroughness.ts'
 import type { Driver } from '../drivers/driver.ts'
 import { openDriver } from '../drivers/registry.ts'
 import type { Change } from './wanted.ts'
 
 const shared = sharedMounts(test)
-const RUNS = 6
+const RUNS = 3 * THOROUGHNESS
 const ROUNDS = 5
 
 /** A dataset, its images, and the points made of them in `home`. */

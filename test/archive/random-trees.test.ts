@@ -7,9 +7,10 @@ import { verify } from '../../agent/archive/verify.ts'
 import { calm, canArchive, closeChain, extractTo, openChain, writePoint } from '../harness/archive.ts'
 import { sharedMounts } from '../harness/loop-mount.ts'
 import { Trees, treeDifferences, type WalkedTree } from '../harness/nasty-tree.ts'
+import { THOROUGHNESS } from '../harness/thoroughness.ts'
 
 const mount = sharedMounts(test)
-const SEEDS = 20
+const SEEDS = 8 * THOROUGHNESS
 const INCREMENTS = 3
 
 /** A tree that lives through as many changes as it has points, each restored and compared by a walker of its own. */

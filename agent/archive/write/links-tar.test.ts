@@ -27,12 +27,13 @@ import {
 } from '../../../test/harness/archive.ts'
 import { temporaryDirectory } from '../../../test/harness/loop-mount.ts'
 import { runRestore } from '../../../test/harness/restore-run.ts'
+import { THOROUGHNESS } from '../../../test/harness/thoroughness.ts'
 import { consolidate } from '../consolidate.ts'
 import { LocalSink } from '../local-sink.ts'
 import type { ArchiveSink } from '../sink.ts'
 import type { WriteRequest } from '../write-archive.ts'
 
-const RUNS = 6
+const RUNS = 3 * THOROUGHNESS
 const INCREMENTS = 5
 
 function sh(cwd: string, script: string): void {
