@@ -55,6 +55,7 @@ export function lxcContainers(room: LxcRoom): Containers {
 
 export function podmanContainers({ podman, define, folder }: PodmanRoom): Containers {
   const scratch = mkdtempSync(join(folder, 'copies-'))
+  const rootOf = (name: string) => podman('inspect', '--format', '{{.GraphDriver.Data.MergedDir}}', name).trim()
   const isRunning = (name: string) => podman('inspect', '--format', '{{.State.Running}}', name).trim() === 'true'
   return {
     type: 'docker',
@@ -67,15 +68,15 @@ export function podmanContainers({ podman, define, folder }: PodmanRoom): Contai
     destroy: (name) => void podman('rm', '--force', '--time', '0', name),
     isThere: (name) => succeeds(() => podman('inspect', name)),
     isRunning,
-    // `cp` finds nothing in one that runs where the engine itself runs in a chroot.
+    // Of one that runs, where the engine itself is in a chroot, neither `cp` nor `exec` finds a thing.
     read: (name, path) =>
       orNothing(() => {
-        if (isRunning(name)) return podman('exec', name, 'busybox', 'cat', path)
+        if (isRunning(name)) return readFileSync(join(rootOf(name), path), 'utf8')
         podman('cp', `${name}:${path}`, join(scratch, 'read'))
         return readFileSync(join(scratch, 'read'), 'utf8')
       }),
     write(name, path, text) {
-      if (isRunning(name)) return void podman('exec', name, 'sh', '-c', `printf %s "$1" >"$2"`, 'sh', text, path)
+      if (isRunning(name)) return writeFileSync(join(rootOf(name), path), text)
       writeFileSync(join(scratch, 'written'), text)
       podman('cp', join(scratch, 'written'), `${name}:${path}`)
     },
