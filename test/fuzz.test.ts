@@ -165,6 +165,13 @@ function messageOf(body: unknown): string {
   return typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : ''
 }
 
+/** A head that is longer is answered by Node itself, before anybody of ours sees it. */
+const HEAD_BYTES = 16 * 1024
+
+function headBytes({ target, headers }: Hostile): number {
+  return target.length + Object.entries(headers).reduce((sum, [name, value]) => sum + name.length + value.length, 0)
+}
+
 /** A target, a point and a schedule. @returns their ids, as paths have them. */
 async function makeKnown(fleet: TestFleet): Promise<readonly string[]> {
   const target = { protocol: 'webdav', name: 'fuzz', host: '127.0.0.1', port: 9, username: 'a', password: 'b' }
@@ -201,6 +208,7 @@ test.serial('whatever is asked, the answer is a documented one, in time, and nev
     const property = fc.asyncProperty(hostileRequest(operation, segment), async (hostile) => {
       sent += 1
       const { status, headers, text } = await send(fleet, agent, operation.method, hostile)
+      if (status === 431 && headBytes(hostile) > HEAD_BYTES / 2) return
       const body = parsed(text)
       const path = hostile.target.split('?')[0] ?? ''
       const wrong = check({ method: operation.method, path, status, headers, body })
