@@ -180,7 +180,8 @@ export function instancesContract(test: Test, open: () => InstancesSubject): voi
   it('one that was made on a directory changes its name, and is taken back without it', async (t, room, id) => {
     const { driver } = room
     const config = await driver.readConfig(id, never)
-    const rootfs = await room.copyRootfs(id)
+    const freeze = await driver.freeze({ id, maxMs: 30_000, signal: never }) // its counter replaces a file
+    const rootfs = await room.copyRootfs(id).finally(freeze.thaw)
     const [under, name] = [`under-${process.pid}-${names++}`, `made-${process.pid}-${names++}`]
     const request = { name, under, config, rootfs, identity: 'new', trusted: true, mounts: [] } as const
     t.like((await driver.create(request, never)).instance, { name: under, state: 'STOPPED' })
