@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { HostName, Id } from './ids.ts'
 import { Held, Hold, InstanceDestination, InstanceMade, InstancePlace } from './instance-spec.ts'
 import { TargetConfig } from './target-config.ts'
-import { SnapshotName, VolumePlace, VolumeSize } from './volume-spec.ts'
+import { LunConnection, SnapshotName, VolumePlace, VolumeSize } from './volume-spec.ts'
 
 /** Segments below the base of a target; none of them `.`, `..` or hidden. */
 export const TargetPath = z
@@ -75,6 +75,8 @@ export const CreatePointSpec = z.object({
     }),
     /** As it is, or as it was at one of its snapshots. */
     z.object({ kind: z.literal('volume'), place: VolumePlace, snapshot: SnapshotName.optional() }),
+    /** All of it, which nobody writes meanwhile: a snapshot that another service lends. */
+    z.object({ kind: z.literal('lun'), connection: LunConnection, sizeBytes: VolumeSize }),
   ]),
   /** The points that it may complete, oldest first; empty for a full one. */
   bases: z.array(PointRef).max(1000),
@@ -120,6 +122,14 @@ export const RestoreVolumeSpec = z.object({
   createParent: z.boolean(),
   /** The fleet's row of the volume. */
   volumeId: Id.optional(),
+})
+/** A point over a LUN that another service lends and nobody else uses: what the point does not hold of it becomes zeros. */
+export const RestoreLunSpec = z.object({
+  kind: z.literal('lun.restore'),
+  ...readable,
+  connection: LunConnection,
+  /** Of the LUN: at least the point's. */
+  sizeBytes: VolumeSize,
 })
 export const DeletePointSpec = z.object({
   kind: z.literal('point.delete'),

@@ -229,3 +229,29 @@ export const ExportsReconciled = z.object({
   errors: z.array(z.object({ wwn: z.string(), code: z.string(), message: z.string() })),
 })
 export type ExportsReconciled = z.infer<typeof ExportsReconciled>
+
+/**
+ * A LUN of a storage service that is none of ours, which an agent logs in to by itself. CHAP's secret travels sealed beside the
+ * order (`LunSecret`, in one box with the target's), never in it. Source of the limits: RFC 3720 (names), SAM-5 (numbers of LUNs).
+ */
+export const LunConnection = z.object({
+  /** `host:port`, any of which leads to it; tried in turn. */
+  portals: z.array(z.string().min(3).max(300)).min(1).max(16),
+  targetName: z.string().min(1).max(223),
+  lun: z.number().int().min(0).max(16_383),
+  /** As whom the agent logs in. */
+  initiator: IscsiName,
+  /** `secretId`: of the fleet's kept secrets; null where nothing is asked for. */
+  chap: z.object({ user: z.string().min(1).max(223), secretId: Id }).nullable(),
+})
+export type LunConnection = z.infer<typeof LunConnection>
+
+/** What of the box beside an order is the LUN's; the rest of it is the target's `TargetSecret`. */
+export const LunSecret = z.object({ chapSecret: z.string().min(1).max(255).optional() })
+export type LunSecret = z.infer<typeof LunSecret>
+
+export const LunRestored = z.object({
+  /** Read from the point. */
+  bytes: z.number().int().nonnegative(),
+})
+export type LunRestored = z.infer<typeof LunRestored>

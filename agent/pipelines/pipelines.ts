@@ -30,6 +30,7 @@ const PIPELINES: { readonly [Kind in JobKind]: () => Pipelines[Kind] | Promise<P
   'volume.resize': async () => (await import('./volume/change.ts')).resizeVolume,
   'volume.delete': async () => (await import('./volume/change.ts')).deleteVolume,
   'volume.rollback': async () => (await import('./volume/rollback.ts')).rollbackVolume,
+  'lun.restore': async () => (await import('./lun/restore.ts')).restoreLun,
   'volume.restore': async () => (await import('./volume/restore.ts')).restoreVolume,
   'export.create': async () => (await import('./export/create.ts')).createExports,
   'export.delete': async () => (await import('./export/delete.ts')).deleteExports,

@@ -60,6 +60,8 @@ export function laneOf(spec: JobSpec): string {
     case 'volume.rollback':
     case 'volume.restore':
       return `volume:${spec.place.pool}/${spec.place.volume}`
+    case 'lun.restore':
+      return `lun:${spec.connection.targetName}`
     case 'export.create':
     case 'export.delete':
     case 'export.reconcile':

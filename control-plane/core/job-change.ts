@@ -247,6 +247,7 @@ export function pointSettlementsOf(change: JobChange): readonly PointSettlement[
       return good ? [{ id, moved: spec.kind === 'point.trash' ? 'trash' : 'series' }] : []
     case 'point.restore':
     case 'volume.restore':
+    case 'lun.restore':
       return []
   }
 }

@@ -185,6 +185,9 @@ export function createJobs(deps: {
       return volumes.rollback(caller, volume, name, job.id)
     },
     'volume.restore': (caller, job) => volumes.restore(caller, KeptVolumeRequest.restore.parse(job.request), job.id),
+    'lun.restore': () => {
+      throw new FleetError('refused', 'what another service lent is not lent any more: restore the backup again')
+    },
     'instance.snapshot': () => {
       throw new FleetError('refused', 'a snapshot of an instance is not tried again: take another')
     },

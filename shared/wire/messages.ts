@@ -85,6 +85,8 @@ export const Inventory = z.object({
   sourcePaths: z.array(z.string()).default([]),
   /** Absolute; points without a target lie below it. Null: this agent keeps none. */
   backupRoot: z.string().nullable().default(null),
+  /** The iSCSI name as whom it logs in to LUNs of other services; absent where it cannot. */
+  initiator: z.string().max(223).optional(),
 })
 export type Inventory = z.infer<typeof Inventory>
 

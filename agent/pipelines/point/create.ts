@@ -264,6 +264,8 @@ function openSource(spec: Spec, jobId: string, tools: PipelineTools): PointSourc
     case 'path':
     case 'dataset':
       return new TreeSource(spec, jobId, tools)
+    case 'lun':
+      throw new FleetError('unavailable', 'this agent reaches no LUNs of other services yet')
   }
 }
 
