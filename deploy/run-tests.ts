@@ -1,11 +1,6 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { constants } from 'node:os'
-import { createInterface } from 'node:readline'
 import { ensurePackages } from './ensure-packages.ts'
-import { createSlowestFiles } from './slowest-files.ts'
 import { StartError } from './start-error.ts'
-import { createTestTally } from './test-tally.ts'
+import { runSuite } from './test-run.ts'
 
 const say = (line: string) => console.log(line)
 
@@ -19,28 +14,5 @@ async function preparePackages(): Promise<void> {
   }
 }
 
-/** Runs ava and closes with one plain line, `N passed, N failed, N skipped`. @returns ava's exit code. */
-async function runTests(args: readonly string[]): Promise<number> {
-  const child = spawn(process.execPath, ['node_modules/ava/entrypoints/cli.js', ...args], {
-    stdio: ['inherit', 'pipe', 'inherit'],
-    env: { ...process.env, ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}) },
-  })
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal))
-  process.once('disconnect', () => child.kill('SIGTERM'))
-  const tally = createTestTally()
-  const slowest = createSlowestFiles()
-  const lines = createInterface({ input: child.stdout })
-  lines.on('line', (line) => {
-    tally.read(line)
-    slowest.read(line)
-    say(line)
-  })
-  const [[code, signal]] = await Promise.all([once(child, 'exit'), once(lines, 'close')])
-  const exitCode: number = code ?? 128 + (constants.signals[signal as NodeJS.Signals] ?? 0)
-  if (slowest.summary() !== '') say(`longest: ${slowest.summary()}`)
-  say(tally.summary(exitCode))
-  return exitCode
-}
-
 await preparePackages()
-process.exit(await runTests(process.argv.slice(2)))
+process.exit(await runSuite({ folder: process.cwd(), say }, process.argv.slice(2)))

@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import test from 'ava'
+import { LONGEST } from '../deploy/test-order.ts'
 import { VERSION } from '../shared/version.ts'
 
 const root = resolve(import.meta.dirname, '..')
@@ -136,4 +137,11 @@ test('files are named for what they hold', (t) => {
 test('the version is one', (t) => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   t.is(version, VERSION)
+})
+
+test('files that begin first are there', (t) => {
+  t.deepEqual(
+    LONGEST.filter((name) => !existsSync(join(root, name))),
+    [],
+  )
 })
