@@ -6,6 +6,7 @@ import {
   linkSync,
   openSync,
   readdirSync,
+  readSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -77,8 +78,31 @@ test('whatever differs is named', async (t) => {
   for (const [path] of changes) t.true(paths.includes(path), path)
 })
 
+test('attributes, ACLs and capabilities that differ are found', async (t) => {
+  if (!canArchive(t)) return t.pass()
+  const { chain, copy } = await restored(t)
+  // Of several names of one file, the one that the archive has it under is told.
+  const changes: [command: string, ...args: string[]][] = [
+    ['setfattr', '-x', 'user.a', 'd/hard2'],
+    ['setfattr', '-n', 'user.more', '-v', '1', 'big'],
+    ['setfattr', '-h', '-x', 'trusted.t', 'hardsym'],
+    ['setfattr', '-x', 'security.capability', 'empty'],
+    ['setfacl', '-k', 'd'],
+  ]
+  for (const [tool, ...args] of changes) execFileSync(`/usr/bin/${tool}`, args, { cwd: copy })
+  const { paths } = await compared(chain, copy)
+  t.deepEqual(paths.toSorted(), changes.map((change) => change.at(-1)).toSorted())
+})
+
+/** What is there may be any byte. */
+function flipByte(fd: number, at: number): void {
+  const byte = Buffer.alloc(1)
+  readSync(fd, byte, 0, 1, at)
+  writeSync(fd, Buffer.of(~(byte[0] ?? 0)), 0, 1, at)
+}
+
 for (const [what, name, change] of [
-  ['a byte of content', 'big', (fd: number) => writeSync(fd, 'X', 5_000_000)],
+  ['a byte of content', 'big', (fd: number) => flipByte(fd, 5_000_000)],
   ['a byte in the data of a file with holes', 'sparse', (fd: number) => writeSync(fd, 'X', 2 ** 20 + 3)],
   ['a byte in a hole', 'sparse', (fd: number) => writeSync(fd, 'X', 3 * 2 ** 30)],
 ] as const) {

@@ -9,6 +9,7 @@ import { DirectoryReader } from '../native/directory-entries.ts'
 import { cString, libc } from '../native/libc.ts'
 import { close, howBeneath, openBeneath, tryOpenBeneath } from '../native/paths.ts'
 import { Status } from '../native/status.ts'
+import { AttributeComparison } from './compare-attributes.ts'
 import { hashAsStored } from './stored-hash.ts'
 
 const MAX_TOLD = 100
@@ -26,8 +27,8 @@ export interface TreeDifferences {
 }
 
 /**
- * Compares what stands below a directory with an index, by a walk of its own: kind, size, mode, owner, time, link, and the content
- * read again. @param rootFd open for reading
+ * Compares what stands below a directory with an archive, by a walk of its own: kind, size, mode, owner, time and link as its index tells
+ * them, attributes as its headers do, and the content read again. @param rootFd open for reading
  */
 export async function compareTree(chain: Chain, rootFd: number, watch: ArchiveWatch): Promise<TreeDifferences> {
   const walk = new ComparingWalk(chain, rootFd, watch)
@@ -56,6 +57,7 @@ class ComparingWalk {
   readonly #levels: Level[] = []
   readonly #status = new Status()
   readonly #reader = new DirectoryReader()
+  readonly #attributes = new AttributeComparison()
   readonly #paths: string[] = []
   #count = 0
   #members = 0
@@ -105,10 +107,19 @@ class ComparingWalk {
     const name = member.path === '' ? cString('.') : cString(bytesOf(nameOf(member.path)))
     const status = this.#status.readName(parentFd, name)
     if (status === undefined || !sameMetadata(member, status)) return false
-    if (member.type === 'directory') return this.#enter(member, parentFd, name)
+    if (member.type === 'directory' && !this.#enter(member, parentFd, name)) return false
+    // Other names of one file say nothing of it.
+    if (member.type !== 'hardlink' && !(await this.#hasAttributes(member, layer, parentFd, name))) return false
+    if (member.type === 'directory') return true
     if (member.type === 'symlink') return readLink(parentFd, name) === member.link
     if (member.type === 'hardlink') return this.#isSameFile(member, status.inode)
     return member.type !== 'file' || this.#hasContent(member, layer, parentFd, name)
+  }
+
+  async #hasAttributes(member: Member, layer: number, parentFd: number, name: Buffer): Promise<boolean> {
+    const archive = this.#sources[layer]
+    const path = Buffer.concat([Buffer.from(`/proc/self/fd/${parentFd}/`), name])
+    return archive !== undefined && this.#attributes.isAsStored(member, archive, path)
   }
 
   #parentOf({ path }: Member): number | undefined {
