@@ -25,6 +25,8 @@ export interface LiveHost {
   readonly sourcePaths: readonly string[]
   /** Absolute; points without a target lie below it. Null: it keeps none. */
   readonly backupRoot: string | null
+  /** The iSCSI name as whom it logs in to LUNs of other services. Null: it cannot. */
+  readonly initiator: string | null
 }
 
 /** Who is there, by the beats this replica hears. */

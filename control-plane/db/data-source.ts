@@ -23,6 +23,7 @@ import { Volumes0016 } from './migrations/0016-volumes.ts'
 import { VolumeBackups0017 } from './migrations/0017-volume-backups.ts'
 import { Block0018 } from './migrations/0018-block.ts'
 import { InstanceCaptures0019 } from './migrations/0019-instance-captures.ts'
+import { LunLoans0020 } from './migrations/0020-lun-loans.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -51,6 +52,7 @@ const MIGRATIONS = [
   VolumeBackups0017,
   Block0018,
   InstanceCaptures0019,
+  LunLoans0020,
 ]
 
 /**

@@ -61,8 +61,8 @@ export function createHostRegistry(now: () => number = Date.now): HostRegistry {
   }
 
   function liveHost(entry: Entry): LiveHost {
-    const { id, name, restorePaths, sourcePaths, backupRoot } = entry.host
-    return { id, name, isOnline: isHeard(entry), restorePaths, sourcePaths, backupRoot }
+    const { id, name, restorePaths, sourcePaths, backupRoot, initiator } = entry.host
+    return { id, name, isOnline: isHeard(entry), restorePaths, sourcePaths, backupRoot, initiator }
   }
 
   return {

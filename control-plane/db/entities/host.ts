@@ -10,6 +10,7 @@ export interface HostRow {
   restorePaths: string[]
   sourcePaths: string[]
   backupRoot: string | null
+  initiator: string | null
   inventoryHash: string
   enrolledAt: Date
   lastSeenAt: Date | null
@@ -30,6 +31,7 @@ export const HostEntity = new EntitySchema<HostRow>({
     restorePaths: { type: 'jsonb', name: 'restore_paths' },
     sourcePaths: { type: 'jsonb', name: 'source_paths' },
     backupRoot: { type: 'text', name: 'backup_root', nullable: true },
+    initiator: { type: 'text', nullable: true },
     inventoryHash: { type: 'text', name: 'inventory_hash' },
     enrolledAt: { type: 'timestamptz', name: 'enrolled_at' },
     lastSeenAt: { type: 'timestamptz', name: 'last_seen_at', nullable: true },

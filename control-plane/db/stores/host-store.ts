@@ -44,6 +44,7 @@ const HostRow = z
     restore_paths: z.array(z.string()),
     source_paths: z.array(z.string()),
     backup_root: z.string().nullable(),
+    initiator: z.string().nullable(),
     inventory_hash: z.string(),
     last_seen_at: z.date().nullable(),
     credential_expires_at: z.date().nullable(),
@@ -60,6 +61,7 @@ const HostRow = z
     restorePaths: row.restore_paths,
     sourcePaths: row.source_paths,
     backupRoot: row.backup_root,
+    initiator: row.initiator,
     inventoryHash: row.inventory_hash,
     lastSeenAt: row.last_seen_at,
     credentialExpiresAt: row.credential_expires_at,
@@ -71,8 +73,8 @@ const HostRow = z
 export type KeptHost = z.infer<typeof HostRow>
 export type KeptPool = KeptHost['pools'][number]
 
-const HOST_COLUMNS = `h.id, h.name, h.state, h.draining, h.version, h.slots, h.restore_paths, h.source_paths, h.backup_root, h.inventory_hash,
-  h.last_seen_at,
+const HOST_COLUMNS = `h.id, h.name, h.state, h.draining, h.version, h.slots, h.restore_paths, h.source_paths, h.backup_root, h.initiator,
+  h.inventory_hash, h.last_seen_at,
   (select max(c.expires_at) from host_credential c where c.host_id = h.id) as credential_expires_at,
   coalesce((
     select jsonb_agg(jsonb_build_object('id', p.id, 'name', p.name, 'local_name', p.local_name, 'driver', p.driver,
@@ -154,14 +156,15 @@ const welcome = statement(
   'host_welcome',
   z.object({ id: z.string() }),
   `with me as (
-     insert into host (id, name, state, version, slots, restore_paths, inventory_hash, source_paths, backup_root, last_seen_at)
-     select $1, $2, 'online', $3, $4, $5, $6, $9, $10, now()
+     insert into host (id, name, state, version, slots, restore_paths, inventory_hash, source_paths, backup_root, initiator,
+       last_seen_at)
+     select $1, $2, 'online', $3, $4, $5, $6, $9, $10, $11, now()
      where $8 or exists (
        select 1 from host h join host_credential c on c.host_id = h.id where h.name = $2 and h.removed_at is null
      )
      on conflict (name) do update
      set version = excluded.version, slots = excluded.slots, restore_paths = excluded.restore_paths,
-       source_paths = excluded.source_paths, backup_root = excluded.backup_root,
+       source_paths = excluded.source_paths, backup_root = excluded.backup_root, initiator = excluded.initiator,
        inventory_hash = excluded.inventory_hash, last_seen_at = now(), removed_at = null
      returning id, name
    ), reported as (
@@ -281,9 +284,10 @@ export function createHostStore(sql: Sql): HostStore {
         size_bytes: pool.sizeBytes,
         free_bytes: pool.freeBytes,
       }))
-      const { version, slots, restorePaths, sourcePaths, backupRoot } = inventory
+      const { version, slots, restorePaths, sourcePaths, backupRoot, initiator = null } = inventory
       const values = [newId(), name, version, slots, JSON.stringify(restorePaths), hash, JSON.stringify(pools)]
-      const [row] = await sql.rows(welcome, [...values, isOpen, JSON.stringify(sourcePaths), backupRoot])
+      const paths = [JSON.stringify(sourcePaths), backupRoot, initiator]
+      const [row] = await sql.rows(welcome, [...values, isOpen, ...paths])
       if (row === undefined) throw new FleetError('refused', `host '${name}' is not enrolled`)
       return row.id
     },
