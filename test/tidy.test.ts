@@ -119,6 +119,23 @@ for (const file of everyFile.filter((file) => !entryPoints.includes(file))) {
   })
 }
 
+/** Every module that a file brings in when it runs, itself included. */
+function reach(file: string, reached = new Set<string>()): ReadonlySet<string> {
+  if (reached.has(file)) return reached
+  reached.add(file)
+  if (!file.endsWith('.ts')) return reached
+  const text = readFileSync(join(root, file), 'utf8')
+  for (const [, specifier = ''] of text.matchAll(/^(?:import|export|\}) (?!type )(?:[^'\n]*from )?'([^']+)'/gm))
+    reach(specifier.startsWith('.') ? relative(root, resolve(root, dirname(file), specifier)) : specifier, reached)
+  return reached
+}
+
+for (const file of everyFile.filter((name) => name.endsWith('-worker.ts')))
+  test(`${file} brings in no package but koffi: each order begins threads of it, and a library of schemas takes longer than they do`, (t) => {
+    const packages = [...reach(file)].filter((name) => !name.endsWith('.ts') && !name.startsWith('node:'))
+    t.deepEqual(packages, ['koffi'])
+  })
+
 test('only configuration, entry points and deployment read the environment', (t) => {
   const allowed = /^(deploy\/|(agent|control-plane)\/main\.ts$|control-plane\/cli\.ts$)/
   const readers = everyFile.filter(

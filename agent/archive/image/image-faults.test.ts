@@ -25,8 +25,9 @@ import { Point } from '../point.ts'
 import { writeArchive } from '../write-archive.ts'
 import { changedChunks } from './changed-chunks.ts'
 import { compareImage } from './compare-image.ts'
-import { chunkBytesFor, chunkCount, parseShape, shapeText } from './image-shape.ts'
+import { chunkBytesFor, chunkCount, shapeText } from './image-shape.ts'
 import { restoreImage } from './restore-image.ts'
+import { parseShape } from './shape-file.ts'
 
 const withAge = testUnless(lacksTool('age', 'age-keygen'))
 const CHUNK = 2 ** 18

@@ -1,6 +1,3 @@
-import { z } from 'zod'
-import { FleetError } from '../../../shared/errors.ts'
-import { MAX_VOLUME_BYTES } from '../../../shared/volume-spec.ts'
 import type { BytePath } from '../byte-path.ts'
 
 /**
@@ -10,11 +7,9 @@ import type { BytePath } from '../byte-path.ts'
 export const CHUNKS = 'chunks'
 export const VOLUME = 'volume.json'
 
-const LEAST_CHUNK_BYTES = 2 ** 18
-const MOST_CHUNK_BYTES = 2 ** 30
+export const LEAST_CHUNK_BYTES = 2 ** 18
 /** Of an image when its chain begins; one that grows may come to have more. */
 const WANTED_CHUNKS = 2 ** 20
-const MAX_CHUNKS = 2 ** 32
 const NUMBER_DIGITS = 8
 const CHUNK_NAME = /^chunks\/([0-9a-f]{8})$/
 
@@ -50,38 +45,7 @@ export function chunkNumberOf(path: BytePath): number | undefined {
   return digits === undefined ? undefined : Number.parseInt(digits, 16)
 }
 
-const isPowerOfTwo = (value: number) => 2 ** Math.round(Math.log2(value)) === value
-const VolumeFile = z.object({
-  version: z.literal(1),
-  size_bytes: z.number().int().min(1).max(MAX_VOLUME_BYTES),
-  chunk_bytes: z.number().int().min(LEAST_CHUNK_BYTES).max(MOST_CHUNK_BYTES).refine(isPowerOfTwo),
-})
-
 /** `volume.json`: one line, without spaces, as `restore.sh` reads it. */
 export function shapeText({ sizeBytes, chunkBytes }: ImageShape): string {
   return `{"version":1,"size_bytes":${sizeBytes},"chunk_bytes":${chunkBytes}}\n`
-}
-
-/** @throws corrupt */
-export function parseShape(text: string): ImageShape {
-  const { success, data } = VolumeFile.safeParse(jsonOf(text))
-  const shape = success ? { sizeBytes: data.size_bytes, chunkBytes: data.chunk_bytes } : undefined
-  if (shape === undefined || chunkCount(shape) > MAX_CHUNKS)
-    throw new FleetError('corrupt', 'the point does not tell what its volume is like', { detail: text.slice(0, 200) })
-  return shape
-}
-
-/** @throws invalid for what no archive may hold */
-export function requireShape({ sizeBytes, chunkBytes }: ImageShape): void {
-  const shape = VolumeFile.safeParse({ version: 1, size_bytes: sizeBytes, chunk_bytes: chunkBytes })
-  if (!shape.success || chunkCount({ sizeBytes, chunkBytes }) > MAX_CHUNKS)
-    throw new FleetError('invalid', 'an image of this size, or in these chunks, cannot be archived')
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

@@ -1,6 +1,7 @@
 import { FleetError } from '../../../shared/errors.ts'
 import type { Chain } from '../chain.ts'
-import { type ImageShape, parseShape, shapeText } from './image-shape.ts'
+import { type ImageShape, shapeText } from './image-shape.ts'
+import { parseShape } from './shape-file.ts'
 
 /** Whether the point is one of a volume. */
 export function isImage(chain: Chain): boolean {
