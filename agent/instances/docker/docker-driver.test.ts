@@ -130,6 +130,18 @@ it('a root that cannot be read leaves neither a container nor an image', async (
   await driver.destroy(id, never)
 })
 
+it('an image that a label names goes with its container only if it was made here', async (t) => {
+  const driver = open()
+  const origin = room().define('labelled')
+  const tar = await save(driver.exportRootfs?.(origin, never), 'labelled.tar')
+  const image = room().podman('import', tar, 'localhost/mine:1').trim().split('\n').at(-1)?.replace('sha256:', '') ?? ''
+  room().podman('create', '--name', 'mine', '--label', `holdfast.image=${image}`, 'localhost/mine:1', '/bin/true')
+  await driver.destroy('mine', never)
+  t.is(await driver.find('mine', never), undefined)
+  t.not(room().podman('images', '--quiet', 'localhost/mine:1'), '')
+  await driver.destroy(origin, never)
+})
+
 it('the beginning of an id is nobody’s name', async (t) => {
   const driver = open()
   const id = room().define('prefixed')

@@ -14,6 +14,7 @@ import {
   importRootfs,
   LOAD_TIMEOUT_MS,
   removeImage,
+  removeOwnImage,
   rootImageOf,
   withoutAlgorithm,
 } from './root-image.ts'
@@ -83,7 +84,7 @@ export function createDockerDriver({ socketPath, watchdogs }: DockerOptions): In
     const labels = z.record(z.string(), z.string()).safeParse(found.Config.Labels).data ?? {}
     const image = labels[IMAGE_LABEL]
     if (image !== undefined && withoutAlgorithm(image) === withoutAlgorithm(found.Image))
-      await removeImage(engine, image)
+      await removeOwnImage(engine, image)
   }
 
   return {

@@ -1,4 +1,5 @@
 import { PassThrough } from 'node:stream'
+import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import { run } from '../../exec/run.ts'
 import type { EngineClient } from './engine-client.ts'
@@ -8,6 +9,10 @@ const TAR = '/usr/bin/tar'
 export const LOAD_TIMEOUT_MS = 24 * 3_600_000
 const CLEAN_UP_TIMEOUT_MS = 60_000
 
+/** Of the names of images that are made here. */
+const OWN_REPOS = 'localhost/holdfast/'
+const Named = z.looseObject({ RepoTags: z.array(z.string()).nullish() })
+
 /** Ids are with it or without. */
 export function withoutAlgorithm(image: string): string {
   return image.replace(/^sha256:/, '')
@@ -15,7 +20,7 @@ export function withoutAlgorithm(image: string): string {
 
 /** What the image of a container's root is called. @param name of the container, which may hold what no image's name can */
 export function rootImageOf(name: string): string {
-  return `localhost/holdfast/${name
+  return `${OWN_REPOS}${name
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, '-')
     .replace(/-$/, '')}`
@@ -79,6 +84,13 @@ function imageIdIn(line: string): string {
 export async function removeImage(engine: EngineClient, image: string): Promise<void> {
   const path = `/images/${encodeURIComponent(image)}`
   await engine.act({ method: 'DELETE', path, signal: cleanUpSignal() }).catch(() => undefined)
+}
+
+/** Labels are anybody's to set: an image goes only if it has a name that is given here alone. */
+export async function removeOwnImage(engine: EngineClient, image: string): Promise<void> {
+  const request = { method: 'GET', path: `/images/${encodeURIComponent(image)}/json`, signal: cleanUpSignal() } as const
+  const named = await engine.json(request, Named).catch(() => undefined)
+  if (named?.RepoTags?.some((name) => name.startsWith(OWN_REPOS))) await removeImage(engine, image)
 }
 
 /** Cleaning up must come to an end, whatever became of the job. */

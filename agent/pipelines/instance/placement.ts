@@ -22,7 +22,8 @@ export interface PlacementRequest extends Pick<CreateRequest, 'name' | 'identity
  * An instance on its way to its name: made under another one → (the one that it replaces moved aside) → renamed → started. All of
  * that is taken back until the job has noted that it is done; then what was moved aside goes.
  *
- * What stands at its name is ours when it is the container that was made (engines), or is on our tree (LXC).
+ * What stands at its name is ours when it is the container that was made (engines), or is on our tree and no more under the name that it was
+ * made under (LXC): what is replaced may lie on that very tree.
  */
 export class InstancePlacement {
   readonly #instances: Instances
@@ -63,7 +64,7 @@ export class InstancePlacement {
   async place(ours: Ours, signal: AbortSignal): Promise<string> {
     const { name, replace } = this.#request
     const standing = await this.#instances.find(name, signal)
-    if (standing !== undefined && isOurs(standing, ours)) return standing.id
+    if (standing !== undefined && (await this.#isOurs(standing, ours, signal))) return standing.id
     const replaced = await this.#replaced(ours, signal)
     // Said again behind a kill, it ends what it had begun.
     const isAside = replace !== null && (await this.#instances.find(this.#aside, signal)) !== undefined
@@ -80,7 +81,7 @@ export class InstancePlacement {
     const { name, replace } = this.#request
     const signal = AbortSignal.timeout(UNDO_MS)
     const standing = await this.#instances.find(name, signal)
-    if (standing !== undefined && ours !== undefined && isOurs(standing, ours)) {
+    if (standing !== undefined && (await this.#isOurs(standing, ours, signal))) {
       if (standing.state !== 'STOPPED') await this.#instances.stop(name, { graceMs: 0, signal })
       await this.#instances.unmake(name, signal)
     }
@@ -116,12 +117,19 @@ export class InstancePlacement {
   async #replaced(ours: Ours | undefined, signal: AbortSignal): Promise<Instance | undefined> {
     const { name, replace } = this.#request
     const standing = await this.#instances.find(name, signal)
-    if (standing === undefined || (ours !== undefined && isOurs(standing, ours))) return undefined
+    if (standing === undefined || (await this.#isOurs(standing, ours, signal))) return undefined
     if (replace === null || (standing.id !== replace && standing.name !== replace))
       throw new FleetError('exists', `an instance '${name}' is on this host already`)
     if (standing.state !== 'STOPPED')
       throw new FleetError('conflict', `the instance '${name}' is to be replaced, and is not stopped`)
     return standing
+  }
+
+  async #isOurs(found: Instance, ours: Ours | undefined, signal: AbortSignal): Promise<boolean> {
+    if (ours === undefined) return false
+    if (found.type !== 'lxc') return found.id === ours.instance
+    if (found.rootfs !== join(ours.mountpoint, ROOTFS)) return false
+    return (await this.#instances.find(this.#under, signal)) === undefined
   }
 }
 
@@ -129,8 +137,4 @@ export class InstancePlacement {
 export interface Ours {
   readonly instance: string
   readonly mountpoint: string
-}
-
-function isOurs(found: Instance, { instance, mountpoint }: Ours): boolean {
-  return found.type === 'lxc' ? found.rootfs === join(mountpoint, ROOTFS) : found.id === instance
 }

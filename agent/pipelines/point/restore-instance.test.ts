@@ -235,6 +235,24 @@ it('a replaced container leaves its root in a pool, whatever leads to it', async
   )
 })
 
+it('a container is replaced on the very dataset that it lies on, or stays', async (t) => {
+  const { orders, tools, refs, destination } = await archived(t)
+  const to = destination()
+  await orders.run(restoreTo(orders, refs, to), { tools })
+  const again = { ...to, identity: 'keep', replace: to.name, update: refs[0]?.id ?? '' } as const
+  const configOf = () => statSync(join(room.folder, to.name, 'config')).ino
+  const first = configOf()
+  await orders.run(restoreTo(orders, refs, again), { tools })
+  t.not(configOf(), first)
+  t.false(readdirSync(room.folder).some((each) => each.startsWith('holdfast-')))
+
+  const before = [world(orders), configOf()]
+  const failed = { ...tools, instances: () => ({ ...driver, start: failing }) }
+  const started = restoreTo(orders, refs, { ...again, start: true })
+  t.is((await failureOf(t, orders.run(started, { tools: failed }))).code, 'internal')
+  t.deepEqual([world(orders), configOf()], before)
+})
+
 it('a dataset is not exchanged under a container that runs in it, or has some of it mounted', async (t) => {
   const orders = await pointOrders(t)
   const tools: PipelineTools = { ...orders.tools, instances: () => driver }
