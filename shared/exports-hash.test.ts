@@ -21,8 +21,10 @@ test('exports have one hash in any sequence, and another one when anything of th
     [{ ...ONE, place: { pool: 'tan', volume: 'ka' } }],
     [{ ...ONE, access: { ...ONE.access, chapUser: 'u' } }],
     [{ ...ONE, access: { ...ONE.access, initiators: ['iqn.2026-01.test:i1'] } }],
+    [{ ...ONE, access: { ...ONE.access, isReadonly: true } }],
     [{ ...ONE, exportId: '01900000-0000-7000-8000-000000000002' }],
   ]
   t.is(new Set(others.map(hashExports)).size, others.length)
+  t.is(hashExports([ONE]), hashExports([{ ...ONE, access: { ...ONE.access, isReadonly: false } }]))
   t.true(others.every((exports) => hashExports(exports).length === 43))
 })

@@ -7,7 +7,11 @@ import type { WantedExport } from './volume-spec.ts'
  */
 export function hashExports(exports: Iterable<WantedExport>): string {
   const lines = [...exports].map(({ exportId, wwn, place, access }) =>
-    JSON.stringify([wwn, exportId, place.pool, place.volume, access.initiators.toSorted(), access.chapUser]),
+    JSON.stringify([
+      ...[wwn, exportId, place.pool, place.volume, access.initiators.toSorted(), access.chapUser],
+      // Of one that may be written to it is as it was before there were others.
+      ...(access.isReadonly ? ['ro'] : []),
+    ]),
   )
   return createHash('sha256').update(lines.toSorted().join('\n')).digest('base64url')
 }

@@ -54,6 +54,8 @@ export const ExportAccess = z.object({
   initiators: z.array(IscsiName).min(1, 'must name at least one initiator').max(MAX_INITIATORS),
   /** CHAP: the initiator's user name; the secret travels sealed beside the order. */
   chapUser: z.string().min(1).max(223).nullable(),
+  /** The target itself refuses what would change the volume. Absent: it may be written to. */
+  isReadonly: z.boolean().optional(),
 })
 export type ExportAccess = z.infer<typeof ExportAccess>
 

@@ -3,6 +3,8 @@ export interface Access {
   /** iSCSI names in lower case; never empty. */
   readonly initiators: readonly string[]
   readonly chap: { readonly user: string; readonly secret: string } | undefined
+  /** The target refuses whatever would change the volume. */
+  readonly isReadonly?: boolean | undefined
 }
 
 export interface WantedTarget {
@@ -28,6 +30,7 @@ export interface StandingTarget {
   readonly guid: string | undefined
   readonly initiators: readonly string[]
   readonly hasChap: boolean
+  readonly isReadonly: boolean
   readonly sessions: readonly Session[]
 }
 

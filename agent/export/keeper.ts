@@ -142,6 +142,7 @@ export function openExportKeeper(deps: {
   function isAsWanted(wanted: LoggedExport, target: StandingTarget | undefined): boolean {
     if (target === undefined || doubtful.has(wanted.wwn) || !shows(target, wanted)) return false
     if (target.hasChap !== (wanted.chap !== undefined)) return false
+    if (target.isReadonly !== (wanted.access.isReadonly === true)) return false
     return wanted.access.initiators.toSorted().join() === target.initiators.toSorted().join()
   }
 
@@ -243,7 +244,8 @@ export function openExportKeeper(deps: {
 }
 
 function targetOf({ wwn, device, guid, access, chap }: AskedExport): WantedTarget {
-  return { wwn, device, guid, access: { initiators: access.initiators, chap } }
+  const { initiators, isReadonly = false } = access
+  return { wwn, device, guid, access: { initiators, chap, isReadonly } }
 }
 
 /** Where its volume is now. Undefined: it is away, or is another one by now. `unknown`: what stands is left as it is. */

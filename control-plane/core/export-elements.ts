@@ -35,14 +35,14 @@ interface Question {
 /** @throws not_found, unavailable, invalid, exists, conflict: this element alone is not ordered then. */
 export function decideMaking(question: Question, asked: AskedExport, n: number): MakingElement {
   const { caller, fleet, found } = question
-  const { source, volume: target, wwn, initiators, createParent = false, chap } = asked
+  const { source, volume: target, wwn, initiators, createParent = false, chap, isReadonly = false } = asked
   const pool = poolOf(fleet, target.pool, 'volume')
   if (source !== undefined) requireSameHost(poolOf(fleet, source.pool, 'source'), pool)
   if (!pool.accepts) throw new FleetError('unavailable', `host '${pool.host.name}' is offline or draining`)
   const known = source === undefined ? undefined : requireSource(found, source, caller)
   const volume = requireTarget(question, asked)
   const before = requireWwn(question, wwn, target.path)
-  if (asked.isSole && before !== undefined) requireSole(before, initiators)
+  if (asked.isSole && before !== undefined) requireSole(before, asked)
   const place = { pool: pool.localName, volume: target.name }
   const lane = laneOf.volume(pool.host.name, place)
   const made: NewVolume | undefined =
@@ -62,7 +62,7 @@ export function decideMaking(question: Question, asked: AskedExport, n: number):
     element: {
       ...{ n, place, createParent, wwn, exportId },
       source: from && source ? { ...from, snapshot: source.snapshot } : null,
-      access: { initiators, chapUser },
+      access: { initiators, chapUser, ...(isReadonly ? { isReadonly } : {}) },
       ...(volumeId === undefined ? {} : { volumeId }),
     },
     holds: [
@@ -73,7 +73,7 @@ export function decideMaking(question: Question, asked: AskedExport, n: number):
     volume: made,
     export:
       before === undefined
-        ? { id: exportId, groupId, poolId: pool.id, wwn, volume: target.path, initiators, chapUser }
+        ? { id: exportId, groupId, poolId: pool.id, wwn, volume: target.path, initiators, chapUser, isReadonly }
         : undefined,
   }
 }
@@ -122,8 +122,10 @@ function requireTheirs(volume: VolumeRow | undefined, path: string, caller: Call
 }
 
 /** @throws conflict where it is there for others */
-function requireSole({ wwn, initiators }: ExportRow, wanted: readonly string[]): void {
-  if (initiators.length === wanted.length && wanted.every((one) => initiators.includes(one))) return
+function requireSole(before: ExportRow, { initiators: wanted, isReadonly = false }: AskedExport): void {
+  const { wwn, initiators } = before
+  const isTheirs = initiators.length === wanted.length && wanted.every((one) => initiators.includes(one))
+  if (isTheirs && before.isReadonly === isReadonly) return
   throw new FleetError('conflict', `in use: '${wwn}' is there for ${initiators.join(', ')}`, { blockers: initiators })
 }
 

@@ -12,7 +12,14 @@ test('a page waits for silent hosts as long as for one of them, however many the
     },
   }
   const live = createLiveExports({ reads, fleet: { isOnline: () => true }, withinMs: 20 })
-  const given = { groupId: 'g', volume: 'p/v', initiators: [], chapUser: null, state: 'available' } as const
+  const given = {
+    groupId: 'g',
+    volume: 'p/v',
+    initiators: [],
+    chapUser: null,
+    isReadonly: false,
+    state: 'available',
+  } as const
   const exports = Array.from({ length: 100 }, (_, n) => {
     return { ...given, id: `e${n}`, wwn: `iqn.2026-01.test:${n}`, host: `h${n}`, createdAt: new Date(0), version: 1 }
   })

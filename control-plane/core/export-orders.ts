@@ -211,7 +211,8 @@ export function createExports(deps: {
           // What its export has now, if it is there, is another order's: this one changed nothing.
           throw new FleetError('conflict', `the CHAP secret of '${wwn}' is kept no longer; ask for the export anew`)
         }
-        const given = { volume: pathOf(host, at), wwn, initiators: access.initiators, createParent }
+        const { initiators, isReadonly } = access
+        const given = { volume: pathOf(host, at), wwn, initiators, isReadonly, createParent }
         return source === null ? given : { ...given, source: `${pathOf(host, source)}@${source.snapshot}` }
       })
       return onlyJob(await make(caller, checkWanted(wanted), { retryOf, isWaited: false }))

@@ -13,10 +13,10 @@ const MAX_SECRET_BYTES = 255
 export function wantedOf(exports: readonly ExportRow[]): readonly WantedExport[] {
   return exports
     .filter(({ state }) => state === 'available')
-    .map(({ id, wwn, localPool, volume, initiators, chapUser }) => ({
+    .map(({ id, wwn, localPool, volume, initiators, chapUser, isReadonly }) => ({
       ...{ exportId: id, wwn },
       place: { pool: localPool, volume: volumeNameOf(volume)?.name ?? '' },
-      access: { initiators: [...initiators], chapUser },
+      access: { initiators: [...initiators], chapUser, ...(isReadonly ? { isReadonly } : {}) },
     }))
 }
 

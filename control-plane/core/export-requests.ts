@@ -17,6 +17,7 @@ const Wanted = z.object({
   initiators: ExportAccess.shape.initiators.transform((initiators) => [...new Set(initiators)]),
   createParent: z.boolean().optional(),
   isSole: z.boolean().optional(),
+  isReadonly: z.boolean().optional(),
   chap: z.object({ user: Printable.max(223), secret: Printable.max(255) }).optional(),
 })
 export type AskedExport = z.output<typeof Wanted>

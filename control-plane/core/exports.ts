@@ -15,6 +15,8 @@ export interface ExportInfo {
   readonly host: string
   readonly initiators: readonly string[]
   readonly chapUser: string | null
+  /** The target refuses whatever would change the volume. */
+  readonly isReadonly: boolean
   readonly state: 'creating' | 'available' | 'deleting'
   readonly createdAt: Date
   readonly version: number
@@ -39,7 +41,8 @@ export interface WantExport {
   readonly wwn: string
   readonly initiators: readonly string[]
   readonly createParent?: boolean | undefined
-  /** An export that is there for other initiators is not changed: conflict. */
+  readonly isReadonly?: boolean | undefined
+  /** An export that is there for other initiators, or the other way to be written to, is not changed: conflict. */
   readonly isSole?: boolean | undefined
   readonly chap?: { readonly user: string; readonly secret: string } | undefined
 }

@@ -51,6 +51,7 @@ export interface ExportRow {
   readonly volume: string
   readonly initiators: readonly string[]
   readonly chapUser: string | null
+  readonly isReadonly: boolean
   readonly secretId: string | null
   readonly state: State
   readonly hostId: string
@@ -63,7 +64,10 @@ export interface ExportRow {
 
 export type NewVolume = Pick<VolumeRow, 'id' | 'groupId' | 'poolId' | 'path' | 'lane' | 'sizeBytes' | 'origin'>
 export type NewVolumeSnapshot = Pick<VolumeSnapshotRow, 'id' | 'groupId' | 'volumeId' | 'name' | 'path' | 'sizeBytes'>
-export type NewExport = Pick<ExportRow, 'id' | 'groupId' | 'poolId' | 'wwn' | 'volume' | 'initiators' | 'chapUser'>
+export type NewExport = Pick<
+  ExportRow,
+  'id' | 'groupId' | 'poolId' | 'wwn' | 'volume' | 'initiators' | 'chapUser' | 'isReadonly'
+>
 
 export interface NewExportBatch {
   readonly id: string

@@ -178,9 +178,9 @@ function isUnmade({ guid }: KeptVolume): boolean {
 function exportMade(table: VolumeTable, { place, groupId, jobId }: Where, element: ExportElement): void {
   const { wwn, access, exportId } = element
   const row = table.export(exportId) ?? table.standingExport(wwn)
-  const { initiators, chapUser } = access
+  const { initiators, chapUser, isReadonly = false } = access
   const secretId = chapUser === null ? null : table.secretOf(jobId)
-  const now = { initiators, chapUser, secretId }
+  const now = { initiators, chapUser, isReadonly, secretId }
   if (row !== undefined) {
     if (row.groupId !== groupId) return
     table.keepExport({ ...row, ...now, state: row.state === 'creating' ? 'available' : row.state })

@@ -7,7 +7,7 @@ export type KeptVolume = Pick<
 >
 export type KeptExport = Pick<
   ExportRow,
-  'id' | 'groupId' | 'poolId' | 'wwn' | 'volume' | 'initiators' | 'chapUser' | 'secretId' | 'state'
+  'id' | 'groupId' | 'poolId' | 'wwn' | 'volume' | 'initiators' | 'chapUser' | 'isReadonly' | 'secretId' | 'state'
 >
 export type KeptSnapshot = Pick<VolumeSnapshotRow, 'id' | 'path' | 'sizeBytes' | 'guid' | 'state'>
 

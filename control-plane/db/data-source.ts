@@ -24,6 +24,7 @@ import { VolumeBackups0017 } from './migrations/0017-volume-backups.ts'
 import { Block0018 } from './migrations/0018-block.ts'
 import { InstanceCaptures0019 } from './migrations/0019-instance-captures.ts'
 import { LunLoans0020 } from './migrations/0020-lun-loans.ts'
+import { Attachments0021 } from './migrations/0021-attachments.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -53,6 +54,7 @@ const MIGRATIONS = [
   Block0018,
   InstanceCaptures0019,
   LunLoans0020,
+  Attachments0021,
 ]
 
 /**

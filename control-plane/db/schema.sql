@@ -213,6 +213,7 @@ CREATE TABLE public.export (
     state text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
+    is_readonly boolean DEFAULT false NOT NULL,
     CONSTRAINT export_state_check CHECK ((state = ANY (ARRAY['creating'::text, 'available'::text, 'deleting'::text]))),
     CONSTRAINT export_wwn_check CHECK ((wwn = lower(wwn)))
 )
@@ -272,6 +273,7 @@ CREATE TABLE public.host (
     removed_at timestamp with time zone,
     source_paths jsonb DEFAULT '[]'::jsonb NOT NULL,
     backup_root text,
+    initiator text,
     CONSTRAINT host_seal_public_key_check CHECK ((length(seal_public_key) = 32)),
     CONSTRAINT host_slots_check CHECK ((slots > 0)),
     CONSTRAINT host_state_check CHECK ((state = ANY (ARRAY['online'::text, 'offline'::text])))
@@ -550,6 +552,31 @@ CREATE TABLE public.login_failure (
     expires_at timestamp with time zone NOT NULL,
     CONSTRAINT login_failure_key_check CHECK ((length(key) = 32))
 );
+
+CREATE TABLE public.lun_loan (
+    id uuid NOT NULL,
+    group_id uuid NOT NULL,
+    backup_id uuid NOT NULL,
+    kind text NOT NULL,
+    project text NOT NULL,
+    volume_id uuid,
+    snapshot_id uuid,
+    size_bytes bigint NOT NULL,
+    host text,
+    initiator text,
+    connection jsonb,
+    secret_id uuid,
+    phase text NOT NULL,
+    phase_at timestamp with time zone DEFAULT now() NOT NULL,
+    job_id uuid,
+    fail_reason text,
+    look_at timestamp with time zone DEFAULT now() NOT NULL,
+    looks integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT lun_loan_kind_check CHECK ((kind = ANY (ARRAY['read'::text, 'write'::text]))),
+    CONSTRAINT lun_loan_phase_check CHECK ((phase = ANY (ARRAY['snapshot'::text, 'copy'::text, 'make'::text, 'reserve'::text, 'connect'::text, 'work'::text, 'disconnect'::text, 'release'::text, 'drop-copy'::text, 'drop-snapshot'::text, 'drop-volume'::text])))
+)
+WITH (fillfactor='70');
 
 CREATE TABLE public.membership (
     group_id uuid NOT NULL,
@@ -914,8 +941,13 @@ CREATE TABLE public.volume_attachment (
     host_name text,
     mountpoint text,
     mode text NOT NULL,
-    attached_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT volume_attachment_mode_check CHECK ((mode = ANY (ARRAY['rw'::text, 'ro'::text])))
+    attached_at timestamp with time zone,
+    state text DEFAULT 'attached'::text NOT NULL,
+    connector jsonb,
+    connection jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT volume_attachment_mode_check CHECK ((mode = ANY (ARRAY['rw'::text, 'ro'::text]))),
+    CONSTRAINT volume_attachment_state_check CHECK ((state = ANY (ARRAY['reserved'::text, 'attaching'::text, 'attached'::text])))
 );
 
 CREATE TABLE public.volume_backup (
@@ -946,6 +978,8 @@ CREATE TABLE public.volume_backup (
     version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    project text,
+    lend_fault jsonb,
     CONSTRAINT volume_backup_retention_check CHECK (((retention = 0) OR (retention > 1))),
     CONSTRAINT volume_backup_status_check CHECK ((status = ANY (ARRAY['creating'::text, 'available'::text, 'error'::text, 'deleting'::text, 'restoring'::text])))
 )
@@ -1108,6 +1142,9 @@ ALTER TABLE ONLY public.lane_hold
 
 ALTER TABLE ONLY public.login_failure
     ADD CONSTRAINT login_failure_pkey PRIMARY KEY (key);
+
+ALTER TABLE ONLY public.lun_loan
+    ADD CONSTRAINT lun_loan_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.membership
     ADD CONSTRAINT membership_pkey PRIMARY KEY (group_id, user_id);
@@ -1329,6 +1366,12 @@ CREATE INDEX lane_hold_waiting ON public.lane_hold USING btree (job_id) WHERE (N
 
 CREATE INDEX login_failure_expiry ON public.login_failure USING btree (expires_at);
 
+CREATE INDEX lun_loan_backup ON public.lun_loan USING btree (backup_id);
+
+CREATE INDEX lun_loan_look ON public.lun_loan USING btree (look_at);
+
+CREATE UNIQUE INDEX lun_loan_pending ON public.lun_loan USING btree (backup_id) WHERE (phase = ANY (ARRAY['snapshot'::text, 'copy'::text, 'make'::text, 'reserve'::text, 'connect'::text]));
+
 CREATE INDEX membership_user ON public.membership USING btree (user_id);
 
 CREATE INDEX nats_revocation_expiry ON public.nats_revocation USING btree (expires_at);
@@ -1428,6 +1471,8 @@ CREATE INDEX user_group_tags ON public.user_group USING gin (tags jsonb_path_ops
 CREATE INDEX volume_any_path ON public.volume USING btree (path);
 
 CREATE INDEX volume_attachment_instance ON public.volume_attachment USING btree (instance_id) WHERE (instance_id IS NOT NULL);
+
+CREATE INDEX volume_attachment_time ON public.volume_attachment USING btree (created_at, id);
 
 CREATE INDEX volume_attachment_volume ON public.volume_attachment USING btree (volume_id);
 

@@ -92,6 +92,26 @@ export function exportContract(test: Declare, open: (t: ExecutionContext) => Pro
     t.truthy(await room.inquire(one, ALICE, 128))
   })
 
+  it('what is shown for reading refuses every write, until it is shown for writing again', async (t, room) => {
+    const one = await room.wanted('ro', 0x46)
+    const readonly = { ...one, access: { ...one.access, isReadonly: true } }
+    t.deepEqual(await room.apply(readonly), [undefined])
+    t.like(await room.targets.list(signal), [{ wwn: one.wwn, initiators: [ALICE], isReadonly: true }])
+    // It is asked to write in each of the ways that there are, and says that it is write-protected.
+    const suite = await libiscsi('iscsi-test-cu', '-i', ALICE, '-d', '-s', '-n', '-t', 'ALL.ReadOnly', room.url(one))
+    t.regex(suite ?? '', /tests +1 +1 +1 +0/)
+    t.regex(suite ?? '', /asserts +(\d\d+) +\1 +\1 +0/)
+    t.is(await onLun(room.login(one, ALICE), 'write -P 0x47 0 65536', 'flush'), undefined)
+    t.is(await holds({ ...room.login(one, ALICE), reads: true }, 0x46), true)
+    t.deepEqual(await room.apply(one), [undefined])
+    t.like(await room.targets.list(signal), [{ isReadonly: false }])
+    t.truthy(await onLun(room.login(one, ALICE), 'write -P 0x47 0 65536', 'flush'))
+    t.is(await holds(room.login(one, ALICE), 0x47), true)
+    t.deepEqual(await room.apply(readonly), [undefined])
+    t.is(await onLun(room.login(one, ALICE), 'write -P 0x48 0 65536', 'flush'), undefined)
+    t.is(await holds({ ...room.login(one, ALICE), reads: true }, 0x47), true)
+  })
+
   it('an initiator that is listed no more loses its session, and the others keep theirs', async (t, room) => {
     const one = await room.wanted('acl', 0x44)
     const both = { ...one, access: { initiators: [ALICE, BOB], chap: undefined } }

@@ -43,6 +43,7 @@ export function fakeExport(given: Partial<ExportInfo> = {}): ExportInfo {
     host: 'host-a',
     initiators: ['iqn.2026-01.test:initiator'],
     chapUser: null,
+    isReadonly: false,
     state: 'available',
     createdAt: AT,
     version: 1,
@@ -111,7 +112,7 @@ export function createFakeExports(fake: Controls, accept: Accept): Exports {
       return order(caller, {
         type: 'create',
         elements: wanted,
-        act({ volume, wwn: given, initiators, chap, source }) {
+        act({ volume, wwn: given, initiators, chap, source, isReadonly = false }) {
           const wwn = given.toLowerCase()
           const reused = volumes.has(volume)
           const [pool = '', ...rest] = volume.split('/')
@@ -120,7 +121,8 @@ export function createFakeExports(fake: Controls, accept: Accept): Exports {
             volumes.set(volume, fakeVolume({ groupId, pool, name: rest.join('/'), origin: source }))
           }
           if (chap) chapSecrets.set(wwn, chap.secret)
-          exports.set(wwn, fakeExport({ groupId, wwn, volume, initiators, chapUser: chap?.user ?? null }))
+          const access = { initiators, chapUser: chap?.user ?? null, isReadonly }
+          exports.set(wwn, fakeExport({ groupId, wwn, volume, ...access }))
           return { volume: true, reused }
         },
       })

@@ -18,6 +18,8 @@ export interface Login {
   readonly target: string
   readonly lun: number
   readonly initiator: string
+  /** It asks for reading alone: what may not be written to is not even opened otherwise. */
+  readonly reads?: boolean
 }
 
 /** Why this machine has no initiator in user space. */
@@ -27,10 +29,10 @@ export function lacksInitiator(): string | undefined {
   return found ? undefined : 'qemu-block-extra not installed'
 }
 
-function lun({ portal, target, lun: number, initiator }: Login): readonly string[] {
+function lun({ portal, target, lun: number, initiator, reads = false }: Login): readonly string[] {
   const file = { driver: 'iscsi', transport: 'tcp', portal, target, lun: String(number), 'initiator-name': initiator }
   const members = Object.entries(file).map(([name, value]) => `file.${name}=${value}`)
-  return ['--image-opts', ['driver=raw', ...members].join(',')]
+  return [...(reads ? ['-r'] : []), '--image-opts', ['driver=raw', ...members].join(',')]
 }
 
 interface Said {

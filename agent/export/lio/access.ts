@@ -35,6 +35,23 @@ export async function admit(paths: TargetPaths, initiator: string, chap: Access[
   if ((await linksIn(mapped)).length === 0) await makeLink(paths.lun, join(mapped, 'lun_0'))
 }
 
+/** Of all that are let in from now on: the LUN is linked as this says, so that nobody may write to it for a moment. */
+export async function putReadonly(paths: TargetPaths, isReadonly: boolean): Promise<void> {
+  await put(join(paths.group, 'attrib', 'prod_mode_write_protect'), isReadonly ? '1' : '0')
+}
+
+export async function isReadonly(paths: TargetPaths): Promise<boolean> {
+  return (await take(join(paths.group, 'attrib', 'prod_mode_write_protect'))) === '1'
+}
+
+/** Of one that was let in before: its next command is refused, or is not. */
+export async function protect(paths: TargetPaths, initiator: string, isReadonly: boolean): Promise<void> {
+  const mapped = join(accessPath(paths, initiator), 'lun_0')
+  // An interrupted call left it without the LUN, and what is linked then is as the group says.
+  if ((await linksIn(mapped)).length === 0) return
+  await put(join(mapped, 'write_protect'), isReadonly ? '1' : '0')
+}
+
 /** As written: a newline would be part of the secret. */
 export async function putChap(path: string, chap: Access['chap']): Promise<void> {
   await put(join(path, 'auth', 'userid'), chap?.user ?? 'NULL')

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { FleetError, toFleetError } from '../../../shared/errors.ts'
 import { IscsiName } from '../../../shared/volume-spec.ts'
 import type { ExportTargets, StandingTarget, WantedTarget } from '../exports.ts'
-import { checkAccess, initiatorsOf, needsChap, sessionsOf } from './access.ts'
+import { checkAccess, initiatorsOf, isReadonly, needsChap, sessionsOf } from './access.ts'
 import { directoriesIn, isDirectory } from './configfs.ts'
 import { TARGET_ROOT, type TargetPaths, targetPaths } from './layout.ts'
 import { findStore, namesOfStores, resizeStore } from './stores.ts'
@@ -105,7 +105,7 @@ export async function openLioTargets({ portals, root = TARGET_ROOT }: LioSetting
     const { wwn } = paths
     const state = await stateOf(root, paths)
     if (state.kind === 'half') {
-      return { wwn, device: '', guid: undefined, initiators: [], hasChap: false, sessions: [] }
+      return { wwn, device: '', guid: undefined, initiators: [], hasChap: false, isReadonly: false, sessions: [] }
     }
     if (state.kind !== 'open') return undefined
     const initiators = await initiatorsOf(paths)
@@ -115,6 +115,7 @@ export async function openLioTargets({ portals, root = TARGET_ROOT }: LioSetting
       guid: state.store.serial === '' ? undefined : state.store.serial,
       initiators,
       hasChap: await needsChap(paths),
+      isReadonly: await isReadonly(paths),
       sessions: await sessionsOf(paths, initiators),
     }
   }

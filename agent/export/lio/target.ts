@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import type { WantedTarget } from '../exports.ts'
-import { admit, expel, hasChap, initiatorsOf, putChap } from './access.ts'
+import { admit, expel, hasChap, initiatorsOf, protect, putChap, putReadonly } from './access.ts'
 import {
   directoriesIn,
   isDirectory,
@@ -26,13 +26,12 @@ export type State =
   | { readonly kind: 'half'; readonly store: Store | undefined }
   | { readonly kind: 'open'; readonly store: Store }
 
-/** Nobody without an ACL gets in, nor is told of the target; what an ACL gives may be written to. */
+/** Nobody without an ACL gets in, nor is told of the target. */
 const ATTRIBUTES: readonly (readonly [name: string, value: string])[] = [
   ['generate_node_acls', '0'],
   ['cache_dynamic_acls', '0'],
   ['demo_mode_write_protect', '1'],
   ['demo_mode_discovery', '0'],
-  ['prod_mode_write_protect', '0'],
 ]
 
 export async function stateOf(root: string, paths: TargetPaths): Promise<State> {
@@ -69,7 +68,8 @@ export async function build(
   }
   await makeDirectory(paths.group)
   for (const [name, value] of ATTRIBUTES) await put(join(paths.group, 'attrib', name), value)
-  const { chap, initiators } = wanted.access
+  const { chap, initiators, isReadonly = false } = wanted.access
+  await putReadonly(paths, isReadonly)
   await put(join(paths.group, 'attrib', 'authentication'), chap === undefined ? '0' : '1')
   await makeDirectory(paths.lun)
   await makeLink(store.path, join(paths.lun, paths.storeName))
@@ -86,10 +86,12 @@ export async function adjust(
   paths: TargetPaths,
   { wanted, portals }: { readonly wanted: WantedTarget; readonly portals: readonly string[] },
 ): Promise<void> {
-  const { initiators, chap } = wanted.access
+  const { initiators, chap, isReadonly = false } = wanted.access
+  await putReadonly(paths, isReadonly)
   const standing = await initiatorsOf(paths)
   for (const stale of standing.filter((name) => !initiators.includes(name))) await expel(paths, stale)
   const staying = standing.filter((name) => initiators.includes(name))
+  for (const initiator of staying) await protect(paths, initiator, isReadonly)
   const isSame = await hasChap(paths, staying, chap)
   if (!isSame) {
     await put(join(paths.group, 'enable'), '0')

@@ -8,6 +8,7 @@ export const UNIT = 1
 export interface Unit {
   readonly device: string
   readonly serial: string
+  readonly isReadonly: boolean
 }
 
 /** What one target of our tgtd is now; changed by what changes it there, once that is done. */

@@ -20,6 +20,7 @@ ${nexus}    LUN information:
             Type: disk
             SCSI ID: 0123456789abcdef01234567
             SCSI SN: 12345678-1234-1234-1234-123456789abc
+            Readonly: No
             Backing store type: rdwr
             Backing store path: /srv/a b.img
             Backing store flags: 
@@ -43,12 +44,13 @@ test('targets are read with their volume, accounts and initiators', (t) => {
   const shown = {
     tid: 7,
     wwn: 'iqn.2026-01.t:a',
-    unit: { device: '/srv/a b.img', serial: '12345678-1234-1234-1234-123456789abc' },
+    unit: { device: '/srv/a b.img', serial: '12345678-1234-1234-1234-123456789abc', isReadonly: false },
     chapUsers: ['al'],
     initiators: ['iqn.2026-01.t:x', 'iqn.2026-01.t:y'],
   }
   t.deepEqual(parseTargets(listing(), DRIVERS), [shown])
   t.deepEqual(parseTargets(listing(session('none')), DRIVERS), [shown])
+  t.like(parseTargets(listing().replace('Readonly: No', 'Readonly: Yes'), DRIVERS), [{ unit: { isReadonly: true } }])
   t.deepEqual(parseTargets('', NO_DRIVERS), [])
 })
 

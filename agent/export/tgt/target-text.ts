@@ -3,7 +3,7 @@ export interface ListedTarget {
   readonly tid: number
   readonly wwn: string
   /** LUN 1; undefined: it has none. */
-  readonly unit: { readonly device: string; readonly serial: string } | undefined
+  readonly unit: { readonly device: string; readonly serial: string; readonly isReadonly: boolean } | undefined
   readonly chapUsers: readonly string[]
   readonly initiators: readonly string[]
 }
@@ -63,7 +63,7 @@ function parseUnit(units: string): ListedTarget['unit'] {
   if (at === null) return undefined
   const lines = units.slice(at.index)
   const told = (name: string) => new RegExp(`^ {12}${name}: (.*)$`, 'm').exec(lines)?.[1]?.trim() ?? ''
-  return { device: told('Backing store path'), serial: told('SCSI SN') }
+  return { device: told('Backing store path'), serial: told('SCSI SN'), isReadonly: told('Readonly') === 'Yes' }
 }
 
 function namesIn(body: string): readonly string[] {

@@ -18,7 +18,8 @@ const PRODUCT = 'volume'
 export async function build(control: Control, model: Model, wanted: WantedTarget): Promise<KnownTarget> {
   const target = await create(control, model, wanted)
   try {
-    await attach(control, target, { device: wanted.device, serial: unitIdentity(wanted.guid).serial })
+    const { device, guid, access } = wanted
+    await attach(control, target, { device, serial: unitIdentity(guid).serial, isReadonly: access.isReadonly === true })
   } catch (error) {
     await takeDown(control, model, target)
     throw error
@@ -38,7 +39,7 @@ async function create(control: Control, model: Model, { wwn, guid }: WantedTarge
 
 /** All of it or nothing: without its names a volume would be taken for another one. */
 export async function attach(control: Control, target: KnownTarget, shown: Unit): Promise<void> {
-  const { device } = shown
+  const { device, isReadonly } = shown
   const { serial, scsiId } = unitIdentity(shown.serial)
   const { tid } = target
   const unit = { mode: 'unit', tid, lun: UNIT } as const
@@ -47,12 +48,16 @@ export async function attach(control: Control, target: KnownTarget, shown: Unit)
   })
   const names = `vendor_id=${VENDOR},product_id=${PRODUCT},scsi_id=${scsiId},scsi_sn=${serial}`
   try {
-    await control.ask({ ...unit, operation: 'update', params: `${names},thin_provisioning=1` })
+    await control.ask({
+      ...unit,
+      operation: 'update',
+      params: `${names},thin_provisioning=1,readonly=${isReadonly ? 1 : 0}`,
+    })
   } catch (error) {
     await detach(control, target)
     throw error
   }
-  target.unit = { device, serial }
+  target.unit = { device, serial, isReadonly }
 }
 
 /** @throws busy while an initiator's command still runs */

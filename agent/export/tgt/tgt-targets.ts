@@ -200,7 +200,8 @@ async function apply(control: Control, model: Model, wanted: WantedTarget, onFew
   requireOnce(model, wanted)
   const user = access.chap?.user
   const stays = access.initiators.some((name) => target?.initiators.has(name))
-  if (target !== undefined && (isOther || !stays || target.chapUser !== user)) {
+  const isAsWritable = target?.unit?.isReadonly === (access.isReadonly === true)
+  if (target !== undefined && (isOther || !stays || !isAsWritable || target.chapUser !== user)) {
     await takeDown(control, model, target)
     target = undefined
   }
@@ -287,6 +288,7 @@ async function told(control: Control, target: KnownTarget): Promise<StandingTarg
     guid: target.unit?.serial,
     initiators: [...target.initiators].toSorted(),
     hasChap: target.chapUser !== undefined,
+    isReadonly: target.unit?.isReadonly === true,
     sessions,
   }
 }

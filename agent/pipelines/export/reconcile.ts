@@ -135,6 +135,7 @@ class Reconciliation {
 function stands(kept: KeptExport | undefined, { exportId, place, access }: WantedExport): boolean {
   if (kept === undefined || kept.exportId !== exportId || !isSamePlace(kept.place, place)) return false
   if (access.chapUser !== null || kept.access.chapUser !== null) return false
+  if ((access.isReadonly ?? false) !== (kept.access.isReadonly ?? false)) return false
   const listed = new Set(access.initiators)
   return (
     kept.access.initiators.every((name) => listed.has(name)) && listed.size === new Set(kept.access.initiators).size

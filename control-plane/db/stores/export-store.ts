@@ -117,6 +117,6 @@ export function createExportSecrets(sql: Sql, vault: Pick<Secrets, 'open'>): Exp
 
 function shown(row: ExportRow | undefined): ExportInfo | undefined {
   if (row === undefined) return undefined
-  const { id, groupId, wwn, volume, host, initiators, chapUser, state, createdAt, version } = row
-  return { id, groupId, wwn, volume, host, initiators, chapUser, state, createdAt, version }
+  const { id, groupId, wwn, volume, host, initiators, chapUser, isReadonly, state, createdAt, version } = row
+  return { id, groupId, wwn, volume, host, initiators, chapUser, isReadonly, state, createdAt, version }
 }

@@ -87,7 +87,7 @@ export const SnapshotColumns = z
   )
 
 /** `e`, `p`, `h` are export, pool and host. */
-export const EXPORT_COLUMNS = `e.id, e.group_id, e.wwn, e.volume, e.initiators, e.chap_user, e.secret_id, e.state, e.created_at, e.version,
+export const EXPORT_COLUMNS = `e.id, e.group_id, e.wwn, e.volume, e.initiators, e.chap_user, e.is_readonly, e.secret_id, e.state, e.created_at, e.version,
   p.id as pool_id, p.local_name as local_pool, h.id as host_id, h.name as host`
 export const EXPORT_JOINS = 'join pool p on p.id = e.pool_id join host h on h.id = p.host_id'
 
@@ -99,6 +99,7 @@ export const ExportColumns = z
     volume: z.string(),
     initiators: z.array(z.string()),
     chap_user: z.string().nullable(),
+    is_readonly: z.boolean(),
     secret_id: z.string().nullable(),
     state: State,
     created_at: z.date(),
@@ -116,6 +117,7 @@ export const ExportColumns = z
       volume: row.volume,
       initiators: row.initiators,
       chapUser: row.chap_user,
+      isReadonly: row.is_readonly,
       secretId: row.secret_id,
       state: row.state,
       createdAt: row.created_at,

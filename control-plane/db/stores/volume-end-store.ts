@@ -106,13 +106,13 @@ const keep = statement(
      set size_bytes = excluded.size_bytes, state = excluded.state, device = excluded.device, guid = excluded.guid,
        origin = excluded.origin,       version = volume.version + 1
    ), exports as (
-     insert into export (id, group_id, pool_id, wwn, volume, initiators, chap_user, secret_id, state)
-     select id, group_id, pool_id, wwn, volume, initiators, chap_user, secret_id, state
+     insert into export (id, group_id, pool_id, wwn, volume, initiators, chap_user, is_readonly, secret_id, state)
+     select id, group_id, pool_id, wwn, volume, initiators, chap_user, is_readonly, secret_id, state
      from jsonb_to_recordset($2::jsonb) as r(id uuid, group_id uuid, pool_id uuid, wwn text, volume text, initiators jsonb,
-       chap_user text, secret_id uuid, state text)
+       chap_user text, is_readonly boolean, secret_id uuid, state text)
      on conflict (id) do update
-     set initiators = excluded.initiators, chap_user = excluded.chap_user, secret_id = excluded.secret_id, state = excluded.state,
-       version = export.version + 1
+     set initiators = excluded.initiators, chap_user = excluded.chap_user, is_readonly = excluded.is_readonly,
+       secret_id = excluded.secret_id, state = excluded.state, version = export.version + 1
    )
    update volume_snapshot s
    set size_bytes = r.size_bytes, guid = r.guid, state = r.state, version = s.version + 1
@@ -186,9 +186,9 @@ async function write(tx: Transaction, table: VolumeTable): Promise<void> {
         })),
       ),
       JSON.stringify(
-        keptExports.map(({ groupId, poolId, chapUser, secretId, ...row }) => ({
-          ...row,
-          ...{ group_id: groupId, pool_id: poolId, chap_user: chapUser, secret_id: secretId },
+        keptExports.map(({ groupId, poolId, chapUser, isReadonly, secretId, ...row }) => ({
+          ...{ ...row, group_id: groupId, pool_id: poolId, chap_user: chapUser },
+          ...{ is_readonly: isReadonly, secret_id: secretId },
         })),
       ),
       JSON.stringify(

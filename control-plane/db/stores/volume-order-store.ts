@@ -33,10 +33,10 @@ const write = statement(
      select id, group_id, volume_id, name, path, size_bytes, 'creating'
      from jsonb_to_recordset($2::jsonb) as r(id uuid, group_id uuid, volume_id uuid, name text, path text, size_bytes bigint)
    ), exports as (
-     insert into export (id, group_id, pool_id, wwn, volume, initiators, chap_user, state)
-     select id, group_id, pool_id, wwn, volume, initiators, chap_user, 'creating'
+     insert into export (id, group_id, pool_id, wwn, volume, initiators, chap_user, is_readonly, state)
+     select id, group_id, pool_id, wwn, volume, initiators, chap_user, is_readonly, 'creating'
      from jsonb_to_recordset($3::jsonb)
-       as r(id uuid, group_id uuid, pool_id uuid, wwn text, volume text, initiators jsonb, chap_user text)
+       as r(id uuid, group_id uuid, pool_id uuid, wwn text, volume text, initiators jsonb, chap_user text, is_readonly boolean)
    ), volumes_go as (
      update volume set state = 'deleting', version = version + 1 where id = any($4::uuid[])
    ), snapshots_go as (
@@ -215,8 +215,9 @@ function valuesOf(
       }),
     ),
     JSON.stringify(
-      exports.map(({ id, groupId: group_id, poolId, wwn, volume, initiators, chapUser }) => {
-        return { id, group_id, pool_id: poolId, wwn, volume, initiators, chap_user: chapUser }
+      exports.map(({ id, groupId: group_id, poolId, wwn, volume, initiators, chapUser, isReadonly }) => {
+        const access = { initiators, chap_user: chapUser, is_readonly: isReadonly }
+        return { id, group_id, pool_id: poolId, wwn, volume, ...access }
       }),
     ),
     removes.volumes ?? [],

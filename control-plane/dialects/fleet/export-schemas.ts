@@ -34,6 +34,7 @@ export const CreateExportBody = z.object({
     description: '`<pool>/<name>@<snapshot>`: the volume is cloned from it, unless it is such a clone already',
   }),
   create_parent: z.boolean().optional(),
+  readonly: z.boolean().optional().meta({ description: 'The target refuses whatever would change the volume' }),
 })
 export type CreateExportBody = z.infer<typeof CreateExportBody>
 
@@ -93,6 +94,7 @@ export const ExportView = z.object({
     .meta({ description: 'False while it is being made again, or cannot be: its volume is away' }),
   initiators: z.array(z.string()).meta({ description: 'Those that may log in' }),
   chap_user: z.string().nullable(),
+  readonly: z.boolean().meta({ description: 'The target refuses whatever would change the volume' }),
   sessions: z
     .array(z.object({ initiator: z.string(), address: z.string() }))
     .nullable()

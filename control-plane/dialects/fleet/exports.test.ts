@@ -29,6 +29,7 @@ test('an export tells its target, its portal, who may log in and who has', async
     standing: true,
     initiators: [INITIATOR],
     chap_user: 'node',
+    readonly: false,
     sessions: [{ initiator: INITIATOR, address: '10.0.0.2:40000' }],
     state: 'available',
     created_at: '2026-01-02T03:04:05.678Z',

@@ -24,6 +24,7 @@ export function presentExport(shown: ShownExport): ExportView {
     standing: live ? (live.standing ?? true) : null,
     initiators: [...initiators],
     chap_user: shown.chapUser,
+    readonly: shown.isReadonly,
     sessions: live?.sessions.map(({ initiator, address }) => ({ initiator, address })) ?? null,
     state,
     created_at: shown.createdAt.toISOString(),
@@ -50,8 +51,8 @@ export function presentBatch(batch: ExportBatch): ExportBatchView {
   }
 }
 
-export function wantedOf({ create_parent: createParent, ...rest }: CreateExportBody): WantExport {
-  return { ...rest, createParent }
+export function wantedOf({ create_parent: createParent, readonly: isReadonly, ...rest }: CreateExportBody): WantExport {
+  return { ...rest, createParent, isReadonly }
 }
 
 /** Agents and jobs tell codes as text. */
