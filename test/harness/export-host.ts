@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
 import type { ExportKeeper } from '../../agent/export/export-keeper.ts'
 import { openExports } from '../../agent/export/open-exports.ts'
 import type { PipelineTools, StepContext } from '../../agent/pipelines/pipeline.ts'
 import { openWork } from '../../agent/pipelines/pipelines.ts'
 import { runPipeline } from '../../agent/pipelines/run-pipeline.ts'
+import { openOwnDatasets } from '../../agent/points/own-datasets.ts'
 import type { Unseal } from '../../agent/points/targets.ts'
 import { openVolumes } from '../../agent/volumes/open-volumes.ts'
 import type { Volumes } from '../../agent/volumes/volumes.ts'
@@ -60,6 +62,11 @@ export async function openExportHost(host: {
     { findVolume: ({ pool, volume }) => volumes(pool).find(volume), logger },
   )
   await exports.restore(unwatched.signal)
+  const listings = join(state, 'listings')
+  mkdirSync(listings, { recursive: true })
+  const own = openOwnDatasets(join(state, 'own'))
+  // as: points are neither made nor read here, only what is kept for them goes
+  const points = { own, listings } as PipelineTools['points']
   const tools: PipelineTools = {
     ...NO_INSTANCES,
     driver() {
@@ -67,9 +74,7 @@ export async function openExportHost(host: {
     },
     restorePaths: [],
     forbiddenPaths: [],
-    get points(): never {
-      throw new Error('there are no points here')
-    },
+    points,
     volumes,
     exports,
     unseal: host.unseal,

@@ -10,6 +10,7 @@ import { lacksExports } from '../../../test/harness/lacks-exports.ts'
 import { sharedMounts } from '../../../test/harness/loop-mount.ts'
 import { testUnless } from '../../../test/harness/system-packages.ts'
 import { openWork } from '../pipelines.ts'
+import { sourceOf } from '../point/base-snapshots.ts'
 
 const lacks = lacksExports()
 const it = testUnless(lacks)
@@ -69,6 +70,24 @@ it('an export in use stays unless forced, and what somebody else needs of a volu
   t.deepEqual([second.errors, second.done.length], [[], 4])
   t.is(await onLun(login(used), 'read 0 512'), undefined)
   t.deepEqual(await observe(), { volumes: ['image'], kept: [], standing: [] })
+})
+
+it('with a volume goes what was kept of it for its next points, and with an export alone nothing', async (t) => {
+  const host = await room(t)
+  const [gone, stays] = [host.element(1), host.element(2)]
+  await host.run(create(gone, stays))
+  const { own } = host.tools.points
+  for (const { place, exportId } of [gone, stays]) {
+    const source = sourceOf(place)
+    own.claim({ ...place, dataset: exportId, use: { kind: 'base', source, series: 'a series', at: 1 } })
+    await host.volumes('a').capture({ volume: place.volume, id: exportId }, unwatched)
+  }
+  const { errors } = await host.run(remove(unexportOf(gone), unexportOf(stays, { deleteVolume: false })))
+  t.deepEqual(errors, [])
+  t.deepEqual(
+    own.all().map(({ dataset }) => dataset),
+    [stays.exportId],
+  )
 })
 
 it('a deletion that is cancelled says of each what it did not reach; one whose agent stops goes on', async (t) => {

@@ -1,8 +1,9 @@
-import { FleetError } from '../../../shared/errors.ts'
+import { FleetError, toFleetError } from '../../../shared/errors.ts'
 import type { ExportsDeleted, UnexportElement } from '../../../shared/volume-spec.ts'
 import type { Watch } from '../../drivers/driver.ts'
 import type { Volumes } from '../../volumes/volumes.ts'
 import type { Pipeline, PipelineTools, Step, StepContext } from '../pipeline.ts'
+import { dropBases, sourceOf } from '../point/base-snapshots.ts'
 import { named } from '../point/steps.ts'
 import { type Answers, ElementList } from './element-list.ts'
 import { byPool, eachAlone, isSamePlace, keyOf } from './volume-groups.ts'
@@ -103,6 +104,10 @@ class Deletion {
   async #destroyOne(volumes: Volumes, { place }: UnexportElement): Promise<void> {
     this.#requireUnexported(place, () => false)
     await volumes.destroy(place.volume, { signal: AbortSignal.timeout(CALL_MS), progress: () => undefined })
+    // The volume is gone all the same: the agent's next start forgets what it finds no more.
+    await dropBases(this.#tools, sourceOf(place)).catch((error: unknown) => {
+      this.#tools.logger.warn({ event: 'volume.bases_kept', jobId: this.#jobId, err: toFleetError(error) })
+    })
   }
 
   #requireUnexported(place: UnexportElement['place'], isGoing: (wwn: string) => boolean): void {
