@@ -22,10 +22,11 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
   ['agent/transfer/', /^agent\/(?!transfer\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
   [
     'agent/archive/',
-    /^agent\/(?!archive\/|native\/|exec\/|tree\/(?:counters|remove-tree|stamps)\.ts)|^(nats|@nats-io\/.*)$/,
+    /^agent\/(?!archive\/|iscsi\/|native\/|exec\/|tree\/(?:counters|remove-tree|stamps)\.ts)|^(nats|@nats-io\/.*)$/,
   ],
   ['agent/instances/', /^agent\/(?!instances\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
   ['agent/native/', /^agent\/(?!native\/)/],
+  ['agent/iscsi/', /^agent\/(?!iscsi\/|native\/)|^(nats|@nats-io\/.*)$/],
   ['agent/exec/', /^agent\/(?!exec\/)/],
   ['agent/zfs/', /^agent\/(?!zfs\/|exec\/)|^(nats|@nats-io\/.*)$/],
   ['control-plane/', /^(agent|test|bench|deploy)\//],

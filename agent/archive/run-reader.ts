@@ -23,6 +23,7 @@ export interface ReadDone {
   readonly bytes: number
   readonly damaged: Extract<ReadEnd, { type: 'done' }>['damaged']
   readonly damagedCount: number
+  readonly isDoubtful: boolean
 }
 
 /**
@@ -72,7 +73,8 @@ export async function runReader(
     if (watch.signal.aborted) throw new FleetError('cancelled', 'cancelled')
     if (failedFirst !== undefined) throw errorOf(failedFirst)
     if (end?.type !== 'done') throw feedError ?? new FleetError('internal', 'the reading thread ended early')
-    return { files: counters.files, bytes: counters.bytes, damaged: end.damaged, damagedCount: end.damagedCount }
+    const { damaged, damagedCount, isDoubtful } = end
+    return { files: counters.files, bytes: counters.bytes, damaged, damagedCount, isDoubtful }
   } finally {
     over.abort()
     clearInterval(timer)

@@ -4,6 +4,7 @@ import type { BytePath } from './byte-path.ts'
 import type { Chain } from './chain.ts'
 import type { Compression } from './compression.ts'
 import type { PointTotals } from './frame-table.ts'
+import type { ImagePlace } from './image/image-bytes.ts'
 import type { ImageShape } from './image/image-shape.ts'
 import { requireShape } from './image/shape-file.ts'
 import type { Problem } from './member.ts'
@@ -48,10 +49,8 @@ export interface WriteImageRequest extends AnyRequest {
   readonly base?: ImageBase
 }
 
-/** What a volume's point is made of. */
-export interface ImageSource {
-  /** Of a file or block device that nobody writes to, open for reading; stays open. */
-  readonly fd: number
+/** What a volume's point is made of: what nobody writes to meanwhile; a file or device is open for reading. */
+export type ImageSource = ImagePlace & {
   readonly sizeBytes: number
   /** `chunkBytesFor` it for a full archive; that of the chain's `readShape` for an increment. */
   readonly chunkBytes: number

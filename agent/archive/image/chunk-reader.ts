@@ -1,13 +1,8 @@
 import { createHash, hash } from 'node:crypto'
-import { libc } from '../../native/libc.ts'
-import { checked, lastErrorCode } from '../../native/system-error.ts'
 import type { ProblemReason } from '../member.ts'
+import type { ImageBytes } from './image-bytes.ts'
 import { chunkLength, type ImageShape } from './image-shape.ts'
 
-const SEEK_DATA = 3
-const SEEK_HOLE = 4
-/** linux/fadvise.h */
-const POSIX_FADV_WILLNEED = 3
 /** The kernel by itself reads ahead too little to keep a disk busy while a chunk is hashed: 512 MiB that were not in memory took 0.7 s with this, 1.1 to 3.5 s without. */
 const AHEAD_BYTES = 2 ** 23
 /** Chunks are read whole up to here, so all of volumes up to 4 TiB; longer ones in pieces, and again when they are stored. */
@@ -21,7 +16,7 @@ export interface LookedChunk {
 
 /** Reads an image chunk by chunk, knowing its holes. Bytes that cannot be read, or are not there any more, are zeros and a problem. */
 export class ChunkReader {
-  readonly #fd: number
+  readonly #bytes: ImageBytes
   readonly #shape: ImageShape
   readonly #throwIfStopped: () => void
   readonly #piece: Buffer
@@ -35,9 +30,9 @@ export class ChunkReader {
   #length = 0
   #hash: string | undefined
 
-  /** @param fd stays open */
-  constructor(fd: number, shape: ImageShape, throwIfStopped: () => void) {
-    this.#fd = fd
+  /** @param image stays open */
+  constructor(image: ImageBytes, shape: ImageShape, throwIfStopped: () => void) {
+    this.#bytes = image
     this.#shape = shape
     this.#throwIfStopped = throwIfStopped
     const bytes = Math.min(shape.chunkBytes, PIECE_BYTES)
@@ -99,15 +94,14 @@ export class ChunkReader {
   }
 
   #advise(from: number, end: number): void {
-    // Only a hint: whoever knows none reads as he does.
-    libc().posix_fadvise(this.#fd, from, end - from, POSIX_FADV_WILLNEED)
+    this.#bytes.ahead(from, end)
     this.#advised = end
   }
 
   #lookWhole(): LookedChunk {
     this.#throwIfStopped()
     const bytes = this.#piece.subarray(0, this.#length)
-    const problem = readPadded(this.#fd, bytes, this.#position)
+    const problem = this.#bytes.read(bytes, this.#position)
     return { isZero: problem === undefined && this.#isZero(bytes), problem }
   }
 
@@ -127,7 +121,7 @@ export class ChunkReader {
     for (let done = 0; done < this.#length; ) {
       this.#throwIfStopped()
       const bytes = this.#piece.subarray(0, Math.min(this.#piece.length, this.#length - done))
-      const found = readPadded(this.#fd, bytes, this.#position + done)
+      const found = this.#bytes.read(bytes, this.#position + done)
       problem ??= found
       take(bytes)
       done += bytes.length
@@ -140,33 +134,9 @@ export class ChunkReader {
   }
 
   #findData(from: number): void {
-    const { sizeBytes } = this.#shape
-    const start = libc().lseek(this.#fd, from, SEEK_DATA)
-    const code = start < 0 ? lastErrorCode() : undefined
-    if (code === 'ENXIO') {
-      // Nothing but a hole from here on.
-      this.#dataStart = sizeBytes + this.#shape.chunkBytes
-      this.#dataEnd = Number.POSITIVE_INFINITY
-    } else if (code === 'EINVAL' || code === 'EOPNOTSUPP') {
-      // A block device does not tell.
-      this.#dataStart = from
-      this.#dataEnd = Number.POSITIVE_INFINITY
-    } else {
-      this.#dataStart = checked('lseek', start)
-      this.#dataEnd = checked('lseek', libc().lseek(this.#fd, this.#dataStart, SEEK_HOLE))
-    }
+    const found = this.#bytes.data(from)
+    // Nothing but a hole from here on.
+    this.#dataStart = found?.start ?? this.#shape.sizeBytes + this.#shape.chunkBytes
+    this.#dataEnd = found?.end ?? Number.POSITIVE_INFINITY
   }
-}
-
-function readPadded(fd: number, room: Buffer, position: number): ProblemReason | undefined {
-  let read = 0
-  while (read < room.length) {
-    const bytes = libc().pread(fd, read === 0 ? room : room.subarray(read), room.length - read, position + read)
-    if (bytes <= 0) {
-      room.fill(0, read)
-      return bytes < 0 ? 'unreadable' : 'changed'
-    }
-    read += bytes
-  }
-  return undefined
 }

@@ -6,17 +6,17 @@ import type { ReadItem } from '../read/read-worker.ts'
 import { runReader } from '../run-reader.ts'
 import type { ArchiveWatch } from '../write-archive.ts'
 import { chunkMembers } from './chunk-members.ts'
+import type { ImagePlace } from './image-bytes.ts'
 import { VOLUME } from './image-shape.ts'
 import { readShape } from './read-shape.ts'
 
 const ITEMS_AT_ONCE = 256
 const MAX_TOLD = 100
 
-export interface CompareImageRequest {
+/** A file or device is open for reading. */
+export type CompareImageRequest = ImagePlace & {
   readonly subject: string
   readonly chain: Chain
-  /** Of a file or a block device, open for reading; stays open. */
-  readonly fd: number
 }
 
 export interface ImageDifferences {
@@ -31,15 +31,13 @@ export interface ImageDifferences {
  * @throws conflict for a point of something else; corrupt for an index that makes no sense; cancelled
  */
 export async function compareImage(
-  { subject, chain, fd }: CompareImageRequest,
+  { subject, chain, ...at }: CompareImageRequest,
   watch: ArchiveWatch,
 ): Promise<ImageDifferences> {
   const shape = await readShape(chain, watch.signal)
-  const { kind, sizeBytes } = new Status().readDescriptor(fd)
-  if (kind !== 'file' && kind !== 'block') throw new FleetError('invalid', `${subject}: this is no image`)
-  const isOfSize = kind === 'block' || sizeBytes >= shape.sizeBytes
+  const isOfSize = sizeOf(at, subject) >= shape.sizeBytes
   const done = await runReader(
-    { subject, mode: 'compare', fd, shape },
+    { subject, mode: 'compare', place: at, shape },
     async (send, signal) => {
       let items: ReadItem[] = []
       for await (const { member, layer } of chunkMembers(chain, shape, signal)) {
@@ -56,4 +54,12 @@ export async function compareImage(
   const paths = done.damaged.slice(0, MAX_TOLD).map(displayPath)
   if (isOfSize) return { count: done.damagedCount, paths }
   return { count: done.damagedCount + 1, paths: [VOLUME, ...paths].slice(0, MAX_TOLD) }
+}
+
+/** A device has what it has. */
+function sizeOf({ fd, lun }: ImagePlace, subject: string): number {
+  if (fd === undefined) return lun.sizeBytes
+  const { kind, sizeBytes } = new Status().readDescriptor(fd)
+  if (kind !== 'file' && kind !== 'block') throw new FleetError('invalid', `${subject}: this is no image`)
+  return kind === 'block' ? Number.POSITIVE_INFINITY : sizeBytes
 }

@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict'
-import { libc } from '../../native/libc.ts'
-import { Status } from '../../native/status.ts'
-import { checked } from '../../native/system-error.ts'
 import type { Counters } from '../../tree/counters.ts'
 import type { BytePath } from '../byte-path.ts'
 import { ChunkReader } from './chunk-reader.ts'
+import type { ImageBytes } from './image-bytes.ts'
 import { chunkCount, chunkNumberOf, chunkPath, type ImageShape, VOLUME } from './image-shape.ts'
 
 const PIECE_BYTES = 2 ** 18
+const AHEAD_BYTES = 2 ** 23
 
 /** Compares an image with the chunks that an index has, which come in order. */
 export class ImageComparison {
-  readonly #fd: number
+  readonly #image: ImageBytes
   readonly #shape: ImageShape
   readonly #reader: ChunkReader
   readonly #counters: Counters
@@ -19,13 +18,13 @@ export class ImageComparison {
   #next = 0
 
   constructor(
-    fd: number,
+    image: ImageBytes,
     shape: ImageShape,
     to: { readonly counters: Counters; readonly differs: (path: BytePath) => void },
   ) {
-    this.#fd = fd
+    this.#image = image
     this.#shape = shape
-    this.#reader = new ChunkReader(fd, shape, () => to.counters.throwIfStopped())
+    this.#reader = new ChunkReader(image, shape, () => to.counters.throwIfStopped())
     this.#counters = to.counters
     this.#differs = to.differs
   }
@@ -39,20 +38,20 @@ export class ImageComparison {
     this.#next = number + 1
   }
 
-  /** Of a file that is larger than the volume was, what is behind it is zeros. */
+  /** Of a file or LUN that is larger than the volume was, what is behind it is zeros. */
   finish(): void {
     this.#zerosBefore(chunkCount(this.#shape))
-    const { kind, sizeBytes } = new Status().readDescriptor(this.#fd)
-    if (kind === 'file' && !this.#isBlankTo(sizeBytes)) this.#differs(VOLUME)
+    const { endBytes } = this.#image
+    if (endBytes !== undefined && !this.#isBlankTo(endBytes)) this.#differs(VOLUME)
   }
 
   #isBlankTo(end: number): boolean {
     const [piece, zeros] = [Buffer.alloc(PIECE_BYTES), Buffer.alloc(PIECE_BYTES)]
     for (let at = this.#shape.sizeBytes; at < end; at += PIECE_BYTES) {
       this.#counters.throwIfStopped()
-      piece.fill(0)
-      checked('pread', libc().pread(this.#fd, piece, piece.length, at))
-      if (!piece.equals(zeros)) return false
+      const room = piece.subarray(0, Math.min(PIECE_BYTES, end - at))
+      this.#image.ahead(at, Math.min(end, at + AHEAD_BYTES))
+      if (this.#image.read(room, at) !== undefined || !room.equals(zeros.subarray(0, room.length))) return false
     }
     return true
   }

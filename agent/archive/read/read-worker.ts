@@ -4,6 +4,7 @@ import { close } from '../../native/paths.ts'
 import { asFleetError } from '../../native/system-error.ts'
 import { Counters } from '../../tree/counters.ts'
 import { type BytePath, displayPath } from '../byte-path.ts'
+import { type ImageBytes, type ImagePlace, loadFor, openBytes } from '../image/image-bytes.ts'
 import { ImageComparison } from '../image/image-comparison.ts'
 import type { ImageShape } from '../image/image-shape.ts'
 import { ImageTarget } from '../image/image-target.ts'
@@ -66,14 +67,20 @@ export interface TreeReadTask extends AnyTask {
 export interface ImageReadTask extends AnyTask {
   /** `image` puts chunks into an image, `compare` reads the image and compares it with the items' hashes. */
   readonly mode: 'image' | 'compare'
-  readonly fd: number
+  readonly place: ImagePlace
   readonly shape: ImageShape
 }
 
 export type ReadTask = TreeReadTask | ImageReadTask
 
 export type ReadEnd =
-  | { readonly type: 'done'; readonly damaged: readonly BytePath[]; readonly damagedCount: number }
+  | {
+      readonly type: 'done'
+      readonly damaged: readonly BytePath[]
+      readonly damagedCount: number
+      /** Whether what was written to an image may be lost all the same: it is to be read again. */
+      readonly isDoubtful: boolean
+    }
   | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string; readonly detail: string | undefined }
 
 const MAX_DAMAGED = 1_000
@@ -86,6 +93,7 @@ class Reading {
   readonly #windows = new Map<number, FrameWindow>()
   readonly #damaged: BytePath[] = []
   #damagedCount = 0
+  #isDoubtful = false
 
   constructor(task: ReadTask) {
     this.#task = task
@@ -96,9 +104,9 @@ class Reading {
   run(): ReadEnd {
     const task = this.#task
     if ('rootFd' in task) this.#runTree(task)
-    else if (task.mode === 'image') this.#runItems(undefined, new ImageTarget(task.fd, task.shape))
-    else this.#compare(task)
-    return { type: 'done', damaged: this.#damaged, damagedCount: this.#damagedCount }
+    else this.#runImage(task)
+    const [damaged, damagedCount, isDoubtful] = [this.#damaged, this.#damagedCount, this.#isDoubtful]
+    return { type: 'done', damaged, damagedCount, isDoubtful }
   }
 
   #runTree({ rootFd, policy, mode }: TreeReadTask): void {
@@ -116,9 +124,20 @@ class Reading {
     }
   }
 
-  #compare({ fd, shape }: ImageReadTask): void {
+  #runImage({ mode, place, shape }: ImageReadTask): void {
+    using image = openBytes(place, () => this.#counters.throwIfStopped())
+    if (mode === 'compare') {
+      this.#compare(image, shape)
+      return
+    }
+    const target = new ImageTarget(image, shape)
+    this.#runItems(undefined, target)
+    this.#isDoubtful = target.finish()
+  }
+
+  #compare(image: ImageBytes, shape: ImageShape): void {
     const differs = (path: BytePath) => this.#tellDamaged(path)
-    const comparison = new ImageComparison(fd, shape, { counters: this.#counters, differs })
+    const comparison = new ImageComparison(image, shape, { counters: this.#counters, differs })
     for (let message = this.#queue.take(); message.kind !== 'end'; message = this.#queue.take()) {
       if (message.kind !== 'items') continue
       for (const item of message.items) {
@@ -274,5 +293,6 @@ function outcomeOf(task: ReadTask): ReadEnd {
 // run-reader.ts alone starts this file, so what it sends is of its type.
 const task = workerData as ReadTask
 const port: MessagePort | null = parentPort
+if ('place' in task) await loadFor(task.place)
 port?.postMessage(outcomeOf(task))
 task.queue.port.close()

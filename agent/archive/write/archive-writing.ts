@@ -91,9 +91,10 @@ export class ArchiveWriting {
   }
 
   async #readImage({ image, base }: WriteImageRequest, signal: AbortSignal): Promise<WriteEnd> {
-    const { fd, sizeBytes, chunkBytes } = image
+    const { sizeBytes, chunkBytes } = image
+    const place = image.lun === undefined ? { fd: image.fd } : { lun: image.lun }
     const { lines, only } = await imageLines(image, base?.chain, signal)
-    const source = { kind: 'image', fd, shape: { sizeBytes, chunkBytes }, only } as const
+    const source = { kind: 'image', place, shape: { sizeBytes, chunkBytes }, only } as const
     return this.#run({ lines, again: undefined, source }, signal)
   }
 

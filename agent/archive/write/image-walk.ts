@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto'
 import { FleetError } from '../../../shared/errors.ts'
-import { Status } from '../../native/status.ts'
 import type { Counters } from '../../tree/counters.ts'
 import type { BytePath } from '../byte-path.ts'
 import { ChunkReader } from '../image/chunk-reader.ts'
+import type { ImageBytes } from '../image/image-bytes.ts'
 import {
   CHUNKS,
   chunkCount,
@@ -29,7 +29,7 @@ const LISTED_AHEAD = 8
 const GONE_BYTES = 2 ** 16
 
 export interface ImageParts {
-  readonly fd: number
+  readonly image: ImageBytes
   readonly shape: ImageShape
   /** These alone are looked at; what the chain holds of others stays. */
   readonly only: Uint32Array | undefined
@@ -57,23 +57,20 @@ export class ImageWalk {
   constructor(parts: ImageParts) {
     this.#parts = parts
     this.#count = chunkCount(parts.shape)
-    this.#reader = new ChunkReader(parts.fd, parts.shape, () => parts.counters.throwIfStopped())
+    this.#reader = new ChunkReader(parts.image, parts.shape, () => parts.counters.throwIfStopped())
   }
 
   /** @throws SystemError; cancelled; conflict when the chain is of something else */
   run(): void {
-    const { only, fd, shape } = this.#parts
-    const before = new Status().readDescriptor(fd)
-    const isFile = before.kind === 'file'
-    if (isFile && before.sizeBytes < shape.sizeBytes) this.#endBytes = before.sizeBytes
+    const { only, image, shape } = this.#parts
+    const { stamp, endBytes } = image
+    if (endBytes !== undefined && endBytes < shape.sizeBytes) this.#endBytes = endBytes
     if (only === undefined) this.#visitAll()
     else this.#visitListed(only)
     this.#passUntil(Number.POSITIVE_INFINITY)
     this.#volume()
     this.#flushGone()
-    const after = new Status().readDescriptor(fd)
-    const isSame = after.modified === before.modified && after.sizeBytes === before.sizeBytes
-    if (isFile && !isSame) this.#parts.problem(VOLUME, 'changed')
+    if (image.stamp !== stamp) this.#parts.problem(VOLUME, 'changed')
   }
 
   #visitAll(): void {

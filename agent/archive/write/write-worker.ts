@@ -3,6 +3,7 @@ import { type ErrorCode, FleetError } from '../../../shared/errors.ts'
 import { asFleetError } from '../../native/system-error.ts'
 import { Counters } from '../../tree/counters.ts'
 import type { BytePath } from '../byte-path.ts'
+import { type ImagePlace, loadFor, openBytes } from '../image/image-bytes.ts'
 import type { ImageShape } from '../image/image-shape.ts'
 import type { Problem, ProblemReason } from '../member.ts'
 import { BLOCK } from '../tar-header.ts'
@@ -34,7 +35,7 @@ export interface WriteTask {
 
 export interface ImageTask {
   readonly kind: 'image'
-  readonly fd: number
+  readonly place: ImagePlace
   readonly shape: ImageShape
   readonly only: Uint32Array | undefined
 }
@@ -114,10 +115,11 @@ function pieceOf(piece: Uint8Array | undefined): Buffer | undefined {
   return piece && Buffer.from(piece.buffer, piece.byteOffset, piece.length)
 }
 
-function writeImage({ fd, shape, only }: ImageTask, { take, post, ...parts }: Parts): void {
+function writeImage({ place, shape, only }: ImageTask, { take, post, ...parts }: Parts): void {
+  using image = openBytes(place, parts.stop)
   const previous = take && new PreviousEntries(take)
   const gone = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'gone', bytes }, [bytes.buffer])
-  new ImageWalk({ ...parts, fd, shape, only, previous, gone }).run()
+  new ImageWalk({ ...parts, image, shape, only, previous, gone }).run()
 }
 
 function writeTree({ rootFd, linkSpillFd, wanted, marks, grafts }: TreeTask, parts: Parts): void {
@@ -152,6 +154,7 @@ function outcomeOf(task: WriteTask, port: MessagePort): WriteEnd {
 // write-archive.ts alone starts this file, so what it sends is of its type.
 const task = workerData as WriteTask
 if (parentPort !== null) {
+  if (task.source.kind === 'image') await loadFor(task.source.place)
   parentPort.postMessage(outcomeOf(task, parentPort))
   task.previous?.port.close()
 }
