@@ -362,6 +362,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const http = await createHttp({
     core,
     keys,
+    fingerprints: vault.fingerprints,
     credentials,
     dialects: createDialects({
       timezone: config.HOLDFAST_TIMEZONE,

@@ -496,7 +496,7 @@ test.serial('what its host tells of an export this moment is told with it', asyn
 
 test.serial('a repeat under one key finds the list that the first request ordered', async (t) => {
   const [hash, holder] = ['ab'.repeat(32), newId()]
-  await createIdempotencyStore(room.sql).hold({ hash, fingerprint: 'cd'.repeat(32) }, holder)
+  await createIdempotencyStore(room.sql).hold({ hash, fingerprints: ['cd'.repeat(32)] }, holder)
   const ask = () => {
     let n = 0
     const next = () => n++

@@ -7,7 +7,7 @@ import { startFleet, type TestFleet } from './harness/fleet.ts'
 import { until } from './harness/until.ts'
 
 const HASH = 'ab'.repeat(32)
-const ASKED = { hash: HASH, fingerprint: 'cd'.repeat(32) }
+const ASKED = { hash: HASH, fingerprints: ['cd'.repeat(32)] } as const
 const ANSWER = { status: 201, headers: { 'X-Job-Id': 'j' }, etag: '"e"', body: { z: 1, a: ['ä', null] } }
 
 async function openKeys(t: ExecutionContext) {
@@ -24,7 +24,7 @@ test('a key is held by one, until it answers; then everybody gets that answer', 
   const states = await Promise.all(holders.map(async (holder) => (await keys.hold(ASKED, holder)).state))
   t.deepEqual(states.toSorted(), ['held', 'waiting', 'waiting'])
   const holder = holders[states.indexOf('held')] ?? ''
-  t.deepEqual(await keys.hold({ ...ASKED, fingerprint: 'ef'.repeat(32) }, newId()), { state: 'different' })
+  t.deepEqual(await keys.hold({ ...ASKED, fingerprints: ['ef'.repeat(32)] }, newId()), { state: 'different' })
   await keys.answer({ hash: HASH, holder: newId() }, { ...ANSWER, status: 500 })
   t.deepEqual(await keys.hold(ASKED, newId()), { state: 'waiting' })
   await keys.answer({ hash: HASH, holder }, ANSWER)
@@ -49,11 +49,20 @@ test('a key under which nothing was placed is forgotten when it is let go of, an
   const [first, second] = holders
   await keys.hold(ASKED, first)
   await keys.release({ hash: HASH, holder: first })
-  t.deepEqual(await keys.hold({ ...ASKED, fingerprint: 'ef'.repeat(32) }, first), { state: 'held' })
+  t.deepEqual(await keys.hold({ ...ASKED, fingerprints: ['ef'.repeat(32)] }, first), { state: 'held' })
   await db.query(`update idempotency_key set placed = '{"0": {}}'`)
   await keys.release({ hash: HASH, holder: first })
   t.deepEqual(await keys.hold(ASKED, second), { state: 'different' })
-  t.deepEqual(await keys.hold({ ...ASKED, fingerprint: 'ef'.repeat(32) }, second), { state: 'held' })
+  t.deepEqual(await keys.hold({ ...ASKED, fingerprints: ['ef'.repeat(32)] }, second), { state: 'held' })
+})
+
+test('a repeat behind a change of the secrets key is the same request', async (t) => {
+  const { keys, holders } = await openKeys(t)
+  await keys.hold(ASKED, holders[0])
+  const newer = { hash: HASH, fingerprints: ['ef'.repeat(32), 'cd'.repeat(32)] } as const
+  t.deepEqual(await keys.hold(newer, newId()), { state: 'waiting' })
+  await keys.answer({ hash: HASH, holder: holders[0] }, ANSWER)
+  t.like(await keys.hold(newer, newId()), { state: 'answered' })
 })
 
 test('answers are kept for a day', async (t) => {

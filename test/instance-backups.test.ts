@@ -226,7 +226,7 @@ test.serial('of two updates at once one is made; a repeat under a key is the fir
   async function keyed<Made>(act: (caller: Caller) => Promise<Made>, mark: string): Promise<Made> {
     const [hash, holder] = [mark.padEnd(64, '0'), newId()]
     let n = 0
-    await keys.hold({ hash, fingerprint: 'f'.repeat(64) }, holder)
+    await keys.hold({ hash, fingerprints: ['f'.repeat(64)] }, holder)
     const made = await act({ ...OPERATOR, key: { hash, holder, next: () => n++ } })
     await keys.release({ hash, holder })
     return made

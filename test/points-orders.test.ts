@@ -155,7 +155,7 @@ test.serial('a repeat under one key finds the point that the first request order
   const room = await openPointRoom(t)
   await room.dataset('x')
   const [hash, holder] = ['ab'.repeat(32), newId()]
-  await createIdempotencyStore(room.sql).hold({ hash, fingerprint: 'cd'.repeat(32) }, holder)
+  await createIdempotencyStore(room.sql).hold({ hash, fingerprints: ['cd'.repeat(32)] }, holder)
   const ask = () => {
     let n = 0
     const next = () => n++

@@ -322,7 +322,7 @@ test.serial('of two updates at once one is made, and a repeat under a key is the
   async function keyed() {
     const holder = newId()
     let n = 0
-    await keys.hold({ hash, fingerprint: 'f'.repeat(64) }, holder)
+    await keys.hold({ hash, fingerprints: ['f'.repeat(64)] }, holder)
     const key = { hash, holder, next: () => n++ }
     const made = await backups.volumeBackups.create({ ...OPERATOR, key }, { name: 'once', volume: source })
     await keys.release({ hash, holder })

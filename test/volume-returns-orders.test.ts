@@ -103,7 +103,7 @@ test.serial('a series may have a directory of its own, and a retry finds it', as
 test.serial('a volume that is rolled back is another image, and what it was is a snapshot', async (t) => {
   await room.snapshot(VOLUME, 's')
   const [hash, holder] = ['ab'.repeat(32), newId()]
-  await createIdempotencyStore(room.sql).hold({ hash, fingerprint: 'cd'.repeat(32) }, holder)
+  await createIdempotencyStore(room.sql).hold({ hash, fingerprints: ['cd'.repeat(32)] }, holder)
   const key = { hash, holder, next: () => 0 }
   const keyed: Caller = { ...OPERATOR, key }
   const { jobId, safety } = await room.volumes.rollback(keyed, VOLUME, 's')

@@ -36,9 +36,12 @@ export type Held =
   | { readonly state: 'different' }
   | { readonly state: 'answered'; readonly answer: KeptAnswer }
 
+/** Of what was asked, which may hold secrets: the one to be kept, and those that it may have been kept as under earlier secrets keys. */
+export type Fingerprints = readonly [string, ...string[]]
+
 /** Where keys are kept, shared by all replicas. A hold lasts a few seconds unless it is renewed. */
 export interface IdempotencyKeys {
-  hold(key: { readonly hash: string; readonly fingerprint: string }, holder: string): Promise<Held>
+  hold(key: { readonly hash: string; readonly fingerprints: Fingerprints }, holder: string): Promise<Held>
   renew(holders: readonly string[]): Promise<void>
   /** Ends the hold with an answer for every repeat. */
   answer(hold: Pick<KeyHold, 'hash' | 'holder'>, answer: KeptAnswer): Promise<void>

@@ -34,11 +34,11 @@ interface Keyed {
   readonly body: unknown
 }
 
-/** What a key stands for: `hash` says whose it is and where, `fingerprint` what was asked. */
+/** What a key stands for: `hash` says whose it is and where, `asked` is what was asked, with the secrets in it. */
 export function identify({ key, caller, method, path, query, body }: Keyed) {
   const withoutSlash = path.length > 1 ? path.replace(/\/$/, '') : path
   return {
     hash: hashOf([caller.subject, caller.userId, caller.groupId, method, withoutSlash, key]),
-    fingerprint: hashOf([inOrder(query ?? null), inOrder(body ?? null)]),
+    asked: Buffer.from(JSON.stringify([inOrder(query ?? null), inOrder(body ?? null)])),
   }
 }

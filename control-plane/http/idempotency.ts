@@ -3,7 +3,7 @@ import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { Caller } from '../core/caller.ts'
-import type { IdempotencyKeys, KeptAnswer, KeyHold } from '../core/idempotency.ts'
+import type { Fingerprints, IdempotencyKeys, KeptAnswer, KeyHold } from '../core/idempotency.ts'
 import { answerFailure, answerThrown } from './failure.ts'
 import { identify } from './idempotency-key.ts'
 import { type Answer, type Dialect, type Route, WireError } from './route.ts'
@@ -55,7 +55,13 @@ function replayed(answer: KeptAnswer): Answer {
 }
 
 /** Makes requests that carry an `Idempotency-Key` happen once, over all replicas. */
-export function createIdempotency({ keys, logger }: { readonly keys: IdempotencyKeys; readonly logger: Logger }) {
+export function createIdempotency(deps: {
+  readonly keys: IdempotencyKeys
+  /** What is kept of a request, to tell another one from it. */
+  readonly fingerprints: (asked: Buffer) => Fingerprints
+  readonly logger: Logger
+}) {
+  const { keys, logger } = deps
   const holders = new Set<string>()
   let timer: NodeJS.Timeout | undefined
 
@@ -79,14 +85,15 @@ export function createIdempotency({ keys, logger }: { readonly keys: Idempotency
   /** Holds the key, or gives the first answer once there is one. @throws what the first request was refused with; busy. */
   async function acquire(request: KeyedRequest): Promise<KeyHold | Answer> {
     const { caller, dialect, route, signal } = request
-    const key = identify({ ...request, method: route.method })
+    const { hash, asked } = identify({ ...request, method: route.method })
+    const key = { hash, fingerprints: deps.fingerprints(asked) }
     const holder = newId()
     const deadline = performance.now() + WAIT_MS
     for (let pause = POLL_FIRST_MS; performance.now() < deadline; pause = Math.min(pause * 2, POLL_MAX_MS)) {
       const held = await keys.hold(key, holder)
       if (held.state === 'held') {
         let placed = 0
-        return { hash: key.hash, holder, next: () => placed++ }
+        return { hash, holder, next: () => placed++ }
       }
       if (held.state === 'answered') return replayed(held.answer)
       if (held.state === 'different') {

@@ -5,7 +5,7 @@ import type { Registry } from 'prom-client'
 import type { Logger } from '../../shared/logger.ts'
 import type { Core } from '../core/core.ts'
 import type { Credentials } from '../core/credentials.ts'
-import type { IdempotencyKeys } from '../core/idempotency.ts'
+import type { Fingerprints, IdempotencyKeys } from '../core/idempotency.ts'
 import { createFeedStreams } from '../feed/sse.ts'
 import { createFeedSockets } from '../feed/websocket.ts'
 import { createAuthenticator, type ForeignTokens } from './auth.ts'
@@ -49,6 +49,7 @@ export interface HttpDeps {
   readonly foreignTokens?: ForeignTokens | undefined
   /** Where `Idempotency-Key`s are kept. */
   readonly keys: IdempotencyKeys
+  readonly fingerprints: (asked: Buffer) => Fingerprints
   readonly metrics: Registry
   readonly logger: Logger
 }
@@ -70,7 +71,7 @@ export async function createHttp(deps: HttpDeps) {
   const requestId = createRequestIds()
   const observe = createRequestObserver(logger, deps.metrics)
   const { openStream } = liveFeed
-  const idempotency = createIdempotency({ keys: deps.keys, logger })
+  const idempotency = createIdempotency({ keys: deps.keys, fingerprints: deps.fingerprints, logger })
   const duties = {
     core,
     dialects,

@@ -10,9 +10,10 @@ export interface SecretsKey {
   readonly id: string
   readonly sealing: Buffer
   readonly marking: Buffer
+  readonly comparing: Buffer
 }
 
-/** The first key seals and marks; all of them open and check. */
+/** The first key seals, marks and makes fingerprints; all of them open, check and compare. */
 export type Keyring = readonly [SecretsKey, ...SecretsKey[]]
 
 function derive(key: Buffer, purpose: string): Buffer {
@@ -42,5 +43,5 @@ function toKey(word: string, n: number): SecretsKey {
   const key = /^[A-Za-z0-9+/_-]+=*$/.test(word) ? Buffer.from(word, 'base64') : Buffer.alloc(0)
   if (key.length !== KEY_BYTES) throw new Error(`key ${n} is not ${KEY_BYTES} bytes in base64`)
   const id = createHash('sha256').update(derive(key, 'name')).digest().subarray(0, ID_BYTES).toString('hex')
-  return { id, sealing: derive(key, 'seal'), marking: derive(key, 'audit') }
+  return { id, sealing: derive(key, 'seal'), marking: derive(key, 'audit'), comparing: derive(key, 'compare') }
 }

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import test from 'ava'
 import { FleetError } from '../../shared/errors.ts'
 import { parseKeyring } from './keyring.ts'
@@ -72,6 +72,17 @@ test('marks hold for their bytes and their key', (t) => {
   t.false(vault.checkMark(Buffer.from('other'), mark))
   t.false(vault.checkMark(secret, { ...mark, bytes: Buffer.alloc(0) }))
   t.false(createVault(parseKeyring(key())).checkMark(secret, mark))
+})
+
+test('fingerprints are made with a key, and found again under a newer one', (t) => {
+  const [old, young] = [key(), key()]
+  const [before] = createVault(parseKeyring(old)).fingerprints(secret)
+  const [now, ...earlier] = createVault(parseKeyring(`${young},${old}`)).fingerprints(secret)
+  t.deepEqual(earlier, [before])
+  t.not(now, before)
+  t.regex(now, /^[0-9a-f]{64}$/)
+  t.not(before, createHash('sha256').update(secret).digest('hex'))
+  t.not(before, createVault(parseKeyring(old)).mark(secret).bytes.toString('hex'))
 })
 
 test('a key that is not usable is named by its number, never shown', (t) => {

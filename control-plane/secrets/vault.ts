@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { FleetError } from '../../shared/errors.ts'
+import type { Fingerprints } from '../core/idempotency.ts'
 import { KEY_ID_LENGTH, type Keyring, type SecretsKey } from './keyring.ts'
 
 /** version, key id, nonce | ciphertext | tag */
@@ -25,6 +26,8 @@ export interface Vault {
   mark(bytes: Buffer): { readonly bytes: Buffer; readonly keyId: string }
   /** Whether one of our keys made it, over these very bytes. */
   checkMark(bytes: Buffer, mark: { readonly bytes: Buffer; readonly keyId: string }): boolean
+  /** HMAC-SHA256 with a key of its own, hexadecimal, the newest key's first: who has no key can try no guesses against it. */
+  fingerprints(bytes: Buffer): Fingerprints
 }
 
 /** Seals with the first key, opens with any: AES-256-GCM, a random nonce for every seal. */
@@ -59,13 +62,19 @@ export function createVault(keys: Keyring): Vault {
       }
     },
 
-    mark: (bytes) => ({ bytes: hmac(newest, bytes), keyId: newest.id }),
+    mark: (bytes) => ({ bytes: hmac(newest.marking, bytes), keyId: newest.id }),
 
     checkMark(bytes, mark) {
       const key = keyNamed(keys, mark.keyId)
       if (key === undefined) return false
-      const expected = hmac(key, bytes)
+      const expected = hmac(key.marking, bytes)
       return expected.length === mark.bytes.length && timingSafeEqual(expected, mark.bytes)
+    },
+
+    fingerprints(bytes) {
+      const [, ...others] = keys
+      const of = (key: SecretsKey) => hmac(key.comparing, bytes).toString('hex')
+      return [of(newest), ...others.map(of)]
     },
   }
 }
@@ -74,8 +83,8 @@ function keyNamed(keys: Keyring, id: string): SecretsKey | undefined {
   return keys.find((key) => key.id === id)
 }
 
-function hmac(key: SecretsKey, bytes: Buffer): Buffer {
-  return createHmac('sha256', key.marking).update(bytes).digest()
+function hmac(key: Buffer, bytes: Buffer): Buffer {
+  return createHmac('sha256', key).update(bytes).digest()
 }
 
 /** As JSON, so that no two places share their bytes. */

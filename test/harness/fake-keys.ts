@@ -11,7 +11,7 @@ export function createFakeKeys(): IdempotencyKeys & { readonly kept: Map<string,
   const kept = new Map<string, FakeKey>()
   return {
     kept,
-    async hold({ hash, fingerprint }, holder) {
+    async hold({ hash, fingerprints: [fingerprint] }, holder) {
       const known = kept.get(hash)
       if (known === undefined) {
         kept.set(hash, { fingerprint, holder })

@@ -92,6 +92,7 @@ export async function startListener(t: ExecutionContext, options: ListenerOption
   const http = await createHttp({
     core,
     keys,
+    fingerprints: (asked) => [asked.toString()],
     credentials: options.credentials ?? credentials,
     dialects: options.extraDialect ? [options.extraDialect, ...dialects] : dialects,
     trustedNetworks: options.trustedNetworks ?? [],

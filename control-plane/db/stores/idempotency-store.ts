@@ -21,16 +21,16 @@ const hold = statement(
   z.object({ held: z.boolean(), same: z.boolean(), answer: AnswerRow.nullable() }),
   `with tried as (
      insert into idempotency_key (hash, fingerprint, holder, held_until)
-     values (decode($1, 'hex'), decode($2, 'hex'), $3, now() + make_interval(secs => ${HOLD_S}))
+     values (decode($1, 'hex'), decode(($2::text[])[1], 'hex'), $3, now() + make_interval(secs => ${HOLD_S}))
      on conflict (hash) do update
      set holder = excluded.holder, held_until = excluded.held_until
-     where idempotency_key.fingerprint = excluded.fingerprint and idempotency_key.answer is null
+     where encode(idempotency_key.fingerprint, 'hex') = any($2::text[]) and idempotency_key.answer is null
        and idempotency_key.held_until < now()
      returning hash
    )
    select true as held, true as same, null as answer from tried
    union all
-   select false, fingerprint = decode($2, 'hex'), answer
+   select false, encode(fingerprint, 'hex') = any($2::text[]), answer
    from idempotency_key
    where hash = decode($1, 'hex') and not exists (select from tried)`,
 )
@@ -92,8 +92,8 @@ export interface IdempotencyStore extends IdempotencyKeys {
 
 export function createIdempotencyStore(sql: Sql): IdempotencyStore {
   return {
-    async hold({ hash, fingerprint }, holder) {
-      const [row] = await sql.rows(hold, [hash, fingerprint, holder])
+    async hold({ hash, fingerprints }, holder) {
+      const [row] = await sql.rows(hold, [hash, fingerprints, holder])
       if (row === undefined) return { state: 'waiting' }
       if (row.held) return { state: 'held' }
       if (!row.same) return { state: 'different' }
