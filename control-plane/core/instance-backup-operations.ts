@@ -1,19 +1,28 @@
 import { z } from 'zod'
 import { FleetError, toFleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
+import {
+  doing,
+  isCode,
+  noBackup,
+  requireIdle,
+  requireIncremental,
+  requireUnpinned,
+  targetNamed,
+} from './backup-rules.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkKept } from './check-request.ts'
 import { requireCondition } from './condition.ts'
 import { type FleetView, requireOnline } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
-import { createInstanceBackupParts, isCode } from './instance-backup-parts.ts'
+import { createInstanceBackupParts } from './instance-backup-parts.ts'
 import { instanceBackupSeries, type MissingPart, type NewInstanceBackup } from './instance-backup-state.ts'
 import type { InstanceBackupInfo, InstanceBackups, InstanceSnapshots } from './instance-captures.ts'
 import { CaptureInstanceRequest, instanceMeant, requireStanding } from './instance-snapshots.ts'
 import type { InstanceReader, PresentInstance } from './instances.ts'
 import type { PointOrders } from './point-orders.ts'
 import { seriesOf } from './point-series.ts'
-import { noTarget, type TargetInfo, type Targets } from './targets.ts'
+import type { Targets } from './targets.ts'
 import { changeVersion } from './version-change.ts'
 import type { VolumeBackupOrders } from './volume-backups.ts'
 
@@ -81,14 +90,6 @@ export function createInstanceBackups(deps: {
     const backup = await store.find(caller.groupId, id)
     if (backup === undefined) throw noBackup(id)
     return backup
-  }
-
-  async function targetOf(caller: Caller, id: string): Promise<TargetInfo> {
-    try {
-      return await targets.get(caller, id)
-    } catch (error) {
-      throw isCode(error, 'not_found') ? noTarget(id, 'target') : error
-    }
   }
 
   /** @throws conflict for a state in which none is backed up; unavailable */
@@ -182,7 +183,7 @@ export function createInstanceBackups(deps: {
       requireRole(caller, 'operator')
       const asked = checkKept(BackUpInstanceRequest, request)
       const instance = await instanceMeant(deps, caller, asked.instance)
-      const target = asked.target === undefined ? undefined : await targetOf(caller, asked.target)
+      const target = asked.target === undefined ? undefined : await targetNamed(targets, caller, asked.target)
       const { id: instanceId, type, name, host } = instance
       if (target === undefined && fleet.host(host)?.backupRoot === null)
         throw new FleetError('refused', `host '${host}' keeps no backups itself; name a target`, { field: 'target' })
@@ -199,8 +200,7 @@ export function createInstanceBackups(deps: {
         async () => {
           const backup = await find(caller, id)
           requireCondition(ifMatch, backup)
-          if (!backup.isIncremental)
-            throw new FleetError('invalid', 'the backup is not incremental', { field: 'update' })
+          requireIncremental(backup)
           requireIdle(backup)
           return backup
         },
@@ -219,9 +219,8 @@ export function createInstanceBackups(deps: {
         async (backup) => {
           if (backup.status === 'deleting') return true
           if (backup.status === 'creating' || backup.status === 'restoring')
-            throw new FleetError('conflict', `the backup is ${BUSY[backup.status]}`)
-          const blockers = (await store.pinned(id)).map((point) => `point ${point}`)
-          if (blockers.length > 0) throw new FleetError('conflict', 'points of the backup are pinned', { blockers })
+            throw new FleetError('conflict', doing(backup.status))
+          requireUnpinned(await store.pinned(id))
           return store.remove(caller, backup)
         },
       )
@@ -247,15 +246,4 @@ export function createInstanceBackups(deps: {
       `'${was.name}' is on another host now, and its backup lies on '${was.host}' itself`,
     )
   }
-}
-
-const BUSY = { creating: 'still being made', restoring: 'being restored', deleting: 'being deleted' } as const
-
-/** @throws conflict. */
-function requireIdle({ status }: InstanceBackupInfo): void {
-  if (status !== 'available' && status !== 'error') throw new FleetError('conflict', `the backup is ${BUSY[status]}`)
-}
-
-function noBackup(id: string): FleetError {
-  return new FleetError('not_found', `there is no backup '${id}'`)
 }

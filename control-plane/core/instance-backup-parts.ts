@@ -1,4 +1,4 @@
-import { FleetError, toFleetError } from '../../shared/errors.ts'
+import { toFleetError } from '../../shared/errors.ts'
 import type { Caller } from './caller.ts'
 import type { InstanceBackupStore } from './instance-backup-operations.ts'
 import { instanceBackupSeries, type MissingPart, type NewInstanceBackup } from './instance-backup-state.ts'
@@ -84,8 +84,4 @@ export function createInstanceBackupParts(deps: {
       return isWhole
     },
   }
-}
-
-export function isCode(error: unknown, ...codes: readonly FleetError['code'][]): error is FleetError {
-  return error instanceof FleetError && codes.includes(error.code)
 }

@@ -131,14 +131,14 @@ export interface Decision {
 
 /**
  * What waits for this job, and is linked to it in the transaction that places it: a schedule's run, the verification of its point, a
- * restore task, a step of an instance's move (whose id is the step's), or a volume's backup. When that has its job already, or was
+ * restore task, a step of an instance's move (whose id is the step's), a loan of a LUN that is written, or a volume's backup. When that has its job already, or was
  * stopped, the order is refused as conflict.
  */
 export type OrderTask =
   | BackupTask
   | InstanceBackupTask
   | {
-      readonly kind: 'run' | 'verify' | 'restore' | 'move'
+      readonly kind: 'run' | 'verify' | 'restore' | 'move' | 'lend'
       readonly id: string
       /** When it is linked, epoch ms. */
       readonly atMs: number
@@ -168,6 +168,8 @@ export interface BackupTask {
   readonly made?: NewVolumeBackup
   /** The only one that will do: the order is refused as stale when it has another. */
   readonly version?: number
+  /** What is borrowed for it: the order is refused as conflict unless that waits for it. */
+  readonly loan?: string
 }
 
 /**

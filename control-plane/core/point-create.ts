@@ -14,7 +14,7 @@ import type { CreatePointRequest } from './point-requests.ts'
 import { requireHostPaths } from './point-restore.ts'
 import { nextPointName } from './point-series.ts'
 import { type LocatedVolume, locateVolume, type VolumeNames } from './point-volumes.ts'
-import type { PointSource } from './points.ts'
+import type { LentSource, PointSource } from './points.ts'
 import { volumeNameOf } from './volume-names.ts'
 
 const INSTANCE_FIELDS = { instance: 'source.instance', type: 'source.type', host: 'source.host' } as const
@@ -32,6 +32,7 @@ export interface LocatedSource {
         readonly snapshots?: readonly { readonly dataset: string; readonly snapshot: string }[] | undefined
       }
     | ({ readonly kind: 'volume' } & LocatedVolume)
+    | ({ readonly kind: 'lun' } & LentSource)
 }
 
 /** @param deps `seen`: where its dataset or instance was last. @throws not_found, conflict (several hosts have the instance, the volume is being made or deleted), refused (a path without the role, or that the host does not allow), unavailable. */
@@ -61,6 +62,7 @@ export async function locateSource(
     const located = await locateVolume(deps.volumes, caller.groupId, source)
     return { host: live(fleet, located.volume.host), source: { kind: 'volume', ...located } }
   }
+  if ('lent' in source) return { host: live(fleet, source.lent.host), source: { kind: 'lun', ...source.lent } }
   requireHostPaths(caller, 'source')
   if (!fleet.knows(source.host)) {
     throw new FleetError('not_found', `there is no host '${source.host}'`, { field: 'source.host' })
@@ -163,6 +165,7 @@ function sourceOf({ located, findings }: CreateQuestion): DecidedSource {
     }
   }
   if (source.kind === 'volume') return volumeSource(source)
+  if (source.kind === 'lun') return lunSource(source)
   const { name } = source
   const dataset = usable(findings.named(name), name, 'source.dataset')
   // Deleted and made anew in this very moment.
@@ -187,11 +190,21 @@ function volumeSource({ volume, snapshot }: LocatedVolume): DecidedSource {
   }
 }
 
+/** It is lent for this point alone, and holds nobody of ours up. */
+function lunSource({ id, name, snapshot, connection, sizeBytes }: LentSource): DecidedSource {
+  return {
+    source: { kind: 'volume', id, name, snapshot, isLent: true },
+    from: { kind: 'lun', connection, sizeBytes },
+    ...{ subject: null, holds: [] },
+  }
+}
+
 /** What the series of a source is called after. */
 export function seriesSource(source: LocatedSource['source']): PointSource {
   if (source.kind === 'path') return source
   if (source.kind === 'dataset') return { ...source, id: '' }
   if (source.kind === 'volume') return volumeSource(source).source
+  if (source.kind === 'lun') return lunSource(source).source
   const { id, type, name } = source.instance
   return { kind: 'instance', id, type, name }
 }

@@ -1,5 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import type { OrderTarget, PointRef, ReadablePoint } from '../../shared/point-spec.ts'
+import type { LunConnection } from '../../shared/volume-spec.ts'
 import { atLeast, type Caller } from './caller.ts'
 import type { Accepted } from './datasets.ts'
 import { anyOnline, type FleetView, type LiveHost } from './fleet-view.ts'
@@ -9,10 +10,12 @@ import type { Page, PageRequest } from './page.ts'
 import { chainThrough, refOf } from './point-chain.ts'
 import type { NamedDataset } from './point-to-instance.ts'
 import { type PointMove, requireNotTrashed } from './point-trash.ts'
-import type { CreatePoint, PointCondition, PointFilter, PointInfo, Points, RestorePoint } from './points.ts'
+import type { CreatePoint, LentSource, PointCondition, PointFilter, PointInfo, Points, RestorePoint } from './points.ts'
 import type { KeptTarget } from './targets.ts'
 
-export interface OrderPoint extends CreatePoint {
+export interface OrderPoint extends Omit<CreatePoint, 'source'> {
+  /** `lent`: a LUN of the block service behind us; of nothing that a client may name. */
+  readonly source: CreatePoint['source'] | { readonly lent: LentSource }
   /** A point that a schedule makes: its series is `container-backup@<name>`, whatever its source. */
   readonly backup?: { readonly scheduleId: string; readonly name: string } | undefined
   /** The series' own directory in `path`, whatever the source: one segment. */
@@ -27,9 +30,17 @@ export interface PointOrders extends Points {
   verify(caller: Caller, id: string, retryOf?: string, task?: OrderTask): Promise<Accepted>
   rehearse(caller: Caller, id: string, retryOf?: string): Promise<Accepted>
   restore(caller: Caller, id: string, request: RestorePoint, retryOf?: string, task?: OrderTask): Promise<Accepted>
+  /** Over a LUN that is lent for it, by a host that can log in there. @throws conflict, unavailable */
+  writeLun(caller: Caller, id: string, lun: LentDestination, task: OrderTask): Promise<Accepted>
   delete(caller: Caller, id: string, ifMatch?: PointCondition, retryOf?: string): Promise<Accepted>
   /** What retention or whoever took it back owes. @throws conflict when it is owed no longer; unavailable */
   move(caller: Caller, id: string, kind: PointMove, retryOf?: string): Promise<Accepted>
+}
+
+export interface LentDestination {
+  readonly host: string
+  readonly connection: LunConnection
+  readonly sizeBytes: number
 }
 
 /** A point with the names of its bases, oldest first. */

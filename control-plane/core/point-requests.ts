@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { HostName, Id, ResourceName } from '../../shared/ids.ts'
 import { Hold, InstanceName, InstanceRef, InstanceType } from '../../shared/instance-spec.ts'
 import { MemberPath, TargetPath } from '../../shared/point-spec.ts'
-import { SnapshotName } from '../../shared/volume-spec.ts'
+import { LunConnection, SnapshotName, VolumeSize } from '../../shared/volume-spec.ts'
 import { InnerPath } from './requests.ts'
 
 /** Orders and questions travel in one message of at most 1 MiB, with much else. */
@@ -36,6 +36,12 @@ export const CreatePointRequest = z.object({
         .optional(),
     }),
     z.object({ volume: z.string(), snapshot: SnapshotName.optional() }),
+    z.object({
+      lent: z.object({
+        ...{ id: Id, name: z.string(), snapshot: z.string().nullable(), host: HostName },
+        ...{ connection: LunConnection, sizeBytes: VolumeSize },
+      }),
+    }),
   ]),
   target: z.string().optional(),
   path: SeriesPath.optional(),

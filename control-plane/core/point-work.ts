@@ -19,7 +19,7 @@ import {
   shownTo,
 } from './point-orders.ts'
 import { RestorePointRequest } from './point-requests.ts'
-import { decideRestore } from './point-restore.ts'
+import { decideRestore, requireReach } from './point-restore.ts'
 import { intoInstance, namesOf, planInstance } from './point-to-instance.ts'
 import { aloneWith, decideMove } from './point-trash.ts'
 import type { KeptTarget } from './targets.ts'
@@ -32,7 +32,7 @@ export function createPointWork(deps: {
   readonly reader: Pick<PointReader, 'datasetsOf'>
   readonly find: (caller: Caller, id: string) => Promise<KeptPoint>
   readonly targetOf: (caller: Caller, id: string | undefined) => Promise<KeptTarget | undefined>
-}): Pick<PointOrders, 'verify' | 'rehearse' | 'restore' | 'delete' | 'move'> {
+}): Pick<PointOrders, 'verify' | 'rehearse' | 'restore' | 'writeLun' | 'delete' | 'move'> {
   const { orders, fleet, find, targetOf } = deps
 
   async function orderAbout(
@@ -109,6 +109,21 @@ export function createPointWork(deps: {
         },
       })
     },
+
+    writeLun: (caller, id, { host: name, connection, sizeBytes }, task) =>
+      orderAbout(caller, id, {
+        request: { id },
+        retryOf: undefined,
+        task,
+        decide({ point, target, findings }) {
+          const { readable, holds } = readableOf(findings, point, target)
+          const host = fleet.host(name)
+          if (!host?.isOnline) throw new FleetError('unavailable', `host '${name}' is offline`)
+          requireReach(point, name, 'volume')
+          const spec = { kind: 'lun.restore', ...readable, connection, sizeBytes } as const
+          return { spec, host: { id: host.id, name }, subject: null, holds }
+        },
+      }),
 
     delete: (caller, id, ifMatch, retryOf) =>
       orderAbout(caller, id, {

@@ -1,6 +1,7 @@
 import { FleetError } from '../../shared/errors.ts'
 import type { Hold, InstanceType } from '../../shared/instance-spec.ts'
 import type { PointProblem } from '../../shared/point-spec.ts'
+import type { LunConnection } from '../../shared/volume-spec.ts'
 import type { PointFile, ReadAnswerOf } from '../../shared/wire/reads.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkKept } from './check-request.ts'
@@ -37,8 +38,14 @@ export type PointSource =
   | { readonly kind: 'path'; readonly path: string }
   /** As it was called when the point was made; it may be gone since. */
   | { readonly kind: 'instance'; readonly id: string; readonly type: InstanceType; readonly name: string }
-  /** The same; `name` is `<pool>/<name>`. `snapshot`: as it was at that one of its own. */
-  | { readonly kind: 'volume'; readonly id: string; readonly name: string; readonly snapshot: string | null }
+  /** The same; `name` is `<pool>/<name>`. `snapshot`: as it was at that one of its own. `isLent`: of the block service behind us. */
+  | {
+      readonly kind: 'volume'
+      readonly id: string
+      readonly name: string
+      readonly snapshot: string | null
+      readonly isLent?: true
+    }
 
 /** One archive, as Postgres knows it. */
 export interface PointInfo {
@@ -114,6 +121,16 @@ export type PointSourceWish =
     }
   /** By id or `<pool>/<name>`: as it is, or as it was at its snapshot of that name. */
   | { readonly volume: string; readonly snapshot?: string | undefined }
+
+/** A LUN that is lent for one point, and the volume whose state it is. */
+export interface LentSource {
+  readonly id: string
+  readonly name: string
+  readonly snapshot: string | null
+  readonly host: string
+  readonly connection: LunConnection
+  readonly sizeBytes: number
+}
 
 export interface PointFilter {
   /** A dataset's name, `host:/path`, `type:name` of an instance, or `<pool>/<name>` of a volume. */
@@ -224,6 +241,8 @@ export function createPoints(deps: {
     const { retryOf, task, host: seen } = given
     requireRole(caller, 'operator')
     const asked = checkKept(CreatePointRequest, request)
+    if ('lent' in asked.source && (task?.kind !== 'backup' || task.loan === undefined))
+      throw new FleetError('refused', 'what was lent for it is not lent any more: update the backup')
     const kept = await targetOf(caller, asked.target, 'target')
     const known = seen === undefined ? reader : { hostOf: async () => seen }
     const located = await locateSource({ fleet, instances, volumes, reader: known, seen }, caller, asked)

@@ -1,11 +1,20 @@
 import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
+import {
+  doing,
+  isCode,
+  noBackup,
+  requireIdle,
+  requireIncremental,
+  requireUnpinned,
+  targetNamed,
+} from './backup-rules.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkKept } from './check-request.ts'
 import { requireCondition } from './condition.ts'
 import type { BackupTask } from './orders.ts'
 import type { PointOrders } from './point-orders.ts'
-import { noTarget, type TargetInfo, type Targets } from './targets.ts'
+import type { Targets } from './targets.ts'
 import { changeVersion } from './version-change.ts'
 import { CreateVolumeBackupRequest } from './volume-backup-requests.ts'
 import { backupSeries } from './volume-backup-state.ts'
@@ -35,14 +44,6 @@ export function createVolumeBackups(deps: {
     })
     if (volume.groupId !== caller.groupId) throw missing
     return volume
-  }
-
-  async function targetOf(caller: Caller, id: string): Promise<TargetInfo> {
-    try {
-      return await targets.get(caller, id)
-    } catch (error) {
-      throw isCode(error, 'not_found') ? noTarget(id, 'target') : error
-    }
   }
 
   /** @throws not_found, invalid (of another volume), conflict (being made or deleted). */
@@ -77,7 +78,7 @@ export function createVolumeBackups(deps: {
       const asked = checkKept(CreateVolumeBackupRequest, request)
       const volume = await volumeOf(caller, asked.volume)
       const snapshot = asked.snapshot === undefined ? undefined : await snapshotOf(caller, volume, asked.snapshot)
-      const target = asked.target === undefined ? undefined : await targetOf(caller, asked.target)
+      const target = asked.target === undefined ? undefined : await targetNamed(targets, caller, asked.target)
       if (snapshot === undefined && !asked.force) await requireUnused(volume)
       const made: NewVolumeBackup = {
         ...{ id: newId(), groupId: caller.groupId, name: asked.name, volumeId: volume.id, volume: pathOf(volume) },
@@ -99,9 +100,9 @@ export function createVolumeBackups(deps: {
         async () => {
           const backup = await find(caller, id)
           requireCondition(ifMatch, backup)
-          if (!backup.isIncremental)
-            throw new FleetError('invalid', 'the backup is not incremental', { field: 'update' })
+          requireIncremental(backup)
           requireIdle(backup)
+          if (backup.project !== null) throw new FleetError('conflict', LENT)
           return backup
         },
         async (backup) => {
@@ -182,35 +183,21 @@ export function createVolumeBackups(deps: {
     const { status, jobId } = backup
     if (status === 'creating' || status === 'restoring') {
       const blockers = jobId === null ? [] : [`job ${jobId}`]
-      throw new FleetError('conflict', `the backup is ${BUSY[status]}`, { blockers })
+      throw new FleetError('conflict', doing(status), { blockers })
     }
     if (backup.instanceBackupId !== null && backup.instanceBackupId !== instanceBackupId) {
       const blockers = [`instance backup ${backup.instanceBackupId}`]
       throw new FleetError('conflict', 'a backup of an instance rests on it: delete that', { blockers })
     }
-    const blockers = (await store.pinned(backup.id)).map((point) => `point ${point}`)
-    if (blockers.length > 0) throw new FleetError('conflict', 'points of the backup are pinned', { blockers })
+    requireUnpinned(await store.pinned(backup.id))
   }
 }
 
 const DOING = { creating: 'still being made', deleting: 'being deleted' } as const
-const BUSY = { creating: 'still being made', restoring: 'being restored', deleting: 'being deleted' } as const
-
-/** @throws conflict. */
-function requireIdle({ status }: VolumeBackupInfo): void {
-  if (status !== 'available' && status !== 'error') throw new FleetError('conflict', `the backup is ${BUSY[status]}`)
-}
+const LENT = 'its volume is in the block service behind this one: that wants a token of its own in X-Auth-Token'
 
 function pathOf({ pool, name }: VolumeInfo): string {
   return `${pool}/${name}`
-}
-
-function noBackup(id: string): FleetError {
-  return new FleetError('not_found', `there is no backup '${id}'`)
-}
-
-function isCode(error: unknown, code: FleetError['code']): error is FleetError {
-  return error instanceof FleetError && error.code === code
 }
 
 const FIELDS: Readonly<Record<string, string>> = { 'source.volume': 'volume', 'source.snapshot': 'snapshot' }

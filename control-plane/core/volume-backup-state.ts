@@ -48,10 +48,15 @@ export interface BackupFacts {
     readonly error: string | null
     readonly createdAtMs: number
   } | null
+  /** What is borrowed for it, and has no job yet. */
+  readonly loan: 'read' | 'write' | null
+  /** Why the newest loan came to nothing before it had one. */
+  readonly lendFault: { readonly kind: 'read' | 'write'; readonly reason: string; readonly atMs: number } | null
 }
 
 /** What a backup is, whatever has become of its points and jobs: made anew from them alone whenever one has ended. */
-export function stateOf({ before, isDeleting, retention, askedBytes, points, restore }: BackupFacts): BackupState {
+export function stateOf(facts: BackupFacts): BackupState {
+  const { before, isDeleting, retention, askedBytes, points, restore, loan, lendFault } = facts
   const standing = points.filter(({ isGoing }) => !isGoing)
   const newest = standing.at(-1)
   const good = standing.filter(isGood).map(({ id }) => id)
@@ -62,14 +67,19 @@ export function stateOf({ before, isDeleting, retention, askedBytes, points, res
     sizeBytes: isNew ? askedBytes : before.sizeBytes,
     storedBytes: points.reduce((sum, point) => sum + point.storedBytes, 0),
     points: good,
-    jobId: (isRestoreNewer ? restore.id : newest?.jobId) ?? before.jobId,
+    jobId: loan === null ? ((isRestoreNewer ? restore.id : newest?.jobId) ?? before.jobId) : null,
     owesPrune: before.owesPrune || (isNew && retention > 0),
   }
   if (isDeleting) return { ...common, status: 'deleting', failReason: before.failReason, owesPrune: false }
-  if (points.some(({ status }) => status === 'running')) return { ...common, status: 'creating', failReason: null }
-  if (restore !== null && !isTerminal(restore.state)) return { ...common, status: 'restoring', failReason: null }
-  const fault = faultOf(newest)
-  const restoreFault = isRestoreNewer && restore.state !== 'succeeded' ? faultOfRestore(restore.error) : null
+  if (loan === 'read' || points.some(({ status }) => status === 'running'))
+    return { ...common, status: 'creating', failReason: null }
+  const isRestoring = loan === 'write' || (restore !== null && !isTerminal(restore.state))
+  if (isRestoring) return { ...common, status: 'restoring', failReason: null }
+  const lastMs = Math.max(newest?.createdAtMs ?? 0, restore?.createdAtMs ?? 0)
+  const lent = lendFault !== null && lendFault.atMs > lastMs ? lendFault : null
+  const fault = lent?.kind === 'read' ? lent.reason : faultOf(newest)
+  const jobFault = isRestoreNewer && restore.state !== 'succeeded' ? faultOfRestore(restore.error) : null
+  const restoreFault = lent?.kind === 'write' ? faultOfRestore(lent.reason) : lent === null ? jobFault : null
   return { ...common, status: fault === null ? 'available' : 'error', failReason: restoreFault ?? fault }
 }
 

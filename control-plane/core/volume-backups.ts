@@ -15,8 +15,10 @@ export interface VolumeBackupInfo {
   readonly name: string
   /** It may be gone by now. */
   readonly volumeId: string
-  /** `<pool>/<name>` of it, as it was called when the backup was made. */
+  /** `<pool>/<name>` of it, as it was called when the backup was made; of one behind us its name or id there. */
   readonly volume: string
+  /** Whose the volume is in the block service behind us; null: it is one of the fleet's. */
+  readonly project: string | null
   /** The snapshot that the first point was made of; null: of the volume as it was then. */
   readonly snapshotId: string | null
   /** Null: the host's own backup root. */
@@ -77,7 +79,7 @@ export type VolumeBackupCondition = Condition<VolumeBackupInfo>
 export interface VolumeBackups {
   /** @throws invalid, not_found (volume, snapshot, target), conflict (in use without `force`), unavailable. */
   create(caller: Caller, request: CreateVolumeBackup): Promise<Accepted & { readonly backup: VolumeBackupInfo }>
-  /** The next increment, now. @throws invalid (not incremental), conflict (another job about it goes on), unavailable */
+  /** The next increment, now. @throws invalid (not incremental), conflict (another job about it goes on; its volume is behind us), unavailable */
   update(caller: Caller, id: string, ifMatch?: VolumeBackupCondition): Promise<Accepted>
   /** Of its newest good point. @throws conflict (none, or another job about it goes on), exists, unavailable */
   restore(caller: Caller, id: string, request: RestoreVolumeBackup): Promise<Accepted & { readonly volume: VolumeInfo }>

@@ -1,5 +1,7 @@
 import type { JobFailure } from '../../shared/job-event.ts'
 import type { JobSpec } from '../../shared/job-spec.ts'
+import { TargetSecret } from '../../shared/target-config.ts'
+import type { LunConnection, LunSecret } from '../../shared/volume-spec.ts'
 import { failUnsent } from '../core/job-change.ts'
 import type { HostSeal, Secrets } from '../core/secrets.ts'
 import type { ChangeStore } from '../db/stores/change-store.ts'
@@ -20,9 +22,15 @@ export interface OrderSecrets {
 
 /** Whether something is to be sealed beside it. */
 export function hasSecret(spec: JobSpec): boolean {
-  if ('pointId' in spec) return spec.target.secretId !== null
+  if ('pointId' in spec) return spec.target.secretId !== null || chapOf(spec) !== null
   if (spec.kind === 'export.create') return spec.elements.some(({ access }) => access.chapUser !== null)
   return spec.kind === 'export.reconcile' && spec.exports.some(({ access }) => access.chapUser !== null)
+}
+
+/** Of the LUN that an order reads or writes, where another service asks who that is. */
+function chapOf(spec: JobSpec): LunConnection['chap'] {
+  if (spec.kind === 'lun.restore') return spec.connection.chap
+  return spec.kind === 'point.create' && spec.source.kind === 'lun' ? spec.source.connection.chap : null
 }
 
 export function createOrderSecrets(deps: {
@@ -35,8 +43,16 @@ export function createOrderSecrets(deps: {
 }): OrderSecrets {
   const { secrets, seal, exports, changes } = deps
 
+  /** A LUN's stands beside what the target has, in one box. */
+  async function ofPoint(targetSecretId: string | null, chap: LunConnection['chap']): Promise<Buffer> {
+    const kept = targetSecretId === null ? Buffer.from('{}') : await secrets.open(targetSecretId)
+    if (chap === null) return kept
+    const lun: LunSecret = { chapSecret: (await secrets.open(chap.secretId)).toString() }
+    return Buffer.from(JSON.stringify({ ...TargetSecret.parse(JSON.parse(kept.toString())), ...lun }))
+  }
+
   async function open({ jobId, spec }: OwedOrder): Promise<Buffer | undefined> {
-    if ('pointId' in spec) return secrets.open(spec.target.secretId ?? '')
+    if ('pointId' in spec) return ofPoint(spec.target.secretId, chapOf(spec))
     if (spec.kind !== 'export.reconcile') return exports.of(jobId, undefined)
     return exports.of(
       jobId,

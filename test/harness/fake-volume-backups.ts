@@ -27,6 +27,7 @@ export function fakeVolumeBackup(given: Partial<VolumeBackupInfo> = {}): VolumeB
     name: 'nightly',
     volumeId: randomUUID(),
     volume: 'tank/a',
+    project: null,
     snapshotId: null,
     target: null,
     isIncremental: false,

@@ -19,6 +19,18 @@ const lock = statement(
    for update`,
 )
 
+/** The same for an order that something was borrowed for, which has made the backup busy. */
+const lockLent = statement(
+  'order_lock_lent_backup',
+  StandingRow,
+  `select b.id, b.version, not b.deleting and l.phase = 'connect' as is_there
+   from volume_backup b
+   join lun_loan l on l.backup_id = b.id
+   where b.id = any($1::uuid[]) and l.phase in ('snapshot', 'copy', 'make', 'reserve', 'connect')
+   order by b.id
+   for update of b, l`,
+)
+
 /** Its series is that of its first point. */
 const make = statement(
   'order_make_volume_backup',
@@ -42,6 +54,15 @@ const link = statement(
    where b.id = l.id`,
 )
 
+const linkLoan = statement(
+  'order_link_lent_backup',
+  z.unknown(),
+  `update lun_loan t
+   set phase = 'work', phase_at = now(), job_id = l.job_id, look_at = now(), looks = 0
+   from jsonb_to_recordset($1::jsonb) as l(id uuid, job_id uuid)
+   where t.id = l.id`,
+)
+
 export type BackupOrder = Order & { readonly task: BackupTask }
 
 export function isOfBackup(order: Order): order is BackupOrder {
@@ -53,7 +74,14 @@ export async function lockBackups(
   tx: Transaction,
   orders: readonly BackupOrder[],
 ): Promise<ReadonlyMap<Order, FleetError>> {
-  return lockStanding(tx, orders, { lock, busy: 'a job about the backup goes on' })
+  const isLent = ({ task }: BackupOrder) => task.loan !== undefined
+  const own = orders.filter((order) => !isLent(order))
+  const gone = await lockStanding(tx, own, { lock, busy: 'a job about the backup goes on' })
+  const lent = await lockStanding(tx, orders.filter(isLent), {
+    lock: lockLent,
+    busy: 'what was borrowed is given back',
+  })
+  return new Map([...gone, ...lent])
 }
 
 /** From here on the backups are the jobs'. */
@@ -64,10 +92,12 @@ export async function linkBackups(
 ): Promise<void> {
   const made: unknown[] = []
   const linked: unknown[] = []
+  const lent: unknown[] = []
   for (const order of orders) {
     const job = jobOf(order)
     if (job === undefined) continue
-    const { made: backup, id, sizeBytes } = order.task
+    const { made: backup, id, sizeBytes, loan } = order.task
+    if (loan !== undefined) lent.push({ id: loan, job_id: job.id })
     const link = { id, job_id: job.id, asked_bytes: sizeBytes ?? null }
     if (backup === undefined) linked.push(link)
     else {
@@ -80,4 +110,5 @@ export async function linkBackups(
   }
   if (made.length > 0) await tx.rows(make, [JSON.stringify(made)])
   if (linked.length > 0) await tx.rows(link, [JSON.stringify(linked)])
+  if (lent.length > 0) await tx.rows(linkLoan, [JSON.stringify(lent)])
 }

@@ -51,6 +51,16 @@ const lock: Readonly<Record<TaskKind, Statement<typeof Locked>>> = {
      order by step_id
      for update`,
   ),
+  lend: statement(
+    'order_lock_loan',
+    Locked,
+    `select l.id, l.phase = 'connect' as is_there
+     from volume_backup b
+     join lun_loan l on l.backup_id = b.id
+     where l.id = any($1::uuid[])
+     order by b.id
+     for update of b, l`,
+  ),
 }
 
 const LINKS = 'jsonb_to_recordset($1::jsonb) as l(id uuid, job_id uuid, point_id uuid, host text, at_ms float8)'
@@ -100,6 +110,21 @@ const link: Readonly<Record<TaskKind, Statement<z.ZodType>>> = {
        down_at = case m.phase when 'stop' then coalesce(m.down_at, now()) else m.down_at end
      from ${LINKS}
      where m.step_id = l.id`,
+  ),
+  lend: statement(
+    'order_link_loan',
+    z.unknown(),
+    `with lent as (
+       update lun_loan t
+       set phase = 'work', phase_at = now(), job_id = l.job_id, look_at = now(), looks = 0
+       from ${LINKS}
+       where t.id = l.id
+       returning t.backup_id, t.job_id
+     )
+     update volume_backup b
+     set restore_job_id = lent.job_id, job_id = lent.job_id, version = b.version + 1, updated_at = now()
+     from lent
+     where b.id = lent.backup_id`,
   ),
 }
 

@@ -9,9 +9,10 @@ const lockStanding = statement(
   `select id from volume where id = any($1::uuid[]) and state = 'available' order by id for share`,
 )
 
-/** The volume that a point is to be made of. */
+/** The volume of the fleet that a point is to be made of. */
 function sourceOf({ point }: Decision): { readonly id: string; readonly name: string } | undefined {
-  return point && 'create' in point && point.create.source.kind === 'volume' ? point.create.source : undefined
+  const source = point && 'create' in point ? point.create.source : undefined
+  return source?.kind === 'volume' && source.isLent === undefined ? source : undefined
 }
 
 /**

@@ -6,7 +6,7 @@ import { VOLUME_BACKUP_STATUSES, type VolumeBackupInfo } from '../../core/volume
 const bigint = z.coerce.number()
 
 /** `b`, `t` are backup and target. The progress is of the job that goes on, and looked for only where one does. */
-export const BACKUP_COLUMNS = `b.id, b.group_id, b.name, b.volume_id, b.volume, b.snapshot_id, t.id as target_id, t.name as target_name,
+export const BACKUP_COLUMNS = `b.id, b.group_id, b.name, b.volume_id, b.volume, b.project, b.snapshot_id, t.id as target_id, t.name as target_name,
   b.incremental, b.retention, b.status, b.size_bytes, b.stored_bytes, b.fail_reason, b.instance_backup_id, b.points, b.job_id, b.created_at,
   b.updated_at, b.version,
   case when b.status in ('creating', 'restoring') then (select j.progress from job j where j.id = b.job_id) end as progress`
@@ -19,6 +19,7 @@ export const BackupColumns = z
     name: z.string(),
     volume_id: z.string(),
     volume: z.string(),
+    project: z.string().nullable(),
     snapshot_id: z.string().nullable(),
     target_id: z.string().nullable(),
     target_name: z.string().nullable(),
@@ -43,6 +44,7 @@ export const BackupColumns = z
       name: row.name,
       volumeId: row.volume_id,
       volume: row.volume,
+      project: row.project,
       snapshotId: row.snapshot_id,
       target: row.target_id === null ? null : { id: row.target_id, name: row.target_name ?? '' },
       isIncremental: row.incremental,

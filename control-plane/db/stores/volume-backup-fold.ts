@@ -1,12 +1,16 @@
 import { z } from 'zod'
 import { isTerminal, JobState } from '../../../shared/job-machine.ts'
 import type { JobChange } from '../../core/job-change.ts'
+import { PENDING_PHASES } from '../../core/loans.ts'
 import { type BackupFacts, type BackupState, backupOfSeries, stateOf } from '../../core/volume-backup-state.ts'
 import { VOLUME_BACKUP_STATUSES } from '../../core/volume-backups.ts'
 import { statement, type Transaction } from '../sql.ts'
 import { LOOK_AGAIN_SECONDS } from './order-backups.ts'
 
 const bigint = z.coerce.number()
+
+/** `l` is a loan. */
+const IS_PENDING = `l.phase in (${PENDING_PHASES.map((phase) => `'${phase}'`).join(', ')})`
 
 const lock = statement(
   'volume_backup_lock',
@@ -44,6 +48,8 @@ const Facts = z
     restore: z
       .object({ id: z.string(), state: JobState, error: z.string().nullable(), createdAtMs: z.number() })
       .nullable(),
+    loan: z.enum(['read', 'write']).nullable(),
+    lend_fault: z.object({ kind: z.enum(['read', 'write']), reason: z.string(), atMs: z.number() }).nullable(),
   })
   .transform((row): BackupFacts & { readonly id: string } => ({
     id: row.id,
@@ -52,6 +58,8 @@ const Facts = z
     askedBytes: row.asked_bytes,
     points: row.series,
     restore: row.restore,
+    loan: row.loan,
+    lendFault: row.lend_fault,
     before: {
       status: row.status,
       sizeBytes: row.size_bytes,
@@ -77,7 +85,8 @@ const read = statement(
        where p.series_id = b.series_id
      ), '[]') as series,
      case when r.id is not null then jsonb_build_object('id', r.id, 'state', r.state, 'error', r.error ->> 'message',
-       'createdAtMs', extract(epoch from r.created_at) * 1000) end as restore
+       'createdAtMs', extract(epoch from r.created_at) * 1000) end as restore,
+     (select l.kind from lun_loan l where l.backup_id = b.id and ${IS_PENDING} limit 1) as loan, b.lend_fault
    from volume_backup b
    left join job r on r.id = b.restore_job_id
    where b.id = any($1::uuid[])`,
@@ -127,7 +136,8 @@ function endOf({ job, state, error }: JobChange): BackupEnd | undefined {
   const isGood = state === 'succeeded'
   const isUndeleted = kind === 'point.delete' && !isGood
   const undeleted = isUndeleted ? (error?.message ?? 'its job was cancelled') : null
-  return { id, jobId: job.id, isRestore: kind === 'volume.restore', isGood, undeleted }
+  const isRestore = kind === 'volume.restore' || kind === 'lun.restore'
+  return { id, jobId: job.id, isRestore, isGood, undeleted }
 }
 
 export function concernsBackups(change: JobChange): boolean {
