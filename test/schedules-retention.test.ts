@@ -2,8 +2,10 @@ import { createHmac } from 'node:crypto'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
+import { MAX_MOVES } from '../control-plane/core/point-trash.ts'
 import { createFiringStore } from '../control-plane/db/stores/firing-store.ts'
 import { createWebhook } from '../control-plane/schedule/webhook.ts'
+import { FleetError } from '../shared/errors.ts'
 import { ADMIN, MADE, OPERATOR } from './harness/point-room.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, openScheduleRoom, type ScheduleRoom } from './harness/schedule-room.ts'
 import { until } from './harness/until.ts'
@@ -252,6 +254,22 @@ test.serial('an order to the trash that ends after the point was taken back is f
   t.like(back, { kind: 'point.untrash', point: first })
   await room.succeed(back?.id ?? '')
   t.like(await room.points.get(ADMIN, first), { trashedAt: null, isReturning: false })
+})
+
+test.serial('a host that is away for long costs a point that is wanted back none of its tries', async (t) => {
+  const { room, first, order } = await openPruned(t)
+  await room.succeed(order?.id ?? '')
+  await room.schedules.undelete(OPERATOR, first)
+  await room.db.query('update point set moves = $2 where id = $1', [first, MAX_MOVES - 1])
+  const move = () => Promise.reject(new FleetError('unavailable', 'the host is away'))
+  const away = room.replica({ points: { ...room.points, move } })
+  for (const _ of [1, 2]) {
+    await away.ticks.pruning.run()
+    room.clock.nowMs += HOUR_MS
+  }
+  t.deepEqual(await room.moves(), [])
+  await room.tick()
+  t.like((await room.moves())[0], { kind: 'point.untrash', point: first })
 })
 
 test.serial('with a point that is taken back come those that it rests on, and they first', async (t) => {

@@ -10,6 +10,8 @@ import { writeAudit } from './audit-write.ts'
 import { KeptAt, Result } from './schedule-columns.ts'
 import { readSeriesPoints, seriesDirectory } from './schedule-reads.ts'
 
+/** So many tries double the time to the next one. */
+const SLOWEST_AFTER = 10
 /** A deletion that did not succeed is tried again then. */
 const AGAIN_MS = 3_600_000
 
@@ -96,7 +98,7 @@ const movable = statement(
   z.object({ id: z.string(), group_id: z.string(), wanted_back: z.boolean(), name: z.string() }),
   `update point
    set moves = moves + 1,
-     move_at = to_timestamp($1::float8 / 1000 + least(${MOVE_AGAIN_SECONDS.most}, ${MOVE_AGAIN_SECONDS.first} * 2 ^ least(moves, 10)))
+     move_at = to_timestamp($1::float8 / 1000 + least(${MOVE_AGAIN_SECONDS.most}, ${MOVE_AGAIN_SECONDS.first} * 2 ^ least(moves, ${SLOWEST_AFTER})))
    where id in (
      select p.id
      from point p
@@ -108,6 +110,13 @@ const movable = statement(
      for update skip locked
    )
    returning id, group_id, wanted_back, name`,
+)
+
+/** As if that try had not been, once what follows one is waited for as long as can be. */
+const unplaced = statement(
+  'prune_unplaced',
+  z.unknown(),
+  `update point set moves = moves - 1 where id = $1 and moves > ${SLOWEST_AFTER} and wanted_back = $2`,
 )
 
 export interface PruneStore {
@@ -130,6 +139,8 @@ export interface PruneStore {
     readonly nowMs: number
     readonly limit: number
   }): Promise<readonly { readonly id: string; readonly groupId: string; readonly kind: PointMove }[]>
+  /** Nothing was ordered for it, as its host is away: that is none of the tries that a point has. */
+  unplaced(id: string, kind: PointMove): Promise<void>
 }
 
 export function createPruneStore(sql: Sql): PruneStore {
@@ -167,6 +178,10 @@ export function createPruneStore(sql: Sql): PruneStore {
       return [...back, ...out].map(({ id, group_id: groupId, wanted_back: isReturning }) => {
         return { id, groupId, kind: isReturning ? 'point.untrash' : 'point.trash' }
       })
+    },
+
+    async unplaced(id, kind) {
+      await sql.rows(unplaced, [id, kind === 'point.untrash'])
     },
   }
 }

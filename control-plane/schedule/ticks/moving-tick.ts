@@ -9,7 +9,7 @@ const MOVE_LIMIT = 100
 
 /** Orders what retention deleted into the trash, and what is wanted back out of it. */
 export function createMovingTick(deps: {
-  readonly store: Pick<PruneStore, 'movable'>
+  readonly store: Pick<PruneStore, 'movable' | 'unplaced'>
   readonly points: Pick<PointOrders, 'move'>
   readonly now: () => Promise<number>
   readonly logger: Logger
@@ -21,7 +21,9 @@ export function createMovingTick(deps: {
         await points.move({ ...SYSTEM_CALLER, groupId }, id, kind)
       } catch (error) {
         // Its host is away: another tick comes back to it. Or it is wanted otherwise since.
-        logger.info({ event: 'point.unmoved', point: id, kind, code: toFleetError(error).code })
+        const { code } = toFleetError(error)
+        logger.info({ event: 'point.unmoved', point: id, kind, code })
+        if (code === 'unavailable' || code === 'busy') await store.unplaced(id, kind)
       }
     }
   }
