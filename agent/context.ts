@@ -17,12 +17,14 @@ import { createReads } from './host/reads.ts'
 import { openIdentity } from './identity/identity.ts'
 import { startRenewal } from './identity/renewal.ts'
 import { openInstances } from './instances/open-instances.ts'
+import { initiatorOf } from './iscsi/initiator.ts'
 import { connectNats } from './nats.ts'
 import { createHoldTurns } from './pipelines/instance/hold-turns.ts'
 import { openStoppedNotes, type StoppedNotes } from './pipelines/instance/stopped-notes.ts'
 import { openPoints } from './points/open-points.ts'
 import { listenerOf } from './transfer/listeners.ts'
 import { openVolumes } from './volumes/open-volumes.ts'
+import { findVolumeAt } from './volumes/volume-at.ts'
 import type { Volumes } from './volumes/volumes.ts'
 import { startConsuming } from './work/consume.ts'
 import { openJournal } from './work/journal.ts'
@@ -59,6 +61,8 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const instances = openInstances({
     lxcPath: config.HOLDFAST_AGENT_LXC_PATH,
     dockerSocket: config.HOLDFAST_AGENT_DOCKER_SOCKET,
+    libvirtUri: config.HOLDFAST_LIBVIRT_URI,
+    volumeAt: (path) => findVolumeAt(path, volumesOf),
     state: config.HOLDFAST_AGENT_STATE,
   })
   const stopped = openStoppedNotes(join(config.HOLDFAST_AGENT_STATE, 'stopped'), instances.get, stopping.signal)
@@ -128,6 +132,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     sourcePaths: config.HOLDFAST_AGENT_SOURCE_PATHS,
     backupRoot: points.backupRoot,
     pools,
+    initiator: initiatorOf(host),
   }
   const instanceList = createInstanceList({ types: instances.all, onChange: () => presence.beat(), logger })
   const reads = createReads({

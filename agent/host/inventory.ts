@@ -9,6 +9,8 @@ export interface HostFacts {
   readonly sourcePaths: readonly string[]
   readonly backupRoot: string
   readonly pools: ReadonlyMap<string, Driver>
+  /** As whom it logs in to LUNs of other services; undefined where it cannot. */
+  readonly initiator: string | undefined
 }
 
 /** What this host has, as of now. */
@@ -21,8 +23,11 @@ export async function takeInventory(facts: HostFacts): Promise<Inventory> {
       ...(await driver.usage()),
     })),
   )
-  const { version, slots, restorePaths, sourcePaths, backupRoot } = facts
-  return { version, slots, restorePaths: [...restorePaths], sourcePaths: [...sourcePaths], backupRoot, pools }
+  const { version, slots, restorePaths, sourcePaths, backupRoot, initiator } = facts
+  return {
+    ...{ version, slots, restorePaths: [...restorePaths], sourcePaths: [...sourcePaths], backupRoot, pools },
+    ...(initiator === undefined ? {} : { initiator }),
+  }
 }
 
 /** Equal for inventories that differ only in how full the pools are. */

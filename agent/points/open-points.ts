@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Listener } from '../../shared/addresses.ts'
 import { ConfigError } from '../../shared/config.ts'
 import type { Driver } from '../drivers/driver.ts'
+import { createDialer } from '../transfer/dial.ts'
 import { Slots } from '../transfer/slots.ts'
 import type { Volumes } from '../volumes/volumes.ts'
 import { guardBackupRoot } from './backup-root.ts'
@@ -54,12 +55,10 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
   for (const name of readdirSync(listings)) if (name.includes('.partial')) rmSync(join(listings, name))
   // One array for as long as the agent runs: targets that are open look into it.
   const listeners: Listener[] = []
+  const addresses = { allowLoopback, listeners }
+  const dialer = createDialer(addresses)
   const targets = createTargets({
-    context: {
-      backupRoot,
-      guardBackupRoot: guardBackupRoot({ root: backupRoot, state }),
-      addresses: { allowLoopback, listeners },
-    },
+    context: { backupRoot, guardBackupRoot: guardBackupRoot({ root: backupRoot, state }), addresses, dialer },
     unseal,
   })
   const own = openOwnDatasets(join(state, 'own-datasets'))
@@ -73,6 +72,7 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
       stamps,
       listings,
       own,
+      dialer,
       lease: (request) => targets.lease(request),
       turn: (signal) => turns.take(signal),
       later(work) {

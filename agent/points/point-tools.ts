@@ -1,4 +1,5 @@
 import type { OrderTarget } from '../../shared/point-spec.ts'
+import type { Dialer } from '../transfer/dial.ts'
 import type { Target } from '../transfer/transfer.ts'
 import type { OwnDatasets } from './own-datasets.ts'
 
@@ -31,6 +32,8 @@ export interface PointTools {
   /** Holds what trees were when their last points were made, a file each (agent/pipelines/point/unchanged.ts). */
   readonly listings: string
   readonly own: OwnDatasets
+  /** Where this agent may connect to. */
+  readonly dialer: Dialer
   /** @throws refused when this host has no key for sealed secrets; invalid what the configuration lacks */
   lease(request: TargetRequest): Promise<TargetLease>
   /** Work that nobody waits for, and that is done again when the agent starts should it fail; awaited when the agent stops. */

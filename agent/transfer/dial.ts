@@ -20,7 +20,14 @@ export interface Dialer {
    * Connects to an address that was checked: it is resolved once, every address it has must be allowed, and the connection
    * goes to one of those. @throws FleetError `refused`, `unavailable`, `timeout`, `cancelled`, or the system's error
    */
-  dial(endpoint: { readonly host: string; readonly port: number }, signal: AbortSignal): Promise<Socket>
+  dial(endpoint: Endpoint, signal: AbortSignal): Promise<Socket>
+  /** All addresses of an endpoint, for what connects by itself: to those alone. @throws as `dial` */
+  addresses(endpoint: Endpoint, signal: AbortSignal): Promise<readonly string[]>
+}
+
+export interface Endpoint {
+  readonly host: string
+  readonly port: number
 }
 
 function machineAddresses(): readonly string[] {
@@ -32,24 +39,33 @@ export type DialPolicy = Omit<AddressPolicy, 'ownAddresses'> & Partial<Pick<Addr
 
 export function createDialer(given: DialPolicy, resolve: Resolve = resolveBySystem): Dialer {
   const policy: AddressPolicy = { ownAddresses: machineAddresses, ...given }
+  async function allowed({ host, port }: Endpoint, bound: AbortSignal): Promise<readonly LookupAddress[]> {
+    const found = await abortable(addressesOf(host, resolve), bound)
+    const listeners = await abortable(resolved(policy.listeners, port, resolve), bound)
+    for (const { address } of found) {
+      const why = whyDenied({ address, port }, policy, listeners)
+      if (why !== undefined) throw new FleetError('refused', `its address ${why}`, { detail: `${host} is ${address}` })
+    }
+    return found
+  }
+
+  async function bounded<Result>(act: (bound: AbortSignal) => Promise<Result>, signal: AbortSignal): Promise<Result> {
+    const bound = AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT_MS)])
+    try {
+      return await act(bound)
+    } catch (error) {
+      if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+      if (bound.aborted) throw new FleetError('timeout', 'does not answer', { cause: error })
+      throw error
+    }
+  }
+
   return {
-    async dial({ host, port }, signal) {
-      const bound = AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT_MS)])
-      try {
-        const found = await abortable(addressesOf(host, resolve), bound)
-        const listeners = await abortable(resolved(policy.listeners, port, resolve), bound)
-        for (const { address } of found) {
-          const why = whyDenied({ address, port }, policy, listeners)
-          if (why !== undefined)
-            throw new FleetError('refused', `its address ${why}`, { detail: `${host} is ${address}` })
-        }
-        return await connectToOne(found, port, bound)
-      } catch (error) {
-        if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
-        if (bound.aborted) throw new FleetError('timeout', 'does not answer', { cause: error })
-        throw error
-      }
-    },
+    dial: (endpoint, signal) =>
+      bounded(async (bound) => connectToOne(await allowed(endpoint, bound), endpoint.port, bound), signal),
+
+    addresses: (endpoint, signal) =>
+      bounded(async (bound) => (await allowed(endpoint, bound)).map(({ address }) => address), signal),
   }
 }
 

@@ -11,6 +11,11 @@ export type ImagePlace =
   /** Logged in to by the thread that reads or writes it. */
   | { readonly lun: LunLogin; readonly fd?: undefined }
 
+/** That alone, of what tells more. */
+export function placeOf({ fd, lun }: ImagePlace): ImagePlace {
+  return fd === undefined ? { lun } : { fd }
+}
+
 /** The bytes of an image, for a thread that works synchronously. What fails throws a SystemError or a FleetError. */
 export interface ImageBytes extends Disposable {
   /** Of what ends somewhere by itself: a file, a LUN; undefined for a device. */

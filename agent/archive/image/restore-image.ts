@@ -12,7 +12,7 @@ import type { ArchiveWatch } from '../write-archive.ts'
 import { blankDevice } from './blank-device.ts'
 import { chunkMembers } from './chunk-members.ts'
 import { type CompareImageRequest, compareImage } from './compare-image.ts'
-import type { ImagePlace } from './image-bytes.ts'
+import { type ImagePlace, placeOf } from './image-bytes.ts'
 import { readShape } from './read-shape.ts'
 
 const synced = promisify(fsync)
@@ -35,7 +35,7 @@ export type RestoreImageRequest = ImagePlace & {
  */
 export async function restoreImage(request: RestoreImageRequest, watch: ArchiveWatch): Promise<Extracted> {
   const { subject, chain, scratch } = request
-  const place = request.fd === undefined ? { lun: request.lun } : { fd: request.fd }
+  const place = placeOf(request)
   const shape = await readShape(chain, watch.signal)
   try {
     await makeBlank(request, shape.sizeBytes, watch.signal)

@@ -7,6 +7,7 @@ import { asFleetError } from '../../native/system-error.ts'
 import { Counters } from '../../tree/counters.ts'
 import { changedLines } from '../changed-lines.ts'
 import { compressFrame } from '../compression.ts'
+import { placeOf } from '../image/image-bytes.ts'
 import { imageLines } from '../image/image-lines.ts'
 import { BLOCK } from '../tar-header.ts'
 import { newCounts, QueueSender } from '../thread/chunk-queue.ts'
@@ -92,7 +93,7 @@ export class ArchiveWriting {
 
   async #readImage({ image, base }: WriteImageRequest, signal: AbortSignal): Promise<WriteEnd> {
     const { sizeBytes, chunkBytes } = image
-    const place = image.lun === undefined ? { fd: image.fd } : { lun: image.lun }
+    const place = placeOf(image)
     const { lines, only } = await imageLines(image, base?.chain, signal)
     const source = { kind: 'image', place, shape: { sizeBytes, chunkBytes }, only } as const
     return this.#run({ lines, again: undefined, source }, signal)
