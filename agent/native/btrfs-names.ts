@@ -6,17 +6,18 @@ import { checked } from './system-error.ts'
  * linux/btrfs.h and btrfs_tree.h: _IOWR(0x94, 17) with a key of 104 bytes, the buffer's size and the buffer (Linux 3.14;
  * needs CAP_SYS_ADMIN). Numbers of inodes fit a double until 2^53.
  */
-const TREE_SEARCH_V2 = 0xc0709411
+export const TREE_SEARCH_V2 = 0xc0709411
 const INODE_REF = 12
 const INODE_EXTREF = 13
-const KEY_BYTES = 104
-const ITEM_BYTES = 32
+export const KEY_BYTES = 104
+export const ITEM_BYTES = 32
 /** Larger than any item: nodes of trees have 64 KiB at the most. */
 const BUFFER_BYTES = 2 ** 17
 const ALL = 2n ** 64n - 1n
 const MAX_DEPTH = 4_096
 
-interface InodeName {
+/** A name in a directory, one character a byte. */
+export interface InodeName {
   readonly directory: number
   readonly name: string
 }
@@ -34,7 +35,12 @@ export class SubvolumeNames {
 
   /** Paths below the subvolume's root, one character a byte. @throws SystemError */
   pathsOf(inode: number): readonly string[] {
-    return this.#namesOf(inode).map(({ directory, name }) => join(this.#directoryPath(directory), name))
+    return this.#namesOf(inode).map((name) => this.pathOf(name))
+  }
+
+  /** The path of a name that is known already. @throws SystemError */
+  pathOf({ directory, name }: InodeName): string {
+    return join(this.#directoryPath(directory), name)
   }
 
   #directoryPath(inode: number, depth = 0): string {

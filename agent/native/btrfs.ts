@@ -19,7 +19,12 @@ const NAME_OFFSET_V1 = 8
 const NAME_OFFSET_V2 = 56
 const SUBVOL_RDONLY = 2n
 const INFO_BYTES = 504
+const INFO_GENERATION_OFFSET = 280
 const INFO_UUID_OFFSET = 296
+const INFO_PARENT_OFFSET = 312
+const NO_UUID = '0'.repeat(32)
+const INFO_CHANGED_OFFSET = 344
+const INFO_MADE_OFFSET = 352
 
 /** The root directory of every subvolume (BTRFS_FIRST_FREE_OBJECTID). */
 export const SUBVOLUME_ROOT_INODE = 256
@@ -70,6 +75,27 @@ export function subvolumeUuid(fd: number): string {
   const info = Buffer.alloc(INFO_BYTES)
   checked('GET_SUBVOL_INFO', libc().ioctlBuffer(fd, GET_SUBVOL_INFO, info))
   return info.toString('hex', INFO_UUID_OFFSET, INFO_UUID_OFFSET + 16)
+}
+
+/** Where a snapshot stands in the history of what it was made of. */
+export interface SnapshotOrigin {
+  /** 32 hex digits; undefined for what is no snapshot. */
+  readonly sourceUuid: string | undefined
+  /** The transaction that made it. */
+  readonly transid: number
+  /** Nothing was written to it since. */
+  readonly isPristine: boolean
+}
+
+/** @param fd of any file in the subvolume, not O_PATH */
+export function snapshotOrigin(fd: number): SnapshotOrigin {
+  const info = Buffer.alloc(INFO_BYTES)
+  checked('GET_SUBVOL_INFO', libc().ioctlBuffer(fd, GET_SUBVOL_INFO, info))
+  const number = (offset: number) => Number(info.readBigUInt64LE(offset))
+  const transid = number(INFO_MADE_OFFSET)
+  const isPristine = number(INFO_GENERATION_OFFSET) === transid && number(INFO_CHANGED_OFFSET) <= transid
+  const source = info.toString('hex', INFO_PARENT_OFFSET, INFO_PARENT_OFFSET + 16)
+  return { sourceUuid: source === NO_UUID ? undefined : source, transid, isPristine }
 }
 
 function volumeArgs(name: string, source: { readonly fd: number; readonly flags: bigint }): Buffer {

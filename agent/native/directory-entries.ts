@@ -15,6 +15,8 @@ export interface DirectoryEntry {
   readonly type: EntryType
   /** The same, to keep. */
   copyName(): Buffer
+  /** Of what has this name; of a mount point, what it hides. */
+  inode(): number
 }
 
 /** Reads directories by getdents64. Owns its buffer, so one `forEach` at a time. */
@@ -32,7 +34,8 @@ export class DirectoryReader {
         const offset = start + 19
         if (this.#isDots(offset)) continue
         const type = TYPES[this.#batch.readUInt8(start + 18)] ?? 'other'
-        each({ name: this.#address + offset, type, copyName: () => this.#copyName(offset) })
+        const [copyName, inode] = [() => this.#copyName(offset), () => Number(this.#batch.readBigUInt64LE(offset - 19))]
+        each({ name: this.#address + offset, type, copyName, inode })
       }
     }
   }

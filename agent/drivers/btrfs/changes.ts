@@ -11,6 +11,7 @@ import { Status } from '../../native/status.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
 import type { Change, ChangeList } from '../driver.ts'
 import { NameReplay, type ReplayedNames } from './name-replay.ts'
+import { newerChanges, shareHistory } from './newer-changes.ts'
 import { SendStream } from './send-stream.ts'
 
 const BTRFS = '/usr/bin/btrfs'
@@ -36,7 +37,10 @@ export async function changesBetween(
   const { datasetsFd, base, image } = images
   const imageFd = openBeneath(datasetsFd, image, constants.O_RDONLY | constants.O_DIRECTORY)
   try {
-    if (!isReadonlySubvolume(imageFd) || !isReadonlyNamed(datasetsFd, base)) return undefined
+    if (!isReadonlySubvolume(imageFd)) return undefined
+    const found = await changesOfOneHistory({ datasetsFd, base, imageFd }, signal)
+    if (found === 'writable') return undefined
+    if (found !== undefined) return found
     const names = await replayed(images, run, signal)
     return [...names.changes, ...(await otherNames(imageFd, names, signal))]
   } catch (thrown) {
@@ -49,12 +53,18 @@ export async function changesBetween(
   }
 }
 
-function isReadonlyNamed(datasetsFd: number, name: string): boolean {
-  const fd = openBeneath(datasetsFd, name, constants.O_RDONLY | constants.O_DIRECTORY)
+/** @returns undefined where only the kernel's own comparison can tell; `writable`: nobody can */
+async function changesOfOneHistory(
+  { datasetsFd, base, imageFd }: { readonly datasetsFd: number; readonly base: string; readonly imageFd: number },
+  signal: AbortSignal,
+): Promise<ChangeList | 'writable' | undefined> {
+  const baseFd = openBeneath(datasetsFd, base, constants.O_RDONLY | constants.O_DIRECTORY)
   try {
-    return isReadonlySubvolume(fd)
+    if (!isReadonlySubvolume(baseFd)) return 'writable'
+    const images = { baseFd, imageFd }
+    return shareHistory(images) ? await newerChanges(images, signal) : undefined
   } finally {
-    close(fd)
+    close(baseFd)
   }
 }
 
