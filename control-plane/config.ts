@@ -110,6 +110,12 @@ export const ControlPlaneConfig = z.object({
   HOLDFAST_SPREAD_SECONDS: z.coerce.number().int().min(0).max(3_600).default(0),
   /** How long after its due instant a run is late, and a schedule without a good run overdue. */
   HOLDFAST_GRACE_SECONDS: z.coerce.number().int().min(1).max(86_400).default(300),
+  /** A job that was cancelled is over when nobody has heard of its host for so long. */
+  HOLDFAST_AWAY_HOURS: z.coerce
+    .number()
+    .min(1)
+    .max(24 * 366)
+    .default(24),
   /** How long what retention deletes can be had back. */
   HOLDFAST_TRASH_HOURS: z.coerce
     .number()

@@ -80,6 +80,7 @@ import { createVault } from './secrets/vault.ts'
 const QUICK_MS = 500
 const SLOW_MS = 2_000
 const PRUNE_MS = 60_000
+const HOUR_MS = 3_600_000
 const EVENT_MAX_AGE_MS = 7 * 24 * 3_600_000
 const EVENT_MAX_COUNT = 5_000_000
 const READY_TIMEOUT_MS = 2_000
@@ -321,7 +322,10 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   starting.defer(() => listener.close())
 
-  const sweep = createSweep({ changes, dispatch, hosts: registry, store: dispatchStore, ingest, nats, afterCommit })
+  const sweep = createSweep({
+    ...{ changes, dispatch, hosts: registry, store: dispatchStore, ingest, nats, afterCommit },
+    awayMs: config.HOLDFAST_AWAY_HOURS * HOUR_MS,
+  })
   const schedule = await startSchedule(
     {
       quick: { everyMs: QUICK_MS, run: sweep.quick },

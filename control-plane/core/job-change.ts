@@ -113,6 +113,15 @@ export function expireJob(job: LockedJob): JobChange | undefined {
   return { job, state: 'failed', attempt: job.attempt, error: { code: 'unavailable', message }, passed: ['failed'] }
 }
 
+/** Somebody asked it to stop, and its host has been away for long since. Undefined: not applicable. */
+export function giveUpCancelled(job: LockedJob): JobChange | undefined {
+  const state = job.state === 'cancelling' ? nextJobState(job.state, 'stop') : undefined
+  if (state === undefined) return undefined
+  const message =
+    'the job was cancelled, and its host is away for long; what it has begun there is undone when the host is back'
+  return { job, state, attempt: job.attempt, error: { code: 'cancelled', message }, passed: [state] }
+}
+
 /** It cannot be sent as it is, however often that is tried. Undefined: it has begun, ended, or become another attempt meanwhile. */
 export function failUnsent(job: LockedJob, attempt: number, error: JobFailure): JobChange | undefined {
   if (job.attempt !== attempt || job.state === 'running') return undefined

@@ -65,7 +65,7 @@ export function startIngest(deps: {
   readonly admits: (host: string) => boolean
   /** A host spoke of another host's job; nothing came of it. */
   readonly onForged: (forged: Forged) => void
-  /** A host works on a job that Postgres does not know. */
+  /** A host works on a job that Postgres does not know, or that ended without it. */
   readonly onUnknown: (job: { readonly id: string; readonly host: string; readonly attempt: number }) => void
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
@@ -137,9 +137,9 @@ export function startIngest(deps: {
     const told = group.flatMap(({ host, reports }) => reports.map((report) => ({ host, report })))
     const byJob = Map.groupBy(told, ({ report }) => report.jobId)
     const forged = new Map<string, Forged>()
-    const known = new Set<string>()
+    const wanted = new Set<string>()
     const committed = await store.change([...byJob.keys()], (job) => {
-      known.add(job.id)
+      if (!isTerminal(job.state)) wanted.add(job.id)
       const reports = byJob.get(job.id) ?? []
       for (const { host } of reports.filter((one) => one.host !== job.host))
         forged.set(`${host} ${job.id}`, { host, job })
@@ -152,7 +152,7 @@ export function startIngest(deps: {
       if (nats.isClosed()) return
       for (const { message } of group) message.ack()
       confirm(told, committed)
-      stopUnknown(told.filter(({ report }) => !known.has(report.jobId)))
+      stopUnwanted(told.filter(({ report }) => !wanted.has(report.jobId)))
     })
   }
 
@@ -168,8 +168,11 @@ export function startIngest(deps: {
     }
   }
 
-  /** Work that Postgres does not know of, as it was restored from before the order: nobody sees it or keeps others out of its way. */
-  function stopUnknown(told: readonly Told[]): void {
+  /**
+   * Work that Postgres does not know of, as it was restored from before the order, or that ended while its host was away: nobody sees it or
+   * keeps others out of its way. Of a word that only comes late the agent knows the end, and says it again.
+   */
+  function stopUnwanted(told: readonly Told[]): void {
     for (const { host, report } of told) {
       const { jobId, attempt } = report
       if (report.events.some(isTerminalEvent)) continue

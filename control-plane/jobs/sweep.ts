@@ -1,7 +1,7 @@
 import type { NatsConnection } from 'nats'
 import { subjects } from '../../shared/wire/subjects.ts'
 import type { FleetView } from '../core/fleet-view.ts'
-import { cancelJob, expireJob } from '../core/job-change.ts'
+import { cancelJob, expireJob, giveUpCancelled } from '../core/job-change.ts'
 import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { Committed } from '../db/stores/change-write.ts'
 import type { DispatchStore } from '../db/stores/dispatch-store.ts'
@@ -20,7 +20,7 @@ const PING_TIMEOUT_MS = 1_200
 export interface Sweep {
   /** Every second: interactive orders that nobody began, and jobs the feed has not heard of. */
   quick(): Promise<void>
-  /** Every two seconds: lost leases, unsent and unstarted orders, unconfirmed cancellations. */
+  /** Every two seconds: lost leases, unsent and unstarted orders, unconfirmed cancellations, and those that nobody is there to confirm. */
   slow(): Promise<void>
 }
 
@@ -32,6 +32,8 @@ export function createSweep(deps: {
   readonly ingest: Pick<Ingest, 'heardForMs'>
   readonly nats: NatsConnection
   readonly afterCommit: (committed: Committed) => void
+  /** What was cancelled on a host is over when nobody has heard of that for so long. */
+  readonly awayMs: number
 }): Sweep {
   const { changes, dispatch, nats, afterCommit } = deps
 
@@ -69,6 +71,7 @@ export function createSweep(deps: {
       // Reports that wait in JetStream since an outage of ours come first: a job is silent only when we have listened.
       if (deps.ingest.heardForMs() >= LEASE_MS) {
         afterCommit(await changes.changeSilent({ silentMs: LEASE_MS, limit: SWEEP_LIMIT }, expireJob))
+        afterCommit(await changes.changeGone({ awayMs: deps.awayMs, limit: SWEEP_LIMIT }, giveUpCancelled))
       }
       await dispatch.sweep()
     },

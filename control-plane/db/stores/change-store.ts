@@ -98,6 +98,18 @@ const lockOverdue = statement(
    for update of j skip locked`,
 )
 
+const lockGone = statement(
+  'change_lock_gone',
+  LockedJobRow,
+  `select ${LOCKED_JOB_COLUMNS}
+   from host h
+   join job j on j.host_id = h.id and j.state = 'cancelling'
+   where h.state = 'offline' and h.last_seen_at < now() - make_interval(secs => $1)
+   order by j.id
+   limit $2
+   for update of j skip locked`,
+)
+
 export interface ChangeStore {
   /** This replica made the job, so knows it as it stands: its first change needs no read. */
   expect(job: LockedJob): void
@@ -113,6 +125,8 @@ export interface ChangeStore {
     bounds: { readonly silentMs: number; readonly limit: number },
     decide: (job: LockedJob) => JobChange | undefined,
   ): Promise<Committed>
+  /** Jobs that were asked to stop, of hosts that nobody has heard of for `awayMs`. */
+  changeGone(bounds: { readonly awayMs: number; readonly limit: number }, decide: Decide): Promise<Committed>
   /** Interactive orders of `hosts` that were not started in time. */
   changeOverdue(
     bounds: { readonly hosts: readonly string[]; readonly limit: number },
@@ -221,6 +235,8 @@ export function createChangeStore(sql: Sql, origin: string): ChangeStore {
 
     changeSilent: ({ silentMs, limit }, decide) =>
       changeLocked((tx) => tx.rows(lockSilent, [silentMs / 1000, limit]), decide),
+
+    changeGone: ({ awayMs, limit }, decide) => changeLocked((tx) => tx.rows(lockGone, [awayMs / 1000, limit]), decide),
 
     changeOverdue: ({ hosts, limit }, decide) => changeLocked((tx) => tx.rows(lockOverdue, [hosts, limit]), decide),
 

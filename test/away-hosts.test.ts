@@ -1,0 +1,61 @@
+import test from 'ava'
+import { giveUpCancelled } from '../control-plane/core/job-change.ts'
+import { startIngest } from '../control-plane/jobs/ingest.ts'
+import { createLogger } from '../shared/logger.ts'
+import { WIRE_VERSION } from '../shared/wire/messages.ts'
+import { subjects } from '../shared/wire/subjects.ts'
+import { ADMIN, openPointRoom } from './harness/point-room.ts'
+import { until } from './harness/until.ts'
+
+const DAY_MS = 86_400_000
+
+test('what was cancelled on a host that never comes back is over after long, and stopped should it come back', async (t) => {
+  const room = await openPointRoom(t)
+  await room.dataset('old')
+  const orders = [
+    await room.datasets.create(ADMIN, { name: 'new', host: 'a' }),
+    await room.datasets.delete(ADMIN, { name: 'old' }),
+  ]
+  for (const { jobId } of orders) {
+    await room.sent(jobId)
+    await room.tell(jobId, { type: 'start', seq: 1, at: 0 })
+    await room.jobs.cancel(ADMIN, jobId)
+  }
+  const give = () => room.changes.changeGone({ awayMs: DAY_MS, limit: 10 }, giveUpCancelled)
+  const away = (hours: number, state = 'offline') =>
+    room.db.query('update host set state = $2, last_seen_at = now() - make_interval(hours => $1) where name = $3', [
+      hours,
+      state,
+      'a',
+    ])
+  await away(23)
+  t.deepEqual((await give()).changes, [])
+  await away(25, 'online')
+  t.deepEqual((await give()).changes, [])
+  await away(25)
+  t.is((await give()).changes.length, 2)
+  for (const { jobId } of orders) t.like(await room.jobs.get(ADMIN, jobId), { state: 'cancelled', host: 'a' })
+  await t.throwsAsync(room.datasets.get(ADMIN, 'new'), { code: 'not_found' })
+  t.like(await room.datasets.get(ADMIN, 'old'), { state: 'available' })
+
+  const stopped: string[] = []
+  const ingest = startIngest({
+    ...{ nats: room.nats, store: room.changes, afterCommit: room.committed, prepare: async () => undefined },
+    ...{ onHeard: () => undefined, admits: () => true, onForged: () => undefined },
+    onUnknown: ({ id }) => void stopped.push(id),
+    logger: createLogger('test', 'error'),
+  })
+  try {
+    const [first, second] = orders.map(({ jobId }) => jobId)
+    const tell = (jobId: string | undefined, event: object) => {
+      const report = { jobId, attempt: 1, delivery: 2, events: [{ seq: 1, at: 0, ...event }] }
+      room.nats.publish(subjects.event('a'), JSON.stringify({ v: WIRE_VERSION, reports: [report] }))
+    }
+    tell(second, { type: 'stop', phases: [] })
+    tell(first, { type: 'start' })
+    await until('it is told to stop', () => stopped.length > 0)
+    t.deepEqual(stopped, [first])
+  } finally {
+    await ingest.stop()
+  }
+})
