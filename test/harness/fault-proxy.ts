@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 export type Fault =
   | { readonly kind: 'none' }
   /** Ends the connection after so many bytes of the client, counted over all of them together. */
-  | { readonly kind: 'cut'; readonly afterBytes: number }
+  | { readonly kind: 'cut'; readonly afterBytes: number /** Nobody is there afterwards. */; readonly forGood?: boolean }
   /** The connection stays and nothing passes any more. */
   | { readonly kind: 'stall'; readonly afterBytes: number }
 
@@ -49,6 +49,7 @@ export class FaultProxy {
 
   async close(): Promise<void> {
     this.dropAll()
+    if (!this.#server.listening) return
     this.#server.close()
     await once(this.#server, 'close')
   }
@@ -82,6 +83,10 @@ export class FaultProxy {
     if (this.fault.kind === 'stall') return void from.pause()
     if (counted) {
       this.cuts += 1
+      if (this.fault.kind === 'cut' && this.fault.forGood) {
+        this.#server.close()
+        this.dropAll()
+      }
       this.fault = { kind: 'none' }
     }
     client.resetAndDestroy()

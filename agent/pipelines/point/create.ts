@@ -23,6 +23,7 @@ import { type PointRecord, readMetadata, sha256, updateMetadata } from '../../po
 import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { type Base, openBase, takesChanges } from './base.ts'
 import { InstanceSource } from './instance-source.ts'
+import { LunSource } from './lun-source.ts'
 import { encodeReceipt, type PointReceipt, parseReceipt } from './point-receipt.ts'
 import type { PointSource } from './point-source.ts'
 import { requireRoom } from './room.ts'
@@ -265,7 +266,7 @@ function openSource(spec: Spec, jobId: string, tools: PipelineTools): PointSourc
     case 'dataset':
       return new TreeSource(spec, jobId, tools)
     case 'lun':
-      throw new FleetError('unavailable', 'this agent reaches no LUNs of other services yet')
+      return new LunSource(spec, source, jobId, tools)
   }
 }
 
@@ -279,5 +280,7 @@ function toldOf(source: Spec['source']) {
       return source.place
     case 'volume':
       return { volume: source.place.volume, ...(source.snapshot !== undefined && { snapshot: source.snapshot }) }
+    case 'lun':
+      return { lun: { targetName: source.connection.targetName, lun: source.connection.lun } }
   }
 }

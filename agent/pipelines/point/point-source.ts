@@ -1,7 +1,9 @@
 import type { Held } from '../../../shared/instance-spec.ts'
+import type { ImagePlace } from '../../archive/image/image-bytes.ts'
 import type { Graft } from '../../archive/write-archive.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import type { ImageContent } from '../../points/series-image.ts'
+import type { StepContext } from '../pipeline.ts'
 import type { WholeTree } from './tree-source.ts'
 
 export interface TreeContent {
@@ -14,10 +16,9 @@ export interface TreeContent {
   readonly stamps: string | undefined
 }
 
-export interface DiskContent {
+/** What nobody writes to. */
+export type DiskContent = ImagePlace & {
   readonly kind: 'disk'
-  /** Of a file or block device that nobody writes to. */
-  readonly fd: number
   readonly sizeBytes: number
   /** Chunks that may differ from what the last point of the base was made of, where that is known. */
   changed(chunkBytes: number): Promise<Uint32Array | undefined>
@@ -32,7 +33,7 @@ export interface PointSource {
   /** Of an instance that was held. */
   readonly held?: Held | undefined
   /** @param takesChanges whether the archive will be of what differs from the point below alone, where that is known */
-  open(watch: Watch, takesChanges?: boolean): Promise<void>
+  open(watch: Watch & Pick<StepContext, 'secret'>, takesChanges?: boolean): Promise<void>
   /** What is read stands still for as long as it is to. */
   read<Result>(watch: Watch, act: () => Promise<Result>): Promise<Result>
   /** What is read: a tree, or the image of a volume. */

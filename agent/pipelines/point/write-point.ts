@@ -7,6 +7,7 @@ import { displayPath } from '../../archive/byte-path.ts'
 import { Chain } from '../../archive/chain.ts'
 import type { Compression } from '../../archive/compression.ts'
 import { consolidate } from '../../archive/consolidate.ts'
+import { placeOf } from '../../archive/image/image-bytes.ts'
 import { chunkBytesFor } from '../../archive/image/image-shape.ts'
 import { readShape } from '../../archive/image/read-shape.ts'
 import type { Problem } from '../../archive/member.ts'
@@ -126,15 +127,13 @@ async function archiveOf(
 }
 
 /** In the chunks of its chain; of those, the ones that may differ, where that is known and the last point lacks none. */
-async function imageOf(
-  { fd, sizeBytes, changed }: DiskContent,
-  chain: Chain | undefined,
-  signal: AbortSignal,
-): Promise<ImageSource> {
-  if (chain === undefined) return { fd, sizeBytes, chunkBytes: chunkBytesFor(sizeBytes) }
+async function imageOf(content: DiskContent, chain: Chain | undefined, signal: AbortSignal): Promise<ImageSource> {
+  const { sizeBytes } = content
+  const place = placeOf(content)
+  if (chain === undefined) return { ...place, sizeBytes, chunkBytes: chunkBytesFor(sizeBytes) }
   const { chunkBytes } = await readShape(chain, signal)
   const isWhole = chain.points.at(-1)?.table.totals.problems === 0
-  return { fd, sizeBytes, chunkBytes, only: isWhole ? await changed(chunkBytes) : undefined }
+  return { ...place, sizeBytes, chunkBytes, only: isWhole ? await content.changed(chunkBytes) : undefined }
 }
 
 function baseOf({ base, changes, whole }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {
