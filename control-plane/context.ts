@@ -58,8 +58,10 @@ import { createSweep } from './jobs/sweep.ts'
 import { listenerOptions } from './listener-options.ts'
 import { createMetrics } from './metrics.ts'
 import { closedByServer, connectNats, ensureStreams, purgeOrders } from './nats.ts'
+import { oddRows } from './odd-rows.ts'
 import { openBlock } from './open-block.ts'
 import { openCaptures } from './open-captures.ts'
+import { openLending } from './open-lending.ts'
 import { type OpenMigrations, openMigrations } from './open-migrations.ts'
 import { openPoints } from './open-points.ts'
 import { type OpenSchedules, openSchedules, openWebhook, scheduleSettings } from './open-schedules.ts'
@@ -103,7 +105,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   starting.defer(() => db.destroy())
   await requireRestored(db)
   await migrate(db)
-  const sql = createSql(db)
+  const sql = createSql(db, oddRows(logger))
   const credentialKeys = createCredentialKeys(sql)
   const file = config.NATS_AUTHORITY_FILE
   const authority = file ? await openAuthority({ file, config, keys: credentialKeys, logger }) : undefined
@@ -171,6 +173,14 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     ...{ sql, vault, nats, seal, changes, dispatch, fleet: registry, logger },
   })
   const { volumeBackups, tick: backupTick } = openVolumeBackups({ sql, points, targets, volumes, logger })
+  const upstream = openUpstream({ config, credentials, groupNamed: instanceReader.group, logger })
+  starting.defer(() => upstream.close())
+  const { lending } = upstream
+  const lent =
+    lending &&
+    openLending({
+      ...{ sql, vault, lending, points, targets, fleet: registry, groupNamed: instanceReader.group, logger },
+    })
   const captures = openCaptures({
     ...{ sql, nats, seal, changes, dispatch, points, targets, volumeBackups, instances: instanceReader },
     ...{ fleet: registry, logger },
@@ -251,6 +261,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     instanceBackups: captures.instanceBackups,
     volumes,
     volumeBackups,
+    lentVolumes: lent?.lentVolumes,
     exports,
     ...block,
     jobs,
@@ -345,6 +356,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       migrations: migrations.tick,
       station: station.tick,
       volumeBackups: backupTick,
+      ...(lent ? { loans: lent.tick } : {}),
       instanceBackups: captures.tick,
       oldEvents: {
         everyMs: PRUNE_MS,
@@ -360,8 +372,6 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   )
   starting.defer(() => schedule.stop())
 
-  const upstream = openUpstream({ config, credentials, groupNamed: instanceReader.group, logger })
-  starting.defer(() => upstream.close())
   const metrics = createMetrics({ registry, feed, audit, schedules, station, exportCounts: createExportCounts(sql) })
   const http = await createHttp({
     core,
@@ -378,7 +388,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       }),
     }),
     ...listeners,
-    ...upstream,
+    forwarder: upstream.forwarder,
+    foreignTokens: upstream.foreignTokens,
     metrics,
     logger,
   })

@@ -1,5 +1,6 @@
 import test from 'ava'
-import { giveUpCancelled } from '../control-plane/core/job-change.ts'
+import { expireJob, giveUpCancelled } from '../control-plane/core/job-change.ts'
+import { createDispatchStore } from '../control-plane/db/stores/dispatch-store.ts'
 import { startIngest } from '../control-plane/jobs/ingest.ts'
 import { createLogger } from '../shared/logger.ts'
 import { WIRE_VERSION } from '../shared/wire/messages.ts'
@@ -58,4 +59,33 @@ test('what was cancelled on a host that never comes back is over after long, and
   } finally {
     await ingest.stop()
   }
+})
+
+test('a job that this version does not know keeps no other from being sent, or from being given up', async (t) => {
+  const room = await openPointRoom(t)
+  const [odd, good] = [
+    await room.datasets.create(ADMIN, { name: 'odd', host: 'a' }),
+    await room.datasets.create(ADMIN, { name: 'good', host: 'a' }),
+  ]
+  for (const { jobId } of [odd, good]) await room.sent(jobId)
+  const kind = JSON.stringify({ kind: 'of.tomorrow' })
+  await room.db.query(`update job set spec = $2 where id = $1`, [odd.jobId, kind])
+  await room.db.query(`update job set heard_at = now() - interval '1 hour'`)
+  const store = createDispatchStore(room.sql)
+  const ids = async () => (await store.unstarted({ afterMs: 1_000, limit: 10 })).map(({ jobId }) => jobId)
+  t.deepEqual(await ids(), [good.jobId])
+  await room.db.query(`update job set state = 'queued' where finished_at is null`)
+  t.deepEqual(
+    (await store.claim(10)).map(({ jobId }) => jobId),
+    [good.jobId],
+  )
+  await room.db.query(
+    `update job set state = 'running', heard_at = now() - interval '1 hour' where finished_at is null`,
+  )
+  // Another replica: it remembers nothing of either.
+  const { changes } = await room.plane().changes.changeSilent({ silentMs: 60_000, limit: 10 }, expireJob)
+  t.deepEqual(
+    changes.map(({ job }) => job.id),
+    [good.jobId],
+  )
 })

@@ -2,7 +2,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import test from 'ava'
 import { z } from 'zod'
 import { listen } from '../control-plane/db/listen.ts'
-import { isRefusal, statement } from '../control-plane/db/sql.ts'
+import { claims, createSql, isRefusal, statement } from '../control-plane/db/sql.ts'
 import { createHostStore } from '../control-plane/db/stores/host-store.ts'
 import { FleetError } from '../shared/errors.ts'
 import { createLogger } from '../shared/logger.ts'
@@ -38,6 +38,22 @@ for (const how of ['terminated', 'cut'] as const) {
     await until('it answers again', async () => (await sql.rows(ONE, []).catch(() => [])).length === 1)
   })
 }
+
+test('a row that no schema takes is left by claims, and keeps no other waiting', async (t) => {
+  const { db } = await startDatabase(t)
+  const odd: object[] = []
+  const sql = createSql(db, (row) => void odd.push(row))
+  const text = `select * from (values (1, 'good'), (2, 'new'), (3, 'good')) as v(id, kind)`
+  const Row = z.object({ id: z.number(), kind: z.literal('good') })
+  const found = [
+    { id: 1, kind: 'good' },
+    { id: 3, kind: 'good' },
+  ]
+  t.deepEqual(await sql.rows(claims('test_claims', Row, text), []), found)
+  t.deepEqual(await sql.transaction((tx) => tx.rowsAndCommit(claims('test_claims', Row, text), [])), found)
+  t.like(odd, [{ statement: 'test_claims', row: '2' }, { row: '2' }])
+  await t.throwsAsync(sql.rows(statement('test_strict', Row, text), []))
+})
 
 test('pages of hosts and pools take only cursors that they gave', async (t) => {
   const { sql } = await startDatabase(t)

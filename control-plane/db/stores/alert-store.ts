@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { newId } from '../../../shared/ids.ts'
 import type { ScheduleEventBody, UnnumberedEvent } from '../../core/event-body.ts'
-import { type Sql, statement } from '../sql.ts'
+import { claims, type Sql, statement } from '../sql.ts'
 import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
 
 /** A delivery that nobody finished is another replica's after so long. */
@@ -67,7 +67,7 @@ const count = statement(
 const Delivery = z.object({ id: z.string(), body: z.string(), attempts: z.number() })
 export type Delivery = z.infer<typeof Delivery>
 
-const claim = statement(
+const claim = claims(
   'alert_claim',
   Delivery,
   `update alert

@@ -6,7 +6,7 @@ import type { UnnumberedEvent } from '../../core/event-body.ts'
 import { concernsCaptures } from '../../core/instance-capture-ends.ts'
 import { afterChange, type JobChange, type LockedJob } from '../../core/job-change.ts'
 import { concernsVolumes } from '../../core/volume-ends.ts'
-import { type Sql, statement, type Transaction } from '../sql.ts'
+import { claims, type Sql, statement, type Transaction } from '../sql.ts'
 import { settleCaptures } from './capture-ends.ts'
 import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
 import { concernsInstanceBackups, lockInstanceBackupsOf, touchInstanceBackups } from './instance-backup-ends.ts'
@@ -60,7 +60,7 @@ const lockJobs = statement(
    for update of j`,
 )
 
-const lockUnannounced = statement(
+const lockUnannounced = claims(
   'change_lock_unannounced',
   LockedJobRow,
   `select ${LOCKED_JOB_COLUMNS}
@@ -72,7 +72,7 @@ const lockUnannounced = statement(
    for update of j skip locked`,
 )
 
-const lockSilent = statement(
+const lockSilent = claims(
   'change_lock_silent',
   LockedJobRow,
   `select ${LOCKED_JOB_COLUMNS}
@@ -86,7 +86,7 @@ const lockSilent = statement(
    for update of j skip locked`,
 )
 
-const lockOverdue = statement(
+const lockOverdue = claims(
   'change_lock_overdue',
   LockedJobRow,
   `select ${LOCKED_JOB_COLUMNS}
@@ -98,7 +98,7 @@ const lockOverdue = statement(
    for update of j skip locked`,
 )
 
-const lockGone = statement(
+const lockGone = claims(
   'change_lock_gone',
   LockedJobRow,
   `select ${LOCKED_JOB_COLUMNS}

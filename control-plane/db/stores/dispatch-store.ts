@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { JobSpec } from '../../../shared/job-spec.ts'
-import { type Sql, statement } from '../sql.ts'
+import { claims, type Sql, statement } from '../sql.ts'
 
 /** A job that its host is owed, as one message tells it. */
 export interface OwedOrder {
@@ -30,7 +30,7 @@ const OwedRow = z
   )
 
 /** Queued jobs of hosts that are there, whose lanes nobody who came before wants in a way that excludes them. */
-const claim = statement(
+const claim = claims(
   'dispatch_claim',
   OwedRow,
   `with ready as (
@@ -61,7 +61,7 @@ const claim = statement(
  * Sent, but nobody has begun: the message may have been lost. An order that only waits for its turn is sent again ever more
  * rarely, each time when it is half as old again; its agent knows a repeat.
  */
-const unstarted = statement(
+const unstarted = claims(
   'dispatch_unstarted',
   OwedRow,
   `with late as (

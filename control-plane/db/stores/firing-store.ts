@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { EndedRun, RunEnd } from '../../core/schedule-ends.ts'
 import type { Grant, PlaceLoad } from '../../core/schedule-slots.ts'
 import { ADVISORY_LOCKS } from '../advisory-locks.ts'
-import { type Sql, statement } from '../sql.ts'
+import { claims, type Sql, statement } from '../sql.ts'
 import { endedRun, findEnded, findOfJobs, lockEnded } from './ended-runs.ts'
 import { OfSchedule, SCHEDULE_JSON } from './firing-columns.ts'
 import { endRuns } from './run-ends.ts'
@@ -78,7 +78,7 @@ const choose = statement(
 )
 
 /** Those that no other transaction has in its hands. */
-const grant = statement(
+const grant = claims(
   'firing_grant',
   Firing,
   `with chosen as (
@@ -92,7 +92,7 @@ const grant = statement(
 )
 
 /** Whoever was to place them is gone. A lease that is further ahead than any was given by a clock that was wrong. */
-const abandoned = statement(
+const abandoned = claims(
   'firing_abandoned',
   Firing,
   `with chosen as (

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { InstanceBackupInfo } from '../../core/instance-captures.ts'
-import { type Sql, statement } from '../sql.ts'
+import { claims, type Sql, statement } from '../sql.ts'
 import { ORDERING_SECONDS } from './order-instance-backups.ts'
 import { SERIES_POINT_COLUMNS, type SeriesPoint, SeriesPointRow } from './volume-backup-tick-store.ts'
 
@@ -12,7 +12,7 @@ const CAPTURE_WAIT_SECONDS = 30
  * Each comes again later, ever more rarely, unless a job that it waits for ends. While its volumes are ordered it is left to whoever does
  * that: two would order them twice.
  */
-const claim = statement(
+const claim = claims(
   'instance_backup_claim',
   z
     .object({

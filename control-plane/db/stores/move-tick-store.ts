@@ -7,7 +7,7 @@ import { PointMade } from '../../../shared/point-spec.ts'
 import { DEFAULT_GROUP_ID } from '../../core/caller.ts'
 import type { MoveStanding, StepEnd, Turn } from '../../core/instance-move-steps.ts'
 import { MOVE_OUTCOMES, MOVE_PHASES } from '../../core/instance-moves.ts'
-import { type Sql, statement } from '../sql.ts'
+import { claims, type Sql, statement } from '../sql.ts'
 import type { Bounds } from './run-store.ts'
 
 const LEASE_MS = 10_000
@@ -86,7 +86,7 @@ function endOf(row: {
   }
 }
 
-const claim = statement(
+const claim = claims(
   'move_claim',
   Owed,
   `with claimed as (

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { JobFailure } from '../../../shared/job-event.ts'
 import { JobState } from '../../../shared/job-machine.ts'
 import { SOURCE_TYPES } from '../../core/schedules.ts'
-import { type Sql, statement } from '../sql.ts'
+import { claims, type Sql, statement } from '../sql.ts'
 import type { Bounds } from './run-store.ts'
 import { seriesDirectory } from './schedule-reads.ts'
 
@@ -30,7 +30,7 @@ const Owed = z
   }))
 export type OwedRestore = z.infer<typeof Owed>
 
-const claim = statement(
+const claim = claims(
   'restore_claim',
   Owed,
   `update restore_task

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import type { Decision } from '../../core/orders.ts'
-import { type Sql, statement, type Transaction } from '../sql.ts'
+import { claims, type Sql, statement, type Transaction } from '../sql.ts'
 import type { Bounds } from './run-store.ts'
 
 interface Superseded {
@@ -62,7 +62,7 @@ const FIRST_WAIT_SECONDS = 10
 const LAST_WAIT_SECONDS = 3_600
 
 /** Each comes again later, ever more rarely, until it is gone or forgotten. */
-const claim = statement(
+const claim = claims(
   'superseded_claim',
   Claimed,
   `update superseded_dataset s

@@ -1,14 +1,14 @@
 import { z } from 'zod'
 import type { RetentionPoint } from '../../core/retention.ts'
 import { VOLUME_BACKUP_STATUSES } from '../../core/volume-backups.ts'
-import { type Sql, statement } from '../sql.ts'
+import { claims, type Sql, statement } from '../sql.ts'
 import { refold } from './volume-backup-fold.ts'
 
 const FIRST_WAIT_SECONDS = 5
 const LAST_WAIT_SECONDS = 3_600
 
 /** Each comes again later, ever more rarely, unless a job that it waits for ends well. */
-const claim = statement(
+const claim = claims(
   'volume_backup_claim',
   z
     .object({
