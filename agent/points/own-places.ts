@@ -15,9 +15,10 @@ export async function isStanding(own: OwnDataset, places: OwnPlaces): Promise<bo
   const { pool, dataset, volume } = own
   if (volume === undefined) return (await places.driver(pool).find(dataset)) !== undefined
   const volumes = places.volumes(pool)
-  return (
-    (await volumes.findCapture({ volume, id: dataset })) !== undefined && (await volumes.find(volume)) !== undefined
-  )
+  const name = { volume, id: dataset }
+  const { bases } = volumes
+  const isKept = bases === undefined ? (await volumes.findCapture(name)) !== undefined : await bases.has(name)
+  return isKept && (await volumes.find(volume)) !== undefined
 }
 
 /** Absence is success. */

@@ -67,6 +67,30 @@ export interface CaptureName {
   readonly id: string
 }
 
+/** In bytes; `isWritten`: else nothing is stored there any more, or never was, and it reads as zeros. */
+export interface ChangedRange {
+  readonly offset: number
+  /** Infinity: to the volume's end. */
+  readonly bytes: number
+  readonly isWritten: boolean
+}
+
+/** What a technology keeps of a capture to tell later what changed since, without its content: it takes no room and stands in nobody's way. */
+export interface CaptureBases {
+  /** The capture is a base from then on and a capture no more. Idempotent. @returns false where none can be made of it */
+  keep(name: CaptureName): Promise<boolean>
+  has(name: CaptureName): Promise<boolean>
+  /**
+   * All that may differ between a base and a later capture of the volume, each place at least once and in no sequence.
+   * @returns undefined when all is told; else why that is not known, for people: what was told until then is worth nothing
+   */
+  changes(
+    between: { readonly volume: string; readonly baseId: string; readonly id: string },
+    take: (range: ChangedRange) => void,
+    signal: AbortSignal,
+  ): Promise<string | undefined>
+}
+
 /**
  * The volumes of one pool, by their paths below it. Every method is idempotent as a driver's is: what is there as asked for is
  * found, what is absent is destroyed already; what is made is whole or absent, a kill at any instruction leaves at most staged litter
@@ -106,7 +130,10 @@ export interface Volumes {
   /** Of the volume as it is, or as it was at one of its snapshots. Goes with the volume at the latest. */
   capture(request: CaptureName & { readonly snapshot?: string | undefined }, watch: Watch): Promise<Capture>
   findCapture(name: CaptureName): Promise<Capture | undefined>
+  /** A base that was made of it goes too. */
   dropCapture(name: CaptureName): Promise<void>
+  /** Where what differs is told without the older capture. Elsewhere captures are kept as they are, and the images' extents compared. */
+  readonly bases?: CaptureBases
   /** By path, also those that nobody made through us. @param after the last path of the page before, '' for the first */
   list(after: string, limit: number): Promise<readonly (Volume & { readonly snapshots: readonly VolumeSnapshot[] })[]>
   /** Removes what an interrupted call left staged; ends what a `put` had begun. Only called while no call runs. */

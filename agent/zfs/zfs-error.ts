@@ -6,6 +6,9 @@ import { type ErrorCode, FleetError } from '../../shared/errors.ts'
  */
 const MEANINGS: readonly (readonly [text: RegExp, code: ErrorCode, message: string])[] = [
   [/dataset does not exist|no such pool|parent does not exist|could not find any snapshots/, 'not_found', 'not there'],
+  [/bookmark '[^']*' does not exist/, 'not_found', 'not there'],
+  [/bookmark exists/, 'exists', 'another thing has this name'],
+  [/not an earlier snapshot from the same fs/, 'conflict', 'one is not what the other was before'],
   [/dataset already exists/, 'exists', 'another thing has this name'],
   [/parent is not a filesystem/, 'exists', 'the parent is no file system'],
   [/has children|has dependent clones|filesystem has dependent/, 'conflict', 'others rest on it'],

@@ -6,6 +6,8 @@ import { isDatasetAbsence, zfsError } from './zfs-error.ts'
 
 const ZFS_PATHS = ['/usr/sbin/zfs', '/sbin/zfs', '/usr/local/sbin/zfs']
 const TIMEOUT_MS = 120_000
+/** As long as a volume may be read. */
+const SEND_TIMEOUT_MS = 24 * 3_600_000
 /** Names and properties of one call; a listing that fills this is an error, never half a list. */
 const MAX_OUTPUT_BYTES = 64 * 2 ** 20
 /** Names in one call: 255 bytes each at most, far below what a process takes as arguments. */
@@ -15,7 +17,7 @@ export type ZfsRow<Column extends string> = Readonly<Record<Column, string>>
 
 export interface ListRequest<Column extends string> {
   readonly columns: readonly Column[]
-  readonly types: readonly ('filesystem' | 'volume' | 'snapshot')[]
+  readonly types: readonly ('filesystem' | 'volume' | 'snapshot' | 'bookmark')[]
   /** Full names; those that are not there are left out of the answer. */
   readonly names: readonly string[]
   /** How many levels below each name: 0 only itself. Without one, all. */
@@ -32,6 +34,15 @@ export interface Zfs {
     request: { readonly pool: string; readonly text: string; readonly args: readonly string[] },
     signal: AbortSignal,
   ): Promise<unknown>
+  /**
+   * What was written between a snapshot or its bookmark and a later snapshot, as a stream (`send-stream.ts`), in which bytes are as they lie on
+   * the disk. @param take gets it piece by piece; what it throws ends it and is thrown
+   */
+  send(
+    between: { readonly from: string; readonly to: string },
+    take: (chunk: Buffer) => void,
+    signal: AbortSignal,
+  ): Promise<void>
   /** Waits until what was written to the pool is in a transaction that is through. */
   sync(pool: string, signal: AbortSignal): Promise<void>
 }
@@ -82,6 +93,12 @@ export function openZfs(exec: Run = run): Zfs {
         throw new FleetError('internal', 'ZFS answered what is not understood', { detail: stdout })
       }
       return answer.return
+    },
+
+    async send({ from, to }, take, signal) {
+      const options = { signal, timeoutMs: SEND_TIMEOUT_MS, onOutput: take }
+      const { exitCode, stderr } = await exec(file, ['send', '-w', '-i', from, to], options)
+      if (exitCode !== 0) throw zfsError(stderr)
     },
 
     async sync(pool, signal) {

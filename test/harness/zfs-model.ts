@@ -1,6 +1,7 @@
 import type { Zfs } from '../../agent/zfs/zfs.ts'
 import { zfsError } from '../../agent/zfs/zfs-error.ts'
 import { FleetError } from '../../shared/errors.ts'
+import { sentStream } from './sent-stream.ts'
 
 interface Dataset {
   readonly type: 'filesystem' | 'volume'
@@ -43,6 +44,8 @@ export interface ZfsModel {
 export function modelOfZfs(root: string): ZfsModel {
   const datasets = new Map<string, Dataset>()
   const snapshots = new Map<string, Snapshot>()
+  /** By name, of what each is one. */
+  const bookmarks = new Map<string, Snapshot>()
   let [made, left] = [0, Number.POSITIVE_INFINITY]
   const seconds = () => Math.floor(Date.now() / 1_000)
   const guid = () => String(10_000_000 + ++made)
@@ -59,6 +62,17 @@ export function modelOfZfs(root: string): ZfsModel {
     if (name !== root && datasets.get(parentOf(name))?.type !== 'filesystem') fail('parent does not exist')
     const blank = { volsize: 0, origin: '-', written: 0, logical: 0, content: '', props: new Map<string, string>() }
     datasets.set(name, { ...blank, type: 'volume', guid: guid(), creation: seconds(), ...one })
+  }
+
+  /** Whether one was at that moment what the other is now: along the snapshots that it rests on. */
+  function isBefore(bookmark: string, to: string): boolean {
+    const moment = bookmarks.get(bookmark)?.order ?? Number.POSITIVE_INFINITY
+    const home = bookmark.split('#')[0]
+    for (let at = to; at !== '-'; at = datasets.get(at.split('@')[0] ?? '')?.origin ?? '-') {
+      if ((snapshots.get(at)?.order ?? 0) < moment) return false
+      if (at.split('@')[0] === home) return true
+    }
+    return false
   }
 
   function moveSnapshot(from: string, to: string): void {
@@ -109,6 +123,11 @@ export function modelOfZfs(root: string): ZfsModel {
       if (datasets.get(parentOf(to))?.type !== 'filesystem') fail('parent does not exist')
       datasets.delete(from)
       datasets.set(to, one)
+      for (const [name, bookmark] of [...bookmarks]) {
+        if (!name.startsWith(`${from}#`)) continue
+        bookmarks.delete(name)
+        bookmarks.set(`${to}${name.slice(from.length)}`, bookmark)
+      }
       for (const name of ofVolume(from)) moveSnapshot(name, `${to}${name.slice(from.length)}`)
     },
     promote([name = '']) {
@@ -132,10 +151,20 @@ export function modelOfZfs(root: string): ZfsModel {
         }
       }
     },
+    bookmark([source = '', name = '']) {
+      const snapshot = snapshots.get(source) ?? fail(`cannot open '${source}': dataset does not exist`)
+      if (bookmarks.has(name)) fail(`cannot create bookmark '${name}': bookmark exists`)
+      bookmarks.set(name, snapshot)
+    },
+    destroy([name = '']) {
+      if (!bookmarks.delete(name)) fail(`bookmark '${name}' does not exist.`)
+    },
     inherit: ([key = '', name = '']) => void dataset(name).props.delete(key),
   }
 
   function columnOf(name: string, column: string): string {
+    const bookmark = bookmarks.get(name)
+    if (bookmark !== undefined) return { name, type: 'bookmark', guid: bookmark.guid }[column] ?? '-'
     const snapshot = snapshots.get(name)
     const of = dataset(name.split('@')[0] ?? '')
     const values: Record<string, string | undefined> = {
@@ -153,11 +182,12 @@ export function modelOfZfs(root: string): ZfsModel {
   }
 
   function named(names: readonly string[], depth: number | undefined): readonly string[] {
-    const all = [...datasets.keys(), ...snapshots.keys()]
-    const levels = (below: string) => below.split(/[/@]/).length
+    const all = [...datasets.keys(), ...snapshots.keys(), ...bookmarks.keys()]
+    const levels = (below: string) => below.split(/[/@#]/).length
     return names.flatMap((name) =>
       all.filter((one) => {
-        if (one !== name && !one.startsWith(`${name}/`) && !one.startsWith(`${name}@`)) return false
+        if (one !== name && !one.startsWith(`${name}/`) && !one.startsWith(`${name}@`) && !one.startsWith(`${name}#`))
+          return false
         return depth === undefined || levels(one) - levels(name) <= depth
       }),
     )
@@ -167,7 +197,8 @@ export function modelOfZfs(root: string): ZfsModel {
     const kind = snapshots.has(name) ? 'snapshot' : (datasets.get(name)?.type ?? 'absent')
     const own = kind === 'volume' ? ofVolume(name) : []
     const blockers = kind === 'snapshot' ? clonesOf(name) : own.flatMap((one) => [one, ...clonesOf(one)])
-    if (blockers.length === 0 && !snapshots.delete(name)) datasets.delete(name)
+    if (blockers.length === 0 && !snapshots.delete(name) && datasets.delete(name))
+      for (const one of [...bookmarks.keys()]) if (one.startsWith(`${name}#`)) bookmarks.delete(one)
     return { name, errno: 0, kind, blockers }
   }
 
@@ -197,6 +228,13 @@ export function modelOfZfs(root: string): ZfsModel {
         live()
         return args.map(destroy)
       },
+      async send({ from, to }, take) {
+        const [before, now] = [bookmarks.get(from), snapshots.get(to)]
+        if (before === undefined || now === undefined) return fail('dataset does not exist')
+        if (!isBefore(from, to)) fail(`warning: cannot send '${to}': not an earlier snapshot from the same fs`)
+        const ranges = before.content === now.content ? [] : [{ offset: 0, bytes: 4_096, isWritten: true }]
+        take(sentStream({ fromGuid: before.guid, toGuid: now.guid }, ranges))
+      },
       sync: async () => undefined,
     },
     write(device, text) {
@@ -206,7 +244,7 @@ export function modelOfZfs(root: string): ZfsModel {
       one.logical += 2 ** 20
     },
     read: (device, bytes) => dataset(device.slice('/dev/zvol/'.length)).content.slice(0, bytes),
-    names: () => [...datasets.keys(), ...snapshots.keys()].toSorted(),
+    names: () => [...datasets.keys(), ...snapshots.keys(), ...bookmarks.keys()].toSorted(),
     lives: (commands) => {
       left = commands
     },

@@ -3,7 +3,7 @@ import { type Extent, extentsOf } from '../../native/fiemap.ts'
 import { Status } from '../../native/status.ts'
 
 /** More are no help, and take memory. */
-const MAX_CHANGED = 2 ** 24
+export const MAX_CHANGED = 2 ** 24
 
 export interface ImagePair {
   /** What the chain's last point was made of. */
@@ -45,7 +45,7 @@ export async function changedChunks({ baseFd, fd, chunkBytes }: ImagePair): Prom
 }
 
 /** A chunk in which an image ends is a shorter file than it is in a larger one, whatever it holds. */
-function withEnds(changed: readonly number[], ends: readonly number[], chunkBytes: number): Uint32Array {
+export function withEnds(changed: readonly number[], ends: readonly number[], chunkBytes: number): Uint32Array {
   const short = ends.filter((end) => end % chunkBytes !== 0).map((end) => Math.floor(end / chunkBytes))
   if (short.length === 0) return Uint32Array.from(changed)
   return Uint32Array.from(new Set([...changed, ...short])).sort()

@@ -31,6 +31,11 @@ export async function* chunkMembers(
   if (!hasShape) throw strange(VOLUME)
 }
 
+/** @throws corrupt */
+export async function* chunkNumbers(chain: Chain, shape: ImageShape, signal: AbortSignal): AsyncGenerator<number> {
+  for await (const { number } of chunkMembers(chain, shape, signal)) yield number
+}
+
 function isChunk({ type, links, holes, hash, size, storedSize }: Member, shape: ImageShape, number: number): boolean {
   if (type !== 'file' || links !== 1 || holes || hash === undefined || number >= chunkCount(shape)) return false
   return size === storedSize && size === chunkLength(shape, number)

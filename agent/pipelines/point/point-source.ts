@@ -21,7 +21,14 @@ export type DiskContent = ImagePlace & {
   readonly kind: 'disk'
   readonly sizeBytes: number
   /** Chunks that may differ from what the last point of the base was made of, where that is known. */
-  changed(chunkBytes: number): Promise<Uint32Array | undefined>
+  changed(chunkBytes: number, below: ImageBelow, signal: AbortSignal): Promise<Uint32Array | undefined>
+}
+
+/** The image of the last point of the base. */
+export interface ImageBelow {
+  readonly sizeBytes: number
+  /** Numbers of its chunks that are not all zeros, in order. */
+  held(): AsyncIterable<number>
 }
 
 /** What a point is made of. dropped → open → read → kept | dropped. */

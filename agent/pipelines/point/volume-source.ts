@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { closeSync, openSync } from 'node:fs'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import { changedChunks } from '../../archive/image/changed-chunks.ts'
+import { ChunkMarks } from '../../archive/image/chunk-marks.ts'
 import type { Watch } from '../../drivers/driver.ts'
 import type { ImageContent } from '../../points/series-image.ts'
-import type { Volumes } from '../../volumes/volumes.ts'
+import type { CaptureBases, Volumes } from '../../volumes/volumes.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { refuseExported } from '../volume/exported.ts'
 import { dropBaseOf, dropSuperseded, keepBase, sourceOf } from './base-snapshots.ts'
-import type { DiskContent, PointSource } from './point-source.ts'
+import type { DiskContent, ImageBelow, PointSource } from './point-source.ts'
 
 type Spec = Pick<SpecOf<'point.create'>, 'about' | 'pointId' | 'target' | 'series' | 'bases'>
 type Source = Extract<SpecOf<'point.create'>['source'], { readonly kind: 'volume' }>
@@ -37,7 +38,7 @@ export class VolumeSource implements PointSource {
 
   get content(): DiskContent {
     assert(this.#open)
-    return { kind: 'disk', ...this.#open, changed: (chunkBytes) => this.#changed(chunkBytes) }
+    return { kind: 'disk', ...this.#open, changed: (...asked) => this.#changed(...asked) }
   }
 
   async open(watch: Watch): Promise<void> {
@@ -83,14 +84,20 @@ export class VolumeSource implements PointSource {
   async keep(): Promise<void> {
     const { pool, volume } = this.#source.place
     const { pointId: id, target, series } = this.#spec
-    const isWorthIt = this.#volumes.keepsCaptures && (await this.#volumes.findCapture({ volume, id })) !== undefined
-    if (!isWorthIt) return this.drop()
     this.close()
+    if (!this.#volumes.keepsCaptures || !(await this.#isKept())) return this.drop()
     const source = sourceOf(this.#source.place)
     keepBase(this.#tools, { pool, source, volume, series: `${target.id ?? 'own'}/${series}`, pointId: id })
     // Deleted meanwhile: whoever did that dropped what was kept before.
     if ((await this.#volumes.find(volume)) === undefined) await dropBaseOf(this.#tools, id)
     dropSuperseded(this.#tools)
+  }
+
+  /** What the next increment is compared with. */
+  async #isKept(): Promise<boolean> {
+    const name = { volume: this.#source.place.volume, id: this.#spec.pointId }
+    const { bases } = this.#volumes
+    return bases === undefined ? (await this.#volumes.findCapture(name)) !== undefined : bases.keep(name)
   }
 
   close(): void {
@@ -102,12 +109,14 @@ export class VolumeSource implements PointSource {
     return this.#tools.volumes(this.#source.place.pool)
   }
 
-  /** By the capture that the point below was made of, if that is kept. */
-  async #changed(chunkBytes: number): Promise<Uint32Array | undefined> {
+  /** By what is kept of the capture that the point below was made of. */
+  async #changed(chunkBytes: number, below: ImageBelow, signal: AbortSignal): Promise<Uint32Array | undefined> {
     assert(this.#open)
     const base = this.#spec.bases.at(-1)
     if (base === undefined || !this.#tools.points.own.has(base.id, 'base')) return undefined
     const { volume } = this.#source.place
+    const { bases } = this.#volumes
+    if (bases !== undefined) return this.#told(bases, { baseId: base.id, chunkBytes, below }, signal)
     const capture = await this.#volumes.findCapture({ volume, id: base.id })
     if (capture === undefined) return undefined
     const baseFd = openSync(capture.device, 'r')
@@ -116,5 +125,22 @@ export class VolumeSource implements PointSource {
     } finally {
       closeSync(baseFd)
     }
+  }
+
+  async #told(
+    bases: CaptureBases,
+    asked: { readonly baseId: string; readonly chunkBytes: number; readonly below: ImageBelow },
+    signal: AbortSignal,
+  ): Promise<Uint32Array | undefined> {
+    assert(this.#open)
+    const { volume } = this.#source.place
+    const { pointId: id } = this.#spec
+    const { baseId, chunkBytes, below } = asked
+    const marks = ChunkMarks.of({ sizeBytes: this.#open.sizeBytes, chunkBytes })
+    if (marks === undefined) return undefined
+    const reason = await bases.changes({ volume, baseId, id }, (range) => marks.mark(range), signal)
+    if (reason === undefined) return marks.changed(below)
+    this.#tools.logger.info({ event: 'point.compared_whole', jobId: this.#jobId, pointId: id, reason })
+    return undefined
   }
 }

@@ -7,6 +7,7 @@ import { displayPath } from '../../archive/byte-path.ts'
 import { Chain } from '../../archive/chain.ts'
 import type { Compression } from '../../archive/compression.ts'
 import { consolidate } from '../../archive/consolidate.ts'
+import { chunkNumbers } from '../../archive/image/chunk-members.ts'
 import { placeOf } from '../../archive/image/image-bytes.ts'
 import { chunkBytesFor } from '../../archive/image/image-shape.ts'
 import { readShape } from '../../archive/image/read-shape.ts'
@@ -131,9 +132,16 @@ async function imageOf(content: DiskContent, chain: Chain | undefined, signal: A
   const { sizeBytes } = content
   const place = placeOf(content)
   if (chain === undefined) return { ...place, sizeBytes, chunkBytes: chunkBytesFor(sizeBytes) }
-  const { chunkBytes } = await readShape(chain, signal)
+  const shape = await readShape(chain, signal)
+  const { chunkBytes } = shape
+  const below = { sizeBytes: shape.sizeBytes, held: () => chunkNumbers(chain, shape, signal) }
   const isWhole = chain.points.at(-1)?.table.totals.problems === 0
-  return { ...place, sizeBytes, chunkBytes, only: isWhole ? await content.changed(chunkBytes) : undefined }
+  return {
+    ...place,
+    sizeBytes,
+    chunkBytes,
+    only: isWhole ? await content.changed(chunkBytes, below, signal) : undefined,
+  }
 }
 
 function baseOf({ base, changes, whole }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {

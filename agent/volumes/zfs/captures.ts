@@ -6,6 +6,7 @@ import { inTurn } from '../../zfs/turns.ts'
 import type { Capture, CaptureName } from '../volumes.ts'
 import { captureSnapshot, PASTS, pastNames, readerName } from './hidden-names.ts'
 import { snapshotRowOf, tidyPasts } from './pasts.ts'
+import type { VolumeRow } from './volume-rows.ts'
 import type { ZvolPlace } from './zvol-place.ts'
 
 /** A hidden snapshot, and a hidden clone of it (or of one that is there) to be read: a snapshot has no device of its own. */
@@ -33,6 +34,17 @@ export async function findCaptured({ looks, root }: ZvolPlace, { id }: CaptureNa
   const name = readerName(root, checkedId(id))
   const row = (await looks.look([name], 0, new AbortController().signal)).get(name)
   return row && { device: deviceOf(name), sizeBytes: Number(row.volsize) }
+}
+
+/** The snapshot that a capture is read of, wherever it lies by now. */
+export async function snapshotOfCapture(
+  { looks, root }: Pick<ZvolPlace, 'looks' | 'root'>,
+  { id }: CaptureName,
+  signal: AbortSignal,
+): Promise<VolumeRow | undefined> {
+  const reader = readerName(root, checkedId(id))
+  const origin = (await looks.look([reader], 0, signal)).get(reader)?.origin
+  return origin === undefined ? undefined : (await looks.look([origin], 0, signal)).get(origin)
 }
 
 export async function dropCaptured(place: ZvolPlace, { volume, id }: CaptureName): Promise<void> {
@@ -71,7 +83,7 @@ async function existing(
   return row.name
 }
 
-function checkedId(id: string): string {
+export function checkedId(id: string): string {
   if (Id.safeParse(id).success) return id
   throw new FleetError('invalid', 'that is no id of a point')
 }

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
  *     .staged-<uuid>   what is to take a volume's name
  *     .past-<guid>     what had a volume's name before: its snapshots are still the volume's
  *     .point-<id>      what is read of a capture, whose snapshot is `<volume>@.point-<id>`
+ *     …#.point-<id>    of a capture that is a base: the bookmark that its snapshot left
  *     …@.gone-<guid>   a snapshot that was destroyed, as far as anybody can tell, and that the volume itself still rests on
  */
 const PREFIXES = ['.staged-', '.past-', '.point-'] as const
@@ -21,6 +22,7 @@ export const newStagedName = (root: string) => `${root}/${STAGED_PREFIX}${random
 export const pastName = (root: string, guid: string) => `${root}/.past-${guid}`
 export const readerName = (root: string, id: string) => `${root}/.point-${id}`
 export const captureSnapshot = (name: string, id: string) => `${name}@.point-${id}`
+export const baseBookmark = (name: string, id: string) => `${datasetOf(name)}#.point-${id}`
 export const goneSnapshot = (name: string, guid: string) => `${datasetOf(name)}@.gone-${guid}`
 const STAGED_PREFIX = '.staged-'
 

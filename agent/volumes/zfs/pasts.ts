@@ -50,11 +50,10 @@ export async function destroyVolume(place: ZvolPlace, volume: string, signal: Ab
     ])
     throw new FleetError('conflict', `${volume} has snapshots`, { blockers: blockers.slice(0, MAX_BLOCKERS) })
   }
-  for (const { name: hidden } of [...standing.snapshots, ...standing.pasts.flatMap((past) => past.snapshots)]) {
-    if (!hidden.includes(POINT)) continue
-    await destroy(readerName(root, hidden.slice(hidden.indexOf(POINT) + POINT.length)), signal)
-    await destroy(hidden, signal)
-  }
+  const all = [...standing.snapshots, ...standing.pasts.flatMap((past) => past.snapshots)]
+  const hidden = all.filter((row) => isHiddenSnapshot(row.name)).map((row) => row.name)
+  for (const reader of await readersOf(place, hidden, signal)) await destroy(reader, signal)
+  for (const one of hidden) if (one.includes(POINT)) await destroy(one, signal)
   await destroyGone(place, standing, signal)
   await destroy(name, signal)
   await destroyPasts(place, standing, signal)
@@ -133,6 +132,20 @@ async function destroyIfFree({ destroy }: ZvolPlace, name: string, signal: Abort
   })
 }
 
+/** What captures are read by: of a client's snapshot that is gone, too. */
+async function readersOf(
+  { zfs, root }: ZvolPlace,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const rows = await zfs.list({ columns: ['name', 'clones'], types: ['snapshot'], names, depth: 0 }, signal)
+  return rows.flatMap(clonesOf).filter((name) => name.startsWith(readerName(root, '')))
+}
+
+function clonesOf({ clones }: { readonly clones: string }): readonly string[] {
+  return clones === '-' || clones === '' ? [] : clones.split(',')
+}
+
 /** Paths of the volumes that rest on each of these: of a past, that of its volume; '' for what is only staged or read for a moment. */
 async function restsOn(
   { zfs, looks, root }: ZvolPlace,
@@ -142,8 +155,6 @@ async function restsOn(
   const names = snapshots.map(({ name }) => name)
   const request = { columns: ['name', 'clones'], types: ['snapshot'], names, depth: 0 } as const
   const rows = await zfs.list(request, signal)
-  const clonesOf = ({ clones }: { readonly clones: string }) =>
-    clones === '-' || clones === '' ? [] : clones.split(',')
   const hidden = rows.flatMap(clonesOf).filter((name) => isHidden(root, name))
   const pasts = hidden.length === 0 ? new Map<string, VolumeRow>() : await looks.look(hidden, 0, signal)
   const shown = (name: string) => {

@@ -16,7 +16,7 @@ async function open() {
     write: (device: string, text: string) => model.write(device, text),
     read: (device: string, bytes: number) => model.read(device, bytes),
   }
-  const litter = () => model.names().filter((name) => /[/@]\.(staged|point|gone)/.test(name))
+  const litter = () => model.names().filter((name) => /[/@#]\.(staged|point|gone)/.test(name))
   return { root, model, volumes, disk, litter }
 }
 
@@ -109,12 +109,53 @@ test('a capture holds no snapshot and no volume back', async (t) => {
   t.is(model.read(device, 9), 'now')
   await volumes.dropCapture({ volume: 'disk', id: two })
   t.deepEqual(
-    model.names().filter((name) => /[/@]\.(staged|point|gone)/.test(name)),
+    model.names().filter((name) => /[/@#]\.(staged|point|gone)/.test(name)),
     [],
   )
   for (const name of ['later', 'before']) await volumes.destroySnapshot('disk', name, watch)
   await volumes.destroy('disk', watch)
   t.deepEqual(model.names(), [root])
+})
+
+test('a base tells what was written since, as far as the volume is what it was, and is in the way of nothing', async (t) => {
+  const { volumes, model, root, device, litter } = await prepared()
+  const { bases } = volumes
+  if (bases === undefined) return t.fail()
+  const ids = Array.from({ length: 4 }, () => randomUUID())
+  const [one = '', two = '', three = '', four = ''] = ids
+  const named = (id: string) => ({ volume: 'disk', id })
+  const told = async (baseId: string, id: string) => {
+    const offsets: number[] = []
+    const between = { volume: 'disk', baseId, id }
+    return (await bases.changes(between, ({ offset }) => offsets.push(offset), watch.signal)) ?? offsets
+  }
+  t.false(await bases.keep(named(one)), 'there is no such capture')
+  await volumes.capture({ ...named(one), snapshot: 'later' }, watch)
+  for (const _ of ['once', 'twice']) t.true(await bases.keep(named(one)))
+  t.is(await volumes.findCapture(named(one)), undefined)
+  await volumes.capture(named(two), watch)
+  t.deepEqual(await told(one, two), [0])
+  t.true(await bases.keep(named(two)))
+  await volumes.capture(named(three), watch)
+  t.deepEqual(await told(two, three), [])
+  t.deepEqual(await told(three, three), 'what was kept of the point below is gone')
+  await volumes.dropCapture(named(three))
+  // Of the snapshot that the base is of, it is what it was; of an older one it is not.
+  await rollBack({ volumes }, 'later', 'before')
+  await volumes.capture(named(four), watch)
+  t.deepEqual(await told(one, four), [])
+  await volumes.dropCapture(named(four))
+  await rollBack({ volumes }, 's', 'and-before')
+  await volumes.capture(named(four), watch)
+  for (const base of [one, two]) t.is(await told(base, four), 'the volume was rolled back or replaced since')
+  await volumes.dropCapture(named(two))
+  t.deepEqual([await bases.has(named(one)), await bases.has(named(two))], [true, false])
+  for (const snapshot of ['and-before', 'before', 'later', 's']) await volumes.destroySnapshot('disk', snapshot, watch)
+  t.is(model.read(device, 9), 's')
+  await volumes.destroy('disk', watch)
+  t.deepEqual(model.names(), [root])
+  t.deepEqual(litter(), [])
+  t.false(await bases.has(named(one)))
 })
 
 for (const [what, content] of [

@@ -5,6 +5,7 @@ import { checkedRoot, nameBelow, newNameBelow, pathBelow, poolOf } from '../../z
 import { inTurn } from '../../zfs/turns.ts'
 import { openZfs, type Zfs } from '../../zfs/zfs.ts'
 import type { Volume, Volumes } from '../volumes.ts'
+import { changesSince, dropBookmarks, findBookmark, keepBookmark } from './bases.ts'
 import { captureZvol, dropCaptured, findCaptured } from './captures.ts'
 import { cloneAll } from './clone-volumes.ts'
 import { createDestroyer } from './destroyer.ts'
@@ -160,11 +161,18 @@ export async function createZfsVolumes({
       return stageZvol(place, { ...request, createOptions }, { find, signal })
     },
 
-    // Nothing here tells what differs between two of them.
-    keepsCaptures: false,
+    keepsCaptures: true,
     capture: (request, { signal }) => captureZvol(place, request, signal),
     findCapture: (name) => findCaptured(place, name),
-    dropCapture: (name) => dropCaptured(place, name),
+    async dropCapture(name) {
+      await dropCaptured(place, name)
+      await dropBookmarks(place, name)
+    },
+    bases: {
+      keep: (name) => keepBookmark(place, name),
+      has: async (name) => (await findBookmark(place, name)) !== undefined,
+      changes: (between, take, signal) => changesSince(place, { ...between, take }, signal),
+    },
 
     sweep: () => sweepStaged(place),
   }
