@@ -15,6 +15,9 @@ export interface DirectoryEntry {
   readonly type: EntryType
   /** The same, to keep. */
   copyName(): Buffer
+}
+
+export interface ReadEntry extends DirectoryEntry {
   /** Of what has this name; of a mount point, what it hides. */
   inode(): number
 }
@@ -25,7 +28,7 @@ export class DirectoryReader {
   readonly #address = addressOf(this.#batch)
 
   /** Calls `each` for every entry but `.` and `..`. @throws SystemError */
-  forEach(directoryFd: number, each: (entry: DirectoryEntry) => void): void {
+  forEach(directoryFd: number, each: (entry: ReadEntry) => void): void {
     const { getdents64 } = libc()
     for (;;) {
       const usedBytes = checked('getdents64', getdents64(directoryFd, this.#batch, BATCH_BYTES))
