@@ -153,6 +153,12 @@ export const ControlPlaneConfig = z.object({
    */
   HOLDFAST_CINDER_URL: ServiceUrl.optional(),
   HOLDFAST_KEYSTONE_URL: ServiceUrl.optional(),
+  /**
+   * File (a systemd credential, nobody else's to read) with who we are there ourselves, for backups of its volumes: JSON with
+   * `application_credential_id` and `application_credential_secret`, or `username`, `password`, `project_name`. A role that acts on every
+   * project's volumes (`admin`) is needed.
+   */
+  HOLDFAST_CINDER_CREDENTIALS: z.string().optional(),
   HOLDFAST_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   HOLDFAST_DB_CONNECTIONS: z.coerce.number().int().min(2).max(100).default(8),
 })

@@ -10,6 +10,7 @@ import type { InstanceBackups, InstanceSnapshots } from './instance-captures.ts'
 import type { InstanceMoves } from './instance-moves.ts'
 import type { Instances } from './instances.ts'
 import type { Jobs } from './jobs.ts'
+import type { LentVolumes } from './lent-volumes.ts'
 import type { Points } from './points.ts'
 import type { RestoreTasks } from './restore-tasks.ts'
 import type { Schedules } from './schedules.ts'
@@ -37,6 +38,8 @@ export interface Core {
   readonly instanceBackups: InstanceBackups
   readonly volumes: Volumes
   readonly volumeBackups: VolumeBackups
+  /** Where a block service behind us is configured. */
+  readonly lentVolumes?: LentVolumes | undefined
   readonly exports: Exports
   readonly blockVolumes: BlockVolumes
   readonly blockSnapshots: BlockSnapshots

@@ -8,6 +8,7 @@ export interface LentVolume {
   readonly status: string
   /** Whole GiB. */
   readonly sizeBytes: number
+  readonly metadata: Readonly<Record<string, string>>
   /** Null where it says that to nobody. */
   readonly project: string | null
   /** Its bytes are of no use to anybody but the service. */
@@ -16,6 +17,7 @@ export interface LentVolume {
 
 export interface LentSnapshot {
   readonly id: string
+  readonly name: string | null
   readonly volumeId: string
   readonly status: string
   readonly sizeBytes: number
@@ -75,11 +77,8 @@ export interface CallersService {
   snapshot(as: TokenOf, id: string): Promise<LentSnapshot | undefined>
   /** Of one volume, the newest last: those that the project has. */
   snapshotsOf(as: TokenOf, volumeId: string): Promise<readonly LentSnapshot[]>
-  /** @returns its answer as it is, and the id in it */
-  makeVolume(
-    as: TokenOf,
-    body: Readonly<Record<string, unknown>>,
-  ): Promise<{ readonly id: string; readonly volume: object }>
+  /** @returns what it says of it, as it is */
+  makeVolume(as: TokenOf, body: Readonly<Record<string, unknown>>): Promise<{ readonly id: string }>
   revert(as: TokenOf, volumeId: string, snapshotId: string): Promise<void>
 }
 

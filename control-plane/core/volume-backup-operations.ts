@@ -181,9 +181,9 @@ export function createVolumeBackups(deps: {
   /** @throws conflict. */
   async function requireUnneeded(backup: VolumeBackupInfo, instanceBackupId: string | undefined): Promise<void> {
     const { status, jobId } = backup
-    if (status === 'creating' || status === 'restoring') {
-      const blockers = jobId === null ? [] : [`job ${jobId}`]
-      throw new FleetError('conflict', doing(status), { blockers })
+    // What is only borrowed for yet is given back.
+    if ((status === 'creating' || status === 'restoring') && jobId !== null) {
+      throw new FleetError('conflict', doing(status), { blockers: [`job ${jobId}`] })
     }
     if (backup.instanceBackupId !== null && backup.instanceBackupId !== instanceBackupId) {
       const blockers = [`instance backup ${backup.instanceBackupId}`]

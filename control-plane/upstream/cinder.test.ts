@@ -6,6 +6,7 @@ import test, { type ExecutionContext } from 'ava'
 import { pino } from 'pino'
 import { startListener } from '../../test/harness/fake-listener.ts'
 import { until } from '../../test/harness/until.ts'
+import { createCallerTokens } from './caller-tokens.ts'
 import { createCinder } from './cinder.ts'
 import { createKeystone } from './keystone.ts'
 
@@ -71,7 +72,10 @@ async function start(t: ExecutionContext, answer: Answer = echo, times = { conne
   const listener = await startListener(t, {
     foreignTokens: keystone,
     forwarder(credentials) {
-      const made = createCinder({ url: cinder.url, keystone, credentials, privateHeaders: ['X-Cert'], logger, times })
+      const made = createCinder({
+        ...{ url: cinder.url, tokens: createCallerTokens({ credentials, keystone }) },
+        ...{ privateHeaders: ['X-Cert'], logger, times },
+      })
       t.teardown(() => made.close())
       return made
     },

@@ -1,15 +1,14 @@
-import { Agent, type ClientRequest, type IncomingMessage, request as openRequest, type ServerResponse } from 'node:http'
-import { request as openTlsRequest, Agent as TlsAgent } from 'node:https'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 import { FleetError, toFleetError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/logger.ts'
-import { type Credentials, shownSecret } from '../core/credentials.ts'
 import { peekBody, peekedBody } from '../http/body.ts'
 import type { Destination, Forwarder } from '../http/forward.ts'
 import { splitTarget } from '../http/request-target.ts'
+import type { CallerTokens } from './caller-tokens.ts'
 import { type Behind, behind, hasMember, isAmbiguous } from './destinations.ts'
+import { answerOf, type DialTimes, dial } from './dial.ts'
 import { headersDown, headersUp } from './headers.ts'
-import type { Keystone } from './keystone.ts'
 
 const CONNECT_MS = 5_000
 /** Until the answer begins, and between two of its pieces or of the request's. */
@@ -21,22 +20,17 @@ const FORWARDED_MAX = 512
 export interface CinderOptions {
   /** Up to the version: `http://cinder:8776/v3`. */
   readonly url: string
-  /** Absent: the service asks for no tokens but those of its own `noauth`, which are `<user>:<project>`. */
-  readonly keystone?: Keystone | undefined
-  readonly credentials: Pick<Credentials, 'find'>
+  readonly tokens: CallerTokens
   /** Headers that proxies in front of us speak for their clients in. */
   readonly privateHeaders?: readonly string[]
   readonly logger: Logger
-  readonly times?: { readonly connectMs: number; readonly idleMs: number }
+  readonly times?: DialTimes
 }
 
 /** A Cinder that answers for block storage: what is not ours goes there as it came, under the caller's own token. */
 export function createCinder(options: CinderOptions): Forwarder & { close(): void } {
-  const { url, keystone, credentials, logger, times = { connectMs: CONNECT_MS, idleMs: IDLE_MS } } = options
-  const base = new URL(`${url.replace(/\/+$/, '')}/`)
-  const isTls = base.protocol === 'https:'
-  const agent = new (isTls ? TlsAgent : Agent)({ keepAlive: true, maxSockets: CONNECTIONS, maxFreeSockets: 16 })
-  const open = isTls ? openTlsRequest : openRequest
+  const { url, tokens, logger, times = { connectMs: CONNECT_MS, idleMs: IDLE_MS } } = options
+  const { base, open, close } = dial(url, CONNECTIONS, times)
   const privateHeaders = new Set((options.privateHeaders ?? []).map((name) => name.toLowerCase()))
   let forwarded = 0
 
@@ -46,28 +40,13 @@ export function createCinder(options: CinderOptions): Forwarder & { close(): voi
     if (typeof token !== 'string' || token === '') {
       throw new FleetError('unauthorized', 'the block service behind this one wants a token of its own in X-Auth-Token')
     }
-    const isOurs = await credentials.find(shownSecret('token', token), undefined).then(
-      () => true,
-      (error: unknown) => {
-        const { code } = toFleetError(error)
-        if (code === 'unauthorized') return false
-        if (code === 'forbidden') return true
-        throw error
-      },
-    )
-    if (!isOurs) return token
+    if (!(await tokens.isOurs(token))) return token
     throw new FleetError('unauthorized', 'the block service behind this one wants a token of its own, not one of ours')
-  }
-
-  async function projectOf(token: string): Promise<string> {
-    const project = keystone === undefined ? token.split(':')[1] : (await keystone.find(token)).projectId
-    if (project !== undefined && /^[A-Za-z0-9_-]{1,255}$/.test(project)) return project
-    throw new FleetError('unauthorized', 'the token is of no project')
   }
 
   async function pathOf(request: IncomingMessage, found: Behind): Promise<string> {
     const token = await tokenOf(request)
-    return found.isOfProject ? `${await projectOf(token)}/${found.path}` : found.path
+    return found.isOfProject ? `${await tokens.projectOf(token)}/${found.path}` : found.path
   }
 
   return {
@@ -92,17 +71,16 @@ export function createCinder(options: CinderOptions): Forwarder & { close(): voi
       }
     },
 
-    close: () => agent.destroy(),
+    close,
   }
 
   async function exchange(request: IncomingMessage, response: ServerResponse, to: Destination): Promise<void> {
     const headers = headersUp(request.headers, privateHeaders)
     const peeked = peekedBody(request)
     if (peeked !== undefined) headers['content-length'] = peeked.length
-    const up = open(to.url, { method: request.method, headers, agent })
+    const up = open(to.url, { method: request.method, headers })
     const gone = () => up.destroy()
     response.once('close', gone)
-    bound(up, times)
     try {
       const answered = answerOf(up)
       // The answer may come before the body has gone up; what breaks there breaks the answer too.
@@ -120,31 +98,4 @@ export function createCinder(options: CinderOptions): Forwarder & { close(): voi
       up.destroy()
     }
   }
-}
-
-/** @throws unavailable, timeout: before anything of the answer came. */
-function answerOf(up: ClientRequest): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    up.once('response', resolve)
-    up.on('error', (cause) =>
-      reject(cause instanceof FleetError ? cause : new FleetError('unavailable', SILENT, { cause })),
-    )
-    up.once('close', () => reject(new FleetError('unavailable', SILENT)))
-  })
-}
-
-const SILENT = 'the block service behind this one does not answer'
-
-function bound(
-  up: ClientRequest,
-  { connectMs, idleMs }: { readonly connectMs: number; readonly idleMs: number },
-): void {
-  const late = () => up.destroy(new FleetError('unavailable', SILENT))
-  const connecting = setTimeout(late, connectMs)
-  up.once('close', () => clearTimeout(connecting))
-  up.once('socket', (socket) => {
-    if (!socket.connecting) return clearTimeout(connecting)
-    return void socket.once('connect', () => clearTimeout(connecting))
-  })
-  up.setTimeout(idleMs, late)
 }

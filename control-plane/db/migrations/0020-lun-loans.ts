@@ -51,6 +51,7 @@ const STATEMENTS = [
    ) with (fillfactor = 70)`,
   'create index lun_loan_look on lun_loan (look_at)',
   'create index lun_loan_backup on lun_loan (backup_id)',
+  'create index lun_loan_job on lun_loan (job_id) where job_id is not null',
   `create unique index lun_loan_pending on lun_loan (backup_id)
    where phase in ('snapshot', 'copy', 'make', 'reserve', 'connect')`,
 ]

@@ -10,7 +10,7 @@ import { LOOK_AGAIN_SECONDS } from './order-backups.ts'
 import { refold } from './volume-backup-fold.ts'
 
 /** Longer than any step takes: then whoever took it has died over it. */
-const LEASE_SECONDS = 180
+const LEASE_SECONDS = 600
 /** A volume that a client waits for is made by its own request; after this nobody waits any more. */
 const MAKE_SECONDS = 300
 const UNIQUE_VIOLATION = '23505'

@@ -117,6 +117,13 @@ const keepRestore = statement(
    where b.id = r.id`,
 )
 
+/** What was borrowed for a job that has ended goes back at once. */
+const giveBack = statement(
+  'volume_backup_give_back',
+  z.unknown(),
+  `update lun_loan set look_at = now(), looks = 0 where job_id = any($1::uuid[]) and phase = 'work'`,
+)
+
 /** A job that has ended and says something of a backup. */
 interface BackupEnd {
   readonly id: string
@@ -155,7 +162,9 @@ export async function settleBackups(tx: Transaction, changes: readonly JobChange
   const ends = changes.flatMap((change) => endOf(change) ?? [])
   const restores = ends.filter(({ isRestore }) => isRestore).map(({ id, jobId }) => ({ id, job_id: jobId }))
   if (restores.length > 0) await tx.rows(keepRestore, [JSON.stringify(restores)])
-  if (ends.length > 0) await fold(tx, ends)
+  if (ends.length === 0) return
+  await fold(tx, ends)
+  await tx.rows(giveBack, [ends.map(({ jobId }) => jobId)])
 }
 
 /** What backups are, made anew of their points and jobs. */

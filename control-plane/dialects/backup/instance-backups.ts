@@ -1,7 +1,8 @@
 import { type Route, route } from '../../http/route.ts'
+import { backupActions } from './backup-actions.ts'
 import { CreateInstanceBackupBody, InstanceBackupList, InstanceQuery, OneInstanceBackup } from './instance-schemas.ts'
 import { etagOfInstanceBackup, expectingInstanceBackup, presentInstanceBackup } from './present-instances.ts'
-import { Action, BackupMade, IdParams } from './schemas.ts'
+import { BackupMade, IdParams } from './schemas.ts'
 import { wholeList } from './whole-list.ts'
 import { inBackupWords } from './wire-words.ts'
 
@@ -68,44 +69,20 @@ export function createInstanceBackupRoutes(base: string, noun: string): readonly
       },
     }),
 
-    route({
-      operation: `actOn${noun}`,
-      method: 'POST',
-      path: `${base}/:id/action`,
-      summary: 'Update an instance backup: take the next increment of all its parts now',
-      description:
-        'Its `status` is `creating` before this answers; 400 where the backup is not incremental, 409 while a job about it goes on.',
-      access: 'operator',
-      status: 201,
-      params: IdParams,
-      body: Action,
-      result: BackupMade,
-      errors: [404, 409, 412, 503],
-      precondition: 'own',
-
-      async handle({ params, caller, ifMatch }, core) {
-        await inBackupWords(core.instanceBackups.update(caller, params.id, expectingInstanceBackup(ifMatch)))
-        return { status: 201, body: { backup: { id: params.id } } }
+    ...backupActions({
+      ...{ base, noun, words: WORDS },
+      async update(core, { caller, id, ifMatch }) {
+        await core.instanceBackups.update(caller, id, expectingInstanceBackup(ifMatch))
+        return undefined
       },
-    }),
-
-    route({
-      operation: `delete${noun}`,
-      method: 'DELETE',
-      path: `${base}/:id`,
-      summary: 'Delete an instance backup, with its parts',
-      description: 'Its `status` is `deleting` until they are gone; then it is not found.',
-      access: 'operator',
-      status: 201,
-      params: IdParams,
-      result: BackupMade,
-      errors: [404, 409, 412],
-      precondition: 'own',
-
-      async handle({ params, caller, ifMatch }, core) {
-        await core.instanceBackups.delete(caller, params.id, expectingInstanceBackup(ifMatch))
-        return { status: 201, body: { backup: { id: params.id } } }
-      },
+      remove: (core, { caller, id, ifMatch }) =>
+        core.instanceBackups.delete(caller, id, expectingInstanceBackup(ifMatch)),
     }),
   ]
+}
+
+const WORDS = {
+  update: 'Update an instance backup: take the next increment of all its parts now',
+  remove: 'Delete an instance backup, with its parts',
+  removal: 'Its `status` is `deleting` until they are gone; then it is not found.',
 }

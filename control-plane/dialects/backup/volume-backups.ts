@@ -1,9 +1,10 @@
 import { FleetError } from '../../../shared/errors.ts'
 import { type AnyRoute, raw, route } from '../../http/route.ts'
+import { backupActions } from './backup-actions.ts'
 import { encodeList } from './encoded.ts'
+import { backUp, update } from './lent.ts'
 import { etagOfVolumeBackup, expectingVolumeBackup, presentWholeVolumeBackup } from './present.ts'
 import {
-  Action,
   BackupMade,
   CreateVolumeBackupBody,
   IdParams,
@@ -67,67 +68,35 @@ export function createVolumeBackupRoutes(base: string, noun: string): readonly A
       summary: 'Back up a volume',
       description:
         'Answers when that is ordered: its `status` is `creating` until there is a point. A volume that is attached or exported is refused with ' +
-        '409 unless a snapshot of it is named, or `force` is.',
+        '409 unless a snapshot of it is named, or `force` is. With a Cinder behind this service also of its volumes, for whoever shows its token in ' +
+        '`X-Auth-Token`.',
       access: 'operator',
       status: 201,
       body: CreateVolumeBackupBody,
       result: BackupMade,
       errors: [404, 409, 503],
 
-      async handle({ body, caller }, core) {
+      async handle({ body, caller, headers }, core) {
         const { volume_id: volume, snapshot_id: snapshot, name, ...rest } = body.backup
         const { incremental, retention, target, force } = rest
-        const { backup, jobId } = await inBackupWords(
-          core.volumeBackups.create(caller, {
-            ...{ name, volume, snapshot: snapshot ?? undefined, target: target ?? undefined },
-            ...{ incremental: incremental ?? undefined, retention: retention ?? undefined, force: force ?? undefined },
-          }),
-        )
-        return { status: 201, body: { backup: { id: backup.id } }, headers: { 'X-Job-Id': jobId } }
+        const asked = {
+          ...{ name, volume, snapshot: snapshot ?? undefined, target: target ?? undefined },
+          ...{ incremental: incremental ?? undefined, retention: retention ?? undefined, force: force ?? undefined },
+        }
+        const { id, jobId } = await inBackupWords(backUp(core, { caller, headers }, asked))
+        return { status: 201, body: { backup: { id } }, ...(jobId ? { headers: { 'X-Job-Id': jobId } } : {}) }
       },
     }),
 
-    route({
-      operation: `actOn${noun}`,
-      method: 'POST',
-      path: `${base}/:id/action`,
-      summary: 'Update a volume backup: take its next increment now',
-      description:
-        'Its `status` is `creating` before this answers; 400 where the backup is not incremental, 409 while a job about it goes on.',
-      access: 'operator',
-      status: 201,
-      params: IdParams,
-      body: Action,
-      result: BackupMade,
-      errors: [404, 409, 412, 503],
-      precondition: 'own',
-
-      async handle({ params, caller, ifMatch }, core) {
-        const { jobId } = await inBackupWords(
-          core.volumeBackups.update(caller, params.id, expectingVolumeBackup(ifMatch)),
-        )
-        return { status: 201, body: { backup: { id: params.id } }, headers: { 'X-Job-Id': jobId } }
-      },
-    }),
-
-    route({
-      operation: `delete${noun}`,
-      method: 'DELETE',
-      path: `${base}/:id`,
-      summary: 'Delete a volume backup, with all its points',
-      description:
-        'Its `status` is `deleting` until they are gone; then it is not found. 409 while something rests on it.',
-      access: 'operator',
-      status: 201,
-      params: IdParams,
-      result: BackupMade,
-      errors: [404, 409, 412],
-      precondition: 'own',
-
-      async handle({ params, caller, ifMatch }, core) {
-        await core.volumeBackups.delete(caller, params.id, expectingVolumeBackup(ifMatch))
-        return { status: 201, body: { backup: { id: params.id } } }
-      },
+    ...backupActions({
+      ...{ base, noun, update, words: WORDS },
+      remove: (core, { caller, id, ifMatch }) => core.volumeBackups.delete(caller, id, expectingVolumeBackup(ifMatch)),
     }),
   ]
+}
+
+const WORDS = {
+  update: 'Update a volume backup: take its next increment now',
+  remove: 'Delete a volume backup, with all its points',
+  removal: 'Its `status` is `deleting` until they are gone; then it is not found. 409 while something rests on it.',
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { COMMON_STATUSES, type Dialect, type Failure, route } from '../../http/route.ts'
 import { becauseOf } from './dialect.ts'
+import { restoredThere, rolledBack } from './lent.ts'
 import { linksOf } from './links.ts'
 import { atGateway } from './place.ts'
 import { etagOf, presentVolume } from './present.ts'
@@ -17,16 +18,21 @@ const RollbackBody = z.object({
 })
 const GatewayAction = z.union([RollbackBody, ActionBody])
 
+/** Of the block service behind us: what that says of it. */
+const ForeignVolume = z.object({ volume: z.looseObject({ id: z.uuid() }) })
+const MadeVolume = z.union([OneVolume, ForeignVolume])
+
 const CREATE = {
   method: 'POST',
   summary: 'Make a volume: of a backup, or as the block API does',
   description:
-    'Of a backup: 201. As the block API: 202. Both before it is there: it is `creating`, then `available` or `error`.',
+    'Of a backup: 201. As the block API: 202. Both before it is there: it is `creating`, then `available` or `error`. For whoever shows a token of ' +
+    'a Cinder behind this service in `X-Auth-Token`, a backup becomes a volume there: `creating`, `attaching` while it is written, `available`.',
   access: 'operator',
   status: 201 as 201 | 202,
   body: CreateVolumeBody,
-  result: OneVolume,
-  answers: { 201: OneVolume, 202: OneVolume },
+  result: MadeVolume,
+  answers: { 201: MadeVolume, 202: OneVolume },
   errors: [404, 409, 503, 504],
 } as const
 
@@ -57,6 +63,8 @@ const createVolumes = MADE.map(({ path, named }) =>
     ...{ operation: `create${named}Volume`, path, ...CREATE },
     async handle(request, core) {
       const { body, caller } = request
+      const there = await restoredThere(core, request, body)
+      if (there !== undefined) return { status: 201, body: { volume: there } }
       const { jobId, volume } = await createdVolume(core, caller, body)
       const view = presentVolume(volume, caller, linksOf(request, volumes.base, volume.id))
       const status = body.volume.backup_id ? 201 : 202
@@ -68,10 +76,12 @@ const createVolumes = MADE.map(({ path, named }) =>
 const actOnVolumes = MADE.map(({ path, named }) =>
   route({
     ...{ operation: `actOn${named}Volume`, path: `${path}/:id/action`, ...ACTION },
-    async handle({ params: { id }, body, caller, signal }, core) {
+    async handle(request, core) {
+      const { body, caller, signal } = request
+      const { id } = request.params
       if ('rollback' in body) {
-        const { jobId } = await core.blockVolumes.revert(caller, id, body.rollback.snapshot_id, 'any')
-        return { status: 201, body: undefined, headers: { 'X-Job-Id': jobId } }
+        const jobId = await rolledBack(core, request, id, body.rollback.snapshot_id)
+        return { status: 201, body: undefined, headers: jobId === undefined ? {} : { 'X-Job-Id': jobId } }
       }
       const { jobId, connection } = await act(core, { caller, id, signal }, body)
       const headers = jobId === undefined ? {} : { 'X-Job-Id': jobId }
