@@ -1,9 +1,11 @@
 import { z } from 'zod'
+import { createBlockAttachments } from './core/block-attachment-orders.ts'
 import { createBlockConnections } from './core/block-connections.ts'
 import { createBlockSources } from './core/block-create.ts'
+import type { Servers } from './core/block-servers.ts'
 import { createBlockSnapshots } from './core/block-snapshot-orders.ts'
-import { createBlockVolumes, type Servers } from './core/block-volume-orders.ts'
-import type { BlockSnapshots, BlockVolumes } from './core/block-volumes.ts'
+import { createBlockVolumes } from './core/block-volume-orders.ts'
+import type { Core } from './core/core.ts'
 import type { Exports } from './core/exports.ts'
 import type { FleetView } from './core/fleet-view.ts'
 import type { Jobs } from './core/jobs.ts'
@@ -11,6 +13,7 @@ import type { Secrets } from './core/secrets.ts'
 import type { VolumeBackups } from './core/volume-backups.ts'
 import type { Volumes } from './core/volumes.ts'
 import type { Sql } from './db/sql.ts'
+import { createBlockAttachmentReader } from './db/stores/block-attachment-store.ts'
 import { createBlockSnapshotStore } from './db/stores/block-snapshot-store.ts'
 import { createBlockVolumeStore } from './db/stores/block-volume-store.ts'
 import { createExportSecrets, createExportStore } from './db/stores/export-store.ts'
@@ -25,7 +28,7 @@ export function openBlock(deps: {
   readonly jobs: Pick<Jobs, 'settled'>
   readonly servers: Servers
   readonly fleet: FleetView
-}): { readonly blockVolumes: BlockVolumes; readonly blockSnapshots: BlockSnapshots } {
+}): Pick<Core, 'blockVolumes' | 'blockSnapshots' | 'blockAttachments'> {
   const { sql, secrets, volumes, exports, backups, jobs, servers, fleet } = deps
   const store = createBlockVolumeStore(sql)
   const snapshots = createBlockSnapshotStore(sql)
@@ -45,6 +48,7 @@ export function openBlock(deps: {
       forgetSnapshot: snapshots.forget,
       servers,
     }),
+    blockAttachments: createBlockAttachments({ store, reader: createBlockAttachmentReader(sql), connections, servers }),
     blockSnapshots: createBlockSnapshots({ store: snapshots, volumeStore: store, volumes }),
   }
 }

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { createBlockConnections } from '../control-plane/core/block-connections.ts'
-import type { BlockVolumes } from '../control-plane/core/block-volumes.ts'
+import { BLOCK_SORT_KEYS, type BlockOrder, type BlockVolumes } from '../control-plane/core/block-volumes.ts'
 import { type Caller, DEFAULT_GROUP_ID } from '../control-plane/core/caller.ts'
 import type { Jobs } from '../control-plane/core/jobs.ts'
 import { openBlock } from '../control-plane/open-block.ts'
@@ -29,7 +29,7 @@ test.before(async () => {
     throw new FleetError('not_found', 'there are no backups here')
   }
   block = openBlock({
-    ...{ sql: room.sql, volumes: room.volumes, exports: room.exports, jobs: settled, fleet: room.registry },
+    ...{ sql: room.sql, volumes: room.volumes, exports: lent(room), jobs: settled, fleet: room.registry },
     secrets: { open: async () => Buffer.from('{}') },
     backups: { get: absent, restore: absent },
     servers: { find: async (id) => SERVERS.get(id) },
@@ -218,7 +218,6 @@ test.serial(
     for (const refused of [
       () => blockVolumes.attach(OPERATOR, id, { hostName: 'b' }),
       () => blockVolumes.delete(OPERATOR, id, true),
-      () => blockVolumes.extend(OPERATOR, id, 9),
       () => blockSnapshots.create(OPERATOR, { volumeId: id }),
       () => blockVolumes.setFlags(OPERATOR, id, { readonly: true }),
     ]) {
@@ -288,6 +287,24 @@ test.serial('lists are newest first, page by page, and everybody has their own',
   ]) {
     t.is((await t.throwsAsync<FleetError>(refused()))?.code, 'not_found')
   }
+  const sorted = async (key: BlockOrder['key'], isAscending: boolean, given: object = {}) =>
+    (await blockVolumes.list(OPERATOR, {}, { ...PAGE, ...given, order: { key, isAscending } })).items.map((v) => v.name)
+  t.deepEqual(await sorted('created_at', true), seen.toReversed())
+  t.deepEqual(await sorted('name', true), ['a', 'b', 'c', 'd', 'e', 'fleet/made'])
+  t.deepEqual(await sorted('name', true, { limit: 2, cursor: ids[1], offset: 1 }), ['d', 'e'])
+  t.deepEqual(await sorted('created_at', false, { limit: 2, offset: 3 }), ['c', 'b'])
+  t.is((await sorted('status', false))[0], 'e')
+  for (const key of BLOCK_SORT_KEYS) t.is((await sorted(key, false)).length, 6, key)
+  const counted = await blockVolumes.list(OPERATOR, { metadata: { all: 'x' } }, { limit: 1, isCounted: true })
+  t.is(counted.count, 4)
+  const [{ createdAt }] = [await blockVolumes.get(OPERATOR, first)]
+  const during = { gte: createdAt, lt: new Date(createdAt.getTime() + 1) }
+  t.true((await named({ created: during })).includes('a'))
+  t.deepEqual(await named({ created: { lt: createdAt } }), [])
+  t.deepEqual(await named({ isBootable: true }), [])
+  t.deepEqual(await blockVolumes.summary({ ...OPERATOR, fleetRole: null }), {
+    ...{ count: 6, sizeGib: 6, metadata: { all: ['x'], name: ['a', 'b', 'c', 'd'] } },
+  })
   // An admin of the fleet works on it for the group that has it.
   t.like(await blockVolumes.update(ADMIN, own.id, { name: 'admin was here' }), { groupId: tenant.groupId })
 })
@@ -328,10 +345,7 @@ test.serial('a connection is an export to its initiator alone, with a secret of 
   const initiator = 'iqn.2026-01.test:node1'
   const secret = 'kept as it was'
   const connections = createBlockConnections({
-    exports: {
-      ...room.exports,
-      get: async (caller, wwn) => ({ ...(await room.exports.get(caller, wwn)), live: LIVE }),
-    },
+    exports: lent(room),
     exportReader: { find: async (_group, wwn) => room.exports.get(OPERATOR, wwn).catch(() => undefined) },
     jobs: settled,
     secretOf: async () => secret,
@@ -361,5 +375,88 @@ test.serial('a connection is an export to its initiator alone, with a secret of 
     code: 'invalid',
   })
 })
+
+test.serial('an attachment is reserved, connected, in use, and gone with its connection', async (t) => {
+  const { blockVolumes, blockAttachments } = block
+  const { id: volumeId } = await volume()
+  const tenant = room.tenant(await room.group('block-2'))
+  const at = { initiator: 'iqn.2026-01.test:node1', host: 'node1', mountpoint: '/dev/vdb' }
+  const reserve = (given: object = {}) => blockAttachments.create(OPERATOR, { volumeId, ...given }, NEVER)
+  const racing = await Promise.allSettled([1, 2, 3].map(() => reserve({ instanceId: SERVER })))
+  // One server may have several, which it needs to go elsewhere.
+  t.is(racing.filter(({ status }) => status === 'fulfilled').length, 3)
+  const all = (await blockAttachments.list(OPERATOR, { volumeId, state: 'reserved' }, { limit: 2 })).items
+  t.is(all.length, 2)
+  t.is(await statusOf(volumeId), 'reserved')
+  const [id = '', other = ''] = all.map((one) => one.id)
+  const rest = await blockAttachments.list(OPERATOR, { volumeId }, { limit: 2, cursor: other })
+  t.deepEqual([rest.items.length, rest.nextCursor], [1, null])
+  await blockAttachments.delete(OPERATOR, rest.items[0]?.id ?? '', NEVER)
+  for (const refused of [
+    () => reserve({ instanceId: STILL }),
+    () => reserve(),
+    () => blockAttachments.complete(OPERATOR, id),
+    () => blockVolumes.delete(OPERATOR, volumeId, false),
+    () => blockVolumes.reserve(OPERATOR, volumeId),
+    () => blockVolumes.attach(OPERATOR, volumeId, { hostName: 'b' }),
+  ]) {
+    t.is((await t.throwsAsync<FleetError>(refused()))?.code, 'conflict')
+  }
+  for (const refused of [
+    () => reserve({ instanceId: FOREIGN }),
+    () => blockAttachments.get(tenant, id),
+    () => blockAttachments.connect(tenant, id, at, NEVER),
+    () => blockAttachments.delete(tenant, id, NEVER),
+    () => blockAttachments.create(tenant, { volumeId }, NEVER),
+  ]) {
+    t.is((await t.throwsAsync<FleetError>(refused()))?.code, 'not_found')
+  }
+  t.deepEqual((await blockAttachments.list(tenant, {}, PAGE)).items, [])
+
+  const connecting = blockAttachments.connect(OPERATOR, id, { ...at, mode: 'ro' }, NEVER)
+  const made = await openJob('export.create')
+  t.like((await room.sent(made)).spec, { elements: [{ access: { initiators: [at.initiator], isReadonly: true } }] })
+  t.is(await statusOf(volumeId), 'reserved')
+  await room.exported(made)
+  const { attachment, secret } = await connecting
+  t.like(attachment, { state: 'attaching', mode: 'ro', hostName: 'node1', mountpoint: '/dev/vdb', instanceId: SERVER })
+  t.like(attachment.connection, { targetIqn: `iqn.2026-01.org.holdfast:volume-${volumeId}`, portal: LIVE.portal })
+  t.regex(secret ?? '', /^[\w-]{16}$/)
+  t.is(await statusOf(volumeId), 'attaching')
+  const elsewhere = { initiator: 'iqn.2026-01.test:node2', mode: 'ro' } as const
+  await t.throwsAsync(blockAttachments.connect(OPERATOR, other, elsewhere, NEVER), { code: 'conflict' })
+  await t.throwsAsync(blockAttachments.connect(OPERATOR, id, elsewhere, NEVER), { code: 'conflict' })
+  await t.throwsAsync(blockAttachments.connect(OPERATOR, other, { ...at, mode: 'rw' }, NEVER), {
+    code: 'conflict',
+    message: /to be read; end that/,
+  })
+  await blockAttachments.complete(OPERATOR, id)
+  await blockAttachments.complete(OPERATOR, id)
+  t.is(await statusOf(volumeId), 'in-use')
+  t.like((await blockAttachments.get(OPERATOR, id)).attachment, { state: 'attached', connection: { lun: LIVE.lun } })
+
+  // The other one asked for the same initiator in the end, so that one is not shut out yet.
+  const left = await blockAttachments.delete(OPERATOR, id, NEVER)
+  t.deepEqual(
+    left.map((one) => one.id),
+    [other],
+  )
+  const ending = blockAttachments.delete(OPERATOR, other, NEVER)
+  await room.unexported(await openJob('export.delete'))
+  t.deepEqual(await ending, [])
+  t.is(await statusOf(volumeId), 'available')
+
+  // What cannot be connected leaves nothing behind.
+  const failing = reserve({ connector: at })
+  await room.exported(await openJob('export.create'), { 0: 'unavailable' })
+  await t.throwsAsync(failing, { code: 'unavailable' })
+  t.deepEqual((await blockAttachments.list(OPERATOR, {}, PAGE)).items, [])
+  t.is(await statusOf(volumeId), 'available')
+})
+
+/** Exports that their host tells of. */
+function lent({ exports }: VolumeRoom): VolumeRoom['exports'] {
+  return { ...exports, get: async (caller, wwn) => ({ ...(await exports.get(caller, wwn)), live: LIVE }) }
+}
 
 const LIVE = { portal: '192.0.2.1:3260', lun: 1, sessions: [] } as const

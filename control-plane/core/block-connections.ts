@@ -18,6 +18,13 @@ function blockWwnOf(volumeId: string): string {
   return `iqn.2026-01.org.holdfast:volume-${volumeId}`
 }
 
+interface AskedInitiator {
+  readonly initiator: string
+  readonly host?: string | undefined
+  /** Absent: it may write. */
+  readonly isReadonly?: boolean | undefined
+}
+
 /** What initiators are let in by: one export a volume, to one initiator, with a CHAP secret of its own. */
 export function createBlockConnections(deps: {
   readonly exports: Pick<Exports, 'create' | 'remove' | 'batch' | 'get'>
@@ -66,10 +73,11 @@ export function createBlockConnections(deps: {
     async initialize(
       caller: Caller,
       { id, path }: Pick<BlockVolumeRow, 'id' | 'path'>,
-      connector: { readonly initiator: string; readonly host?: string | undefined },
+      connector: AskedInitiator,
       signal: AbortSignal,
     ): Promise<BlockConnection> {
       const { initiator } = checkRequest(ConnectorRequest, connector)
+      const { isReadonly = false } = connector
       const wwn = blockWwnOf(id)
       const kept = await exportReader.find(caller.groupId, wwn)
       if (kept !== undefined && kept.state !== 'deleting') {
@@ -77,6 +85,10 @@ export function createBlockConnections(deps: {
           throw new FleetError('conflict', `volume ${id} is connected to ${kept.initiators.join(', ')}`, {
             blockers: kept.initiators,
           })
+        }
+        if (kept.isReadonly !== isReadonly) {
+          const how = kept.isReadonly ? 'to be read' : 'to be written to'
+          throw new FleetError('conflict', `volume ${id} is connected ${how}; end that connection first`)
         }
         const connection = await again(caller, kept)
         if (connection !== undefined) return connection
@@ -86,9 +98,15 @@ export function createBlockConnections(deps: {
         password: randomBytes(SECRET_BYTES).toString('base64url'),
       }
       const chap = { user: auth.username, secret: auth.password }
-      const wanted = [{ volume: path, wwn, initiators: [initiator], chap, isSole: true }]
+      const wanted = [{ volume: path, wwn, initiators: [initiator], chap, isSole: true, isReadonly }]
       await settled(caller, await exports.create(caller, wanted, { isWaited: true }), signal)
       return told(caller, wwn, auth)
+    },
+
+    /** Of the connection that stands; undefined where it asks for none. */
+    async secret(groupId: string, volumeId: string): Promise<string | undefined> {
+      const kept = await exportReader.find(groupId, blockWwnOf(volumeId))
+      return kept?.state === 'available' && kept.chapUser !== null ? secretOf(kept) : undefined
     },
 
     /** Absent is removed already, and so is one of another initiator. @throws conflict while it is logged in, without `force` */

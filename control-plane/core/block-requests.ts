@@ -53,4 +53,16 @@ export const AttachRequest = z
     'a volume is attached to a server or to a host: one of them',
   )
 
-export const ConnectorRequest = z.object({ initiator: IscsiName, host: text.optional() })
+export const ConnectorRequest = z.object({
+  initiator: IscsiName,
+  host: text.optional(),
+  mountpoint: text.optional(),
+  mode: z.enum(['rw', 'ro']).optional(),
+})
+
+export const AttachmentRequest = z.object({
+  volumeId: Id,
+  instanceId: Id.optional(),
+  connector: ConnectorRequest.optional(),
+  mode: z.enum(['rw', 'ro']).optional(),
+})

@@ -3,9 +3,17 @@ import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { BlockVolumeRow } from './block-store.ts'
 import type { BlockStatus } from './block-volumes.ts'
-import type { Caller } from './caller.ts'
+import { actingFor, type Caller, requireRole } from './caller.ts'
 
 export const GIB = 2 ** 30
+
+/** Whoever may work on what a group has, acting for that. @throws forbidden */
+export function actingOn(caller: Caller, { groupId }: { readonly groupId: string }): Caller {
+  requireRole(caller, 'operator')
+  const by = actingFor(caller, groupId)
+  requireRole(by, 'operator')
+  return by
+}
 
 /** @throws conflict unless its status is one of these. */
 export function requireStatus(row: Pick<BlockVolumeRow, 'id' | 'status'>, ...wanted: readonly BlockStatus[]): void {

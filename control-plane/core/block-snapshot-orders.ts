@@ -1,9 +1,9 @@
 import { FleetError } from '../../shared/errors.ts'
 import { BlockMetadata, BlockWords, CreateBlockSnapshotRequest } from './block-requests.ts'
-import { idFor, requireStatus } from './block-rules.ts'
+import { actingOn, idFor, requireStatus } from './block-rules.ts'
 import type { BlockSnapshotChange, BlockSnapshotRow, BlockSnapshotStore, BlockVolumeStore } from './block-store.ts'
 import type { BlockSnapshot, BlockSnapshots } from './block-volumes.ts'
-import { actingFor, type Caller, requireRole, visibleGroup } from './caller.ts'
+import { type Caller, requireRole, visibleGroup } from './caller.ts'
 import { checkKept } from './check-request.ts'
 import { requireCondition } from './condition.ts'
 import type { Volumes } from './volumes.ts'
@@ -24,9 +24,7 @@ export function createBlockSnapshots(deps: {
   async function acting(caller: Caller, id: string) {
     requireRole(caller, 'operator')
     const snapshot = await find(caller, id)
-    const by = actingFor(caller, snapshot.groupId)
-    requireRole(by, 'operator')
-    return { snapshot, by }
+    return { snapshot, by: actingOn(caller, snapshot) }
   }
 
   async function change(
@@ -49,7 +47,7 @@ export function createBlockSnapshots(deps: {
       } = checkKept(CreateBlockSnapshotRequest, request)
       const volume = await volumeStore.find(visibleGroup(caller), asked.volumeId)
       if (volume === undefined) throw new FleetError('not_found', `there is no volume ${asked.volumeId}`)
-      const by = actingFor(caller, volume.groupId)
+      const by = actingOn(caller, volume)
       requireStatus(volume, 'available', ...(asked.force ? (['in-use', 'attaching', 'detaching'] as const) : []))
       const own = `snapshot-${idFor(caller, 'block snapshot')}`
       const { jobId, snapshot } = await volumes.snapshot(by, volume.path, own)

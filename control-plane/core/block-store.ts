@@ -1,4 +1,14 @@
-import type { BlockAttachment, BlockFilter, BlockSnapshot, BlockUsage, BlockVolume } from './block-volumes.ts'
+import type { AttachmentFilter } from './block-attachments.ts'
+import type {
+  BlockAttachment,
+  BlockFilter,
+  BlockPage,
+  BlockPageRequest,
+  BlockSnapshot,
+  BlockSummary,
+  BlockUsage,
+  BlockVolume,
+} from './block-volumes.ts'
 import type { Caller } from './caller.ts'
 import type { Page, PageRequest } from './page.ts'
 
@@ -48,6 +58,9 @@ interface Words {
   readonly deleteJobId?: string | undefined
 }
 
+/** Nobody is let in yet by way of it. */
+type NewAttachment = Omit<BlockAttachment, 'volumeId' | 'initiator' | 'connection' | 'attachedAt' | 'createdAt'>
+
 /** What is absent stays. */
 export interface BlockVolumeChange extends Words {
   readonly isBootable?: boolean | undefined
@@ -55,7 +68,9 @@ export interface BlockVolumeChange extends Words {
   readonly phase?: 'attaching' | 'detaching' | null | undefined
   /** Null: no longer. It ends by itself soon, so that one whose process died stands in nobody's way. */
   readonly claim?: 'deleting' | 'reverting' | null | undefined
-  readonly attach?: Omit<BlockAttachment, 'volumeId' | 'attachedAt'> | undefined
+  readonly attach?: NewAttachment | undefined
+  /** One of its attachments as it is from now on. */
+  readonly settle?: BlockAttachment | undefined
   /** Ids of attachments. */
   readonly detach?: readonly string[] | undefined
 }
@@ -69,8 +84,8 @@ interface Told {
 /** What Postgres must do for the block API. `groupId` null: of any group. */
 interface Rows<Row, New, Change> {
   find(groupId: string | null, id: string): Promise<Row | undefined>
-  /** Newest first. @throws invalid for a cursor that is no id of one */
-  list(groupId: string | null, filter: BlockFilter, page: PageRequest): Promise<Page<Row>>
+  /** @throws invalid for a cursor that is no id of one */
+  list(groupId: string | null, filter: BlockFilter, page: BlockPageRequest): Promise<BlockPage<Row>>
   /** Once: the same again changes nothing. */
   describe(described: New): Promise<void>
   /**
@@ -82,7 +97,18 @@ interface Rows<Row, New, Change> {
   forget(caller: Caller, row: Row): Promise<void>
 }
 
+/** `groupId` null: of any group. */
+export interface BlockAttachmentReader {
+  find(groupId: string | null, id: string): Promise<AttachmentRow | undefined>
+  list(groupId: string | null, filter: AttachmentFilter, page: PageRequest): Promise<Page<AttachmentRow>>
+}
+export interface AttachmentRow {
+  readonly groupId: string
+  readonly attachment: BlockAttachment
+}
+
 export interface BlockVolumeStore extends Rows<BlockVolumeRow, NewBlockVolume, BlockVolumeChange> {
   usage(groupId: string): Promise<BlockUsage>
+  summary(groupId: string | null): Promise<BlockSummary>
 }
 export type BlockSnapshotStore = Rows<BlockSnapshotRow, NewBlockSnapshot, BlockSnapshotChange>

@@ -2,10 +2,11 @@ import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { BlockConnections } from './block-connections.ts'
 import { AttachRequest, BlockMetadata, BlockSizeGib, BlockWords } from './block-requests.ts'
-import { GIB, isCloneSource, isSafety, requireDetached, requireStatus } from './block-rules.ts'
+import { actingOn, GIB, isCloneSource, isSafety, requireDetached, requireStatus } from './block-rules.ts'
+import { requireStill, requireTheirs, type Servers } from './block-servers.ts'
 import type { BlockSnapshotRow, BlockVolumeChange, BlockVolumeRow, BlockVolumeStore } from './block-store.ts'
 import type { BlockVolume, BlockVolumes, CreateBlockVolume } from './block-volumes.ts'
-import { actingFor, type Caller, requireRole, visibleGroup } from './caller.ts'
+import { type Caller, requireRole, visibleGroup } from './caller.ts'
 import { checkKept, checkRequest } from './check-request.ts'
 import { requireCondition } from './condition.ts'
 import type { Volumes } from './volumes.ts'
@@ -14,12 +15,6 @@ import type { Volumes } from './volumes.ts'
 const MAX_CASCADE = 1_000
 /** Until the connection of a volume that is to be deleted is gone. */
 const DISCONNECT_MS = 20_000
-
-/** What is known of the servers that have volumes. */
-export interface Servers {
-  /** One of our instances; undefined: anybody's. */
-  find(id: string): Promise<{ readonly groupId: string; readonly isStopped: boolean } | undefined>
-}
 
 export function createBlockVolumes(deps: {
   readonly store: BlockVolumeStore
@@ -34,7 +29,7 @@ export function createBlockVolumes(deps: {
   readonly forgetSnapshot: (caller: Caller, snapshot: BlockSnapshotRow) => Promise<void>
   readonly servers: Servers
 }): BlockVolumes {
-  const { store, volumes, connections, make, snapshotsOf } = deps
+  const { store, volumes, connections, make, snapshotsOf, servers } = deps
 
   async function find(caller: Caller, id: string): Promise<BlockVolumeRow> {
     const volume = await store.find(visibleGroup(caller), id)
@@ -46,9 +41,7 @@ export function createBlockVolumes(deps: {
   async function acting(caller: Caller, id: string) {
     requireRole(caller, 'operator')
     const volume = await find(caller, id)
-    const by = actingFor(caller, volume.groupId)
-    requireRole(by, 'operator')
-    return { volume, by }
+    return { volume, by: actingOn(caller, volume) }
   }
 
   async function change(
@@ -149,7 +142,7 @@ export function createBlockVolumes(deps: {
     async extend(caller, id, sizeGib) {
       checkRequest(BlockSizeGib, sizeGib)
       const { volume, by } = await acting(caller, id)
-      requireStatus(volume, 'available')
+      requireStatus(volume, 'available', 'in-use')
       if (sizeGib <= volume.sizeGib) {
         const message = `new_size: must be more than ${volume.sizeGib}, which it is already`
         throw new FleetError('invalid', message, { field: 'new_size' })
@@ -166,7 +159,7 @@ export function createBlockVolumes(deps: {
         throw new FleetError('conflict', `snapshot ${snapshotId} is '${snapshot.status}'`)
       }
       if (rule === 'latest') requireLatest(all, snapshot)
-      else await requireStill(volume)
+      else await requireStill(servers, volume)
       let accepted = { jobId: '' }
       const claim = (row: BlockVolumeRow) => {
         if (rule === 'latest') requireDetached(row)
@@ -205,15 +198,16 @@ export function createBlockVolumes(deps: {
     async attach(caller, id, to) {
       const { instanceId = null, hostName = null, mountpoint = null, mode } = checkKept(AttachRequest, to)
       const { volume } = await acting(caller, id)
-      await requireTheirs(volume, instanceId)
+      await requireTheirs(servers, volume, instanceId)
       await change(caller, id, 'attach', (row) => {
         requireStatus(row, 'available', 'attaching')
+        requireDetached(row)
         if (row.isReadonly && mode === 'rw') {
           throw new FleetError('invalid', `volume ${id} is read-only, and is attached as 'ro'`, { field: 'mode' })
         }
         const isReadonly = row.isReadonly || mode === 'ro'
         const attach = { id: newId(), instanceId, hostName, mountpoint, mode: isReadonly ? 'ro' : 'rw' } as const
-        return { phase: null, attach }
+        return { phase: null, attach: { ...attach, state: 'attached' } }
       })
     },
 
@@ -228,8 +222,9 @@ export function createBlockVolumes(deps: {
 
     async initializeConnection(caller, id, connector, signal) {
       const { volume, by } = await acting(caller, id)
-      requireStatus(volume, 'available', 'attaching', 'in-use')
-      return connections.initialize(by, volume, connector, signal)
+      requireStatus(volume, 'available', 'reserved', 'attaching', 'in-use')
+      const { isReadonly } = volume
+      return connections.initialize(by, volume, { ...connector, isReadonly }, signal)
     },
 
     async terminateConnection(caller, id, connector, signal) {
@@ -239,26 +234,8 @@ export function createBlockVolumes(deps: {
 
     get: find,
     usage: ({ groupId }) => store.usage(groupId),
+    summary: (caller) => store.summary(visibleGroup(caller)),
     list: (caller, filter, page) => store.list(visibleGroup(caller), filter, page),
-  }
-
-  /** An instance of another group is not given what it did not ask for: what is attached is part of its snapshots. @throws not_found */
-  async function requireTheirs({ groupId }: BlockVolumeRow, instanceId: string | null): Promise<void> {
-    const instance = instanceId === null ? undefined : await deps.servers.find(instanceId)
-    if (instance === undefined || instance.groupId === groupId) return
-    throw new FleetError('not_found', `there is no server ${instanceId}`)
-  }
-
-  /** @throws conflict while one that has it may run */
-  async function requireStill({ id, groupId, attachments }: BlockVolumeRow): Promise<void> {
-    for (const { instanceId, hostName } of attachments) {
-      const instance = instanceId === null ? undefined : await deps.servers.find(instanceId)
-      if (instance?.groupId === groupId && instance.isStopped) continue
-      const server = `server ${instanceId ?? hostName ?? 'unnamed'}`
-      throw new FleetError('conflict', `volume ${id} is attached to ${server}, which is not known to be stopped`, {
-        blockers: [server],
-      })
-    }
   }
 }
 

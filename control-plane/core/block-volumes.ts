@@ -23,9 +23,12 @@ export interface BlockVolume extends Described {
   readonly path: string
   readonly host: string
   readonly pool: string
+  /** Null for one that could not be made. */
+  readonly poolId: string | null
   readonly status:
     | 'creating'
     | 'available'
+    | 'reserved'
     | 'attaching'
     | 'detaching'
     | 'in-use'
@@ -54,7 +57,7 @@ export interface BlockSnapshot extends Described {
   readonly status: 'creating' | 'available' | 'deleting' | 'error' | 'error_deleting'
 }
 
-/** What clients noted: who has it, as what device. */
+/** What clients noted: who has it, as what device; and what became of its connection, where that is part of it. */
 export interface BlockAttachment {
   readonly id: string
   readonly volumeId: string
@@ -64,7 +67,19 @@ export interface BlockAttachment {
   /** As it is called there. */
   readonly mountpoint: string | null
   readonly mode: 'rw' | 'ro'
-  readonly attachedAt: Date
+  /** `reserved`: kept for it; `attaching`: its initiator is let in. */
+  readonly state: 'reserved' | 'attaching' | 'attached'
+  /** iSCSI name of who connects, also while that is not let in yet. */
+  readonly initiator: string | null
+  /** As its initiator was told, but for the secret. */
+  readonly connection: {
+    readonly targetIqn: string
+    readonly portal: string
+    readonly lun: number
+    readonly chapUser: string | null
+  } | null
+  readonly attachedAt: Date | null
+  readonly createdAt: Date
 }
 
 /** What an initiator needs to log in to a volume. */
@@ -108,6 +123,45 @@ export interface BlockFilter {
   readonly metadata?: Readonly<Record<string, string>> | undefined
   /** Of snapshots. */
   readonly volumeId?: string | undefined
+  readonly isBootable?: boolean | undefined
+  readonly created?: TimeRange | undefined
+  readonly updated?: TimeRange | undefined
+}
+
+/** All of them hold. */
+export interface TimeRange {
+  readonly gt?: Date | undefined
+  readonly gte?: Date | undefined
+  readonly lt?: Date | undefined
+  readonly lte?: Date | undefined
+}
+
+export const BLOCK_SORT_KEYS = ['created_at', 'updated_at', 'name', 'size', 'status', 'id'] as const
+
+/** What is equal in this stands by its id, in the same direction. */
+export interface BlockOrder {
+  readonly key: (typeof BLOCK_SORT_KEYS)[number]
+  readonly isAscending: boolean
+}
+
+export interface BlockPageRequest extends PageRequest {
+  /** Absent: newest first. */
+  readonly order?: BlockOrder | undefined
+  /** So many are left out, behind the cursor if there is one. */
+  readonly offset?: number | undefined
+  readonly isCounted?: boolean | undefined
+}
+
+/** `count`: of all that the filter lets through, where that was asked for. */
+export interface BlockPage<Item> extends Page<Item> {
+  readonly count?: number
+}
+
+export interface BlockSummary {
+  readonly count: number
+  readonly sizeGib: number
+  /** All values of each member of their metadata. */
+  readonly metadata: Readonly<Record<string, readonly string[]>>
 }
 
 /**
@@ -179,8 +233,10 @@ export interface BlockVolumes {
   get(caller: Caller, id: string): Promise<BlockVolume>
   /** What the group that is acted for has. */
   usage(caller: Caller): Promise<BlockUsage>
-  /** Newest first; a page's cursor is the id of its last one. @throws invalid for a cursor that names none */
-  list(caller: Caller, filter: BlockFilter, page: PageRequest): Promise<Page<BlockVolume>>
+  /** Of all that the caller sees. */
+  summary(caller: Caller): Promise<BlockSummary>
+  /** A page's cursor is the id of its last one. @throws invalid for a cursor that names none */
+  list(caller: Caller, filter: BlockFilter, page: BlockPageRequest): Promise<BlockPage<BlockVolume>>
 }
 
 export interface BlockSnapshots {
@@ -212,5 +268,5 @@ export interface BlockSnapshots {
   /** @throws not_found, conflict with `blockers`: volumes that were cloned from it, instance snapshots that it is part of */
   delete(caller: Caller, id: string, ifMatch?: BlockSnapshotCondition): Promise<void>
   get(caller: Caller, id: string): Promise<BlockSnapshot>
-  list(caller: Caller, filter: BlockFilter, page: PageRequest): Promise<Page<BlockSnapshot>>
+  list(caller: Caller, filter: BlockFilter, page: BlockPageRequest): Promise<BlockPage<BlockSnapshot>>
 }

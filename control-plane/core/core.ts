@@ -1,4 +1,5 @@
 import type { Audit } from './audit.ts'
+import type { BlockAttachments } from './block-attachments.ts'
 import type { BlockSnapshots, BlockVolumes } from './block-volumes.ts'
 import type { Datasets } from './datasets.ts'
 import type { Enrolments } from './enrolments.ts'
@@ -43,6 +44,7 @@ export interface Core {
   readonly exports: Exports
   readonly blockVolumes: BlockVolumes
   readonly blockSnapshots: BlockSnapshots
+  readonly blockAttachments: BlockAttachments
   readonly jobs: Jobs
   readonly hosts: Hosts
   readonly enrolments: Enrolments

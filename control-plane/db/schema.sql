@@ -943,7 +943,7 @@ CREATE TABLE public.volume_attachment (
     mode text NOT NULL,
     attached_at timestamp with time zone,
     state text DEFAULT 'attached'::text NOT NULL,
-    connector jsonb,
+    initiator text,
     connection jsonb,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT volume_attachment_mode_check CHECK ((mode = ANY (ARRAY['rw'::text, 'ro'::text]))),
@@ -1367,6 +1367,8 @@ CREATE INDEX lane_hold_waiting ON public.lane_hold USING btree (job_id) WHERE (N
 CREATE INDEX login_failure_expiry ON public.login_failure USING btree (expires_at);
 
 CREATE INDEX lun_loan_backup ON public.lun_loan USING btree (backup_id);
+
+CREATE INDEX lun_loan_job ON public.lun_loan USING btree (job_id) WHERE (job_id IS NOT NULL);
 
 CREATE INDEX lun_loan_look ON public.lun_loan USING btree (look_at);
 

@@ -116,6 +116,7 @@ interface Connected {
   readonly target_lun: number
   readonly auth_username: string
   readonly auth_password: string
+  readonly access_mode: string
 }
 
 /** By qemu's own initiator, with the secret: `write -P 1 0 512` and the like. @returns undefined where it was not let in, or read something else */
@@ -128,7 +129,7 @@ async function onDisk(data: Connected, initiator: string, ...commands: readonly 
   )
   const image = ['--image-opts', ['driver=raw', ...members].join(',')]
   const args = [...secrets, ...image, ...commands.flatMap((command) => ['-c', command])]
-  return promisify(execFile)('qemu-io', args, { timeout: 20_000 }).then(
+  return promisify(execFile)('qemu-io', data.access_mode === 'ro' ? ['-r', ...args] : args, { timeout: 20_000 }).then(
     ({ stdout }) => stdout,
     () => undefined,
   )
@@ -214,6 +215,69 @@ testUnless(lacks)(
     await ask('DELETE', `/volumes/${id}?cascade=True`)
     await until('all are gone', async () => (await ask('GET', '/volumes')).volumes.length === 0)
     t.deepEqual((await fleet.call('GET', '/api/v1/exports')).body.items, [])
+    await fleet.quiet()
+  },
+)
+
+testUnless(lacks ?? lacksCinder())(
+  "attachments by Debian's client: reserved, connected to be read or written, complete, and gone",
+  async (t) => {
+    const { fleet } = shared(t)
+    const { member } = await createTenant(fleet, 'grey')
+    const { token } = await member('operator')
+    const watching = (await member('viewer')).token
+    const { cinder, facts, refused } = cinderAs(t, openCinder(t), { url: fleet.url(), project: 'grey', token })
+    const ask = async (path: string, by = token) =>
+      (await fleet.call('GET', `/v3/grey${path}`, undefined, { token: by })).body
+    const statusOf = async (id: string) => (await ask(`/volumes/${id}`)).volume.status
+    const connectionOf = async (id: string, by = token): Promise<Connected> =>
+      (await ask(`/attachments/${id}`, by)).attachment.connection_info
+
+    const { id: volume = '' } = await facts('create', '1', '--name', 'data')
+    await until('it is there', async () => (await statusOf(volume)) === 'available')
+    const server = 'e6d0d4ef-4f5c-4b6c-8a57-5f5a6f9f1a11'
+    const { id = '', ...made } = await facts('attachment-create', 'data', server)
+    t.like(made, { status: 'reserved', instance: server, volume_id: volume })
+    t.is(await statusOf(volume), 'reserved')
+    t.regex(await refused('attachment-create', 'data'), /is 'reserved', and must be 'available'/)
+    const asked = ['--initiator', RIGHT, '--host', 'node', '--mountpoint', '/dev/vdb']
+    const told = await facts('attachment-update', id, ...asked)
+    t.is(await statusOf(volume), 'attaching')
+    const data = { ...(await connectionOf(id)), access_mode: 'rw' }
+    t.like(data, { target_iqn: told.target_iqn, target_portal: told.target_portal, auth_password: told.auth_password })
+    t.deepEqual(await facts('attachment-update', id, ...asked), told)
+    t.false('auth_password' in (await connectionOf(id, watching)))
+    t.regex((await onDisk(data, RIGHT, 'write -P 51 0 64k', 'flush')) ?? '', /wrote 65536/)
+    await cinder('attachment-complete', id)
+    const [, row = []] = await cinder('attachment-list', '--volume-id', volume)
+    t.deepEqual(row, [id, volume, 'attached', server])
+    t.like(await facts('attachment-show', id), { status: 'attached', attach_mode: 'rw' })
+    t.like((await ask(`/volumes/${volume}`)).volume, {
+      status: 'in-use',
+      attachments: [{ attachment_id: id, device: '/dev/vdb' }],
+    })
+    await cinder('attachment-delete', id)
+    t.is(await statusOf(volume), 'available')
+    t.is(await onDisk(data, RIGHT, 'read 0 512'), undefined)
+
+    // What may only be read is not written to, whatever its initiator means to do.
+    const second = await facts('attachment-create', 'data', server, '--connect', 'True', '--mode', 'ro', ...asked)
+    t.like(second, { status: 'attaching', attach_mode: 'ro', access_mode: 'ro' })
+    const reading = await connectionOf(second.id ?? '')
+    t.truthy(await onDisk(reading, RIGHT, 'read -P 51 0 64k'))
+    t.is(await onDisk({ ...reading, access_mode: 'rw' }, RIGHT, 'write -P 52 0 64k'), undefined)
+    await cinder('attachment-delete', second.id ?? '')
+    await cinder('readonly-mode-update', 'data', 'True')
+    const third = await facts('attachment-create', 'data', server, '--connect', 'True', ...asked)
+    t.is(third.access_mode, 'ro')
+    t.is(
+      await onDisk({ ...(await connectionOf(third.id ?? '')), access_mode: 'rw' }, RIGHT, 'write -P 53 0 512'),
+      undefined,
+    )
+    await cinder('attachment-delete', third.id ?? '')
+    await cinder('delete', 'data')
+    await until('all are gone', async () => (await ask('/volumes')).volumes.length === 0)
+    t.deepEqual((await ask('/attachments')).attachments, [])
     await fleet.quiet()
   },
 )

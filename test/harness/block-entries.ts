@@ -66,6 +66,20 @@ function metadataOf(kind: 'Volume' | 'Snapshot', thing: Thing): Readonly<Record<
   }
 }
 
+/** Of a volume of the first tenant, for a server that is none of ours. */
+const SERVER = '11111111-2222-4333-8444-555555555555'
+const reserved: Thing = async (world) => {
+  const { id } = await volume(world)
+  const body = { attachment: { volume_uuid: id, instance_uuid: SERVER, connector: {} } }
+  return (await world.fleet.call('POST', `/v3/${world.red.groupId}/attachments`, body, asOperator(world))).body
+    .attachment
+}
+/** Nobody can connect in a fleet that lends nothing. */
+const refused: RouteEntry = {
+  ...about(reserved, { attachment: { connector: { initiator: 'no iSCSI name' } } }),
+  status: 400,
+}
+
 const gibOf = (world: World) => ({ body: { volume: { size: 1, name: world.name() } } })
 const snapshotOf = async (world: World) => ({
   body: { snapshot: { volume_id: (await volume(world)).id, name: world.name() } },
@@ -97,6 +111,18 @@ export const BLOCK_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'block.updateSnapshot': about(snapshot, { snapshot: { description: 'x' } }),
   'block.deleteSnapshot': about(snapshot),
   ...metadataOf('Snapshot', snapshot),
+  'block.getVolumesSummary': inProject(),
+  'block.listAttachments': inProject(),
+  'block.listAttachmentsDetailed': inProject(),
+  'block.createAttachment': inProject(async (world) => ({
+    body: { attachment: { volume_uuid: (await volume(world)).id, instance_uuid: SERVER } },
+  })),
+  'block.getAttachment': about(reserved),
+  'block.updateAttachment': refused,
+  'block.completeAttachment': { ...about(reserved, { 'os-complete': null }), status: 400 },
+  'block.deleteAttachment': about(reserved),
+  'block.listExtensions': inProject(),
+  'block.listResourceFilters': inProject(),
   'block.listTypes': inProject(),
   'block.getType': inProject(() => ({ params: { id: 'alpha-pool' } })),
   'block.listPools': inProject(),

@@ -11,7 +11,7 @@ import { lacksTool } from './system-packages.ts'
 const PYTHON = '/usr/bin/python3'
 const COMMAND_MS = 60_000
 /** The newest that is spoken here: asked for a newer one the client says of each command that it goes down to it. */
-const MICROVERSION = ['--os-volume-api-version', '3.40']
+const MICROVERSION = ['--os-volume-api-version', '3.65']
 
 export function lacksCinder(): string | undefined {
   return lacksTool('cinder', 'python3')

@@ -1,8 +1,10 @@
+import { createBlockAttachments } from '../../control-plane/core/block-attachment-orders.ts'
 import { createBlockConnections } from '../../control-plane/core/block-connections.ts'
 import { createBlockSources } from '../../control-plane/core/block-create.ts'
 import { GIB } from '../../control-plane/core/block-rules.ts'
 import { createBlockSnapshots } from '../../control-plane/core/block-snapshot-orders.ts'
 import type {
+  BlockAttachmentReader,
   BlockSnapshotChange,
   BlockSnapshotRow,
   BlockSnapshotStore,
@@ -11,10 +13,9 @@ import type {
   BlockVolumeStore,
 } from '../../control-plane/core/block-store.ts'
 import { createBlockVolumes } from '../../control-plane/core/block-volume-orders.ts'
-import type { BlockFilter, BlockSnapshots, BlockVolumes } from '../../control-plane/core/block-volumes.ts'
+import type { BlockFilter, BlockPage, BlockPageRequest } from '../../control-plane/core/block-volumes.ts'
 import type { Caller } from '../../control-plane/core/caller.ts'
 import type { Core } from '../../control-plane/core/core.ts'
-import type { Page, PageRequest } from '../../control-plane/core/page.ts'
 import { FleetError } from '../../shared/errors.ts'
 import type { FakeVolumeControls } from './fake-volumes.ts'
 
@@ -24,7 +25,7 @@ const UNSAID = { description: null, metadata: {}, updatedAt: null, isUnmade: fal
 export function createFakeBlock(
   fake: FakeVolumeControls,
   core: Pick<Core, 'volumes' | 'exports' | 'volumeBackups' | 'jobs'>,
-): { readonly blockVolumes: BlockVolumes; readonly blockSnapshots: BlockSnapshots } {
+): Pick<Core, 'blockVolumes' | 'blockSnapshots' | 'blockAttachments'> {
   const { volumes, exports } = core
   const said = new Map<string, Partial<BlockVolumeRow> & Partial<BlockSnapshotRow>>()
 
@@ -32,12 +33,26 @@ export function createFakeBlock(
     [...fake.volumes.values()].map((one): BlockVolumeRow => {
       const { id, groupId, host, pool, name, createdAt, origin, version } = one
       const row = {
-        ...{ id, groupId, host, pool, name, createdAt, origin, ...UNSAID, path: `${pool}/${name}`, phase: null },
+        ...{
+          id,
+          groupId,
+          host,
+          pool,
+          poolId: null,
+          name,
+          createdAt,
+          origin,
+          ...UNSAID,
+          path: `${pool}/${name}`,
+          phase: null,
+        },
         ...{ sizeGib: Math.ceil(one.sizeBytes / GIB), snapshotId: null, sourceVolumeId: null, backupId: null },
         ...{ isBootable: false, isReadonly: false, attachments: [], status: 'available', ...said.get(id) },
         version: version + (said.get(id)?.version ?? 0),
       } as const
-      const status = row.phase ?? (row.attachments.length > 0 ? 'in-use' : 'available')
+      const states = row.attachments.map(({ state }: { readonly state: string }) => state)
+      const furthest = ['attached', 'attaching', 'reserved'].find((state) => states.includes(state)) ?? 'available'
+      const status = row.phase ?? (furthest === 'attached' ? 'in-use' : furthest)
       return { ...row, status } as BlockVolumeRow // as: what is said of a volume is never a snapshot's status
     })
   const snapshotRows = () =>
@@ -52,10 +67,12 @@ export function createFakeBlock(
     })
 
   function say(id: string, change: BlockVolumeChange & BlockSnapshotChange, now: Partial<BlockVolumeRow>): void {
-    const { attach, detach = [], claim: _, deleteJobId: __, ...words } = change
+    const { attach, settle, detach = [], claim: _, deleteJobId: __, ...words } = change
     const given = Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined))
-    const kept = (now.attachments ?? []).filter((one) => !detach.includes(one.id))
-    const made = attach ? [{ ...attach, volumeId: id, attachedAt: new Date() }] : []
+    const left = (now.attachments ?? []).filter((one) => !detach.includes(one.id))
+    const kept = left.map((one) => (one.id === settle?.id ? settle : one))
+    const fresh = { volumeId: id, initiator: null, connection: null, attachedAt: new Date(), createdAt: new Date() }
+    const made = attach ? [{ ...attach, ...fresh }] : []
     const version = (said.get(id)?.version ?? 0) + 1
     said.set(id, { ...said.get(id), ...given, attachments: [...kept, ...made], version })
   }
@@ -68,7 +85,7 @@ export function createFakeBlock(
 
   const storeOf = <Row extends BlockVolumeRow | BlockSnapshotRow>(rows: () => readonly Row[]) => ({
     find: async (group: string | null, id: string) => find(rows(), group, id),
-    list: async (group: string | null, filter: BlockFilter, page: PageRequest) =>
+    list: async (group: string | null, filter: BlockFilter, page: BlockPageRequest) =>
       pageOf(
         rows().filter((row) => (group === null || row.groupId === group) && isWanted(row, filter)),
         page,
@@ -89,9 +106,20 @@ export function createFakeBlock(
   })
   const store: BlockVolumeStore = {
     ...storeOf(volumeRows),
+    summary: async () => ({ count: fake.volumes.size, sizeGib: 0, metadata: {} }),
     usage: async () => ({ volumes: fake.volumes.size, snapshots: fake.volumeSnapshots.size, sizeGib: 0 }),
   }
   const snapshots: BlockSnapshotStore = storeOf(snapshotRows)
+  const servers = { find: async () => undefined }
+  const attachmentRows = () =>
+    volumeRows().flatMap(({ groupId, attachments }) => attachments.map((attachment) => ({ groupId, attachment })))
+  const reader: BlockAttachmentReader = {
+    find: async (_, id) => attachmentRows().find(({ attachment }) => attachment.id === id),
+    list: async (_, { volumeId }) => ({
+      items: attachmentRows().filter(({ attachment }) => (volumeId ?? attachment.volumeId) === attachment.volumeId),
+      nextCursor: null,
+    }),
+  }
   const fleet = { pool: () => ({ accepts: true, name: 'tank' }), pools: () => [] }
   const connections = createBlockConnections({
     ...{ exports, jobs: core.jobs, secretOf: async () => 'a secret of 16' },
@@ -104,7 +132,7 @@ export function createFakeBlock(
         volumes,
         connections,
         forgetSnapshot: async () => undefined,
-        servers: { find: async () => undefined },
+        servers,
       },
       make: createBlockSources({
         ...{ volumes, backups: core.volumeBackups, store, snapshots, jobs: core.jobs },
@@ -113,6 +141,7 @@ export function createFakeBlock(
       }),
       snapshotsOf: async (volumeId) => snapshotRows().filter((row) => row.volumeId === volumeId),
     }),
+    blockAttachments: createBlockAttachments({ store, reader, connections, servers }),
     blockSnapshots: createBlockSnapshots({ store: snapshots, volumeStore: store, volumes }),
   }
 }
@@ -129,11 +158,15 @@ function isWanted(row: BlockVolumeRow | BlockSnapshotRow, filter: BlockFilter): 
   )
 }
 
-function pageOf<Row extends { readonly id: string }>(rows: readonly Row[], { limit, cursor }: PageRequest): Page<Row> {
+function pageOf<Row extends { readonly id: string }>(
+  rows: readonly Row[],
+  { limit, cursor, offset = 0, isCounted }: BlockPageRequest,
+): BlockPage<Row> {
   const from = cursor === undefined ? 0 : rows.findIndex(({ id }) => id === cursor) + 1
   if (cursor !== undefined && from === 0) {
     throw new FleetError('invalid', 'marker: names nothing that is in this list', { field: 'marker' })
   }
-  const items = rows.slice(from, from + limit)
-  return { items, nextCursor: rows.length > from + limit ? (items.at(-1)?.id ?? null) : null }
+  const items = rows.slice(from + offset, from + offset + limit)
+  const page = { items, nextCursor: rows.length > from + offset + limit ? (items.at(-1)?.id ?? null) : null }
+  return isCounted ? { ...page, count: rows.length } : page
 }

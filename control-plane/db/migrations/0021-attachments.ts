@@ -17,8 +17,8 @@ const STATEMENTS = [
   // Kept for a server, connected, or in use there.
   `alter table volume_attachment
      add column state text not null default 'attached' check (state in ('reserved', 'attaching', 'attached')),
-     -- Who connects, noted before its export is made: {initiator, host}
-     add column connector jsonb,
+     -- Noted before its export is made.
+     add column initiator text,
      -- Where it was told to log in: {targetIqn, portal, lun, chapUser}
      add column connection jsonb,
      add column created_at timestamptz not null default now(),

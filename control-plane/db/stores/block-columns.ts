@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { BlockSnapshotRow, BlockVolumeRow } from '../../core/block-store.ts'
+import { ATTACHMENT, AttachmentColumns } from './block-attachment-columns.ts'
 
 const GIB = 2 ** 30
 const bigint = z.coerce.number()
@@ -7,6 +8,7 @@ const Metadata = z.record(z.string(), z.string())
 const Status = z.enum([
   'creating',
   'available',
+  'reserved',
   'attaching',
   'detaching',
   'in-use',
@@ -29,11 +31,11 @@ const VOLUME_STATUS = `case when v.state <> 'available' then v.state else coales
     case when b.claimed_until > now() then b.claim end,
     (select 'error_deleting' from job j where j.id = b.delete_job_id and j.state in ('failed', 'cancelled')),
     b.phase,
-    case when a.attachments is null then 'available' else 'in-use' end
+    case a.furthest when 'attached' then 'in-use' else coalesce(a.furthest, 'available') end
   ) end`
 
 /** Volumes that stand, are made or go; and those that nobody could make. One nobody has said anything about has its name in the fleet. */
-const STANDING_VOLUMES = `select v.id, v.group_id, v.path, h.name as host, p.name as pool, v.size_bytes, v.created_at, b.updated_at, v.origin,
+const STANDING_VOLUMES = `select v.id, v.group_id, v.path, h.name as host, p.name as pool, p.id as pool_id, v.size_bytes, v.created_at, b.updated_at, v.origin,
     v.version + coalesce(b.version, 0) as version, ${VOLUME_STATUS} as status, b.phase, false as is_unmade,
     case when b.id is null then substr(v.path, strpos(v.path, '/') + 1) else b.name end as name,
     b.description, coalesce(b.metadata, '{}') as metadata, b.snapshot_id, b.source_volume_id, b.backup_id,
@@ -44,12 +46,13 @@ const STANDING_VOLUMES = `select v.id, v.group_id, v.path, h.name as host, p.nam
   join host h on h.id = p.host_id
   left join block_volume b on b.id = v.id
   left join lateral (
-    select json_agg(json_build_object('id', t.id, 'instance_id', t.instance_id, 'host_name', t.host_name, 'mountpoint', t.mountpoint,
-      'mode', t.mode, 'attached_at', t.attached_at) order by t.attached_at, t.id) as attachments
+    select json_agg(${ATTACHMENT} order by t.created_at, t.id) as attachments,
+      case when bool_or(t.state = 'attached') then 'attached' when bool_or(t.state = 'attaching') then 'attaching' else min(t.state) end
+        as furthest
     from volume_attachment t
     where t.volume_id = v.id
   ) a on true`
-const UNMADE_VOLUMES = `select b.id, b.group_id, b.path, b.host, b.pool, b.size_bytes, b.created_at, b.updated_at, null::text as origin,
+const UNMADE_VOLUMES = `select b.id, b.group_id, b.path, b.host, b.pool, null::uuid as pool_id, b.size_bytes, b.created_at, b.updated_at, null::text as origin,
     b.version, 'error' as status, b.phase, true as is_unmade, b.name, b.description, b.metadata, b.snapshot_id, b.source_volume_id,
     b.backup_id, b.is_bootable, b.is_readonly, '[]'::json as attachments
   from block_volume b
@@ -63,6 +66,7 @@ export const BlockVolumeColumns = z
     path: z.string(),
     host: z.string(),
     pool: z.string(),
+    pool_id: z.string().nullable(),
     size_bytes: bigint,
     created_at: z.date(),
     updated_at: z.date().nullable(),
@@ -79,16 +83,7 @@ export const BlockVolumeColumns = z
     backup_id: z.string().nullable(),
     is_bootable: z.boolean(),
     is_readonly: z.boolean(),
-    attachments: z.array(
-      z.object({
-        id: z.string(),
-        instance_id: z.string().nullable(),
-        host_name: z.string().nullable(),
-        mountpoint: z.string().nullable(),
-        mode: z.enum(['rw', 'ro']),
-        attached_at: z.coerce.date(),
-      }),
-    ),
+    attachments: z.array(AttachmentColumns),
   })
   .transform(
     (row): BlockVolumeRow => ({
@@ -97,6 +92,7 @@ export const BlockVolumeColumns = z
       path: row.path,
       host: row.host,
       pool: row.pool,
+      poolId: row.pool_id,
       sizeGib: Math.ceil(row.size_bytes / GIB),
       createdAt: row.created_at,
       updatedAt: row.updated_at,
@@ -113,15 +109,7 @@ export const BlockVolumeColumns = z
       backupId: row.backup_id,
       isBootable: row.is_bootable,
       isReadonly: row.is_readonly,
-      attachments: row.attachments.map((one) => ({
-        id: one.id,
-        volumeId: row.id,
-        instanceId: one.instance_id,
-        hostName: one.host_name,
-        mountpoint: one.mountpoint,
-        mode: one.mode,
-        attachedAt: one.attached_at,
-      })),
+      attachments: row.attachments,
     }),
   )
 

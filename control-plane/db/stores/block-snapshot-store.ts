@@ -67,7 +67,13 @@ export interface BlockSnapshotRows extends BlockSnapshotStore {
 export function createBlockSnapshotStore(sql: Sql): BlockSnapshotRows {
   return {
     find: (groupId, id) => pages.find(sql, groupId, id),
-    list: (groupId, filter, page) => pages.list(sql, groupId, filter, page),
+    async list(groupId, filter, page) {
+      const { volumeId } = filter
+      if (volumeId !== undefined && !z.uuid().safeParse(volumeId).success) {
+        return page.isCounted ? { items: [], nextCursor: null, count: 0 } : { items: [], nextCursor: null }
+      }
+      return pages.list(sql, groupId, { filter, which: volumeId ?? null }, page)
+    },
     ofVolume: (volumeId, limit) => sql.rows(ofVolume, [volumeId, limit]),
 
     async describe({ id, groupId, volumeId, path, sizeBytes, name, description, metadata }) {

@@ -49,7 +49,16 @@ const update = statement(
 const attach = statement(
   'block_volume_attach',
   z.unknown(),
-  `insert into volume_attachment (id, volume_id, instance_id, host_name, mountpoint, mode) values ($1, $2, $3, $4, $5, $6)`,
+  `insert into volume_attachment (id, volume_id, instance_id, host_name, mountpoint, mode, state, attached_at)
+   values ($1, $2, $3, $4, $5, $6, $7, case when $7 = 'attached' then now() end)`,
+)
+
+const settle = statement(
+  'block_volume_settle',
+  z.unknown(),
+  `update volume_attachment
+   set host_name = $3, mountpoint = $4, mode = $5, state = $6, initiator = $7, connection = $8, attached_at = $9
+   where volume_id = $1 and id = $2`,
 )
 
 const detach = statement(
@@ -79,6 +88,30 @@ const usage = statement(
       ) all_sizes) as size_gib`,
 )
 
+const summary = statement(
+  'block_summary',
+  z.object({
+    count: z.coerce.number(),
+    size_gib: z.coerce.number(),
+    metadata: z.record(z.string(), z.array(z.string())),
+  }),
+  `select count(*) as count, coalesce(sum(ceil(size_bytes / (1024.0 * 1024 * 1024))), 0) as size_gib,
+     (select coalesce(json_object_agg(key, vals), '{}')
+      from (
+        select m.key, array_agg(distinct m.value order by m.value) as vals
+        from block_volume b, jsonb_each_text(b.metadata) m
+        where $1::uuid is null or b.group_id = $1
+        group by m.key
+      ) members) as metadata
+   from (
+     select size_bytes from volume where $1::uuid is null or group_id = $1
+     union all
+     select b.size_bytes
+     from block_volume b
+     where ($1::uuid is null or b.group_id = $1) and not exists (select 1 from volume v where v.id = b.id)
+   ) both_kinds`,
+)
+
 async function write(tx: Transaction, row: BlockVolumeRow, change: BlockVolumeChange): Promise<void> {
   const { name = row.name, description = row.description, metadata = row.metadata } = change
   const { isBootable = row.isBootable, isReadonly = row.isReadonly, phase = row.phase, claim } = change
@@ -88,20 +121,30 @@ async function write(tx: Transaction, row: BlockVolumeRow, change: BlockVolumeCh
     ...[claim !== undefined, claim ?? null, change.deleteJobId ?? null],
   ])
   if (change.detach) await tx.rows(detach, [row.id, change.detach])
+  if (change.settle) {
+    const { id, hostName, mountpoint, mode, state, initiator, connection, attachedAt } = change.settle
+    const told = connection && JSON.stringify(connection)
+    await tx.rows(settle, [row.id, id, hostName, mountpoint, mode, state, initiator, told, attachedAt])
+  }
   if (change.attach) {
-    const { id, instanceId, hostName, mountpoint, mode } = change.attach
-    await tx.rows(attach, [id, row.id, instanceId, hostName, mountpoint, mode])
+    const { id, instanceId, hostName, mountpoint, mode, state } = change.attach
+    await tx.rows(attach, [id, row.id, instanceId, hostName, mountpoint, mode, state])
   }
 }
 
 export function createBlockVolumeStore(sql: Sql): BlockVolumeStore {
   return {
     find: (groupId, id) => pages.find(sql, groupId, id),
-    list: (groupId, filter, page) => pages.list(sql, groupId, filter, page),
+    list: (groupId, filter, page) => pages.list(sql, groupId, { filter, which: filter.isBootable ?? null }, page),
 
     async usage(groupId) {
       const [row] = await sql.rows(usage, [groupId])
       return { volumes: row?.volumes ?? 0, snapshots: row?.snapshots ?? 0, sizeGib: row?.size_gib ?? 0 }
+    },
+
+    async summary(groupId) {
+      const [row] = await sql.rows(summary, [groupId])
+      return { count: row?.count ?? 0, sizeGib: row?.size_gib ?? 0, metadata: row?.metadata ?? {} }
     },
 
     async describe(described) {

@@ -38,7 +38,7 @@ const attached = statement(
   VolumeColumns,
   `select ${VOLUME_COLUMNS}
    from volume v ${VOLUME_JOINS}
-   where v.id in (select volume_id from volume_attachment where instance_id = $1)
+   where v.id in (select volume_id from volume_attachment where instance_id = $1 and state <> 'reserved')
    order by v.path`,
 )
 

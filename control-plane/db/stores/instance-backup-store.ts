@@ -39,7 +39,7 @@ const attached = statement(
     .transform(({ id, group_id: groupId, path }) => ({ id, groupId, path })),
   `select v.id, v.group_id, v.path
    from volume v
-   where v.id in (select a.volume_id from volume_attachment a where a.instance_id = $1)
+   where v.id in (select a.volume_id from volume_attachment a where a.instance_id = $1 and a.state <> 'reserved')
    order by v.path
    limit ${MAX_VOLUMES}`,
 )

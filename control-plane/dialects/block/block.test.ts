@@ -55,9 +55,9 @@ test('clients find the version, and are told which they speak', async (t) => {
   t.deepEqual((await ask('GET', '/v3/', { as: null })).json, root.json)
   const at = (version: string) => ask('GET', VOLUMES, { headers: { 'openstack-api-version': version } })
   t.is((await at('compute 2.1, volume 3.27')).headers.get('openstack-api-version'), 'volume 3.27')
-  t.is((await at('volume latest')).headers.get('openstack-api-version'), 'volume 3.40')
+  t.is((await at('volume latest')).headers.get('openstack-api-version'), 'volume 3.65')
   t.is((await at('compute 2.1')).headers.get('openstack-api-version'), 'volume 3.0')
-  t.like(await at('volume 3.41'), { status: 406, json: { notAcceptable: { code: 406 } } })
+  t.like(await at('volume 3.66'), { status: 406, json: { notAcceptable: { code: 406 } } })
   t.like(await at('volume next'), { status: 400, json: { badRequest: { code: 400 } } })
 })
 
@@ -73,7 +73,17 @@ test('a volume as the block API shows it', async (t) => {
   t.deepEqual(shown.json.volume, {
     ...{ id, name: 'data', description: null, status: 'available', size: 2, metadata: { tier: 'gold' } },
     ...{ attachments: [], created_at: shown.json.volume.created_at, updated_at: null, availability_zone: 'nova' },
-    ...{ volume_type: 'tank', snapshot_id: null, source_volid: null, backup_id: null, bootable: 'false' },
+    ...{
+      volume_type: 'tank',
+      volume_type_id: null,
+      consumes_quota: true,
+      service_uuid: null,
+      cluster_name: null,
+      snapshot_id: null,
+      source_volid: null,
+      backup_id: null,
+      bootable: 'false',
+    },
     ...{ encrypted: false, multiattach: false, shared_targets: false, replication_status: null },
     ...{ consistencygroup_id: null, migration_status: null, user_id: null },
     'os-vol-tenant-attr:tenant_id': shown.json.volume['os-vol-tenant-attr:tenant_id'],
@@ -142,15 +152,15 @@ test('lists are pages with a link to the next, and are filtered', async (t) => {
   t.deepEqual(await named(`metadata=${encodeURIComponent(`{'name': 'c', u'all': 'it\\'s'}`)}`), ['c'])
   t.deepEqual(await named(`metadata=${encodeURIComponent('{"name": "a"}')}`), ['a'])
   t.deepEqual(await named('status=ERROR'), [])
-  t.deepEqual(await named('sort=created_at:desc&sort_key=created_at&unknown=1&offset=0'), ['a', 'b', 'c'])
-  for (const wrong of [
-    'sort=name:asc',
-    'offset=1',
-    'limit=-1',
-    'metadata=x',
-    `marker=${randomUUID()}`,
-    'sort_dir=asc',
-  ]) {
+  t.deepEqual(await named('sort=created_at:desc,id:desc&unknown=1&offset=0'), ['a', 'b', 'c'])
+  t.deepEqual(await named('offset=1&limit=1'), ['b'])
+  const counted = await ask('GET', `${VOLUMES}/detail?with_count=True&limit=1&offset=1&all_tenants=1`)
+  t.is(counted.json.count, 3)
+  t.false(counted.json.volumes_links[0].href.includes('offset'))
+  t.regex(counted.json.volumes_links[0].href, /all_tenants=true.*with_count=true/)
+  const wrongs = ['sort=host:asc', 'sort=name:up', 'sort=name,created_at', 'sort_dir=up', 'sort_key=x', 'offset=-1']
+  const others = ['limit=-1', 'metadata=x', `marker=${randomUUID()}`, 'created_at=lately', 'updated_at=gt:2026-99-01']
+  for (const wrong of [...wrongs, ...others]) {
     t.like(
       await ask('GET', `${VOLUMES}?all_tenants=1&${wrong}`),
       { status: 400, json: { badRequest: { code: 400 } } },
@@ -169,7 +179,7 @@ test('actions: one at a time, and no other than those that are known', async (t)
     [{ 'os-reserve': {} }, 400, 'attaching'],
     [{ 'os-unreserve': null }, 202, 'available'],
     [{ 'os-attach': { instance_uuid: server, mountpoint: '/dev/vdb', mode: 'rw' } }, 202, 'in-use'],
-    [{ 'os-extend': { new_size: 2 } }, 400, 'in-use'],
+    [{ 'os-extend': { new_size: 2 } }, 202, 'in-use'],
     [{ 'os-begin_detaching': null }, 202, 'detaching'],
     [{ 'os-roll_detaching': null }, 202, 'in-use'],
     [{ 'os-detach': { attachment_id: randomUUID() } }, 404, 'in-use'],
@@ -178,7 +188,7 @@ test('actions: one at a time, and no other than those that are known', async (t)
     [{ 'os-update_readonly_flag': { readonly: true } }, 202, 'available'],
     [{ 'os-attach': { instance_uuid: server, host_name: 'b' } }, 400, 'available'],
     [{ 'os-attach': { host_name: 'b', mode: 'rw' } }, 400, 'available'],
-    [{ 'os-extend': { new_size: 1 } }, 400, 'available'],
+    [{ 'os-extend': { new_size: 2 } }, 400, 'available'],
     [{ 'os-extend': { new_size: 3 } }, 202, 'available'],
     [{ 'os-migrate_volume': {} }, 400, 'available'],
     [{ 'os-reserve': null, 'os-unreserve': null }, 400, 'available'],

@@ -175,3 +175,39 @@ export const getLimits = route({
     return { status: 200, body: { limits: { rate: [], absolute: { ...LIMITS, ...used } } } }
   },
 })
+
+export const listExtensions = route({
+  operation: 'listExtensions',
+  method: 'GET',
+  path: '/v3/:project/extensions',
+  summary: 'Extensions of the API, as its clients look for them: none',
+  access: 'viewer',
+  status: 200,
+  params: ProjectParams,
+  result: z.object({ extensions: z.array(z.never()) }),
+  handle: () => ({ status: 200, body: { extensions: [] } }),
+})
+
+/** Of what has filters, which are looked at. */
+const FILTERS = {
+  volume: ['name', 'status', 'metadata', 'bootable', 'created_at', 'updated_at'],
+  snapshot: ['name', 'status', 'metadata', 'volume_id', 'created_at', 'updated_at'],
+  attachment: ['volume_id', 'instance_id', 'status', 'attach_status'],
+} as const
+
+export const listResourceFilters = route({
+  operation: 'listResourceFilters',
+  method: 'GET',
+  path: '/v3/:project/resource_filters',
+  summary: 'What lists can be filtered by',
+  access: 'viewer',
+  status: 200,
+  params: ProjectParams,
+  query: z.object({ resource: z.string().max(255).optional() }),
+  result: z.object({ resource_filters: z.array(z.object({ resource: z.string(), filters: z.array(z.string()) })) }),
+  handle({ query }) {
+    const all = Object.entries(FILTERS).map(([resource, filters]) => ({ resource, filters: [...filters] }))
+    const wanted = all.filter(({ resource }) => (query.resource ?? resource) === resource)
+    return { status: 200, body: { resource_filters: wanted } }
+  },
+})

@@ -1,11 +1,13 @@
 import { COMMON_STATUSES, type Dialect, type Failure, type FailureCode, type Route } from '../../http/route.ts'
-import { getLimits, getType, listPools, listTypes, listZones } from './catalog.ts'
+import { ATTACHMENT_ROUTES, AttachmentView } from './attachments.ts'
+import { getLimits, getType, listExtensions, listPools, listResourceFilters, listTypes, listZones } from './catalog.ts'
 import { metadataRoutes } from './metadata.ts'
 import { underProject } from './place.ts'
 import { FAULTS, FaultBody, OTHER_FAULT, SnapshotView, VolumeView } from './schemas.ts'
 import { SNAPSHOT_ROUTES } from './snapshots.ts'
 import { getVersion, listVersions, versioned } from './versions.ts'
 import { actOnVolume } from './volume-actions.ts'
+import { getSummary } from './volume-summary.ts'
 import { VOLUME_ROUTES } from './volumes.ts'
 
 /** What a volume's state forbids is a bad request there. */
@@ -26,23 +28,25 @@ const volumes = underProject('volumes')
 const snapshots = underProject('snapshots')
 
 const ROUTES: readonly Route[] = [
+  getSummary,
   ...Object.values(VOLUME_ROUTES).map((routeAt) => routeAt(volumes)),
   actOnVolume,
   ...metadataRoutes('Volume'),
   ...Object.values(SNAPSHOT_ROUTES).map((routeAt) => routeAt(snapshots)),
   ...metadataRoutes('Snapshot'),
-  ...[listTypes, getType, listPools, listZones, getLimits],
+  ...ATTACHMENT_ROUTES,
+  ...[listTypes, getType, listPools, listZones, getLimits, listExtensions, listResourceFilters],
 ]
 
 export const block: Dialect = {
   name: 'block',
   title: 'Block storage',
-  version: '3.40',
+  version: '3.65',
   description: "Volumes and their snapshots on the fleet's pools, in the words of OpenStack's Block Storage API v3.",
   owns: ['/v3'],
   statuses: STATUSES,
   errorBody,
   errorSchema: FaultBody,
-  schemas: { Volume: VolumeView, Snapshot: SnapshotView, Fault: FaultBody },
+  schemas: { Volume: VolumeView, Snapshot: SnapshotView, Attachment: AttachmentView, Fault: FaultBody },
   routes: [listVersions, getVersion, ...ROUTES.map(versioned)],
 }

@@ -26,7 +26,11 @@ export function nextLink(
   given: { readonly query: Readonly<Record<string, unknown>>; readonly marker: string },
 ) {
   const { query, marker } = given
-  const words = Object.entries(query).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : []))
-  const search = new URLSearchParams([...words.filter(([name]) => name !== 'marker'), ['marker', marker]])
+  const words = Object.entries(query).flatMap(([name, value]) =>
+    typeof value === 'string' || typeof value === 'boolean' ? [[name, String(value)]] : [],
+  )
+  // What was left out is before the marker.
+  const kept = words.filter(([name]) => name !== 'marker' && name !== 'offset')
+  const search = new URLSearchParams([...kept, ['marker', marker]])
   return [{ rel: 'next', href: `${addressOf(request)}${path}?${search}` }]
 }

@@ -26,7 +26,7 @@ export function expecting(ifMatch: IfMatch): (BlockVolumeCondition & BlockSnapsh
   return ifMatch && ((current: BlockVolume | BlockSnapshot) => ifMatch(etagOf(current)))
 }
 
-function when(at: Date): string {
+export function when(at: Date): string {
   return at.toISOString().replace('Z', '000')
 }
 
@@ -40,21 +40,25 @@ export function presentVolume(volume: BlockVolume, caller: Caller, links: Link[]
     ...{ id, name, description, status, size: volume.sizeGib },
     // As it is told there: among what clients wrote.
     metadata: isReadonly ? { ...volume.metadata, readonly: 'True' } : { ...volume.metadata },
-    attachments: volume.attachments.map((one) => ({
-      ...{ id, attachment_id: one.id, volume_id: id, server_id: one.instanceId, host_name: one.hostName },
-      ...{ device: one.mountpoint, attached_at: when(one.attachedAt) },
-    })),
+    attachments: volume.attachments.flatMap((one) =>
+      one.state !== 'attached'
+        ? []
+        : {
+            ...{ id, attachment_id: one.id, volume_id: id, server_id: one.instanceId, host_name: one.hostName },
+            ...{ device: one.mountpoint, attached_at: when(one.attachedAt ?? one.createdAt) },
+          },
+    ),
     created_at: when(volume.createdAt),
     updated_at: updatedAt && when(updatedAt),
-    ...{ availability_zone: ZONE, volume_type: pool },
+    ...{ availability_zone: ZONE, volume_type: pool, volume_type_id: volume.poolId, consumes_quota: true },
     snapshot_id: volume.snapshotId,
     source_volid: volume.sourceVolumeId,
     backup_id: volume.backupId,
     bootable: volume.isBootable ? 'true' : 'false',
-    ...{ encrypted: false, multiattach: false, shared_targets: false, replication_status: null },
+    ...{ encrypted: false, multiattach: false, shared_targets: false, service_uuid: null, replication_status: null },
     ...{ consistencygroup_id: null, migration_status: null, user_id: null },
     'os-vol-tenant-attr:tenant_id': volume.groupId,
-    ...(caller.fleetRole === null ? {} : { 'os-vol-host-attr:host': `${host}@holdfast#${pool}` }),
+    ...(caller.fleetRole === null ? {} : { 'os-vol-host-attr:host': `${host}@holdfast#${pool}`, cluster_name: null }),
     links,
   }
 }
@@ -69,6 +73,8 @@ export function presentSnapshot(snapshot: BlockSnapshot): SnapshotView {
       status,
       volume_id: volumeId,
       size: snapshot.sizeGib,
+      user_id: null,
+      consumes_quota: true,
       metadata: { ...snapshot.metadata },
     },
     created_at: when(snapshot.createdAt),

@@ -102,6 +102,7 @@ export const VolumeView = z.object({
   updated_at: When.nullable(),
   availability_zone: z.string(),
   volume_type: z.string().meta({ description: 'Its pool' }),
+  volume_type_id: z.uuid().nullable().meta({ description: "Its pool's; null where nobody could make it" }),
   snapshot_id: z.uuid().nullable(),
   source_volid: z.uuid().nullable(),
   backup_id: z.uuid().nullable(),
@@ -109,12 +110,15 @@ export const VolumeView = z.object({
   encrypted: z.boolean(),
   multiattach: z.boolean(),
   shared_targets: z.boolean(),
+  service_uuid: z.null(),
+  consumes_quota: z.boolean(),
   replication_status: z.null(),
   consistencygroup_id: z.null(),
   migration_status: z.null(),
   user_id: z.null(),
   'os-vol-tenant-attr:tenant_id': z.uuid(),
   'os-vol-host-attr:host': z.string().optional().meta({ description: 'For those with a role over the fleet' }),
+  cluster_name: z.null().optional().meta({ description: 'For the same' }),
   links: Links,
 })
 export type VolumeView = z.infer<typeof VolumeView>
@@ -128,6 +132,8 @@ export const SnapshotView = z.object({
   metadata: z.record(z.string(), z.string()),
   created_at: When,
   updated_at: When.nullable(),
+  user_id: z.null(),
+  consumes_quota: z.boolean(),
   'os-extended-snapshot-attributes:progress': z.string(),
   'os-extended-snapshot-attributes:project_id': z.uuid(),
 })
@@ -135,9 +141,10 @@ export type SnapshotView = z.infer<typeof SnapshotView>
 
 export const OneVolume = z.object({ volume: VolumeView })
 export const OneSnapshot = z.object({ snapshot: SnapshotView })
-export const VolumeList = z.object({ volumes: z.array(VolumeView), volumes_links: Links.optional() })
-export const VolumeSummaryList = z.object({ volumes: z.array(VolumeSummary), volumes_links: Links.optional() })
-export const SnapshotList = z.object({ snapshots: z.array(SnapshotView), snapshots_links: Links.optional() })
+const count = z.int().optional().meta({ description: 'With `with_count`: on all pages together' })
+export const VolumeList = z.object({ volumes: z.array(VolumeView), volumes_links: Links.optional(), count })
+export const VolumeSummaryList = z.object({ volumes: z.array(VolumeSummary), volumes_links: Links.optional(), count })
+export const SnapshotList = z.object({ snapshots: z.array(SnapshotView), snapshots_links: Links.optional(), count })
 export const MetadataView = z.object({ metadata: z.record(z.string(), z.string()) })
 export const MetadataItemView = z.object({ meta: z.record(z.string(), z.string()) })
 

@@ -22,9 +22,9 @@ function listAt(place: Place, rest: '' | '/detail') {
     async handle(request, core) {
       const { query, caller, params } = request
       const { filter, page } = listOf(query)
-      const { items, nextCursor } = await core.blockSnapshots.list(listedFor(caller, query), filter, page)
+      const { items, nextCursor, ...counted } = await core.blockSnapshots.list(listedFor(caller, query), filter, page)
       const more = moreOf(request, `${baseOf(place, params)}${rest}`, nextCursor)
-      return { status: 200, body: { snapshots: items.map(presentSnapshot), ...more } }
+      return { status: 200, body: { snapshots: items.map(presentSnapshot), ...more, ...counted } }
     },
   })
 }

@@ -5,8 +5,8 @@ import { Links } from './schemas.ts'
 
 /** Of the microversions this much is spoken; a client that asks for less is answered the same. */
 const OLDEST = '3.0'
-const NEWEST = '3.40'
-const NEWEST_MINOR = 40
+const NEWEST = '3.65'
+const NEWEST_MINOR = 65
 const HEADER = 'OpenStack-API-Version'
 
 const Version = z.object({

@@ -50,10 +50,10 @@ function listVolumes(place: Place) {
     async handle(request, core) {
       const { query, caller, params } = request
       const { filter, page } = listOf(query)
-      const { items, nextCursor } = await core.blockVolumes.list(listedFor(caller, query), filter, page)
+      const { items, nextCursor, ...counted } = await core.blockVolumes.list(listedFor(caller, query), filter, page)
       const base = baseOf(place, params)
       const volumes = items.map((one) => presentSummary(one, linksOf(request, base, one.id)))
-      return { status: 200, body: { volumes, ...moreOf(request, base, nextCursor) } }
+      return { status: 200, body: { volumes, ...moreOf(request, base, nextCursor), ...counted } }
     },
   })
 }
@@ -73,10 +73,10 @@ function listVolumesDetailed(place: Place) {
     async handle(request, core) {
       const { query, caller, params } = request
       const { filter, page } = listOf(query)
-      const { items, nextCursor } = await core.blockVolumes.list(listedFor(caller, query), filter, page)
+      const { items, nextCursor, ...counted } = await core.blockVolumes.list(listedFor(caller, query), filter, page)
       const base = baseOf(place, params)
       const volumes = items.map((one) => presentVolume(one, caller, linksOf(request, base, one.id)))
-      return { status: 200, body: { volumes, ...moreOf(request, `${base}/detail`, nextCursor) } }
+      return { status: 200, body: { volumes, ...moreOf(request, `${base}/detail`, nextCursor), ...counted } }
     },
   })
 }
