@@ -140,6 +140,7 @@ export async function openPointRoom(t: Pick<ExecutionContext, 'teardown'>) {
     plane,
     db,
     sql,
+    vault,
     nats,
     hosts,
     registry,

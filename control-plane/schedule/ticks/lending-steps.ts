@@ -20,6 +20,9 @@ export interface LendingDeps {
 /** `wait`: not yet. Otherwise the loan is in another phase by now, or gone. */
 export type Step = (loan: Loan) => Promise<'wait' | undefined>
 
+/** What a reserved volume is called, by one service or another. */
+export const RESERVED = ['attaching', 'reserved']
+
 type Borrowing = 'snapshot' | 'copy' | 'make' | 'reserve' | 'connect' | 'work'
 
 /** All that comes before a host has read or written, and that itself. Each looks for what an earlier try has made before it makes it. */
@@ -120,7 +123,7 @@ export function borrowing(deps: LendingDeps): Record<Borrowing, Step> {
         await service.reserve(project, volume.id)
         return turn(loan, 'connect')
       }
-      if (volume.status === 'attaching' && initiator !== null) return turn(loan, 'connect')
+      if (RESERVED.includes(volume.status) && initiator !== null) return turn(loan, 'connect')
       throw new FleetError('conflict', `the new volume is '${volume.status}' in the block service`)
     },
 

@@ -1,10 +1,10 @@
 import { LOAN_MARK, type Loan, type LoanPhase, loanName } from '../../core/loans.ts'
-import type { LendingDeps, Step } from './lending-steps.ts'
+import { type LendingDeps, RESERVED, type Step } from './lending-steps.ts'
 
 type Returning = Exclude<LoanPhase, 'snapshot' | 'copy' | 'make' | 'reserve' | 'connect' | 'work'>
 
 /** Of a volume that a client may have attached by now, which is nobody's to delete. */
-const TAKEN = ['in-use', 'attaching', 'detaching', 'maintenance']
+const TAKEN = ['in-use', 'detaching', 'maintenance', ...RESERVED]
 
 /** Gives back what was lent, whatever of it there is. */
 export function returning({ store, service }: Pick<LendingDeps, 'store' | 'service'>): Record<Returning, Step> {
@@ -37,7 +37,7 @@ export function returning({ store, service }: Pick<LendingDeps, 'store' | 'servi
       const { project, initiator, failReason } = loan
       for (const { id, status } of await wanted(loan)) {
         // Else somebody else has reserved it.
-        if (status === 'attaching' && initiator !== null) await service.unreserve(project, id)
+        if (RESERVED.includes(status) && initiator !== null) await service.unreserve(project, id)
       }
       if (failReason === null) return gone(loan)
       await store.turn(loan, 'drop-volume')
