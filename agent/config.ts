@@ -61,6 +61,14 @@ export const AgentConfig = z.object({
   HOLDFAST_AGENT_LXC_PATH: PathOrNone.optional(),
   /** Where a container engine (Docker, Podman) listens. Default: its usual socket, where there is one; empty: none are served. */
   HOLDFAST_AGENT_DOCKER_SOCKET: PathOrNone.optional(),
+  /** libvirt of this very host. Default: `qemu:///system` where virsh is installed and the daemon's socket is there; empty: none is served. */
+  HOLDFAST_LIBVIRT_URI: z
+    .string()
+    .regex(
+      /^((qemu:\/\/\/(system|session)|qemu\+unix:\/\/\/(system|session)\?socket=\/[^\s?&#;]+))?$/,
+      'must be qemu:///system, qemu:///session, qemu+unix:///system?socket=/…, or empty',
+    )
+    .optional(),
   /** How long an instance may be kept frozen, in seconds: its watchdog thaws it then. */
   HOLDFAST_AGENT_FREEZE_SECONDS: z.coerce.number().int().min(1).max(3600).default(60),
   /** How volumes are exported over iSCSI. Default: `tgt` where tgtd is installed and the agent is root, or exports are kept; else `none`. */

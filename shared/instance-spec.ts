@@ -2,11 +2,17 @@ import { z } from 'zod'
 import { HostName, Id } from './ids.ts'
 import { VolumeSnapshotMade, VolumeSnapshotPlace } from './volume-spec.ts'
 
-/** What runs instances on a host: LXC's own tools, or a container engine behind Docker's API (Docker, Podman). */
-export const InstanceType = z.enum(['lxc', 'docker'])
+/** What runs instances on a host: LXC's own tools, a container engine behind Docker's API (Docker, Podman), or libvirt. */
+export const InstanceType = z.enum(['lxc', 'docker', 'libvirt'])
 export type InstanceType = z.infer<typeof InstanceType>
 
-/** What an agent calls one of its instances: LXC's name, an engine's 64 hex digits. */
+/**
+ * Whether instances of that technology are made, cloned, renamed and removed here. Domains are not: their disks are volumes, which are
+ * made, cloned and restored by themselves, and what else they are is their administrator's to define.
+ */
+export const IS_MADE_HERE: Readonly<Record<InstanceType, boolean>> = { lxc: true, docker: true, libvirt: false }
+
+/** What an agent calls one of its instances: LXC's name, an engine's 64 hex digits, a domain's UUID. */
 export const InstanceRef = z.string().min(1).max(256)
 
 /** What a container may be called: the rule of engines, which LXC's names that are used here keep too. */
@@ -37,9 +43,15 @@ export const Held = z.object({
 })
 export type Held = z.infer<typeof Held>
 
-/** `OTHER`: on its way from one to another, dead, or unreadable. */
-export const InstanceState = z.enum(['RUNNING', 'STOPPED', 'FROZEN', 'OTHER'])
+/** `SAVED`: a domain whose memory is kept while it does not run. `OTHER`: on its way from one to another, dead, or unreadable. */
+export const InstanceState = z.enum(['RUNNING', 'STOPPED', 'FROZEN', 'SAVED', 'OTHER'])
 export type InstanceState = z.infer<typeof InstanceState>
+
+/**
+ * `volume`: kept by an engine under a name. `disk`: of a domain, at `/dev/<target>`; its `volume` is `<pool>/<volume>` of its host where it is
+ * one of those, `iscsi:<wwn>` where it is a target's, else null.
+ */
+const MountKind = z.enum(['volume', 'bind', 'disk'])
 
 const DatasetPlace = z.object({ pool: HostName, dataset: Id })
 
@@ -56,7 +68,7 @@ export const InstanceManifest = z.object({
     z.object({
       /** In the instance. */
       destination: z.string(),
-      kind: z.enum(['volume', 'bind']),
+      kind: MountKind,
       volume: z.string().nullable(),
       /** Where it was on its host. */
       source: z.string(),
@@ -160,7 +172,10 @@ export type InstanceSnapshotDiscarded = z.infer<typeof InstanceSnapshotDiscarded
 
 export const InstanceSnapshotted = z.object({
   held: Held.optional(),
-  /** `frozen`, `stopped`: it stood still until all were taken. `crash`: each is of one instant, but of its own. */
+  /**
+   * `frozen`, `stopped`: it stood still until all were taken, with all that it had to write. `crash`: as after a power cut. Each part is of
+   * one instant, and of its own unless `held` is intact, as of a domain without an agent in it.
+   */
   consistency: z.enum(['frozen', 'stopped', 'crash']),
   /** In the order's sequence. */
   parts: z.array(
@@ -210,8 +225,8 @@ export const ReportedInstance = z.object({
       z.object({
         destination: z.string().max(4096),
         source: z.string().max(4096),
-        kind: z.enum(['volume', 'bind']),
-        volume: z.string().max(256).nullable(),
+        kind: MountKind,
+        volume: z.string().max(1100).nullable(),
         readonly: z.boolean(),
       }),
     )

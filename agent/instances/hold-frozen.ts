@@ -10,12 +10,14 @@ export interface HoldRequest {
   freeze(): Promise<void>
   /** Must not depend on the job's signal. @returns whether it was still frozen, as far as the technology tells */
   thaw(): Promise<boolean>
+  /** Asked after the thaw; without it, it is (`FreezeEnd.isFlushed`). */
+  isFlushed?(): boolean
 }
 
 /** What was frozen by somebody else stays so. */
 export const FROZEN_BEFORE: Freeze = {
   held: false,
-  thaw: async () => ({ intact: true, heldMs: 0 }),
+  thaw: async () => ({ intact: true, isFlushed: true, heldMs: 0 }),
   [Symbol.asyncDispose]: async () => undefined,
 }
 
@@ -30,7 +32,8 @@ export async function holdFrozen(request: HoldRequest, watchdogs: Watchdogs): Pr
   const thaw = async () => {
     const wasFrozen = await request.thaw()
     const heldMs = performance.now() - startedAt
-    return { intact: (await watchdog.release()) && wasFrozen, heldMs }
+    const isFlushed = request.isFlushed?.() ?? true
+    return { intact: (await watchdog.release()) && wasFrozen, isFlushed, heldMs }
   }
   const thawOnce = () => {
     end ??= thaw().catch((thrown: unknown) => {

@@ -6,16 +6,16 @@ export interface InstanceMount {
   readonly source: string
   /** Absolute path in the instance. */
   readonly destination: string
-  /** `volume`: kept by the engine under a name. */
-  readonly kind: 'volume' | 'bind'
-  /** The engine's name of a volume. */
+  /** `volume`: kept by the engine under a name. `disk`: of a domain, a file or device rather than a directory. */
+  readonly kind: 'volume' | 'bind' | 'disk'
+  /** The engine's name of a volume; of a disk what shared/instance-spec.ts says. */
   readonly volume: string | undefined
   readonly readonly: boolean
 }
 
 export interface Instance {
   readonly type: InstanceType
-  /** What the other methods take. LXC: the name; engines: 64 hex digits, which a container keeps when it is renamed. */
+  /** What the other methods take. LXC: the name; engines: 64 hex digits, domains: a UUID, which stay when it is renamed. */
   readonly id: string
   readonly name: string
   readonly state: InstanceState
@@ -35,7 +35,7 @@ export interface InstanceConfig {
   readonly type: InstanceType
   /** Of the instance that it was read from. */
   readonly name: string
-  /** By file name. LXC: `config`, and `fstab` if there is one; engines: `container.json`. */
+  /** By file name. LXC: `config`, and `fstab` if there is one; engines: `container.json`; libvirt: `domain.xml`. */
   readonly files: Readonly<Record<string, Buffer>>
   /** Engines: what the container was made from, for `exportImage`. */
   readonly image: { readonly id: string; readonly reference: string } | undefined
@@ -89,6 +89,11 @@ export interface Freeze extends AsyncDisposable {
 export interface FreezeEnd {
   /** It stood still all the time: nobody thawed it first, the watchdog neither. */
   readonly intact: boolean
+  /**
+   * Snapshots of its disks hold all that it had written. False of a domain whose agent did not see to that: what its kernel had in memory
+   * is missing from them, as after a power cut.
+   */
+  readonly isFlushed: boolean
   /** From before the freeze until after the thaw. */
   readonly heldMs: number
 }
@@ -98,7 +103,7 @@ export interface FreezeEnd {
  * could have is `invalid`, an unknown one `not_found`; a state that forbids the call is `conflict`, a daemon or tools that
  * are not there `unavailable`, and what a tool says beyond that `internal`.
  */
-export interface Instances {
+export interface Instances extends Partial<InstanceMaking> {
   readonly type: InstanceType
   list(signal: AbortSignal): Promise<readonly Instance[]>
   /** @param id or an engine's name of it */
@@ -117,6 +122,10 @@ export interface Instances {
   exportRootfs?(id: string, signal: AbortSignal): AsyncIterable<Buffer>
   /** @returns the absolute path of a volume's content, made if it is not there */
   ensureVolume?(name: string, signal: AbortSignal): Promise<string>
+}
+
+/** How instances come and go. All of it is absent where none are made (IS_MADE_HERE). */
+export interface InstanceMaking {
   /** Whole or absent. It is not started. @throws exists; refused for a configuration of another type */
   create(request: CreateRequest, signal: AbortSignal): Promise<CreatedInstance>
   /**
@@ -132,3 +141,6 @@ export interface Instances {
    */
   unmake(name: string, signal: AbortSignal): Promise<void>
 }
+
+/** What `madeHere` returns. */
+export type MadeInstances = Instances & InstanceMaking

@@ -1,5 +1,6 @@
-import type { InstanceType } from '../../shared/instance-spec.ts'
-import type { Instances } from './instances.ts'
+import { type InstanceType, IS_MADE_HERE } from '../../shared/instance-spec.ts'
+import type { InstanceMaking, Instances, MadeInstances } from './instances.ts'
+import { madeHere } from './made-here.ts'
 
 /** A driver that is loaded by its first call; after a load that failed, by the next. */
 export function lazily(type: InstanceType, load: () => Promise<Instances>): Instances {
@@ -20,11 +21,18 @@ export function lazily(type: InstanceType, load: () => Promise<Instances>): Inst
     start: async (id, signal) => (await driver()).start(id, signal),
     stop: async (id, options) => (await driver()).stop(id, options),
     readConfig: async (id, signal) => (await driver()).readConfig(id, signal),
+    ...(IS_MADE_HERE[type] ? making(async () => madeHere(await driver())) : {}),
+    ...(type === 'docker' ? ofEngine(driver) : {}),
+  }
+}
+
+/** What those have that are made here. */
+function making(driver: () => Promise<MadeInstances>): InstanceMaking {
+  return {
     create: async (request, signal) => (await driver()).create(request, signal),
     rename: async (id, name, signal) => (await driver()).rename(id, name, signal),
     destroy: async (id, signal) => (await driver()).destroy(id, signal),
     unmake: async (name, signal) => (await driver()).unmake(name, signal),
-    ...(type === 'docker' ? ofEngine(driver) : {}),
   }
 }
 

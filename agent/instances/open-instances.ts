@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { FleetError } from '../../shared/errors.ts'
-import type { InstanceType } from '../../shared/instance-spec.ts'
+import { InstanceType } from '../../shared/instance-spec.ts'
 import type { Instances } from './instances.ts'
 import { lazily } from './lazy-instances.ts'
 
@@ -10,6 +10,9 @@ import { lazily } from './lazy-instances.ts'
 const THAW_WAIT_MS = 10_000
 const LXC_TOOL = '/usr/bin/lxc-start'
 const LXC_FOLDER = '/var/lib/lxc'
+const VIRSH = '/usr/bin/virsh'
+const LIBVIRT_SOCKETS = ['/run/libvirt/libvirt-sock', '/run/libvirt/virtqemud-sock']
+const LIBVIRT_URI = 'qemu:///system'
 const SOCKETS = ['/run/docker.sock', '/run/podman/podman.sock']
 
 export interface InstancesConfig {
@@ -17,6 +20,10 @@ export interface InstancesConfig {
   readonly lxcPath: string | undefined
   /** Of a container engine; '' serves none; undefined: Docker's or Podman's, whichever is there. */
   readonly dockerSocket: string | undefined
+  /** Of libvirt's domains; '' serves none; undefined: the host's own, for as long as its tool and its daemon's socket are there. */
+  readonly libvirtUri?: string | undefined
+  /** What the disk of a domain is, as `InstanceMount.volume` says. @param path absolute */
+  readonly volumeAt?: (path: string) => string | undefined
   /** The agent's own directory; what is noted of freezes is kept in it. */
   readonly state: string
 }
@@ -38,6 +45,8 @@ export function openInstances(config: InstancesConfig): OpenInstances {
   const placeOf: Readonly<Record<InstanceType, () => string>> = {
     lxc: () => config.lxcPath ?? (existsSync(LXC_TOOL) && existsSync(LXC_FOLDER) ? LXC_FOLDER : ''),
     docker: () => config.dockerSocket ?? SOCKETS.find((path) => existsSync(path)) ?? '',
+    libvirt: () =>
+      config.libvirtUri ?? (existsSync(VIRSH) && LIBVIRT_SOCKETS.some((path) => existsSync(path)) ? LIBVIRT_URI : ''),
   }
   const open: Readonly<Record<InstanceType, (place: string) => Promise<Instances>>> = {
     async lxc(folder) {
@@ -48,6 +57,10 @@ export function openInstances(config: InstancesConfig): OpenInstances {
         socketPath,
         watchdogs: await watchdogs(),
       })
+    },
+    async libvirt(uri) {
+      const { createLibvirtDriver } = await import('./libvirt/libvirt-driver.ts')
+      return createLibvirtDriver({ uri, watchdogs: await watchdogs(), volumeAt: config.volumeAt ?? (() => undefined) })
     },
   }
   const at = (type: InstanceType): Instances | undefined => {
@@ -64,7 +77,7 @@ export function openInstances(config: InstancesConfig): OpenInstances {
       if (found === undefined) throw new FleetError('unavailable', `this host serves no instances of type '${type}'`)
       return found
     },
-    all: () => (['lxc', 'docker'] as const).flatMap((type) => at(type) ?? []),
+    all: () => InstanceType.options.flatMap((type) => at(type) ?? []),
     async thawLeft() {
       if (!existsSync(notes) || readdirSync(notes).length === 0) return 0
       const { thawLeft } = await import('./watchdog.ts')

@@ -7,14 +7,22 @@ import { run } from '../exec/run.ts'
 export type ThawOrder =
   | { readonly kind: 'lxc'; readonly folder: string; readonly name: string }
   | { readonly kind: 'engine'; readonly socketPath: string; readonly container: string }
+  /** `guest`: its file systems may be frozen too, through the agent in it. */
+  | { readonly kind: 'libvirt'; readonly uri: string; readonly domain: string; readonly guest: boolean }
 
 const STEP_TIMEOUT_MS = 10_000
 const MAX_ANSWER_BYTES = 4 * 2 ** 20
 
 /** Light on purpose: the watchdog loads this file alone. @returns whether the instance is known to run, or to be gone */
 export function thawOnce(order: ThawOrder): Promise<boolean> {
-  const thawing = order.kind === 'lxc' ? cycleLxc(order) : askEngine(order)
-  return thawing.catch(() => false)
+  // as: each takes the order of its own kind
+  return THAW[order.kind](order as never).catch(() => false)
+}
+
+const THAW: Readonly<Record<ThawOrder['kind'], (order: never) => Promise<boolean>>> = {
+  lxc: cycleLxc,
+  engine: askEngine,
+  libvirt: resumeDomain,
 }
 
 /**
@@ -33,6 +41,27 @@ async function cycleLxc({ folder, name }: ThawOrder & { kind: 'lxc' }): Promise<
   return isSettled()
 }
 const NEVER = new AbortController().signal
+
+/** Processors first: the agent in it cannot answer before. What is thawed already is thawed again without harm. */
+async function resumeDomain({ uri, domain, guest }: ThawOrder & { kind: 'libvirt' }): Promise<boolean> {
+  const virsh = (command: string) =>
+    run('/usr/bin/virsh', ['-q', '-c', uri, command, '--domain', domain], {
+      signal: NEVER,
+      timeoutMs: STEP_TIMEOUT_MS,
+    })
+  const isPaused = async () => {
+    const { exitCode, stdout, stderr } = await virsh('domstate')
+    if (exitCode === 0) return stdout.trim() === 'paused'
+    if (/Domain not found/.test(stderr)) return false
+    throw new Error(stderr)
+  }
+  if (await isPaused()) await virsh('resume')
+  if (await isPaused()) return false
+  if (!guest) return true
+  const { exitCode, stderr } = await virsh('domfsthaw')
+  // Without its agent, as after a boot, nothing in it is frozen, or nobody can thaw it.
+  return exitCode === 0 || /not running|not found|agent is not (connected|configured)/i.test(stderr)
+}
 
 /** Engines refuse to unpause what is not paused, each in its own words: so look first. */
 async function askEngine({ socketPath, container }: ThawOrder & { kind: 'engine' }): Promise<boolean> {

@@ -28,6 +28,7 @@ const LEFT_RETRY_MS = 1_000
 const Note: z.ZodType<ThawOrder> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('lxc'), folder: z.string().startsWith('/'), name: z.string() }),
   z.object({ kind: z.literal('engine'), socketPath: z.string().startsWith('/'), container: z.string() }),
+  z.object({ kind: z.literal('libvirt'), uri: z.string(), domain: z.uuid(), guest: z.boolean() }),
 ])
 
 /** A process that thaws one instance unless it is released in time. */

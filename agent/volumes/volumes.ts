@@ -122,6 +122,8 @@ export interface Volumes {
   /** `conflict` with `blockers` while clones rest on it. */
   destroySnapshot(volume: string, snapshot: string, watch: Watch): Promise<void>
   find(volume: string): Promise<Volume | undefined>
+  /** The volume that has this device, there or not; undefined: none of this pool could. @param device absolute */
+  at(device: string): string | undefined
   findSnapshot(volume: string, snapshot: string): Promise<VolumeSnapshot | undefined>
   /** @throws not_found: no such volume, or snapshot of it */
   stage(request: StageRequest, watch: Watch): Promise<StagedVolume>

@@ -8,7 +8,7 @@ const MAX_GONE = 5_000
 /** What comes back under a name by then is what had it, also when it was set up anew. */
 const MAX_AWAY_MS = 86_400_000
 /** What their hosts call them: names may be given to others later, an engine's ids never are. */
-const REF_IS_NAME: Readonly<Record<InstanceType, boolean>> = { lxc: true, docker: false }
+const REF_IS_NAME: Readonly<Record<InstanceType, boolean>> = { lxc: true, docker: false, libvirt: false }
 
 /** A row of the host that is folded into, as it stands. Times in ms since the epoch, by the database's clock. */
 export interface StandingInstance extends Pick<InstanceInfo, 'id' | 'type' | 'ref' | 'name' | 'state' | 'mounts'> {

@@ -9,6 +9,7 @@ import { isForward } from './instance-move-steps.ts'
 import type { InstanceMove, InstanceMoves, MoveFilter } from './instance-moves.ts'
 import { standing } from './instance-orders.ts'
 import type { InstanceReader, PresentInstance } from './instances.ts'
+import { requireMadeHere } from './made-here.ts'
 import type { Page, PageRequest } from './page.ts'
 import { requireRootOnHost } from './point-to-instance.ts'
 import { type Targets, targetNamed } from './targets.ts'
@@ -63,6 +64,7 @@ export function createInstanceMoves(deps: {
       const instance = standing({ instance: () => found }, instanceId)
       const forGroup = actingFor(caller, instance.groupId)
       requireRole(forGroup, 'operator')
+      requireMadeHere(instance.type, 'id')
       // It comes back from a target.
       requireRootOnHost(caller, instance.type, 'id')
       const { host, pool, target: wanted, start } = checkKept(Request, request)

@@ -15,6 +15,7 @@ import type {
   OrderLink,
   PresentInstance,
 } from './instances.ts'
+import { requireMadeHere } from './made-here.ts'
 import { type Decision, type Findings, type Hold, type Order, type OrderBook, orderOf } from './orders.ts'
 import { INSTANCE_TAG, instanceTag } from './point-instances.ts'
 import { changeVersion } from './version-change.ts'
@@ -144,6 +145,7 @@ export function createInstances(deps: {
 /** A dataset for it beside the instance that it is made from, and it on that. */
 function decideClone(fleet: FleetView, asked: CloneInstanceRequest, source: PresentInstance) {
   const { name, pool: wanted, hold = 'pause', start = false } = asked
+  requireMadeHere(source.type, 'id')
   requireAccepting(fleet, source.host)
   const pool = choosePool(fleet, { host: source.host, pool: wanted })
   const { type } = source

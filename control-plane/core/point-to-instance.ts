@@ -6,6 +6,7 @@ import { orderNewDataset } from './datasets.ts'
 import { choosePool, type FleetView, requireOnline } from './fleet-view.ts'
 import { placeOf, usable } from './images.ts'
 import type { KeptInstance, PresentInstance } from './instances.ts'
+import { requireMadeHere } from './made-here.ts'
 import type { Decision, Findings } from './orders.ts'
 import { anyInstance, INSTANCE_TAG, type InstanceNames, instanceDatasetNames, instanceTag } from './point-instances.ts'
 import type { KeptPoint, PointReader } from './point-orders.ts'
@@ -41,7 +42,7 @@ export interface NamedDataset {
  * LXC's containers are root on their host unless their users are mapped, and what lies on a target may be written by whoever has that
  * target: so who makes one of it decides over the host. @throws refused
  */
-export function requireRootOnHost(caller: Caller, type: SourceType, field: string): void {
+export function requireRootOnHost(caller: Caller, type: SourceType | InstanceType, field: string): void {
   if (type !== 'lxc' || atLeast(caller.fleetRole, 'operator')) return
   throw new FleetError(
     'refused',
@@ -74,6 +75,7 @@ export async function planInstance(
       field: FIELDS.type,
     })
   }
+  requireMadeHere(type, FIELDS.instance)
   requireRootOnHost(caller, type, FIELDS.instance)
   const { groupId } = caller
   const there = await anyInstance(deps, groupId, { instance, type, host }, FIELDS)

@@ -4,7 +4,7 @@ import { FleetError } from '../../../shared/errors.ts'
 import { digestConfig } from '../config-hash.ts'
 import { FROZEN_BEFORE, holdFrozen } from '../hold-frozen.ts'
 import { checkHostPath, checkInstanceName } from '../instance-name.ts'
-import type { Instance, Instances } from '../instances.ts'
+import type { Instance, MadeInstances } from '../instances.ts'
 import type { Watchdogs } from '../watchdog.ts'
 import { type ContainerSpec, containerSpec } from './container-spec.ts'
 import { createEngineClient, type EngineClient } from './engine-client.ts'
@@ -39,7 +39,7 @@ export interface DockerOptions {
 }
 
 /** Containers of Docker, or of Podman behind its compatible API. */
-export function createDockerDriver({ socketPath, watchdogs }: DockerOptions): Instances {
+export function createDockerDriver({ socketPath, watchdogs }: DockerOptions): MadeInstances {
   checkHostPath(socketPath)
   const engine = createEngineClient(socketPath)
 

@@ -6,7 +6,7 @@ import { run } from '../../exec/run.ts'
 import { digestConfig } from '../config-hash.ts'
 import { FROZEN_BEFORE, holdFrozen } from '../hold-frozen.ts'
 import { checkHostPath, checkInstanceName, isInstanceName } from '../instance-name.ts'
-import type { CreateRequest, Instance, InstanceConfig, Instances } from '../instances.ts'
+import type { CreateRequest, Instance, InstanceConfig, MadeInstances } from '../instances.ts'
 import { readSmallFile } from '../small-file.ts'
 import { thawOnce } from '../thaw-order.ts'
 import type { Watchdogs } from '../watchdog.ts'
@@ -26,7 +26,7 @@ export interface LxcOptions {
 }
 
 /** Containers of LXC 4 and later: those in `folder` that have a name we know and a `config`. */
-export function createLxcDriver({ folder, watchdogs }: LxcOptions): Instances {
+export function createLxcDriver({ folder, watchdogs }: LxcOptions): MadeInstances {
   checkHostPath(folder)
   const tools = createLxcTools(folder, run)
 

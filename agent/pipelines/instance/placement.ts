@@ -2,7 +2,8 @@ import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import type { InstanceMade } from '../../../shared/instance-spec.ts'
-import type { CreateRequest, Instance, Instances } from '../../instances/instances.ts'
+import type { CreateRequest, Instance, Instances, MadeInstances } from '../../instances/instances.ts'
+import { madeHere } from '../../instances/made-here.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { isForbidden } from '../restore/destination.ts'
 import { type KeptInstance, ROOTFS } from './kept-instance.ts'
@@ -26,14 +27,15 @@ export interface PlacementRequest extends Pick<CreateRequest, 'name' | 'identity
  * made under (LXC): what is replaced may lie on that very tree.
  */
 export class InstancePlacement {
-  readonly #instances: Instances
+  readonly #instances: MadeInstances
   readonly #request: PlacementRequest
   readonly #tools: PipelineTools
   readonly #under: string
   readonly #aside: string
 
+  /** @throws refused where none are made */
   constructor(instances: Instances, request: PlacementRequest, tools: PipelineTools) {
-    this.#instances = instances
+    this.#instances = madeHere(instances)
     this.#request = request
     this.#tools = tools
     this.#under = `holdfast-${request.jobId}`

@@ -125,7 +125,8 @@ class Capture {
   }
 
   /** @throws conflict where parts of it are not of one instant by themselves, and it moved meanwhile */
-  #consistencyOf({ state }: Instance, { intact, held }: StandstillEnd): InstanceSnapshotted['consistency'] {
+  #consistencyOf({ state }: Instance, { intact, isFlushed, held }: StandstillEnd): InstanceSnapshotted['consistency'] {
+    if (intact && !isFlushed) return 'crash'
     if (intact) return held === undefined && state === 'STOPPED' ? 'stopped' : 'frozen'
     if (this.#parts.areOneInstantEach) return 'crash'
     throw new FleetError('conflict', 'the instance did not stand still until its snapshots were taken')

@@ -17,6 +17,8 @@ export interface Standstill extends AsyncDisposable {
 export interface StandstillEnd {
   /** Nothing of it ran in between, whoever saw to that. */
   readonly intact: boolean
+  /** As FreezeEnd says. */
+  readonly isFlushed: boolean
   /** Of what we held ourselves. */
   readonly held: Held | undefined
 }
@@ -41,7 +43,7 @@ export async function standStill(request: StandstillRequest): Promise<Standstill
   const { instances, id, hold, maxMs, signal } = request
   if (hold === 'none') {
     await existing(instances, id, signal)
-    return once(async () => ({ intact: false, held: undefined }))
+    return once(async () => ({ intact: false, isFlushed: false, held: undefined }))
   }
   const leave = await request.turns.take(`${instances.type} ${id}`, { waitMs: maxMs, signal })
   try {
@@ -62,7 +64,7 @@ export async function standStill(request: StandstillRequest): Promise<Standstill
 async function inTurn(request: StandstillRequest): Promise<Standstill> {
   const { instances, id, hold, signal } = request
   const { state, type } = await existing(instances, id, signal)
-  if (state === 'STOPPED' || state === 'FROZEN') return standing(instances, id, state)
+  if (state === 'STOPPED' || state === 'FROZEN' || state === 'SAVED') return standing(instances, id, state)
   if (state !== 'RUNNING') throw new FleetError('conflict', 'the instance is on its way from one state to another')
   return hold === 'pause' ? frozen(request) : stopped(request, { type, instance: id })
 }
@@ -71,8 +73,8 @@ async function frozen({ instances, id, maxMs, signal }: StandstillRequest): Prom
   const freeze = await instances.freeze({ id, maxMs, signal })
   if (!freeze.held) return standing(instances, id, 'FROZEN')
   return once(async () => {
-    const { intact, heldMs } = await freeze.thaw()
-    return { intact, held: { kind: 'pause', ms: heldMs, intact } }
+    const { intact, isFlushed, heldMs } = await freeze.thaw()
+    return { intact, isFlushed, held: { kind: 'pause', ms: heldMs, intact } }
   })
 }
 
@@ -91,12 +93,13 @@ async function stopped(request: StandstillRequest, place: InstancePlace): Promis
   return once(async () => {
     const intact = (await stateOf(instances, id)) === 'STOPPED'
     await request.stopped.startAgain(jobId)
-    return { intact, held: { kind: 'stop', ms: performance.now() - startedAt, intact } }
+    return { intact, isFlushed: true, held: { kind: 'stop', ms: performance.now() - startedAt, intact } }
   })
 }
 
 function standing(instances: Instances, id: string, state: InstanceState): Standstill {
-  return once(async () => ({ intact: (await stateOf(instances, id)) === state, held: undefined }))
+  const isFlushed = state === 'STOPPED' || instances.type !== 'libvirt'
+  return once(async () => ({ intact: (await stateOf(instances, id)) === state, isFlushed, held: undefined }))
 }
 
 async function stateOf(instances: Instances, id: string): Promise<InstanceState | undefined> {

@@ -1,3 +1,4 @@
+import { realpathSync } from 'node:fs'
 import { FleetError } from '../../../shared/errors.ts'
 import { VOLUME_GRAIN_BYTES } from '../../../shared/volume-spec.ts'
 import { throwIfCancelled } from '../../drivers/pool-layout.ts'
@@ -14,7 +15,15 @@ import { makeFolder, openHome } from './folders.ts'
 import { findSnapshot, findVolume, openImage, WRITE_IMAGE } from './images.ts'
 import { stageVolume } from './staged-volume.ts'
 import type { FillMode } from './staging.ts'
-import { checkedPath, checkedSnapshot, imageOf, openVolumeTree, snapshotImageOf, snapshotsOf } from './volume-tree.ts'
+import {
+  checkedPath,
+  checkedSnapshot,
+  imageOf,
+  openVolumeTree,
+  snapshotImageOf,
+  snapshotsOf,
+  volumeOf,
+} from './volume-tree.ts'
 import { writeOut } from './write-out.ts'
 
 /**
@@ -118,12 +127,26 @@ export async function createFileVolumes(poolPath: string, mode: FillMode): Promi
     findCapture: (name) => tree.within(`volume ${name.volume}`, async (rootFd) => findCaptured(tree, rootFd, name)),
     dropCapture: (name) => tree.within(`volume ${name.volume}`, (rootFd) => dropCaptured(rootFd, name)),
 
+    at(device) {
+      const root = [tree.path, realOf(tree.path)].find((path) => device.startsWith(`${path}/`))
+      return root === undefined ? undefined : volumeOf(device.slice(root.length + 1))
+    },
+
     async list(after, limit) {
       const { listVolumes } = await import('./list-volumes.ts')
       return tree.within('volumes', (rootFd) => listVolumes(tree, rootFd, { after, limit }))
     },
 
     sweep: () => tree.within('volumes', (rootFd) => sweepStaged(rootFd)),
+  }
+}
+
+/** The pool's file system may be away. */
+function realOf(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
   }
 }
 

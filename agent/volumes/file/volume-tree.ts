@@ -29,6 +29,14 @@ const FOLDER_MODE = 0o700
 export const READ_FOLDER = constants.O_RDONLY | constants.O_DIRECTORY
 
 export const imageOf = (volume: string) => `${below(volume)}${IMAGE_SUFFIX}`
+/** The volume whose image is called so below `volumes`; undefined: none could be. */
+export function volumeOf(image: string): string | undefined {
+  const names = image.split('/').map((name, n, all) => {
+    const entry = entryOf(name)
+    return entry?.kind === (n === all.length - 1 ? 'image' : 'children') ? entry.name : undefined
+  })
+  return names.every((name) => name !== undefined) ? names.join('/') : undefined
+}
 export const childrenOf = (volume: string) => `${below(volume)}${CHILDREN_SUFFIX}`
 export const snapshotsOf = (volume: string) => `${below(volume)}${SNAPSHOTS_SUFFIX}`
 export const snapshotImageOf = (volume: string, snapshot: string) => `${snapshotsOf(volume)}/${snapshot}${IMAGE_SUFFIX}`

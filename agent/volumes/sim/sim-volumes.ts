@@ -133,6 +133,7 @@ export function createSimVolumes({ delayMs = 0 }: { readonly delayMs?: number } 
       const standing = volumes.get(volume)
       return standing && shown(standing)
     },
+    at: () => undefined,
     findSnapshot: async (volume, snapshot) => snapshotOf(volume, snapshot),
 
     async list(after, limit) {

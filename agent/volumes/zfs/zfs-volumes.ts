@@ -1,4 +1,5 @@
 import { FleetError } from '../../../shared/errors.ts'
+import { VolumePath } from '../../../shared/volume-spec.ts'
 import type { Run } from '../../exec/run.ts'
 import { deviceOf, LINK_MS, seen, settleDevices, settleOwn, VOLUME_MODE } from '../../zfs/devices.ts'
 import { checkedRoot, nameBelow, newNameBelow, pathBelow, poolOf } from '../../zfs/names.ts'
@@ -137,6 +138,12 @@ export async function createZfsVolumes({
     async findSnapshot(volume, snapshot) {
       const row = await snapshotRowOf(place, { volume, snapshot }, new AbortController().signal)
       return row && toSnapshot(row)
+    },
+
+    at(device) {
+      const below = `${deviceOf(root)}/`
+      const path = device.startsWith(below) ? device.slice(below.length) : ''
+      return VolumePath.safeParse(path).success ? path : undefined
     },
 
     async list(after, limit) {
