@@ -116,6 +116,8 @@ export const ControlPlaneConfig = z.object({
     .min(1)
     .max(24 * 366)
     .default(24),
+  /** Jobs that ended are forgotten after so long, unless a point, a run of a schedule or an instance names them. Events and the audit are not. */
+  HOLDFAST_JOB_RETENTION_DAYS: z.coerce.number().min(2).max(36_500).default(400),
   /** How long what retention deletes can be had back. */
   HOLDFAST_TRASH_HOURS: z.coerce
     .number()

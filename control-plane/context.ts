@@ -33,6 +33,7 @@ import { createHostStore, HOST_CHANNEL } from './db/stores/host-store.ts'
 import { createIdempotencyStore } from './db/stores/idempotency-store.ts'
 import { createInstanceFoldStore } from './db/stores/instance-fold-store.ts'
 import { createInstanceStore } from './db/stores/instance-store.ts'
+import { createJobPruneStore } from './db/stores/job-prune-store.ts'
 import { createJobStore } from './db/stores/job-store.ts'
 import { createOrderStore } from './db/stores/order-store.ts'
 import { createSecretStore, secretRows } from './db/stores/secret-store.ts'
@@ -52,6 +53,7 @@ import { createDispatch } from './jobs/dispatch.ts'
 import { createEndWatcher } from './jobs/end-watcher.ts'
 import { createEnds } from './jobs/ends.ts'
 import { startIngest } from './jobs/ingest.ts'
+import { createOldJobs } from './jobs/old-jobs.ts'
 import { createOrderBook } from './jobs/order-book.ts'
 import { createOrderSecrets } from './jobs/order-secrets.ts'
 import { createSweep } from './jobs/sweep.ts'
@@ -337,6 +339,10 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     ...{ changes, dispatch, hosts: registry, store: dispatchStore, ingest, nats, afterCommit },
     awayMs: config.HOLDFAST_AWAY_HOURS * HOUR_MS,
   })
+  const oldJobs = createOldJobs({
+    ...{ store: createJobPruneStore(sql), logger },
+    olderThanMs: config.HOLDFAST_JOB_RETENTION_DAYS * 24 * HOUR_MS,
+  })
   const schedule = await startSchedule(
     {
       quick: { everyMs: QUICK_MS, run: sweep.quick },
@@ -364,6 +370,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
           await eventStore.prune({ maxAgeMs: EVENT_MAX_AGE_MS, maxEvents: EVENT_MAX_COUNT })
         },
       },
+      oldJobs: { everyMs: PRUNE_MS, run: oldJobs },
       oldKeys: { everyMs: PRUNE_MS, run: keys.prune },
       oldSessions: { everyMs: PRUNE_MS, run: identity.prune },
       oldCredentials: { everyMs: PRUNE_MS, run: credentialKeys.prune },

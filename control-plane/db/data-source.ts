@@ -25,6 +25,7 @@ import { Block0018 } from './migrations/0018-block.ts'
 import { InstanceCaptures0019 } from './migrations/0019-instance-captures.ts'
 import { LunLoans0020 } from './migrations/0020-lun-loans.ts'
 import { Attachments0021 } from './migrations/0021-attachments.ts'
+import { JobRetention0022 } from './migrations/0022-job-retention.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -55,6 +56,7 @@ const MIGRATIONS = [
   InstanceCaptures0019,
   LunLoans0020,
   Attachments0021,
+  JobRetention0022,
 ]
 
 /**

@@ -533,6 +533,13 @@ ALTER TABLE public.job ALTER COLUMN ordinal ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE public.job_pruning (
+    one boolean DEFAULT true NOT NULL,
+    ordinal bigint DEFAULT 0 NOT NULL,
+    began_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT job_pruning_one_check CHECK (one)
+);
+
 CREATE TABLE public.lane_hold (
     lane uuid NOT NULL,
     job_id uuid NOT NULL,
@@ -1134,6 +1141,9 @@ ALTER TABLE ONLY public.instance_snapshot
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.job_pruning
+    ADD CONSTRAINT job_pruning_pkey PRIMARY KEY (one);
+
 ALTER TABLE ONLY public.lane_hold
     ADD CONSTRAINT lane_hold_granted_once EXCLUDE USING gist (lane WITH =, span WITH &&) WHERE (granted);
 
@@ -1258,11 +1268,15 @@ CREATE INDEX alert_owed ON public.alert USING btree (next_at) WHERE ((delivered_
 
 CREATE INDEX audit_group ON public.audit USING btree (group_id, ordinal);
 
+CREATE INDEX block_snapshot_delete_job ON public.block_snapshot USING btree (delete_job_id) WHERE (delete_job_id IS NOT NULL);
+
 CREATE INDEX block_snapshot_group ON public.block_snapshot USING btree (group_id, created_at, id);
 
 CREATE INDEX block_snapshot_time ON public.block_snapshot USING btree (created_at, id);
 
 CREATE INDEX block_snapshot_volume ON public.block_snapshot USING btree (volume_id);
+
+CREATE INDEX block_volume_delete_job ON public.block_volume USING btree (delete_job_id) WHERE (delete_job_id IS NOT NULL);
 
 CREATE INDEX block_volume_group ON public.block_volume USING btree (group_id, created_at, id);
 
@@ -1279,6 +1293,8 @@ CREATE INDEX dataset_pool ON public.dataset USING btree (pool_id);
 CREATE INDEX event_progress ON public.event USING btree (job_id) WHERE (type = 'job.progress'::text);
 
 CREATE INDEX export_any_wwn ON public.export USING btree (wwn);
+
+CREATE INDEX export_batch_created ON public.export_batch USING btree (created_at);
 
 CREATE INDEX export_batch_group ON public.export_batch USING btree (group_id);
 
@@ -1308,6 +1324,10 @@ CREATE INDEX idempotency_key_age ON public.idempotency_key USING btree (created_
 
 CREATE INDEX idempotency_key_holder ON public.idempotency_key USING btree (holder) WHERE (answer IS NULL);
 
+CREATE INDEX instance_any_name ON public.instance USING btree (name) WHERE (gone_at IS NULL);
+
+CREATE INDEX instance_any_ref ON public.instance USING btree (ref) WHERE (gone_at IS NULL);
+
 CREATE INDEX instance_backup_group ON public.instance_backup USING btree (group_id, ordinal);
 
 CREATE INDEX instance_backup_instance ON public.instance_backup USING btree (instance_id, ordinal);
@@ -1328,6 +1348,8 @@ CREATE UNIQUE INDEX instance_making ON public.instance USING btree (host_id, typ
 
 CREATE INDEX instance_move_group ON public.instance_move USING btree (group_id, number);
 
+CREATE INDEX instance_move_job ON public.instance_move USING btree (job_id) WHERE (job_id IS NOT NULL);
+
 CREATE UNIQUE INDEX instance_move_open ON public.instance_move USING btree (instance_id) WHERE (ended_at IS NULL);
 
 CREATE UNIQUE INDEX instance_move_step ON public.instance_move USING btree (step_id);
@@ -1335,6 +1357,8 @@ CREATE UNIQUE INDEX instance_move_step ON public.instance_move USING btree (step
 CREATE INDEX instance_move_target ON public.instance_move USING btree (target_id);
 
 CREATE INDEX instance_name ON public.instance USING btree (group_id, name) WHERE (gone_at IS NULL);
+
+CREATE INDEX instance_ordinal ON public.instance USING btree (ordinal);
 
 CREATE UNIQUE INDEX instance_ref ON public.instance USING btree (host_id, type, ref) WHERE ((gone_at IS NULL) AND (ref IS NOT NULL));
 
@@ -1482,7 +1506,11 @@ CREATE INDEX volume_backup_group ON public.volume_backup USING btree (group_id, 
 
 CREATE INDEX volume_backup_instance ON public.volume_backup USING btree (instance_backup_id) WHERE (instance_backup_id IS NOT NULL);
 
+CREATE INDEX volume_backup_job ON public.volume_backup USING btree (job_id);
+
 CREATE INDEX volume_backup_look ON public.volume_backup USING btree (look_at) WHERE (look_at IS NOT NULL);
+
+CREATE INDEX volume_backup_restore_job ON public.volume_backup USING btree (restore_job_id) WHERE (restore_job_id IS NOT NULL);
 
 CREATE INDEX volume_backup_target ON public.volume_backup USING btree (target_id) WHERE (target_id IS NOT NULL);
 

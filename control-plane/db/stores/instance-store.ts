@@ -16,16 +16,21 @@ const find = statement(
   `select ${INSTANCE_COLUMNS} ${INSTANCE_FROM} where i.id = $2 and ($1::uuid is null or i.group_id = $1)`,
 )
 
-const named = statement(
-  'instance_named',
-  InstanceRow,
-  `select ${INSTANCE_COLUMNS} ${INSTANCE_FROM}
-   where ($1::uuid is null or i.group_id = $1) and i.gone_at is null and i.ref is not null and (i.name = $2 or i.ref = $2)
-     and ($3::text is null or i.type = $3) and ($4::text is null or h.name = $4)
-     and (i.moved_to is null or i.state <> 'STOPPED' or $4 is not null)
-   order by i.ordinal
-   limit ${NAMED_LIMIT}`,
-)
+/** Plans are generic, so each index has its own statements. */
+const namedOf = (name: string, whose: string) =>
+  statement(
+    name,
+    InstanceRow,
+    `select ${INSTANCE_COLUMNS} ${INSTANCE_FROM}
+     where ${whose} and i.gone_at is null and i.ref is not null and (i.name = $2 or i.ref = $2)
+       and ($3::text is null or i.type = $3) and ($4::text is null or h.name = $4)
+       and (i.moved_to is null or i.state <> 'STOPPED' or $4 is not null)
+     order by i.ordinal
+     limit ${NAMED_LIMIT}`,
+  )
+
+const named = namedOf('instance_named', 'i.group_id = $1')
+const namedAll = namedOf('instance_named_all', '$1::uuid is null')
 
 const ofJob = statement(
   'instance_of_job',
@@ -34,17 +39,21 @@ const ofJob = statement(
    where i.id = (select (j.spec ->> 'instanceId')::uuid from job j where j.id = $1)`,
 )
 
-const list = statement(
-  'instance_page',
-  InstanceRow,
-  `select ${INSTANCE_COLUMNS} ${INSTANCE_FROM}
-   where ($1::uuid is null or i.group_id = $1) and ($2::bigint is null or i.ordinal < $2)
-     and ($3::text is null or i.type = $3) and ($4::text is null or h.name = $4)
-     and ($5::text[] is null or i.state = any($5)) and ($6::text is null or i.name = $6)
-     and (i.gone_at is not null) = $7
-   order by i.ordinal desc
-   limit $8`,
-)
+const listOf = (name: string, whose: string) =>
+  statement(
+    name,
+    InstanceRow,
+    `select ${INSTANCE_COLUMNS} ${INSTANCE_FROM}
+     where ${whose} and ($2::bigint is null or i.ordinal < $2)
+       and ($3::text is null or i.type = $3) and ($4::text is null or h.name = $4)
+       and ($5::text[] is null or i.state = any($5)) and ($6::text is null or i.name = $6)
+       and (i.gone_at is not null) = $7
+     order by i.ordinal desc
+     limit $8`,
+  )
+
+const list = listOf('instance_page', 'i.group_id = $1')
+const listAll = listOf('instance_page_all', '$1::uuid is null')
 
 const assign = statement(
   'instance_assign',
@@ -75,7 +84,7 @@ export function createInstanceStore(sql: Sql): InstanceReader {
 
     async named(groupId, { instance, type, host }) {
       if (!isText(instance) || (host !== undefined && !isText(host))) return []
-      const rows = await sql.rows(named, [groupId, instance, type ?? null, host ?? null])
+      const rows = await sql.rows(groupId === null ? namedAll : named, [groupId, instance, type ?? null, host ?? null])
       return rows.flatMap((row) => (isPresent(row.instance) ? [row.instance] : []))
     },
 
@@ -85,7 +94,7 @@ export function createInstanceStore(sql: Sql): InstanceReader {
       const before = ordinalOf(cursor)
       if ([host, name].some((text) => text !== undefined && !isText(text))) return { items: [], nextCursor: null }
       const filter = [type ?? null, host ?? null, state ?? null, name ?? null, gone]
-      const rows = await sql.rows(list, [groupId, before, ...filter, limit + 1])
+      const rows = await sql.rows(groupId === null ? listAll : list, [groupId, before, ...filter, limit + 1])
       const shown = rows.slice(0, limit)
       const last = shown.at(-1)
       const items = shown.map(({ instance }) => instance)
