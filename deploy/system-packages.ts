@@ -123,6 +123,13 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
     { name: 'busybox-static', programs: ['busybox'], without: 'containers' },
   ].map((entry): SystemPackage => ({ ...entry, purposes: ['test'], rootOnly: true })),
   { name: 'tgt', programs: ['tgtd'], purposes: ['start', 'test'], rootOnly: true, without: 'iSCSI exports' },
+  {
+    name: 'libiscsi7',
+    programs: [],
+    purposes: ['start', 'test'],
+    rootOnly: false,
+    without: 'backups of volumes of a Cinder behind this service',
+  },
   ...[
     { name: 'libiscsi-bin', programs: ['iscsi-inq', 'iscsi-ls', 'iscsi-readcapacity16', 'iscsi-test-cu'] },
     { name: 'qemu-utils', programs: ['qemu-io'] },
@@ -147,13 +154,14 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
 
 function isPresent({ name, programs }: SystemPackage): boolean {
   if (name === 'postgresql') return findPostgresFolders().length > 0
-  if (name === 'qemu-block-extra') return readsIscsi()
+  if (name === 'qemu-block-extra') return hasLibrary('qemu/block-iscsi.so')
+  if (name === 'libiscsi7') return hasLibrary('libiscsi.so.7')
   return programs.every((program) => findTool(program) !== undefined)
 }
 
-/** qemu's tools load their drivers of its other package from the libraries' folder of the machine's architecture. */
-function readsIscsi(): boolean {
-  return ['x86_64', 'aarch64'].some((machine) => existsSync(`/usr/lib/${machine}-linux-gnu/qemu/block-iscsi.so`))
+/** What is loaded from the libraries' folder of the machine's architecture. */
+function hasLibrary(name: string): boolean {
+  return ['x86_64', 'aarch64'].some((machine) => existsSync(`/usr/lib/${machine}-linux-gnu/${name}`))
 }
 
 /** The packages that `purpose` wants and this machine lacks. @param except names that are not needed this time. */

@@ -1,19 +1,23 @@
-import { randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import test, { type ExecutionContext, type TestFn } from 'ava'
 import { LocalSink } from '../agent/archive/local-sink.ts'
 import { writeArchive } from '../agent/archive/write-archive.ts'
 import type { ErrorCode } from '../shared/errors.ts'
+import type { JobKind, JobSpec } from '../shared/job-spec.ts'
 import type { PointRef } from '../shared/point-spec.ts'
 import type { LunConnection } from '../shared/volume-spec.ts'
-import { memoryOf } from './contracts/pipeline-contract.ts'
+import { memoryOf, pipelineContract } from './contracts/pipeline-contract.ts'
 import { calm } from './harness/archive.ts'
 import { FaultProxy } from './harness/fault-proxy.ts'
 import { lacksLuns, lunRoom } from './harness/lun-room.ts'
 import { failureOf, readable, refOf } from './harness/point-orders.ts'
 import { testUnless } from './harness/system-packages.ts'
+import { until } from './harness/until.ts'
 
-const onLuns = testUnless(lacksLuns())
+const lacking = lacksLuns()
+const onLuns = testUnless(lacking)
 const MIB = 2 ** 20
 const CHUNK = 2 ** 18
 const SIZE = 24 * MIB
@@ -94,7 +98,8 @@ onLuns('a connection that is lost is made again; a target that stays away leaves
 
   // A command to read is 48 bytes long, and a login some 1,200.
   proxy.set({ kind: 'cut', afterBytes: 4_000 })
-  const order = room.create([], { source: { kind: 'lun', connection: connection('disk'), sizeBytes: SIZE } })
+  const create = () => room.create([], { source: { kind: 'lun', connection: connection('disk'), sizeBytes: SIZE } })
+  const order = create()
   t.like(await room.order(order), { full: true, problemCount: 0 })
   t.is(proxy.cuts, 1)
   proxy.set({ kind: 'cut', afterBytes: 9 * MIB })
@@ -102,6 +107,15 @@ onLuns('a connection that is lost is made again; a target that stays away leaves
   await room.order({ kind: 'lun.restore', ...readable(room, chain), connection: connection('other'), sizeBytes: SIZE })
   t.is(proxy.cuts, 2)
   t.true(readFileSync(other).equals(readFileSync(disk)))
+
+  // A target that is there and says nothing more does not keep an order that nobody wants.
+  proxy.set({ kind: 'stall', afterBytes: 4_000 })
+  const [cancel, silent] = [new AbortController(), create()]
+  const running = room.order(silent, { signal: cancel.signal })
+  await until('it says nothing more', () => proxy.stalled > 0)
+  cancel.abort()
+  t.is((await failureOf(t, running)).code, 'cancelled')
+  proxy.dropAll()
 
   proxy.set({ kind: 'cut', afterBytes: 4_000, forGood: true })
   const home = join(room.folder, 'points')
@@ -113,4 +127,59 @@ onLuns('a connection that is lost is made again; a target that stays away leaves
   }
   await t.throwsAsync(writeArchive(request, calm), { code: 'unavailable' })
   t.deepEqual(readdirSync(home), [])
+  t.is(readdirSync(room.backups).filter((name) => name.endsWith('Z')).length, 1)
+})
+
+const SMALL = 2 * MIB
+
+/** Of what is kept for the tests below. */
+const cleanUps: (() => unknown)[] = []
+test.after.always(async () => {
+  for (const cleanUp of cleanUps.toReversed()) await cleanUp()
+})
+let kept: ReturnType<typeof smallRoom> | undefined
+
+async function smallRoom() {
+  const room = await lunRoom({ teardown: (act: () => unknown) => void cleanUps.push(act) })
+  const [disk, other] = ['disk', 'other'].map((name) => join(room.folder, name)) as [string, string]
+  writeFileSync(disk, randomBytes(SMALL))
+  writeFileSync(other, Buffer.alloc(SMALL))
+  await room.lend({ disk, other })
+  const source = { kind: 'lun', connection: room.connection('disk'), sizeBytes: SMALL } as const
+  const first = room.create([], { source })
+  await room.order(first)
+  return { ...room, source, chain: [refOf(first)], disk, other }
+}
+
+function prepare(specOf: (room: Awaited<ReturnType<typeof smallRoom>>) => JobSpec) {
+  return async (t: ExecutionContext) => {
+    if (lacking !== undefined) {
+      t.log(lacking)
+      return undefined
+    }
+    kept ??= smallRoom()
+    const room = await kept
+    const spec = specOf(room)
+    const observe = () => ({
+      points: readdirSync(room.backups).toSorted(),
+      other: hash('sha256', readFileSync(room.other)),
+    })
+    return { open: (jobId: string) => room.open(spec, jobId), observe }
+  }
+}
+
+pipelineContract<JobKind>(test.serial as TestFn, {
+  kind: 'point.create',
+  title: 'point.create of a LUN',
+  prepare: prepare(({ create, source, chain }) => create(chain, { source })),
+})
+
+pipelineContract<JobKind>(test.serial as TestFn, {
+  kind: 'lun.restore',
+  prepare: prepare((room) => ({
+    kind: 'lun.restore',
+    ...readable(room, room.chain),
+    connection: room.connection('other'),
+    sizeBytes: SMALL,
+  })),
 })

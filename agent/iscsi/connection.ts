@@ -121,7 +121,7 @@ export class Connection implements Disposable {
     if (direction === 'in') takesIn(task, data.length, data)
     if (direction === 'out') givesOut(task, data.length, data)
     const tag = this.#await({ sent: { command, task }, take })
-    if (send(this.#context, this.#login.lun, task, this.#callback, null, tag) === 0) return
+    if (send(this.#context, addressOf(this.#login.lun), task, this.#callback, null, tag) === 0) return
     this.#waiting.delete(tag)
     freeTask(task)
     throw new ConnectionLost(this.#library.error(this.#context))
@@ -218,6 +218,11 @@ export class Connection implements Disposable {
     }
     return told
   }
+}
+
+/** Numbers beyond those of the peripheral method are told by the flat space method (SAM-5, 4.7.7.4); the library writes down what it is given. */
+function addressOf(lun: number): number {
+  return lun < 256 ? lun : 0x4000 | lun
 }
 
 /** What a target says of a login (RFC 3720, 10.13.5): class and detail, as the library tells them at the end of its line. */

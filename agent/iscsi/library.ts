@@ -2,7 +2,7 @@ import koffi from 'koffi'
 import { FleetError } from '../../shared/errors.ts'
 import { libc } from '../native/libc.ts'
 
-/** Debian's and Ubuntu's name of libiscsi 1.17 to 1.20: the layouts below are those of this one alone. */
+/** Of Debian's and Ubuntu's libiscsi7; another number would have other layouts than those below, which are of 1.19.0. */
 const SYSTEM_LIBRARY = 'libiscsi.so.7'
 
 /** A pointer that the library gave out. */

@@ -14,6 +14,8 @@ export class FaultProxy {
   fault: Fault = { kind: 'none' }
   /** Connections that were ended by a fault. */
   cuts = 0
+  /** How often something did not pass, as it was to stall. */
+  stalled = 0
   /** What the server has sent. */
   answeredBytes = 0
   #bytes = 0
@@ -80,7 +82,10 @@ export class FaultProxy {
   }
 
   #break(from: Socket, client: Socket, counted: boolean): void {
-    if (this.fault.kind === 'stall') return void from.pause()
+    if (this.fault.kind === 'stall') {
+      this.stalled += 1
+      return void from.pause()
+    }
     if (counted) {
       this.cuts += 1
       if (this.fault.kind === 'cut' && this.fault.forGood) {

@@ -5,7 +5,8 @@ import type { ExecutionContext } from 'ava'
 import { hasTgt } from '../../agent/export/open-exports.ts'
 import { openTgtTargets } from '../../agent/export/tgt/tgt-targets.ts'
 import { hasInitiator } from '../../agent/iscsi/library.ts'
-import type { PipelineTools } from '../../agent/pipelines/pipeline.ts'
+import type { PipelineTools, Step, Work } from '../../agent/pipelines/pipeline.ts'
+import { openWork } from '../../agent/pipelines/pipelines.ts'
 import type { JobKind, JobSpec, ResultOf } from '../../shared/job-spec.ts'
 import { createLogger } from '../../shared/logger.ts'
 import { newBoxKeys, openSealed, sealFor } from '../../shared/sealed-box.ts'
@@ -19,7 +20,7 @@ import { lacksTool } from './system-packages.ts'
 const NAME = 'iqn.2026-01.test.lent'
 const INITIATOR = `${NAME}:agent`
 const CHAP = { user: 'agent', secret: 'secretsecret12' }
-const { signal } = new AbortController()
+const { signal: calm } = new AbortController()
 
 /** Why this machine can lend no LUNs, or reach none. */
 export function lacksLuns(): string | undefined {
@@ -43,6 +44,9 @@ export async function lunRoom(t: Pick<ExecutionContext, 'teardown'>) {
   const made = await pointOrders(t, { unseal })
   const tools: PipelineTools = { ...made.tools, unseal }
 
+  const boxOf = (jobId: string, chapSecret: string) =>
+    sealFor(keys.publicKey, Buffer.from(JSON.stringify({ chapSecret })), `order/${jobId}`).toString('base64')
+
   return {
     ...made,
     ...{ portal, port, folder, targets },
@@ -55,7 +59,7 @@ export async function lunRoom(t: Pick<ExecutionContext, 'teardown'>) {
         guid: name,
         access,
       }))
-      for (const error of await targets.apply(wanted, signal)) if (error !== undefined) throw error
+      for (const error of await targets.apply(wanted, calm)) if (error !== undefined) throw error
     },
     connection: (name: string, changed: Partial<LunConnection> = {}): LunConnection => ({
       ...{ portals: [portal], targetName: `${NAME}.${name}`, lun: targets.lun, initiator: INITIATOR },
@@ -66,11 +70,18 @@ export async function lunRoom(t: Pick<ExecutionContext, 'teardown'>) {
       ...{ addresses, targetName: `${NAME}.${name}`, lun: targets.lun, initiator: INITIATOR, chap: CHAP, sizeBytes },
     }),
     /** With a box beside the order, as the control plane seals it. */
-    async order<Spec extends JobSpec>(spec: Spec, { secret = CHAP.secret, memory = memoryOf() } = {}) {
+    async order<Spec extends JobSpec>(spec: Spec, { secret = CHAP.secret, memory = memoryOf(), signal = calm } = {}) {
       const jobId = randomUUID()
-      const box = sealFor(keys.publicKey, Buffer.from(JSON.stringify({ chapSecret: secret })), `order/${jobId}`)
-      const running = made.run<JobKind>(spec, { tools, jobId, memory, context: { secret: box.toString('base64') } })
+      const context = { secret: boxOf(jobId, secret), signal }
+      const running = made.run<JobKind>(spec, { tools, jobId, memory, context })
       return (await running) as ResultOf<Spec['kind']> // as: the kind's own pipeline answers so
+    },
+    /** Its work, whose steps get that box whoever runs them. */
+    async open(spec: JobSpec, jobId: string): Promise<Work<JobKind>> {
+      const work = await openWork<JobKind>(spec, jobId, tools)
+      const secret = boxOf(jobId, CHAP.secret)
+      const steps = work.steps.map((step): Step => ({ ...step, run: (context) => step.run({ ...context, secret }) }))
+      return { ...work, steps }
     },
   }
 }
