@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { DatasetInfo } from '../drivers/driver.ts'
 import type { Pipeline } from './pipeline.ts'
+import { unwatched } from './volume/unwatched.ts'
 
 /** An empty dataset. The driver makes it whole or not at all, so there is nothing to undo. */
 export const createDataset: Pipeline<'dataset.create'> = ({ target }, _jobId, tools) => {
@@ -16,6 +17,10 @@ export const createDataset: Pipeline<'dataset.create'> = ({ target }, _jobId, to
         },
       },
     ],
+    async late() {
+      await driver.destroy(target.dataset, unwatched())
+      return false
+    },
     result() {
       assert(made)
       const { atomic, cow } = driver.capabilities

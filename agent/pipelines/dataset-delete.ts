@@ -18,6 +18,11 @@ export const deleteDataset: Pipeline<'dataset.delete'> = (spec, _jobId, tools) =
         },
       },
     ],
+    async late() {
+      if ((await driver.find(target.dataset)) !== undefined) return false
+      await dropBases(tools, target.dataset)
+      return true
+    },
     result: () => ({}),
   }
 }

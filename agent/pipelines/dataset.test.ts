@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import type { JobKind } from '../../shared/job-spec.ts'
 import { watch } from '../../test/contracts/driver-contract.ts'
 import { contextOf, pipelineContract } from '../../test/contracts/pipeline-contract.ts'
 import { temporaryDirectory } from '../../test/harness/loop-mount.ts'
@@ -10,6 +11,7 @@ import { pointsOf } from '../../test/harness/points.ts'
 import { openDriver } from '../drivers/registry.ts'
 import type { PipelineTools } from './pipeline.ts'
 import { openWork } from './pipelines.ts'
+import { runPipeline } from './run-pipeline.ts'
 
 async function prepare(t: ExecutionContext) {
   const path = temporaryDirectory(t)
@@ -58,6 +60,31 @@ pipelineContract(test, {
     const { tools, source, target, observe } = await prepare(t)
     return { open: (jobId) => openWork({ kind: 'dataset.clone', source, target }, jobId, tools), observe }
   },
+})
+
+test('what an agent that died had done of an order is taken back when that is cancelled, or told', async (t) => {
+  const { tools, source, target, observe } = await prepare(t)
+  const before = observe()
+  const cancelled = contextOf('j', undefined, AbortSignal.abort())
+  const orders = [
+    { kind: 'dataset.create', target },
+    { kind: 'snapshot.create', source, target, readonly: true },
+    { kind: 'dataset.clone', source, target },
+  ] as const
+  for (const order of orders) {
+    const open = () => openWork<JobKind>(order, 'j', tools)
+    await runPipeline(await open(), contextOf('j'))
+    t.notDeepEqual(observe(), before)
+    await t.throwsAsync(runPipeline(await open(), cancelled, true), { message: 'cancelled' })
+    t.deepEqual(observe(), before, order.kind)
+    await t.throwsAsync(runPipeline(await open(), cancelled, true), { message: 'cancelled' })
+  }
+  const deletion = () => openWork({ kind: 'dataset.delete', target: source }, 'j', tools)
+  await t.throwsAsync(runPipeline(await deletion(), cancelled, true), { message: 'cancelled' })
+  t.deepEqual(observe(), before)
+  await runPipeline(await deletion(), contextOf('j'))
+  t.deepEqual((await runPipeline(await deletion(), cancelled, true)).result, {})
+  t.deepEqual(observe(), [])
 })
 
 test('an image in another pool than its source is refused', async (t) => {

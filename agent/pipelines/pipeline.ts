@@ -52,6 +52,11 @@ export interface Work<Kind extends JobKind> {
    * and the signal is ignored, as after a step that `commits`.
    */
   committed?(): boolean
+  /**
+   * Of work whose first step commits: asked when it is cancelled before that, and an earlier run of this job may have done it. Takes back what
+   * that made. @returns true when it was done, and stays so: the job has succeeded
+   */
+  late?(): Promise<boolean>
   /** Releases descriptors; called once, whatever happened. */
   close?(): Promise<void>
 }

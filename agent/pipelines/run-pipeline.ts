@@ -22,7 +22,7 @@ const LOOK_MS = 60_000
 /**
  * Runs the steps in order. A failure or an abort before the commit undoes, in reverse, every step that was begun; afterwards
  * nothing is undone and the signal is ignored. Closes the work whatever happened.
- * @param isResumed an earlier run may have died: one that is cancelled before its first step looks all the same, and undoes
+ * @param isResumed an earlier run may have died: one that is cancelled before its first step looks all the same, and undoes or says that it is done
  * @throws PipelineFailure
  */
 export async function runPipeline<Kind extends JobKind>(
@@ -38,7 +38,10 @@ export async function runPipeline<Kind extends JobKind>(
       const isLate = !committed && context.signal.aborted
       // Only a first step that can be undone just looks.
       const looks = isLate && isResumed && begun.length === 0 && step.undo !== undefined
-      if (isLate && !looks) throw cancelled()
+      if (isLate && !looks) {
+        if (isResumed && begun.length === 0 && (await work.late?.())) break
+        throw cancelled()
+      }
       begun.push(step)
       const startedMs = performance.now()
       if (looks) await lookLate(step, context)

@@ -3,6 +3,7 @@ import { FleetError } from '../../shared/errors.ts'
 import type { DatasetPlace } from '../../shared/job-spec.ts'
 import type { ImageInfo } from '../drivers/driver.ts'
 import type { Pipeline, PipelineTools, Work } from './pipeline.ts'
+import { unwatched } from './volume/unwatched.ts'
 
 export const createSnapshot: Pipeline<'snapshot.create'> = ({ source, target, readonly }, _jobId, tools) =>
   imageWork({ source, target, readonly }, tools)
@@ -35,6 +36,10 @@ function imageWork(
         },
       },
     ],
+    async late() {
+      await driver.destroy(target.dataset, unwatched())
+      return false
+    },
     result() {
       assert(made)
       const { rootInode, mountpoint, atomic, cow } = made
