@@ -80,6 +80,8 @@ export const CloneVolumeSpec = z.object({
   createParent: z.boolean(),
   /** It grows to this before anybody sees it; absent: as large as its source. */
   sizeBytes: VolumeSize.optional(),
+  /** The snapshot goes once the clone stands, where the pool's clones can do without. */
+  discardSource: z.boolean().optional(),
   ...known,
 })
 export const SnapshotVolumeSpec = z.object({ kind: z.literal('volume.snapshot'), place: VolumeSnapshotPlace, ...known })
@@ -171,6 +173,14 @@ export const VolumeMade = z.object({
   cow: z.boolean(),
 })
 export type VolumeMade = z.infer<typeof VolumeMade>
+
+export const VolumeCloned = VolumeMade.extend({
+  /** It rests on its snapshot no more. */
+  isParted: z.boolean().optional(),
+  /** Which is gone. */
+  isSourceGone: z.boolean().optional(),
+})
+export type VolumeCloned = z.infer<typeof VolumeCloned>
 
 export const VolumeSnapshotMade = z.object({ guid: z.string(), sizeBytes: z.number().int().nonnegative() })
 export type VolumeSnapshotMade = z.infer<typeof VolumeSnapshotMade>

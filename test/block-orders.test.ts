@@ -179,7 +179,7 @@ test.serial('snapshots, clones of them and of volumes, and what they stand in th
   const copying = blockVolumes.create(OPERATOR, { sourceVolumeId: source.id })
   await room.succeed(await openJob('volume.snapshot'), { guid: 'c', sizeBytes: GIB })
   const copy = await copying
-  await room.sent(copy.jobId)
+  t.like((await room.sent(copy.jobId)).spec, { discardSource: true })
   await room.succeed(copy.jobId, room.made({ pool: 'a-pool', volume: 'copy' }))
   t.like(await blockVolumes.get(OPERATOR, copy.volume.id), { sourceVolumeId: source.id, status: 'available' })
   // The one that the copy rests on is the fleet's own.
@@ -187,7 +187,21 @@ test.serial('snapshots, clones of them and of volumes, and what they stand in th
     (await blockSnapshots.list(OPERATOR, { volumeId: source.id }, PAGE)).items.map(({ id }) => id),
     [kept.id],
   )
-  for (const { id } of [clone.volume, copy.volume]) {
+  // Where a clone can do without, that goes with its job.
+  const parting = blockVolumes.create(OPERATOR, { sourceVolumeId: source.id })
+  await room.succeed(await openJob('volume.snapshot'), { guid: 'p', sizeBytes: GIB })
+  const parted = await parting
+  const before = await room.rows('volume_snapshot')
+  const told = { ...room.made({ pool: 'a-pool', volume: 'parted' }), isParted: true, isSourceGone: true }
+  await room.succeed(parted.jobId, told)
+  const gone = `a-pool/volume-${source.id}@clone-${parted.volume.id} available`
+  t.deepEqual(
+    await room.rows('volume_snapshot'),
+    before.filter((row) => row !== gone),
+  )
+  t.true(before.includes(gone))
+  t.is((await room.volumes.get(ADMIN, parted.volume.path)).origin, null)
+  for (const { id } of [clone.volume, copy.volume, parted.volume]) {
     await blockVolumes.delete(OPERATOR, id, false)
     await room.succeed(await jobOf('volume.delete'))
   }

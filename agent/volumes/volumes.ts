@@ -113,6 +113,11 @@ export interface Volumes {
     requests: readonly CloneRequest[],
     watch: Watch,
   ): Promise<readonly ({ readonly volume: Volume; readonly reused: boolean } | Error)[]>
+  /**
+   * A clone that rests on its snapshot no more, though it shares blocks with it; what is no clone stays as it is. Absent where the technology
+   * has clones rest on their snapshots. @throws not_found
+   */
+  readonly part?: (volume: string, watch: Watch) => Promise<Volume>
   /** Waits until the devices of volumes that were made or cloned can be opened. A no-op for files. @throws unavailable, naming one */
   settle(volumes: readonly Volume[], watch: Watch): Promise<void>
   /** Only larger. Sparse. */

@@ -62,8 +62,8 @@ export function createBlockSources(deps: {
     const sizeBytes = sizeOf(asked, source.sizeGib)
     const { jobId, snapshot } = await volumes.snapshot(caller, source.path, cloneSourceName(id))
     await jobs.settled(jobId, { timeoutMs: SNAPSHOT_MS, signal: new AbortController().signal })
-    const made = await volumes.clone(caller, { id, name: `volume-${id}`, source: snapshot.path, sizeBytes })
-    return { ...made, sourceVolumeId }
+    const wanted = { id, name: `volume-${id}`, source: snapshot.path, sizeBytes, discardSource: true }
+    return { ...(await volumes.clone(caller, wanted)), sourceVolumeId }
   }
 
   /** In the pool of the volume that was backed up, where nothing else is asked for: its host can read its own backups. */

@@ -35,6 +35,9 @@ export function namesOf(changes: readonly JobChange[]) {
       lanes.add(lane)
       if ('volumeId' in spec && spec.volumeId !== undefined) snapshots.add(spec.volumeId)
       if ('snapshot' in spec.place && spec.place.snapshot !== undefined) named.push({ lane, name: spec.place.snapshot })
+      if (spec.kind === 'volume.clone' && spec.discardSource) {
+        named.push({ lane: laneOf.volume(host, spec.source), name: spec.source.snapshot })
+      }
       if (spec.kind !== 'volume.rollback') continue
       if (spec.safetyId !== undefined) snapshots.add(spec.safetyId)
       named.push({ lane, name: spec.safety })
@@ -50,12 +53,21 @@ export function settleVolumes(table: VolumeTable, change: JobChange): void {
   const good = state === 'succeeded'
   const at = (place: Place) => ({ lane: laneOf.volume(job.host, place), place, groupId: job.groupId, jobId: job.id })
   switch (spec.kind) {
-    case 'volume.create':
+    case 'volume.create': {
+      const made = good ? RESULT_SCHEMAS[spec.kind].parse(change.result) : undefined
+      const where = { ...at(spec.place), id: spec.volumeId }
+      if (made) volumeMade(table, where, { made, source: null })
+      else volumeUnmade(table, where)
+      return
+    }
     case 'volume.clone': {
       const made = good ? RESULT_SCHEMAS[spec.kind].parse(change.result) : undefined
       const where = { ...at(spec.place), id: spec.volumeId }
-      if (made) volumeMade(table, where, { made, source: spec.kind === 'volume.clone' ? spec.source : null })
+      const { isParted = false, isSourceGone = false } = made ?? {}
+      if (made) volumeMade(table, where, { made, source: isParted ? null : spec.source, isReplaced: isParted })
       else volumeUnmade(table, where)
+      const source = isSourceGone ? table.standingSnapshot(pathOf(table, job.id, spec.source)) : undefined
+      if (source) table.dropSnapshot(source.id)
       return
     }
     case 'volume.restore': {

@@ -97,6 +97,7 @@ export function createVolumes(deps: {
             source: { ...from, snapshot: source.snapshot },
             ...{ place, createParent, volumeId: made.id },
             ...(asked.sizeBytes === undefined ? {} : { sizeBytes: asked.sizeBytes }),
+            ...(asked.discardSource ? { discardSource: true } : {}),
           }
           const holds = [alone(made.lane), { lane: laneOf.volume(pool.host.name, from), exclusive: isBeingMade }]
           return {

@@ -19,6 +19,7 @@ export const CloneVolumeRequest = z.object({
   name: VolumePath,
   sizeBytes: VolumeSize.optional(),
   createParent: z.boolean().optional(),
+  discardSource: z.boolean().optional(),
 })
 
 export const ResizeVolumeRequest = z.object({ volume: VolumeNameText, sizeBytes: VolumeSize })
@@ -44,6 +45,7 @@ export const KeptVolumeRequest = {
     name: z.string(),
     sizeBytes: z.number().optional(),
     createParent: z.boolean().optional(),
+    discardSource: z.boolean().optional(),
   }),
   resize: z.object({ volume: z.string(), sizeBytes: z.number() }),
   snapshot: z.object({ volume: z.string(), name: z.string() }),

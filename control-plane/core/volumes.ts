@@ -62,6 +62,8 @@ export interface CloneVolume {
   /** It grows to this; default: as large as the snapshot. @throws conflict where that is larger */
   readonly sizeBytes?: number | undefined
   readonly createParent?: boolean | undefined
+  /** It was taken for this clone alone, and goes with its end, where the pool's clones can do without. */
+  readonly discardSource?: boolean | undefined
 }
 
 export interface RestoreVolume {

@@ -156,6 +156,28 @@ function cloneContract(it: (title: string, body: Body) => void): void {
     await t.throwsAsync(cloned(volumes, from('golden', 's', 'x/d')), fails('not_found'))
   })
 
+  it('a clone that has parted rests on nothing, and keeps what it was', async (t, subject) => {
+    const { volumes, disk } = subject
+    const { part } = volumes
+    if (part === undefined) {
+      t.pass('its clones rest on their snapshots')
+      return
+    }
+    const { device } = await golden(subject)
+    await disk?.write(device, 'golden')
+    await volumes.snapshot({ volume: 'golden', snapshot: 'written' }, watch)
+    const { volume } = await cloned(volumes, from('golden', 'written', 'c'))
+    t.deepEqual(await part('c', watch), { ...volume, origin: undefined })
+    t.like(await part('c', watch), { guid: volume.guid })
+    await t.throwsAsync(part('absent', watch), fails('not_found'))
+    await volumes.destroySnapshot('golden', 'written', watch)
+    await volumes.destroySnapshot('golden', 's', watch)
+    await volumes.destroy('golden', watch)
+    if (disk) t.is(await disk.read(volume.device, 6), 'golden')
+    await volumes.destroy('c', watch)
+    t.deepEqual(await volumes.list('', 10), [])
+  })
+
   it('what is no clone of that snapshot is not taken for one', async (t, subject) => {
     const { volumes } = subject
     await golden(subject)

@@ -207,12 +207,22 @@ testUnless(lacks)(
     await become(`/volumes/${restored.id}`, 'available')
     t.truthy(await onDisk(await connect(restored.id), RIGHT, `read -P 17 0 ${MIB}`))
 
+    // What a volume is made of another by goes with the order, and the other may go before it.
+    const twin = await make({ source_volid: id })
+    t.is((await ask('GET', `/volumes/${twin}`)).volume.source_volid, id)
+    const below = `/api/v1/volumes/${encodeURIComponent(`alpha-pool/volume-${id}`)}/snapshots`
+    const kept = (await fleet.call('GET', below)).body.items.map(({ name }: { name: string }) => name)
+    t.is(kept.length, 2, String(kept))
+
     // A connection that nobody ended is ended with its volume.
     for (const one of [clone, before, restored.id]) {
       await ask('DELETE', `/volumes/${one}`)
       await until(`${one} is gone`, async () => (await fleet.call('GET', `/v3/green/volumes/${one}`)).status === 404)
     }
     await ask('DELETE', `/volumes/${id}?cascade=True`)
+    await until('it is gone', async () => (await ask('GET', '/volumes')).volumes.length === 1)
+    t.truthy(await onDisk(await connect(twin), RIGHT, `read -P 17 0 ${MIB}`))
+    await ask('DELETE', `/volumes/${twin}`)
     await until('all are gone', async () => (await ask('GET', '/volumes')).volumes.length === 0)
     t.deepEqual((await fleet.call('GET', '/api/v1/exports')).body.items, [])
     await fleet.quiet()

@@ -49,18 +49,19 @@ export function firstLook<Thing extends Named>(making: Making<Thing>): Step {
 
 /**
  * Makes it, and notes what that is. One that somebody else made since the first look is his.
+ * @param make is given what an earlier run of this order has made, if it is there
  * @throws exists
  */
 export async function makeNoted<Thing extends Named>(
   making: Making<Thing>,
   memory: JobMemory,
-  make: () => Promise<Thing>,
+  make: (before: Thing | undefined) => Promise<Thing>,
 ): Promise<Thing> {
   const noted = memory.staged()?.startsWith(MADE) ? memory.staged()?.slice(MADE.length) : undefined
   try {
     const found = noted === undefined ? undefined : await making.find()
     if (found !== undefined && found.guid !== noted) throw isThere(making)
-    const made = await make()
+    const made = await make(found)
     if (made.guid !== noted) await memory.stage(`${MADE}${made.guid}`)
     return made
   } catch (error) {

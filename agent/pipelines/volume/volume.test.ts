@@ -69,6 +69,16 @@ pipelineContract(test, {
 })
 
 pipelineContract(test, {
+  kind: 'volume.clone',
+  title: 'volume.clone that parts',
+  async prepare(t) {
+    const { tools, observe } = await prepare(t)
+    const spec = { kind: 'volume.clone', source, place, createParent: false, discardSource: true } as const
+    return { open: async (jobId) => cloneVolume(spec, jobId, tools), observe }
+  },
+})
+
+pipelineContract(test, {
   kind: 'volume.snapshot',
   async prepare(t) {
     const { tools, observe } = await prepare(t)

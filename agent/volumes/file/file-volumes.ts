@@ -13,6 +13,7 @@ import { cloneImages, imageNameOf } from './clone-images.ts'
 import { destroyImage, destroySnapshotImage, sweepStaged } from './destroy-images.ts'
 import { makeFolder, openHome } from './folders.ts'
 import { findSnapshot, findVolume, openImage, WRITE_IMAGE } from './images.ts'
+import { partImage } from './part-image.ts'
 import { stageVolume } from './staged-volume.ts'
 import type { FillMode } from './staging.ts'
 import {
@@ -76,6 +77,15 @@ export async function createFileVolumes(poolPath: string, mode: FillMode): Promi
     },
 
     clone: (requests, watch) => tree.within('clone', (rootFd) => cloneImages({ tree, rootFd, mode }, requests, watch)),
+
+    part(path, { signal }) {
+      const volume = checkedPath(path)
+      throwIfCancelled(signal)
+      return tree.within(`volume ${volume}`, async (rootFd) => {
+        await partImage(rootFd, volume)
+        return findVolume(tree, rootFd, volume) ?? vanished(volume)
+      })
+    },
 
     settle: async () => undefined,
 

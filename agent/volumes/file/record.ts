@@ -36,6 +36,14 @@ export function writeRecord(fd: number, { madeAtMs, ...rest }: Omit<ImageRecord,
   checked('futimens', libc().futimens(fd, modifiedAt(restSeconds)))
 }
 
+/** Of a clone; when it was last written to still tells whether it was. */
+export function forgetOrigin(fd: number): void {
+  const { clone, ...rest } = storedRecord(fd) ?? {}
+  if (clone === undefined) return
+  const bytes = Buffer.from(JSON.stringify(rest))
+  checked('setxattr', libc().fsetxattr(fd, ATTRIBUTE, bytes, bytes.length, 0))
+}
+
 function modifiedAt(seconds: number): Buffer {
   const times = Buffer.alloc(TIMES_BYTES)
   times.writeBigInt64LE(BigInt(UTIME_OMIT), 8)

@@ -101,6 +101,13 @@ export function createSimVolumes({ delayMs = 0 }: { readonly delayMs?: number } 
       })
     },
 
+    async part(volume, watch) {
+      await work(watch)
+      const parted = { ...existing(volume), clone: undefined }
+      volumes.set(volume, parted)
+      return shown(parted)
+    },
+
     settle: async () => undefined,
 
     async resize({ volume, sizeBytes }, watch) {
