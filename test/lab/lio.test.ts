@@ -93,7 +93,15 @@ inLio(
     t.deepEqual(await targets.apply([wanted], signal), [undefined])
     t.deepEqual(await targets.apply([wanted], signal), [undefined])
     t.deepEqual(await targets.list(signal), [
-      { wwn, device: volume.device, guid: volume.guid, initiators: [`${NAME}:a`], hasChap: false, sessions: [] },
+      {
+        wwn,
+        device: volume.device,
+        guid: volume.guid,
+        initiators: [`${NAME}:a`],
+        hasChap: false,
+        isReadonly: false,
+        sessions: [],
+      },
     ])
     const url = `iscsi://${portal}/${wwn}/0`
     t.regex((await inquire(`${NAME}:a`, url)) ?? '', new RegExp(volume.guid))
