@@ -21,24 +21,35 @@ export async function instanceParts(
   signal: AbortSignal,
 ): Promise<ReadAnswerOf<'instance-parts'>> {
   const instance = await existing(tools.instances(type), id, signal)
-  const parts: Parts = []
+  const parts: Parts = volumesOf(instance)
   for (const { destination, paths } of directoriesOf(instance)) {
     if (paths.length === 0) parts.push({ destination, dataset: null })
     for (const path of paths) {
       const found = await datasetOf(path, tools)
+      // A disk is told of wherever it is; a mount that is gone is none.
       if (found !== 'gone') parts.push({ destination, dataset: found })
+      else if (type === 'libvirt') parts.push({ destination, dataset: null })
     }
   }
   return { state: instance.state, parts: parts.slice(0, MAX_PARTS) }
 }
 
-function directoriesOf({ rootfs, layers, mounts }: Instance) {
+/** Disks that are volumes are snapshotted as those. */
+function volumesOf({ mounts }: Instance): Parts {
+  return mounts.flatMap(({ kind, destination, volume }) =>
+    kind === 'disk' && volume !== undefined ? [{ destination, dataset: null, volume }] : [],
+  )
+}
+
+/** A domain has no root of its own. */
+function directoriesOf({ type, rootfs, layers, mounts }: Instance) {
   const root = { destination: '/', paths: layers ?? (rootfs === undefined ? [] : [rootfs]) }
   const mounted = mounts
     .filter((mount) => !isHostSystem(mount) && mount.destination.length <= MAX_DESTINATION)
+    .filter(({ kind, volume }) => kind !== 'disk' || volume === undefined)
     .map(({ destination, source }) => ({ destination, paths: [source] }))
     .toSorted((a, b) => Buffer.compare(Buffer.from(a.destination), Buffer.from(b.destination)))
-  return [root, ...mounted]
+  return type === 'libvirt' ? mounted : [root, ...mounted]
 }
 
 /** @returns null where it lies in none, `gone` where there is nothing */

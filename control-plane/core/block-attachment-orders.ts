@@ -2,7 +2,7 @@ import { FleetError } from '../../shared/errors.ts'
 import type { AskedConnector, BlockAttachments } from './block-attachments.ts'
 import type { BlockConnections } from './block-connections.ts'
 import { AttachmentRequest, ConnectorRequest } from './block-requests.ts'
-import { actingOn, idFor, requireStatus } from './block-rules.ts'
+import { actingOn, idFor, requireNoDisk, requireStatus } from './block-rules.ts'
 import { requireTheirs, type Servers } from './block-servers.ts'
 import type { BlockAttachmentReader, BlockVolumeRow, BlockVolumeStore } from './block-store.ts'
 import type { BlockAttachment } from './block-volumes.ts'
@@ -122,6 +122,7 @@ export function createBlockAttachments(deps: {
 
     async delete(caller, id, signal) {
       const { by, volume } = await acting(caller, id)
+      requireNoDisk([requireIn(volume, id)])
       await disconnect(by, volume, id, signal)
       const { attachments } = await store.change(
         by,

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { BlockVolumeRow } from './block-store.ts'
-import type { BlockStatus } from './block-volumes.ts'
+import type { BlockAttachment, BlockStatus } from './block-volumes.ts'
 import { actingFor, type Caller, requireRole } from './caller.ts'
 
 export const GIB = 2 ** 30
@@ -27,6 +27,14 @@ export function requireDetached({ id, attachments }: Pick<BlockVolumeRow, 'id' |
   if (attachments.length === 0) return
   const blockers = attachments.map(({ instanceId, hostName }) => `server ${instanceId ?? hostName ?? 'unnamed'}`)
   throw new FleetError('conflict', `volume ${id} is attached`, { blockers })
+}
+
+/** @throws conflict for what a domain has as a disk: nobody but its administrator takes that away. */
+export function requireNoDisk(attachments: readonly Pick<BlockAttachment, 'isDisk' | 'instanceId'>[]): void {
+  const disk = attachments.find(({ isDisk }) => isDisk)
+  if (disk === undefined) return
+  const blockers = [`server ${disk.instanceId}`]
+  throw new FleetError('conflict', 'a domain has the volume as a disk: take it out there', { blockers })
 }
 
 /**

@@ -2,7 +2,7 @@ import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { BlockConnections } from './block-connections.ts'
 import { AttachRequest, BlockMetadata, BlockSizeGib, BlockWords } from './block-requests.ts'
-import { actingOn, GIB, isCloneSource, isSafety, requireDetached, requireStatus } from './block-rules.ts'
+import { actingOn, GIB, isCloneSource, isSafety, requireDetached, requireNoDisk, requireStatus } from './block-rules.ts'
 import { requireStill, requireTheirs, type Servers } from './block-servers.ts'
 import type { BlockSnapshotRow, BlockVolumeChange, BlockVolumeRow, BlockVolumeStore } from './block-store.ts'
 import type { BlockVolume, BlockVolumes, CreateBlockVolume } from './block-volumes.ts'
@@ -216,6 +216,7 @@ export function createBlockVolumes(deps: {
         requireStatus(row, 'in-use', 'detaching')
         const gone = row.attachments.filter((one) => attachmentId === undefined || one.id === attachmentId)
         if (gone.length === 0) throw new FleetError('not_found', `volume ${id} has no attachment ${attachmentId}`)
+        requireNoDisk(gone)
         return { phase: null, detach: gone.map((one) => one.id) }
       })
     },

@@ -78,6 +78,8 @@ export interface BlockAttachment {
     readonly lun: number
     readonly chapUser: string | null
   } | null
+  /** Its host tells so, of a domain that has the volume as a disk: it ends when that has it no more. */
+  readonly isDisk?: boolean
   readonly attachedAt: Date | null
   readonly createdAt: Date
 }

@@ -34,6 +34,8 @@ export interface CaptureFindings {
   dataset(id: string): LockedDataset | undefined
   /** Attached to the instance, by path. */
   readonly volumes: readonly VolumeRow[]
+  /** What it sees those as that are disks of a domain. */
+  readonly disks: ReadonlySet<string>
   readonly snapshot: KeptSnapshotOfInstance | undefined
   /** Of the snapshot: those that are there, in their sequence. */
   readonly parts: readonly StandingPart[]

@@ -42,10 +42,10 @@ type Told = ReadAnswerOf<'instance-parts'>
 
 /** States in which a snapshot or a backup is taken. */
 export function requireStanding(state: string, name: string): void {
-  if (['RUNNING', 'STOPPED', 'FROZEN'].includes(state)) return
+  if (['RUNNING', 'STOPPED', 'FROZEN', 'SAVED'].includes(state)) return
   throw new FleetError(
     'conflict',
-    `'${name}' is on its way from one state to another; it is to run, to stop or to be frozen`,
+    `'${name}' is on its way from one state to another; it is to run, to stop, to be frozen or to be saved`,
   )
 }
 
@@ -138,7 +138,7 @@ interface Asked {
 function capture({ request, groupId, instance, told, found }: Asked): CapturePlan {
   const id = newId()
   const mark = id.slice(-12)
-  const { datasets, leftOut } = datasetsOf(told, found, { groupId, hostId: instance.hostId })
+  const { datasets, leftOut } = partsOf(told, found, { groupId, hostId: instance.hostId })
   const volumes = found.volumes.map((volume) => requireBeside(volume, instance, groupId))
   if (datasets.length + volumes.length === 0)
     throw new FleetError('conflict', `nothing of '${instance.name}' lies in a pool`)
@@ -190,15 +190,20 @@ function capture({ request, groupId, instance, told, found }: Asked): CapturePla
   }
 }
 
-/** Root first, each once. What another group has is nobody's business here. */
-function datasetsOf(
+/** Root first, each once. What another group has is nobody's business here; a disk that its host has not told of before is not attached yet. */
+function partsOf(
   { parts }: Told,
   found: CaptureFindings,
   of: { readonly groupId: string; readonly hostId: string },
 ): { readonly datasets: readonly LockedDataset[]; readonly leftOut: readonly string[] } {
   const datasets = new Map<string, LockedDataset>()
   const leftOut = new Set<string>()
-  for (const { destination, dataset: place } of parts) {
+  const attached = new Set(found.volumes.filter(({ hostId }) => hostId === of.hostId).map(nameOnHost))
+  for (const { destination, dataset: place, volume } of parts) {
+    if (volume !== undefined) {
+      if (!attached.has(volume) && !found.disks.has(destination)) leftOut.add(destination)
+      continue
+    }
     const dataset = place === null ? undefined : found.dataset(place.dataset)
     const isOurs = dataset?.groupId === of.groupId && dataset.hostId === of.hostId
     if (dataset === undefined || !isOurs || dataset.localPool !== place?.pool) leftOut.add(destination)
@@ -284,6 +289,11 @@ function stateOf(part: StandingPart) {
 
 function idOf(part: StandingPart): string {
   return part.kind === 'dataset' ? part.dataset.id : part.id
+}
+
+function nameOnHost(volume: VolumeRow): string {
+  const { pool, volume: name } = volumePlace(volume)
+  return `${pool}/${name}`
 }
 
 function volumePlace({ path, localPool }: VolumeRow) {

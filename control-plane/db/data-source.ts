@@ -26,6 +26,7 @@ import { InstanceCaptures0019 } from './migrations/0019-instance-captures.ts'
 import { LunLoans0020 } from './migrations/0020-lun-loans.ts'
 import { Attachments0021 } from './migrations/0021-attachments.ts'
 import { JobRetention0022 } from './migrations/0022-job-retention.ts'
+import { Domains0023 } from './migrations/0023-domains.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
@@ -57,6 +58,7 @@ const MIGRATIONS = [
   LunLoans0020,
   Attachments0021,
   JobRetention0022,
+  Domains0023,
 ]
 
 /**

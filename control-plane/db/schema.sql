@@ -337,8 +337,8 @@ CREATE TABLE public.instance (
     CONSTRAINT instance_check CHECK (((ref IS NULL) = (state = 'CREATING'::text))),
     CONSTRAINT instance_check1 CHECK (((state <> 'CREATING'::text) OR ((job_id IS NOT NULL) AND (gone_at IS NULL)))),
     CONSTRAINT instance_ref_check CHECK ((ref <> ''::text)),
-    CONSTRAINT instance_state_check CHECK ((state = ANY (ARRAY['CREATING'::text, 'RUNNING'::text, 'STOPPED'::text, 'FROZEN'::text, 'OTHER'::text]))),
-    CONSTRAINT instance_type_check CHECK ((type = ANY (ARRAY['lxc'::text, 'docker'::text])))
+    CONSTRAINT instance_state_check CHECK ((state = ANY (ARRAY['CREATING'::text, 'RUNNING'::text, 'STOPPED'::text, 'FROZEN'::text, 'SAVED'::text, 'OTHER'::text]))),
+    CONSTRAINT instance_type_check CHECK ((type = ANY (ARRAY['lxc'::text, 'docker'::text, 'libvirt'::text])))
 )
 WITH (fillfactor='80');
 
@@ -953,6 +953,7 @@ CREATE TABLE public.volume_attachment (
     initiator text,
     connection jsonb,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    is_disk boolean DEFAULT false NOT NULL,
     CONSTRAINT volume_attachment_mode_check CHECK ((mode = ANY (ARRAY['rw'::text, 'ro'::text]))),
     CONSTRAINT volume_attachment_state_check CHECK ((state = ANY (ARRAY['reserved'::text, 'attaching'::text, 'attached'::text])))
 );
@@ -1495,6 +1496,8 @@ CREATE INDEX user_certificate_user ON public.user_certificate USING btree (user_
 CREATE INDEX user_group_tags ON public.user_group USING gin (tags jsonb_path_ops);
 
 CREATE INDEX volume_any_path ON public.volume USING btree (path);
+
+CREATE INDEX volume_attachment_disk ON public.volume_attachment USING btree (instance_id) WHERE is_disk;
 
 CREATE INDEX volume_attachment_instance ON public.volume_attachment USING btree (instance_id) WHERE (instance_id IS NOT NULL);
 

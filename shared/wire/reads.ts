@@ -151,6 +151,8 @@ export const READS = {
             destination: z.string().max(4096),
             /** Null: in none of the host's pools. */
             dataset: z.object({ pool: HostName, dataset: Id }).nullable(),
+            /** A disk that is a volume, as ReportedInstance says; then `dataset` is null. */
+            volume: z.string().max(1100).optional(),
           }),
         )
         .max(300),

@@ -42,10 +42,11 @@ export async function planInstance(
   signal: AbortSignal,
 ): Promise<InstancePlan> {
   const config = await instances.readConfig(instance.id, signal)
-  const parts: Part[] = [await rootOf(instance, hold, tools)]
+  // A domain is its disks, and those are volumes: what is left of it here is its configuration.
+  const parts: Part[] = instance.type === 'libvirt' ? [] : [await rootOf(instance, hold, tools)]
   const mounts: InstanceManifest['mounts'] = []
   for (const [number, mount] of instance.mounts.toSorted(byDestination).entries()) {
-    const found = isHostSystem(mount) ? { why: 'of the host’s own system' } : await locate(mount.source, tools)
+    const found = await foundOf(mount, tools)
     const directory = 'why' in found ? null : `mounts/${number}`
     const { volume = null, ...told } = mount
     mounts.push({ ...told, volume, directory, why: 'why' in found ? found.why : null })
@@ -82,6 +83,15 @@ async function rootOf(
     )
   const place = await tools.datasetAt(rootfs)
   return { directory, paths: [await realpath(rootfs)], places: place === undefined ? undefined : [place] }
+}
+
+async function foundOf(
+  mount: InstanceMount,
+  tools: Pick<PipelineTools, 'datasetAt' | 'forbiddenPaths'>,
+): ReturnType<typeof locate> {
+  if (mount.kind === 'disk')
+    return { why: mount.volume === undefined ? 'a disk that is no volume' : 'a volume, which is backed up by itself' }
+  return isHostSystem(mount) ? { why: 'of the host’s own system' } : locate(mount.source, tools)
 }
 
 async function locate(

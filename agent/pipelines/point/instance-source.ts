@@ -54,7 +54,7 @@ export class InstanceSource implements PointSource {
     const instance = await existing(instances, place.instance, watch.signal)
     this.#plan = await planInstance({ instances, instance, hold }, this.#tools, watch.signal)
     const taken = this.#takenOf(this.#plan)
-    if (taken !== undefined) this.#holdAs = 'none'
+    if (taken !== undefined || this.#plan.parts.length === 0) this.#holdAs = 'none'
     this.#trees = new InstanceTrees(this.#plan.parts, this.#jobId, this.#tools, taken)
     this.#root = makeRoot(this.#tools.points.scratch, this.#plan)
     if (!this.#trees.hasLiving) await this.#hold(watch, async () => undefined)
@@ -134,7 +134,7 @@ export class InstanceSource implements PointSource {
       if (trees.hasLiving) trees.close() // an engine mounts the same layers when it starts
       const { intact, held } = await this.#standstill.end()
       this.held = held
-      this.atomic = intact || trees.isOneInstant
+      this.atomic = intact || trees.isOneInstant || this.#plan.parts.length === 0
       if (!trees.hasLiving) this.#grafts = trees.open()
       return result
     } catch (thrown) {

@@ -4,6 +4,7 @@ import type { BlockAttachment } from '../../core/block-volumes.ts'
 /** `t` as one value. */
 export const ATTACHMENT = `json_build_object('id', t.id, 'volume_id', t.volume_id, 'instance_id', t.instance_id, 'host_name', t.host_name,
       'mountpoint', t.mountpoint, 'mode', t.mode, 'state', t.state, 'initiator', t.initiator, 'connection', t.connection,
+      'is_disk', t.is_disk,
       'attached_at', t.attached_at, 'created_at', t.created_at)`
 
 const Connection = z.object({
@@ -24,6 +25,7 @@ export const AttachmentColumns = z
     state: z.enum(['reserved', 'attaching', 'attached']),
     initiator: z.string().nullable(),
     connection: Connection.nullable(),
+    is_disk: z.boolean(),
     attached_at: z.string().nullable(),
     created_at: z.string(),
   })
@@ -38,6 +40,7 @@ export const AttachmentColumns = z
       state: row.state,
       initiator: row.initiator,
       connection: row.connection,
+      isDisk: row.is_disk,
       attachedAt: row.attached_at === null ? null : new Date(row.attached_at),
       createdAt: new Date(row.created_at),
     }),

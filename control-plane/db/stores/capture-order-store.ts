@@ -42,6 +42,12 @@ const attached = statement(
    order by v.path`,
 )
 
+const disksOf = statement(
+  'capture_disks',
+  z.object({ mountpoint: z.string() }),
+  'select mountpoint from volume_attachment where instance_id = $1 and is_disk and mountpoint is not null',
+)
+
 const volumesOf = statement(
   'capture_part_volumes',
   VolumeColumns,
@@ -177,10 +183,12 @@ async function read(tx: Transaction, { groupId, reads }: CaptureOrder): Promise<
   }
   const [instance] = instanceId === undefined ? [] : await instancesOf(tx, [asOrder])
   const volumes = instanceId === undefined ? [] : await tx.rows(attached, [instanceId])
+  const disks = instanceId === undefined ? [] : await tx.rows(disksOf, [instanceId])
   return {
     instance: instance?.groupId === groupId ? instance : undefined,
     dataset: (id) => datasets.find((dataset) => dataset.id === id),
     volumes,
+    disks: new Set(disks.map(({ mountpoint }) => mountpoint)),
     snapshot: row?.snapshot,
     parts: partIds.length === 0 ? [] : await partsOf(tx, partIds, datasets),
   }

@@ -4,6 +4,8 @@ import { InstanceState, InstanceType, ReportedInstance } from '../../../shared/i
 import { DEFAULT_GROUP_ID } from '../../core/caller.ts'
 import { foldInstances, type InstanceReport, type StandingInstance } from '../../core/instance-fold.ts'
 import { type Sql, statement } from '../sql.ts'
+import { settleDisks } from './disk-attachments.ts'
+import { lockVolumes } from './volume-findings.ts'
 
 /** Who asks a host has so long until another replica may. */
 const CLAIM_SECONDS = 30
@@ -149,6 +151,9 @@ export function createInstanceFoldStore(sql: Sql): InstanceFoldStore {
 
     fold: ({ hostId, folds }, report) =>
       sql.transaction(async (tx) => {
+        const hasDisks = report.types.some(({ type }) => type === 'libvirt')
+        // Before everything else that a transaction locks.
+        if (hasDisks) await lockVolumes(tx)
         const [list] = await tx.rows(lock, [hostId])
         if (list?.folds !== folds) return undefined
         const { kept, gone, forgotten, problems, isWhole } = foldInstances(
@@ -159,6 +164,7 @@ export function createInstanceFoldStore(sql: Sql): InstanceFoldStore {
         const hash = isWhole ? report.hash : null
         const lists = [JSON.stringify(kept), gone, forgotten]
         await tx.rows(write, [hostId, DEFAULT_GROUP_ID, ...lists, hash, JSON.stringify(problems)])
+        if (hasDisks) await settleDisks(tx, hostId)
         return { hash, changed: kept.length + gone.length }
       }),
   }
