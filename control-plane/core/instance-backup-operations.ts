@@ -137,6 +137,8 @@ export function createInstanceBackups(deps: {
   async function createOf(caller: Caller, instance: PresentInstance, made: NewInstanceBackup): Promise<string> {
     const state = await stateNow(instance)
     const isWhole = await hasVolumes(caller, instance)
+    if (instance.type === 'libvirt' && !isWhole)
+      throw new FleetError('conflict', `no disk of '${instance.name}' is a volume of the fleet`)
     const snapshot = isWhole ? await snapshotOf(caller, instance, made.name) : undefined
     if (snapshot !== undefined) {
       // An earlier request under the same key.

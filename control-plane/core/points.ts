@@ -264,6 +264,7 @@ export function createPoints(deps: {
     })
     // A point that is tried again is the backup's as the first was.
     const waits = task ?? backupTaskOf(asked.directory, now()) ?? instanceBackupTaskOf(asked.directory, now())
+    if (source.kind === 'instance' && waits?.kind !== 'instance-backup') requireTree(source.instance.type)
     return orders.place({ ...order, task: waits, points: { ids: [], series } })
   }
 
@@ -308,4 +309,13 @@ export function createPoints(deps: {
 
     ...createPointWork({ ...deps, find, targetOf }),
   }
+}
+
+/** @throws refused for a domain, of which a point would hold the configuration alone. */
+function requireTree(type: InstanceType): void {
+  if (type !== 'libvirt') return
+  const instead = 'an instance backup covers all of it'
+  throw new FleetError('refused', `a point holds no disks of a domain: those are volumes; ${instead}`, {
+    field: 'source.instance',
+  })
 }

@@ -7,6 +7,7 @@ import type { Watch } from '../../drivers/driver.ts'
 import type { ImageContent } from '../../points/series-image.ts'
 import type { CaptureBases, Volumes } from '../../volumes/volumes.ts'
 import type { PipelineTools } from '../pipeline.ts'
+import { refuseDisk } from '../volume/domain-disks.ts'
 import { refuseExported } from '../volume/exported.ts'
 import { dropBaseOf, dropSuperseded, keepBase, sourceOf } from './base-snapshots.ts'
 import type { DiskContent, ImageBelow, PointSource } from './point-source.ts'
@@ -46,8 +47,10 @@ export class VolumeSource implements PointSource {
     const { place, snapshot } = this.#source
     const { pool, volume } = place
     // A copy takes its time, and what an initiator writes meanwhile would be in it in part.
-    if (!this.#volumes.cow && snapshot === undefined)
+    if (!this.#volumes.cow && snapshot === undefined) {
       refuseExported(this.#tools, place, 'is exported, and a copy of what is written meanwhile is no backup')
+      await refuseDisk(this.#tools, place, { by: 'those that are not stopped', signal: watch.signal })
+    }
     const { pointId } = this.#spec
     const use = { kind: 'job', jobId: this.#jobId } as const
     this.#tools.points.own.claim({ pool, dataset: pointId, volume, use })

@@ -3,6 +3,7 @@ import { toFleetError } from '../../../shared/errors.ts'
 import type { Volume, VolumeSnapshot } from '../../volumes/volumes.ts'
 import type { Pipeline } from '../pipeline.ts'
 import { dropBases, sourceOf } from '../point/base-snapshots.ts'
+import { refuseDisk } from './domain-disks.ts'
 import { refuseExported } from './exported.ts'
 import { firstLook, type Making, makeNoted } from './first-look.ts'
 import { unwatched } from './unwatched.ts'
@@ -28,8 +29,10 @@ export const snapshotVolume: Pipeline<'volume.snapshot'> = ({ place }, _jobId, t
         commits: true,
         async run(context) {
           // A copy takes its time, and what an initiator writes meanwhile would be in it in part.
-          if (!volumes.cow)
+          if (!volumes.cow) {
             refuseExported(tools, place, 'is exported, and a copy of what is written meanwhile is no snapshot')
+            await refuseDisk(tools, place, { by: 'those that are not stopped', signal: context.signal })
+          }
           made = await makeNoted(named, context.memory, () => volumes.snapshot({ volume, snapshot }, context))
         },
       },
@@ -82,6 +85,7 @@ export const deleteVolume: Pipeline<'volume.delete'> = ({ place }, _jobId, tools
         async run(context) {
           if (snapshot !== undefined) return volumes.destroySnapshot(volume, snapshot, context)
           refuseExported(tools, place, 'is exported')
+          await refuseDisk(tools, place, { by: 'any', signal: context.signal })
           await volumes.destroy(volume, context)
           // What was kept of it for its next points went with it.
           await dropBases(tools, sourceOf(place))

@@ -8,6 +8,7 @@ import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipel
 import { type OpenPoint, openPoint } from '../point/extraction.ts'
 import { fillVolume } from '../point/fill-volume.ts'
 import { named } from '../point/steps.ts'
+import { refuseDisk } from './domain-disks.ts'
 import { openAgain, refuseSessions } from './exported.ts'
 import { unwatched } from './unwatched.ts'
 
@@ -63,6 +64,7 @@ class Restore {
       throw new FleetError('exists', `volume ${place.volume} is there already`)
     if (mode === 'over') {
       if (standing === undefined) throw new FleetError('not_found', `there is no volume ${place.volume}`)
+      await refuseDisk(this.#tools, place, { by: 'those that are not stopped', signal: context.signal })
       await refuseSessions(this.#tools, place, context.signal)
     }
     await this.#point?.[Symbol.asyncDispose]()
@@ -91,6 +93,7 @@ class Restore {
     const staged = this.#staged
     assert(staged)
     const { pool, volume } = place
+    if (mode === 'over') await refuseDisk(this.#tools, place, { by: 'those that are not stopped', signal })
     this.#now =
       mode === 'new'
         ? await staged.put('new', context)

@@ -6,6 +6,7 @@ import { type VolumeRolledBack, VolumeSnapshotMade } from '../../../shared/volum
 import type { StagedVolume, Volume, Volumes } from '../../volumes/volumes.ts'
 import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { named } from '../point/steps.ts'
+import { refuseDisk } from './domain-disks.ts'
 import { openAgain, refuseExported, refuseSessions } from './exported.ts'
 import { unwatched } from './unwatched.ts'
 
@@ -67,6 +68,7 @@ class Rollback {
     if (standing === undefined) throw new FleetError('not_found', `there is no volume ${volume}`)
     if ((await this.#volumes.findSnapshot(volume, snapshot)) === undefined)
       throw new FleetError('not_found', `there is no snapshot ${volume}@${snapshot}`)
+    await refuseDisk(this.#tools, place, { by: 'those that are not stopped', signal })
     if (this.#volumes.cow) await refuseSessions(this.#tools, place, signal)
     else refuseExported(this.#tools, place, 'is exported, and a copy of what is written meanwhile is no snapshot')
     // Of an earlier run, which is over: the volume may have been written to since then.
@@ -93,6 +95,8 @@ class Rollback {
     const staged = this.#staged
     assert(staged)
     const { pool, volume } = place
+    // One may have been started since: what it holds open would be nobody's volume any more.
+    await refuseDisk(this.#tools, place, { by: 'those that are not stopped', signal })
     const act = async () => {
       await this.#takeSafety(context)
       return staged.put('over', context)
