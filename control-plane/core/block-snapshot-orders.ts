@@ -1,9 +1,10 @@
 import { FleetError } from '../../shared/errors.ts'
-import { BlockMetadata, BlockWords, CreateBlockSnapshotRequest } from './block-requests.ts'
+import { CreateBlockSnapshotRequest } from './block-requests.ts'
 import { actingOn, idFor, requireStatus } from './block-rules.ts'
-import type { BlockSnapshotChange, BlockSnapshotRow, BlockSnapshotStore, BlockVolumeStore } from './block-store.ts'
-import type { BlockSnapshot, BlockSnapshots } from './block-volumes.ts'
-import { type Caller, requireRole, visibleGroup } from './caller.ts'
+import type { BlockSnapshotStore, BlockVolumeStore } from './block-store.ts'
+import type { BlockSnapshots } from './block-volumes.ts'
+import { createBlockWords } from './block-words.ts'
+import { requireRole, visibleGroup } from './caller.ts'
 import { checkKept } from './check-request.ts'
 import { requireCondition } from './condition.ts'
 import type { Volumes } from './volumes.ts'
@@ -15,28 +16,15 @@ export function createBlockSnapshots(deps: {
 }): BlockSnapshots {
   const { store, volumeStore, volumes } = deps
 
-  async function find(caller: Caller, id: string): Promise<BlockSnapshotRow> {
-    const snapshot = await store.find(visibleGroup(caller), id)
-    if (snapshot === undefined) throw new FleetError('not_found', `there is no snapshot ${id}`)
-    return snapshot
-  }
-
-  async function acting(caller: Caller, id: string) {
-    requireRole(caller, 'operator')
-    const snapshot = await find(caller, id)
-    return { snapshot, by: actingOn(caller, snapshot) }
-  }
-
-  async function change(
-    caller: Caller,
-    id: string,
-    decide: (row: BlockSnapshotRow) => BlockSnapshotChange | undefined,
-  ): Promise<BlockSnapshot> {
-    const { by } = await acting(caller, id)
-    return store.change(by, id, decide, { operation: 'volume-snapshot.describe' })
-  }
+  const { find, acting, ...words } = createBlockWords({
+    noun: 'snapshot',
+    operation: 'volume-snapshot.describe',
+    store,
+  })
 
   return {
+    ...words,
+
     async create(caller, request) {
       requireRole(caller, 'operator')
       const {
@@ -56,34 +44,8 @@ export function createBlockSnapshots(deps: {
       return { jobId, snapshot: await find(caller, id) }
     },
 
-    async update(caller, id, words, ifMatch) {
-      checkKept(BlockWords, words)
-      return change(caller, id, (row) => {
-        requireCondition(ifMatch, row)
-        return words
-      })
-    },
-
-    async setMetadata(caller, id, metadata, replace, ifMatch) {
-      return change(caller, id, (row) => {
-        requireCondition(ifMatch, row)
-        return { metadata: checkKept(BlockMetadata, replace ? metadata : { ...row.metadata, ...metadata }) }
-      })
-    },
-
-    async deleteMetadata(caller, id, key, ifMatch) {
-      return change(caller, id, (row) => {
-        requireCondition(ifMatch, row)
-        if (!Object.hasOwn(row.metadata, key)) {
-          throw new FleetError('not_found', `snapshot ${id} has no metadata '${key}'`)
-        }
-        const { [key]: _, ...metadata } = row.metadata
-        return { metadata }
-      })
-    },
-
     async delete(caller, id, ifMatch) {
-      const { snapshot, by } = await acting(caller, id)
+      const { row: snapshot, by } = await acting(caller, id)
       requireCondition(ifMatch, snapshot)
       if (snapshot.isUnmade) return store.forget(by, snapshot)
       if (snapshot.status !== 'available' && snapshot.status !== 'error_deleting') {

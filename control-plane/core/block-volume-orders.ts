@@ -1,11 +1,12 @@
 import { FleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
 import type { BlockConnections } from './block-connections.ts'
-import { AttachRequest, BlockMetadata, BlockSizeGib, BlockWords } from './block-requests.ts'
-import { actingOn, GIB, isCloneSource, isSafety, requireDetached, requireNoDisk, requireStatus } from './block-rules.ts'
+import { AttachRequest, BlockSizeGib } from './block-requests.ts'
+import { GIB, isCloneSource, isSafety, requireDetached, requireNoDisk, requireStatus } from './block-rules.ts'
 import { requireStill, requireTheirs, type Servers } from './block-servers.ts'
 import type { BlockSnapshotRow, BlockVolumeChange, BlockVolumeRow, BlockVolumeStore } from './block-store.ts'
 import type { BlockVolume, BlockVolumes, CreateBlockVolume } from './block-volumes.ts'
+import { createBlockWords } from './block-words.ts'
 import { type Caller, requireRole, visibleGroup } from './caller.ts'
 import { checkKept, checkRequest } from './check-request.ts'
 import { requireCondition } from './condition.ts'
@@ -31,18 +32,7 @@ export function createBlockVolumes(deps: {
 }): BlockVolumes {
   const { store, volumes, connections, make, snapshotsOf, servers } = deps
 
-  async function find(caller: Caller, id: string): Promise<BlockVolumeRow> {
-    const volume = await store.find(visibleGroup(caller), id)
-    if (volume === undefined) throw noVolume(id)
-    return volume
-  }
-
-  /** Whoever may work on it, acting for its group. @throws forbidden, not_found */
-  async function acting(caller: Caller, id: string) {
-    requireRole(caller, 'operator')
-    const volume = await find(caller, id)
-    return { volume, by: actingOn(caller, volume) }
-  }
+  const { find, acting, ...words } = createBlockWords({ noun: 'volume', operation: 'volume.describe', store })
 
   async function change(
     caller: Caller,
@@ -81,35 +71,12 @@ export function createBlockVolumes(deps: {
   }
 
   return {
+    ...words,
+
     async create(caller, request) {
       requireRole(caller, 'operator')
       const { jobId, id } = await make(caller, request)
       return { jobId, volume: await find(caller, id) }
-    },
-
-    async update(caller, id, words, ifMatch) {
-      checkKept(BlockWords, words)
-      return change(caller, id, 'describe', (row) => {
-        requireCondition(ifMatch, row)
-        return words
-      })
-    },
-
-    async setMetadata(caller, id, metadata, replace, ifMatch) {
-      return change(caller, id, 'describe', (row) => {
-        requireCondition(ifMatch, row)
-        return { metadata: checkKept(BlockMetadata, replace ? metadata : { ...row.metadata, ...metadata }) }
-      })
-    },
-
-    async deleteMetadata(caller, id, key, ifMatch) {
-      return change(caller, id, 'describe', (row) => {
-        requireCondition(ifMatch, row)
-        if (!Object.hasOwn(row.metadata, key))
-          throw new FleetError('not_found', `volume ${id} has no metadata '${key}'`)
-        const { [key]: _, ...metadata } = row.metadata
-        return { metadata }
-      })
     },
 
     async setFlags(caller, id, { bootable, readonly }) {
@@ -120,7 +87,7 @@ export function createBlockVolumes(deps: {
     },
 
     async delete(caller, id, cascade, ifMatch) {
-      const { volume, by } = await acting(caller, id)
+      const { row: volume, by } = await acting(caller, id)
       requireCondition(ifMatch, volume)
       if (volume.isUnmade) return store.forget(by, volume)
       const claim = (row: BlockVolumeRow) => {
@@ -141,7 +108,7 @@ export function createBlockVolumes(deps: {
 
     async extend(caller, id, sizeGib) {
       checkRequest(BlockSizeGib, sizeGib)
-      const { volume, by } = await acting(caller, id)
+      const { row: volume, by } = await acting(caller, id)
       requireStatus(volume, 'available', 'in-use')
       if (sizeGib <= volume.sizeGib) {
         const message = `new_size: must be more than ${volume.sizeGib}, which it is already`
@@ -151,7 +118,7 @@ export function createBlockVolumes(deps: {
     },
 
     async revert(caller, id, snapshotId, rule) {
-      const { volume, by } = await acting(caller, id)
+      const { row: volume, by } = await acting(caller, id)
       const all = (await snapshotsOf(id, MAX_CASCADE + 1)).filter((one) => !one.isUnmade)
       const snapshot = all.find((one) => one.id === snapshotId)
       if (snapshot === undefined) throw new FleetError('not_found', `volume ${id} has no snapshot ${snapshotId}`)
@@ -197,7 +164,7 @@ export function createBlockVolumes(deps: {
 
     async attach(caller, id, to) {
       const { instanceId = null, hostName = null, mountpoint = null, mode } = checkKept(AttachRequest, to)
-      const { volume } = await acting(caller, id)
+      const { row: volume } = await acting(caller, id)
       await requireTheirs(servers, volume, instanceId)
       await change(caller, id, 'attach', (row) => {
         requireStatus(row, 'available', 'attaching')
@@ -222,14 +189,14 @@ export function createBlockVolumes(deps: {
     },
 
     async initializeConnection(caller, id, connector, signal) {
-      const { volume, by } = await acting(caller, id)
+      const { row: volume, by } = await acting(caller, id)
       requireStatus(volume, 'available', 'reserved', 'attaching', 'in-use')
       const { isReadonly } = volume
       return connections.initialize(by, volume, { ...connector, isReadonly }, signal)
     },
 
     async terminateConnection(caller, id, connector, signal) {
-      const { volume, by } = await acting(caller, id)
+      const { row: volume, by } = await acting(caller, id)
       await connections.terminate(by, volume, connector, signal)
     },
 
@@ -246,10 +213,6 @@ function requireLatest(all: readonly BlockSnapshotRow[], snapshot: BlockSnapshot
   const last = all.findLast((one) => one === snapshot || !isOwn(one))
   if (last === snapshot) return
   throw new FleetError('conflict', `snapshot ${snapshot.id} is not the newest of its volume: ${last?.id} is`)
-}
-
-function noVolume(id: string): FleetError {
-  return new FleetError('not_found', `there is no volume ${id}`)
 }
 
 function unlessAbsent(error: unknown): void {
