@@ -25,14 +25,15 @@ export function openLending(deps: {
   readonly targets: Pick<Targets, 'get'>
   readonly fleet: FleetView
   readonly groupNamed: (name: string) => Promise<string | undefined>
+  readonly patienceMs?: number
   readonly logger: Logger
 }): { readonly lentVolumes: LentVolumes; readonly tick: Tick } {
-  const { sql, vault, lending, points, targets, fleet, groupNamed, logger } = deps
+  const { sql, vault, lending, points, targets, fleet, groupNamed, patienceMs, logger } = deps
   const store = createLoanStore(sql, (within) => createSecrets({ rows: secretRows(within), vault }))
   const backups = createVolumeBackupStore(sql)
   const parts = { store, backups, points, fleet, service: lending.service }
   return {
-    lentVolumes: createLentVolumes({ ...parts, asCaller: lending.asCaller, targets, groupNamed }),
+    lentVolumes: createLentVolumes({ ...parts, asCaller: lending.asCaller, targets, groupNamed, patienceMs }),
     tick: { everyMs: TICK_MS, run: createLendingTick({ ...parts, now: createClock(sql), logger }) },
   }
 }

@@ -54,6 +54,8 @@ async function open(t: ExecutionContext) {
       asCaller: createCallersService({ http, tokens }),
     },
     groupNamed: async (project) => groups.get(project),
+    // Nobody ticks meanwhile.
+    patienceMs: 0,
   })
   await room.db.query('delete from lun_loan')
 

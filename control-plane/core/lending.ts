@@ -79,6 +79,8 @@ export interface CallersService {
   snapshotsOf(as: TokenOf, volumeId: string): Promise<readonly LentSnapshot[]>
   /** @returns what it says of it, as it is */
   makeVolume(as: TokenOf, body: Readonly<Record<string, unknown>>): Promise<{ readonly id: string }>
+  /** What it says of a volume, as it is. @throws not_found */
+  told(as: TokenOf, volumeId: string): Promise<{ readonly id: string }>
   revert(as: TokenOf, volumeId: string, snapshotId: string): Promise<void>
 }
 

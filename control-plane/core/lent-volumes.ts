@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
 import { FleetError, toFleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
@@ -50,6 +51,9 @@ export interface LentVolumes {
   rollback(caller: Caller, token: string, volumeId: string, snapshotId: string): Promise<void>
 }
 
+const PATIENCE_MS = 20_000
+const LOOK_MS = 250
+
 const isId = (id: string) => z.uuid().safeParse(id).success
 
 export function createLentVolumes(deps: {
@@ -62,7 +66,10 @@ export function createLentVolumes(deps: {
   readonly fleet: FleetView
   /** The id of the group that stands for a project. */
   readonly groupNamed: (project: string) => Promise<string | undefined>
+  /** How long the answer to a restore waits for the new volume to be reserved. */
+  readonly patienceMs?: number | undefined
 }): LentVolumes {
+  const { patienceMs = PATIENCE_MS } = deps
   const { store, backups, service, asCaller, points, targets, fleet, groupNamed } = deps
 
   async function shownBy(caller: Caller, token: string): Promise<TokenOf> {
@@ -147,8 +154,12 @@ export function createLentVolumes(deps: {
         await store.forget(loan.id)
       throw toFleetError(error)
     })
-    if (await store.made(loan.id, made.id)) return made
-    throw new FleetError('unavailable', 'the block service answered too late, and the volume is deleted again')
+    if (!(await store.made(loan.id, made.id)))
+      throw new FleetError('unavailable', 'the block service answered too late, and the volume is deleted again')
+    // Nobody is told of it before it is reserved, as long as that does not take too long: it is `available` there for a moment.
+    const untilMs = performance.now() + patienceMs
+    while (performance.now() < untilMs && (await store.phaseOf(loan.id)) === 'reserve') await delay(LOOK_MS)
+    return asCaller.told(as, made.id).catch(() => made)
   }
 
   return {

@@ -70,6 +70,8 @@ export interface LoanStore {
   begin(caller: Caller, loan: NewLoan, backup: Pick<VolumeBackupInfo, 'version' | 'name'>): Promise<boolean>
   /** The service has said which volume it makes. @returns false where the loan was given up meanwhile */
   made(id: string, volumeId: string): Promise<boolean>
+  /** Undefined: it is gone. */
+  phaseOf(id: string): Promise<LoanPhase | undefined>
   /** Nothing came of it, and nothing is left: as if it had not been. */
   forget(id: string): Promise<void>
   /** Those whose time has come, each left to this caller for a while. */

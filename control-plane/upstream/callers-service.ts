@@ -49,6 +49,11 @@ export function createCallersService({
       return volume
     },
 
+    async told(as, volumeId) {
+      const path = `volumes/${encodeURIComponent(volumeId)}`
+      return shaped(MadeVolume, await http.ask(as, { method: 'GET', path })).volume
+    },
+
     async revert(as, volumeId, snapshotId) {
       const path = `volumes/${encodeURIComponent(volumeId)}/action`
       const body = { revert: { snapshot_id: snapshotId } }

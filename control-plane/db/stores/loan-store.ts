@@ -81,6 +81,12 @@ const made = statement(
    returning id`,
 )
 
+const phaseOf = statement(
+  'loan_phase',
+  z.object({ phase: z.enum(LOAN_PHASES) }),
+  'select phase from lun_loan where id = $1',
+)
+
 const remove = statement(
   'loan_remove',
   z.object({ backup_id: z.string() }),
@@ -187,6 +193,8 @@ export function createLoanStore(sql: Sql, secretsOf: (within: Pick<Sql, 'rows'>)
         }),
 
     made: async (id, volumeId) => (await sql.rows(made, [id, volumeId])).length > 0,
+
+    phaseOf: async (id) => (await sql.rows(phaseOf, [id]))[0]?.phase,
 
     forget: (id) =>
       sql.transaction(async (tx) => {
