@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext, TestFn } from 'ava'
+import { inMemory } from './memory-image.ts'
 
 export type LoopFileSystem = 'btrfs' | 'xfs' | 'ext4'
 
@@ -10,6 +11,8 @@ const MAKERS: Readonly<Record<LoopFileSystem, readonly [file: string, ...args: s
   xfs: ['/usr/sbin/mkfs.xfs', '-q', '-m', 'reflink=1'],
   ext4: ['/usr/sbin/mkfs.ext4', '-q', '-F'],
 }
+/** A loop device calls itself rotational; btrfs then lets every flush wait for company. */
+const OPTIONS: Readonly<Record<LoopFileSystem, string>> = { btrfs: 'loop,ssd', xfs: 'loop', ext4: 'loop' }
 /** What each maker accepts at the least. */
 const MIN_BYTES: Readonly<Record<LoopFileSystem, number>> = {
   btrfs: 120 * 2 ** 20,
@@ -30,19 +33,21 @@ export function canMount(t: Pick<ExecutionContext, 'log'>): boolean {
 }
 
 /**
- * A private file system in a sparse image below /var/tmp, gone after the test.
+ * A private file system below /var/tmp, its image sparse and in memory where there is room, gone after the test.
  * @returns the mount point
  */
 export function mountLoop(t: Teardown, fileSystem: LoopFileSystem, sizeBytes = 0): string {
   const directory = temporaryDirectory(t)
   const image = join(directory, 'image')
+  const bytes = Math.max(sizeBytes, MIN_BYTES[fileSystem])
+  inMemory(t, image, bytes)
   writeFileSync(image, '')
-  truncateSync(image, Math.max(sizeBytes, MIN_BYTES[fileSystem]))
+  truncateSync(image, bytes)
   const [maker, ...args] = MAKERS[fileSystem]
   execFileSync(maker, [...args, image], { stdio: 'pipe' })
   const mountPoint = join(directory, 'mnt')
   execFileSync('/bin/mkdir', [mountPoint])
-  execFileSync('/bin/mount', ['-o', 'loop', image, mountPoint])
+  execFileSync('/bin/mount', ['-o', OPTIONS[fileSystem], image, mountPoint])
   t.teardown(() => execFileSync('/bin/umount', ['--lazy', mountPoint]))
   return mountPoint
 }
