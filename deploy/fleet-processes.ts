@@ -101,7 +101,7 @@ export function controlPlaneProcess(fleet: FleetEnvironment): ProcessSpec {
 }
 
 const FIRST_AGENT = 'agent-1'
-const NO_INSTANCES = { HOLDFAST_AGENT_LXC_PATH: '', HOLDFAST_AGENT_DOCKER_SOCKET: '' }
+const NO_INSTANCES = { HOLDFAST_AGENT_LXC_PATH: '', HOLDFAST_AGENT_DOCKER_SOCKET: '', HOLDFAST_LIBVIRT_URI: '' }
 
 export function agentProcess(fleet: FleetEnvironment, agent: LocalAgent): ProcessSpec {
   const { driver, path } = agent.pool

@@ -208,6 +208,7 @@ function agentSpec(backends: Backends, agent: AgentWish, to: { readonly plane: n
       // What happens to run on this machine is none of a test's.
       HOLDFAST_AGENT_LXC_PATH: '',
       HOLDFAST_AGENT_DOCKER_SOCKET: '',
+      HOLDFAST_LIBVIRT_URI: '',
       HOLDFAST_AGENT_PORTALS: `127.0.0.1:${to.portal}`,
       HOLDFAST_AGENT_EXPORTS_OUTLIVE: 'false',
       HOLDFAST_ENROL_URL: `http://127.0.0.1:${to.plane}`,

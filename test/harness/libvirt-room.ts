@@ -15,7 +15,7 @@ export interface LibvirtRoom extends AsyncDisposable {
   readonly uri: string
   /** Defines a domain that counts on its first disk once it is started. @param disks paths @returns its UUID */
   define(name: string, disks: readonly string[], devices?: string): string
-  /** The disk that a domain boots from and counts on; made if it is not there. */
+  /** Makes what a domain boots from and counts on, in a file that may be there. @returns its path */
   disk(path: string): string
   /** How far a disk's counter is. */
   ticks(disk: string): number
@@ -101,7 +101,8 @@ export async function openLibvirtRoom(): Promise<LibvirtRoom> {
       return uuid
     },
     disk(path) {
-      writeFileSync(path, bootDisk())
+      // What is there keeps its inode, and what is on that.
+      writeFileSync(path, bootDisk(), { flag: existsSync(path) ? 'r+' : 'w' })
       return path
     },
     ticks(disk) {
