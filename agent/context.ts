@@ -21,6 +21,7 @@ import { initiatorOf } from './iscsi/initiator.ts'
 import { connectNats } from './nats.ts'
 import { createHoldTurns } from './pipelines/instance/hold-turns.ts'
 import { openStoppedNotes, type StoppedNotes } from './pipelines/instance/stopped-notes.ts'
+import type { PipelineTools } from './pipelines/pipeline.ts'
 import { openPoints } from './points/open-points.ts'
 import { listenerOf } from './transfer/listeners.ts'
 import { openVolumes } from './volumes/open-volumes.ts'
@@ -29,12 +30,14 @@ import type { Volumes } from './volumes/volumes.ts'
 import { startConsuming } from './work/consume.ts'
 import { openJournal } from './work/journal.ts'
 import { createLanes } from './work/lanes.ts'
+import { openLeftWork } from './work/left-work.ts'
 import { createOutbox } from './work/outbox.ts'
 import { createRunner } from './work/runner.ts'
 import { createSlots, halfOf } from './work/slots.ts'
 
 const STORE_TIMEOUT_MS = 5_000
 const ASK_TIMEOUT_MS = 5_000
+const RETRY_MS = 300_000
 
 export interface Agent extends AsyncDisposable {
   /** Resolves when it cannot go on: NATS lets this host in no more. */
@@ -72,7 +75,10 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const journal = openJournal(config.HOLDFAST_AGENT_STATE)
   const { urls, tls, authenticator, key, unseal } = await openIdentity(config, logger)
   const points = openPoints(pointsConfig(config, pools), unseal)
-  await points.sweep(pools, (jobId) => journal.unfinished().some((entry) => entry.jobId === jobId), volumesOf)
+  const lanes = createLanes()
+  const left = openLeftWork(join(config.HOLDFAST_AGENT_STATE, 'left'), lanes, logger)
+  const isOpen = (jobId: string) => left.has(jobId) || journal.unfinished().some((entry) => entry.jobId === jobId)
+  await points.sweep(pools, isOpen, volumesOf)
   const ownNats = [urls].flat().flatMap(listenerOf)
   points.setListeners(ownNats)
   const nats = await connectNats({ url: urls, host, tls, authenticator })
@@ -81,9 +87,33 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
 
   const outbox = createOutbox({ nats, jetstream: js, host, signal: stopping.signal, logger })
   const slots = createSlots(config.HOLDFAST_AGENT_SLOTS)
+  const tools: PipelineTools = {
+    driver(name) {
+      const driver = pools.get(name)
+      if (driver === undefined) throw new FleetError('not_found', `host '${host}' has no pool '${name}'`)
+      return driver
+    },
+    restorePaths: config.HOLDFAST_AGENT_RESTORE_PATHS,
+    forbiddenPaths: [
+      config.HOLDFAST_AGENT_STATE,
+      points.backupRoot,
+      ...config.HOLDFAST_AGENT_POOLS.map((pool) => directoryOf(pool, pools)),
+    ],
+    points: points.tools,
+    instances: instances.get,
+    freezeMs: 1_000 * config.HOLDFAST_AGENT_FREEZE_SECONDS,
+    stopped,
+    turns: createHoldTurns(),
+    datasetAt: (path) => findDatasetAt(path, pools),
+    volumes,
+    exports,
+    unseal,
+    logger,
+  }
   const runner = createRunner({
     journal,
-    lanes: createLanes(),
+    lanes,
+    left,
     slots,
     archiveSlots: halfOf(slots, config.HOLDFAST_AGENT_SLOTS),
     tell: outbox.tell,
@@ -92,29 +122,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
       const spec = journal.get(report.jobId)?.order?.spec
       if (spec !== undefined && isAboutInstances(spec)) instanceList.refresh()
     },
-    tools: {
-      driver(name) {
-        const driver = pools.get(name)
-        if (driver === undefined) throw new FleetError('not_found', `host '${host}' has no pool '${name}'`)
-        return driver
-      },
-      restorePaths: config.HOLDFAST_AGENT_RESTORE_PATHS,
-      forbiddenPaths: [
-        config.HOLDFAST_AGENT_STATE,
-        points.backupRoot,
-        ...config.HOLDFAST_AGENT_POOLS.map((pool) => directoryOf(pool, pools)),
-      ],
-      points: points.tools,
-      instances: instances.get,
-      freezeMs: 1_000 * config.HOLDFAST_AGENT_FREEZE_SECONDS,
-      stopped,
-      turns: createHoldTurns(),
-      datasetAt: (path) => findDatasetAt(path, pools),
-      volumes,
-      exports,
-      unseal,
-      logger,
-    },
+    tools,
     clock: () => Date.now() + clockAheadMs,
     logger,
 
@@ -151,6 +159,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     logger,
   })
   runner.resume()
+  const retrying = startRetrying(() => left.retry(tools))
   const consumption = startConsuming({
     nats,
     host,
@@ -170,6 +179,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     failed: closedByServer(nats),
     async [Symbol.asyncDispose]() {
       stopping.abort()
+      clearInterval(retrying)
       renewal?.stop()
       presence.stop()
       instanceList.stop()
@@ -198,6 +208,12 @@ async function openPools(config: AgentConfig) {
     volumesOf.set(pool.name, volumes)
   }
   return { pools, volumesOf }
+}
+
+/** At once, and every few minutes for as long as something is left. */
+function startRetrying(retry: () => Promise<void>): NodeJS.Timeout {
+  void retry()
+  return setInterval(() => void retry(), RETRY_MS).unref()
 }
 
 /** Services that are down: neither NATS nor the control plane is waited for. */

@@ -8,6 +8,7 @@ import { PipelineFailure, runPipeline } from '../pipelines/run-pipeline.ts'
 import { failureOf } from './failure.ts'
 import type { Journal, JournalEntry } from './journal.ts'
 import { type Lanes, laneOf } from './lanes.ts'
+import type { LeftWork } from './left-work.ts'
 import { createReporter, type EndingEvent, type Reporter } from './report.ts'
 import type { Slots } from './slots.ts'
 
@@ -55,6 +56,8 @@ export function createRunner(deps: {
   /** For whole archives, which wait for their turns and for targets. */
   readonly archiveSlots: Slots
   readonly tools: PipelineTools
+  /** Told of orders that could not be taken back, before their ends are. */
+  readonly left?: Pick<LeftWork, 'keep'>
   /** Sends without waiting. */
   readonly tell: (report: JobReport) => void
   /** Sends and resolves when NATS has stored it; tries until it has, or the agent stops. */
@@ -211,6 +214,7 @@ export function createRunner(deps: {
       detail: error.detail,
     }
     logger.warn({ event: 'job.failed', ...facts, ...(error.code === 'internal' ? { err: error.cause ?? error } : {}) })
+    if (error.left) deps.left?.keep(order.jobId, { spec: order.spec, staged: journal.get(order.jobId)?.staged })
     if (error.code === 'cancelled') return { type: 'stop', phases: [...phases] }
     return { type: 'fail', error: failureOf(error), phases: [...phases] }
   }

@@ -40,7 +40,8 @@ interface MakingParts<Result extends object> {
 
 /**
  * A dataset and an instance on it: the dataset → the instance under a name of this job's → what it replaces aside → the instance at
- * its name → started → noted, which commits → what was replaced destroyed. Every step before the note is taken back.
+ * its name → started → noted, which commits → what was replaced destroyed. Every step before the note is taken back; where that fails, the
+ * tree stays for who tries again.
  */
 export class InstanceMaking<Result extends object> {
   readonly #parts: MakingParts<Result>
@@ -128,10 +129,13 @@ export class InstanceMaking<Result extends object> {
     const { tree, placement } = this.#parts
     try {
       await placement.takeBack(this.#ours)
-    } finally {
-      this.#made = undefined
-      await tree.unstage(context)
+    } catch (thrown) {
+      // What was made may stand on the tree still, or run there.
+      if (this.#made === undefined) await tree.unstage(context)
+      throw thrown
     }
+    this.#made = undefined
+    await tree.unstage(context)
   }
 
   /** First the dataset, which would go with the job else. */
