@@ -69,6 +69,15 @@ onLuns('a LUN is backed up whole and by what differs, and any LUN becomes what i
   await room.order(restore(refs.slice(0, 1)))
   t.true(readFileSync(other).subarray(0, SIZE).equals(was))
 
+  // A target that tells neither holes nor takes blocks back.
+  await room.change('disk', 'unit', 'thin_provisioning=0')
+  await room.change('other', 'unit', 'thin_provisioning=0')
+  const nothing = create(refs)
+  t.like(await room.order(nothing), { full: false, sourceBytes: 0, problemCount: 0 })
+  writeFileSync(other, randomBytes(SIZE + 2 * MIB))
+  await room.order(restore([...refs, refOf(nothing)]))
+  t.true(readFileSync(other).equals(Buffer.concat([readFileSync(disk), Buffer.alloc(2 * MIB)])))
+
   const fails = async (code: ErrorCode, running: Promise<unknown>) => t.is((await failureOf(t, running)).code, code)
   await fails('conflict', room.order(restore(refs, 'small', MIB)))
   await fails('refused', room.order(create([], room.connection('disk'), SIZE + MIB)))
@@ -80,9 +89,16 @@ onLuns('a LUN is backed up whole and by what differs, and any LUN becomes what i
   await fails('refused', room.order(create([], at('169.254.169.254:3260'))))
   await fails('invalid', room.order(create([], at('127.0.0.1:0'))))
   t.like(await room.order(create([], at('127.0.0.1:1', '169.254.169.254', `localhost:${room.port},1`))), { full: true })
+  // A target that sends logins elsewhere is followed to where the order leads, and nowhere else.
+  const away = await lunRoom(t, '127.0.0.2')
+  await away.lend({ disk })
+  const elsewhere = ['RedirectAddress=127.0.0.2', `RedirectPort=${away.port}`, 'RedirectReason=Temporary']
+  await room.change('disk', 'target', ...elsewhere)
+  await fails('refused', room.order(create()))
+  t.like(await room.order(create([], at(room.portal, away.portal))), { full: true })
   room.points.setListeners([{ host: '127.0.0.1', port: room.port }])
   await fails('refused', room.order(create()))
-  t.is(readdirSync(room.backups).filter((name) => name.endsWith('Z')).length, 3)
+  t.is(readdirSync(room.backups).filter((name) => name.endsWith('Z')).length, 5)
 })
 
 onLuns('a connection that is lost is made again; a target that stays away leaves no point', async (t) => {

@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { hasTgt } from '../../agent/export/open-exports.ts'
+import { createControl } from '../../agent/export/tgt/control.ts'
 import { openTgtTargets } from '../../agent/export/tgt/tgt-targets.ts'
 import { hasInitiator } from '../../agent/iscsi/library.ts'
 import type { PipelineTools, Step, Work } from '../../agent/pipelines/pipeline.ts'
@@ -29,10 +30,10 @@ export function lacksLuns(): string | undefined {
 }
 
 /** LUNs of a real tgtd, which asks for CHAP, and orders about them, run as an agent with a key of its own runs them. */
-export async function lunRoom(t: Pick<ExecutionContext, 'teardown'>) {
+export async function lunRoom(t: Pick<ExecutionContext, 'teardown'>, address = '127.0.0.1') {
   const folder = temporaryDirectory(t)
   const port = await freePort()
-  const portal = `127.0.0.1:${port}`
+  const portal = `${address}:${port}`
   const settings = { directory: join(folder, 'tgtd'), portals: [portal], outlives: false }
   const targets = openTgtTargets(settings, createLogger('agent', 'silent'))
   t.teardown(async () => {
@@ -60,6 +61,14 @@ export async function lunRoom(t: Pick<ExecutionContext, 'teardown'>) {
         access,
       }))
       for (const error of await targets.apply(wanted, calm)) if (error !== undefined) throw error
+    },
+    /** Has tgtd change one of its targets, or the LUN of one, as no agent does. */
+    async change(name: string, mode: 'target' | 'unit', ...changes: readonly string[]): Promise<void> {
+      const control = createControl(join(settings.directory, 'control.0'))
+      const shown = await control.ask({ mode: 'target', operation: 'show' })
+      const tid = Number(new RegExp(`^Target (\\d+): ${NAME}\\.${name}$`, 'm').exec(shown)?.[1])
+      const lun = mode === 'unit' ? { lun: targets.lun } : {}
+      for (const params of changes) await control.ask({ mode, operation: 'update', tid, ...lun, params })
     },
     connection: (name: string, changed: Partial<LunConnection> = {}): LunConnection => ({
       ...{ portals: [portal], targetName: `${NAME}.${name}`, lun: targets.lun, initiator: INITIATOR },
