@@ -10,6 +10,7 @@ import { fillVolume } from '../point/fill-volume.ts'
 import { named } from '../point/steps.ts'
 import { refuseDisk } from './domain-disks.ts'
 import { openAgain, refuseSessions } from './exported.ts'
+import { isIt, receiptIn } from './receipt.ts'
 import { unwatched } from './unwatched.ts'
 
 const SUBJECT = 'restore'
@@ -55,7 +56,7 @@ class Restore {
 
   async look(context: StepContext): Promise<void> {
     const { place, mode } = this.#spec
-    this.#receipt = receiptIn(context.memory)
+    this.#receipt = receiptIn(Receipt, context.memory)
     const standing = await this.#volumes.find(place.volume)
     this.isCommitted = isIt(standing, this.#receipt)
     this.#now = standing
@@ -103,7 +104,7 @@ class Restore {
 
   async undo({ memory }: UndoContext): Promise<void> {
     await this.close()
-    const receipt = receiptIn(memory)
+    const receipt = receiptIn(Receipt, memory)
     if (receipt === undefined) return
     const { place, mode } = this.#spec
     const isThere = isIt(await this.#volumes.find(place.volume), receipt)
@@ -125,13 +126,4 @@ class Restore {
     await this.#point?.[Symbol.asyncDispose]()
     this.#point = undefined
   }
-}
-
-function receiptIn(memory: StepContext['memory']): Receipt | undefined {
-  const noted = memory.staged()
-  return noted === undefined || noted === '' ? undefined : Receipt.parse(JSON.parse(noted))
-}
-
-function isIt(volume: Volume | undefined, receipt: Receipt | undefined): boolean {
-  return volume !== undefined && volume.guid === receipt?.guid
 }

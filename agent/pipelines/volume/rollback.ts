@@ -8,6 +8,7 @@ import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipel
 import { named } from '../point/steps.ts'
 import { refuseDisk } from './domain-disks.ts'
 import { openAgain, refuseExported, refuseSessions } from './exported.ts'
+import { isIt, receiptIn } from './receipt.ts'
 import { unwatched } from './unwatched.ts'
 
 const SUBJECT = 'rollback'
@@ -60,7 +61,7 @@ class Rollback {
   async look({ memory, signal }: StepContext): Promise<void> {
     const { place, safety } = this.#spec
     const { volume, snapshot } = place
-    this.#receipt = receiptIn(memory)
+    this.#receipt = receiptIn(Receipt, memory)
     const standing = await this.#volumes.find(volume)
     this.isCommitted = isIt(standing, this.#receipt)
     this.#now = standing
@@ -107,7 +108,7 @@ class Rollback {
 
   async undo({ memory }: UndoContext): Promise<void> {
     await this.close()
-    const receipt = receiptIn(memory)
+    const receipt = receiptIn(Receipt, memory)
     if (receipt === undefined) return
     // It has its name, and what failed came after that.
     if (isIt(await this.#volumes.find(this.#spec.place.volume), receipt)) return
@@ -165,13 +166,4 @@ class Rollback {
 /** ZFS tells when a snapshot was taken in these. */
 function wholeSeconds(ms: number): number {
   return Math.floor(ms / 1_000) * 1_000
-}
-
-function receiptIn(memory: StepContext['memory']): Receipt | undefined {
-  const noted = memory.staged()
-  return noted === undefined || noted === '' ? undefined : Receipt.parse(JSON.parse(noted))
-}
-
-function isIt(volume: Volume | undefined, receipt: Receipt | undefined): boolean {
-  return volume !== undefined && volume.guid === receipt?.guid
 }
