@@ -1,7 +1,6 @@
-import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { MessageChannel, Worker } from 'node:worker_threads'
+import { MessageChannel } from 'node:worker_threads'
 import { FleetError } from '../../../shared/errors.ts'
 import { asFleetError } from '../../native/system-error.ts'
 import { Counters } from '../../tree/counters.ts'
@@ -18,13 +17,12 @@ import { newSlots } from './frame-slots.ts'
 import { DEFAULT_LEVEL, INDEX_FRAME_BYTES, PieceStore } from './piece-store.ts'
 import { closeStamps, type TreeMarks } from './realms.ts'
 import { openUnlinked } from './spool.ts'
-import type { WriteEnd, WriteMessage, WriteTask } from './write-worker.ts'
+import { runWriteTask } from './write-thread.ts'
+import type { WriteEnd, WriteTask } from './write-worker.ts'
 
 const DEFAULT_FRAME_BYTES = 4 * 2 ** 20
 /** One is filled while the others are compressed or stored; each costs 9 MiB. */
 const SLOTS = 1 + Math.min(3, availableParallelism())
-/** Enough for the names of a directory of two million; a lower bound makes the collector run earlier. */
-const WORKER_MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 128 }
 const PROGRESS_INTERVAL_MS = 100
 const END_OF_TAR = 2 * BLOCK
 
@@ -134,23 +132,15 @@ export class ArchiveWriting {
       previous: channel === undefined ? undefined : { port: channel.port2, counts },
       source,
     }
-    const worker = new Worker(new URL('./write-worker.ts', import.meta.url), {
-      workerData: task,
-      resourceLimits: WORKER_MEMORY,
-      transferList: channel === undefined ? [] : [channel.port2],
-    })
     const queue =
       channel === undefined ? undefined : new QueueSender<Uint8Array | undefined>({ port: channel.port1, counts })
     let sending = this.#sendLines(lines, queue, signal)
     let end: WriteEnd | undefined
-    worker.on('message', (message: WriteMessage) => {
-      if (message.type === 'done' || message.type === 'failed') end = message
-      else if (message.type === 'again') sending = sending.then(() => this.#sendLines(again, queue, signal))
-      else this.#store.take(message)
-    })
     try {
-      // `once` rejects on the worker's 'error' event: a bug there ends the job here.
-      await once(worker, 'exit')
+      end = await runWriteTask(task, channel === undefined ? [] : [channel.port2], (message) => {
+        if (message.type === 'again') sending = sending.then(() => this.#sendLines(again, queue, signal))
+        else this.#store.take(message)
+      })
       this.#failure.signal.aborted || signal.aborted ? await sending.catch(() => undefined) : await sending
     } finally {
       channel?.port1.close()

@@ -5,6 +5,8 @@ import { paxRecord } from '../tar-header.ts'
 
 /** XATTR_LIST_MAX and XATTR_SIZE_MAX, linux/limits.h. */
 const LIMIT_BYTES = 65_536
+/** Enough nearly always: the kernel takes memory of this size for each call. */
+const USUAL_BYTES = 1_024
 /** What Holdfast notes on its own directories. */
 const OWN_PREFIX = 'trusted.holdfast.'
 const ACLS: Readonly<Record<string, string>> = {
@@ -20,19 +22,19 @@ export class AttributeRecords {
 
   /** @throws SystemError */
   ofDescriptor(fd: number): readonly Buffer[] {
-    const used = libc().flistxattr(fd, this.#names, LIMIT_BYTES)
+    const used = attempted((bytes) => libc().flistxattr(fd, this.#names, bytes))
     if (used === 0) return NONE
-    return this.#records(used, (name) => libc().fgetxattr(fd, name, this.#value, LIMIT_BYTES))
+    return this.#records(used, (name, bytes) => libc().fgetxattr(fd, name, this.#value, bytes))
   }
 
   /** Of a name that is not followed: NUL-terminated, as `/proc/self/fd/N/name`. */
   ofPath(path: Buffer): readonly Buffer[] {
-    const used = libc().llistxattr(path, this.#names, LIMIT_BYTES)
+    const used = attempted((bytes) => libc().llistxattr(path, this.#names, bytes))
     if (used === 0) return NONE
-    return this.#records(used, (name) => libc().lgetxattr(path, name, this.#value, LIMIT_BYTES))
+    return this.#records(used, (name, bytes) => libc().lgetxattr(path, name, this.#value, bytes))
   }
 
-  #records(used: number, get: (name: Buffer) => number): readonly Buffer[] {
+  #records(used: number, get: (name: Buffer, bytes: number) => number): readonly Buffer[] {
     if (used < 0 && ['EOPNOTSUPP', 'EACCES', 'ENOENT'].includes(lastErrorCode())) return NONE
     checked('listxattr', used)
     const records: Buffer[] = []
@@ -42,13 +44,18 @@ export class AttributeRecords {
       start = end
       const text = name.toString('latin1', 0, name.length - 1)
       if (text.startsWith(OWN_PREFIX)) continue
-      const bytes = get(name)
+      const bytes = attempted((limit) => get(name, limit))
       // An attribute that went, or that only another right could read, is no reason to lose the file.
       if (bytes < 0 && ['ENODATA', 'EOPNOTSUPP', 'EACCES', 'EPERM'].includes(lastErrorCode())) continue
       records.push(recordOf(text, this.#value.subarray(0, checked('getxattr', bytes))))
     }
     return records
   }
+}
+
+function attempted(call: (bytes: number) => number): number {
+  const result = call(USUAL_BYTES)
+  return result < 0 && lastErrorCode() === 'ERANGE' ? call(LIMIT_BYTES) : result
 }
 
 function recordOf(name: string, value: Buffer): Buffer {

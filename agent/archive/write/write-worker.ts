@@ -1,4 +1,4 @@
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort } from 'node:worker_threads'
 import { type ErrorCode, FleetError } from '../../../shared/errors.ts'
 import { asFleetError } from '../../native/system-error.ts'
 import { Counters } from '../../tree/counters.ts'
@@ -151,10 +151,11 @@ function outcomeOf(task: WriteTask, port: MessagePort): WriteEnd {
   }
 }
 
-// write-archive.ts alone starts this file, so what it sends is of its type.
-const task = workerData as WriteTask
-if (parentPort !== null) {
+// write-thread.ts alone starts this file, so what it sends is of its type. One task after the other.
+parentPort?.on('message', async (task: WriteTask) => {
+  if (parentPort === null) return
   if (task.source.kind === 'image') await loadFor(task.source.place)
-  parentPort.postMessage(outcomeOf(task, parentPort))
+  const end = outcomeOf(task, parentPort)
   task.previous?.port.close()
-}
+  parentPort.postMessage(end)
+})
