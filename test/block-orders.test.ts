@@ -444,6 +444,7 @@ test.serial('an attachment is reserved, connected, in use, and gone with its con
     code: 'conflict',
     message: /to be read; end that/,
   })
+  t.is((await blockAttachments.get(OPERATOR, other)).attachment.state, 'reserved')
   await blockAttachments.complete(OPERATOR, id)
   await blockAttachments.complete(OPERATOR, id)
   t.is(await statusOf(volumeId), 'in-use')

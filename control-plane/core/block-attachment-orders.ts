@@ -59,8 +59,11 @@ export function createBlockAttachments(deps: {
       requireWritable(row, mode)
       const isOther = now.connection !== null && now.initiator !== initiator
       if (isOther) throw new FleetError('conflict', `attachment ${id} is connected to ${now.initiator}`)
-      const asked = now.connection === null ? (mode ?? now.mode) : now.mode
-      readonly = row.isReadonly || asked === 'ro'
+      // What was reserved to be read is not written to because somebody asks for that later.
+      readonly = row.isReadonly || now.mode === 'ro' || mode === 'ro'
+      if (now.connection !== null && readonly !== (now.mode === 'ro')) {
+        throw new FleetError('conflict', `attachment ${id} is connected to be written to; end it first`)
+      }
       const hostName = host ?? now.hostName
       return { ...now, initiator, hostName, mountpoint: mountpoint ?? now.mountpoint, mode: readonly ? 'ro' : 'rw' }
     })
@@ -81,11 +84,13 @@ export function createBlockAttachments(deps: {
       const seen = await volumeOf(caller, volumeId)
       const by = actingOn(caller, seen)
       await requireTheirs(servers, seen, instanceId)
-      const id = idFor(caller, 'block attachment')
+      const id = idFor(caller, `block attachment of ${volumeId}`)
       const volume = await store.change(
         by,
         volumeId,
         (row) => {
+          // Under one key it is asked for again: an earlier request died, or could not take it back.
+          if (row.attachments.some((one) => one.id === id)) return undefined
           requireFor(row, instanceId)
           requireWritable(row, mode ?? connector?.mode)
           const isReadonly = row.isReadonly || (mode ?? connector?.mode) === 'ro'
