@@ -444,13 +444,16 @@ test.serial('an attachment is reserved, connected, in use, and gone with its con
     code: 'conflict',
     message: /to be read; end that/,
   })
-  t.is((await blockAttachments.get(OPERATOR, other)).attachment.state, 'reserved')
+  t.like((await blockAttachments.get(OPERATOR, other)).attachment, { state: 'reserved', initiator: null, mode: 'rw' })
   await blockAttachments.complete(OPERATOR, id)
   await blockAttachments.complete(OPERATOR, id)
   t.is(await statusOf(volumeId), 'in-use')
   t.like((await blockAttachments.get(OPERATOR, id)).attachment, { state: 'attached', connection: { lun: LIVE.lun } })
 
-  // The other one asked for the same initiator in the end, so that one is not shut out yet.
+  // The other one is of the same initiator in the end, so that one is not shut out yet.
+  const joining = blockAttachments.connect(OPERATOR, other, { ...at, mode: 'ro' }, NEVER)
+  await room.exported(await openJob('export.create'))
+  t.is((await joining).attachment.state, 'attaching')
   const left = await blockAttachments.delete(OPERATOR, id, NEVER)
   t.deepEqual(
     left.map((one) => one.id),

@@ -55,7 +55,9 @@ export function createBlockAttachments(deps: {
         operation === undefined ? undefined : { operation },
       )
     let readonly = false
+    let before: BlockAttachment | undefined
     await settle((row, now) => {
+      before = now
       requireWritable(row, mode)
       const isOther = now.connection !== null && now.initiator !== initiator
       if (isOther) throw new FleetError('conflict', `attachment ${id} is connected to ${now.initiator}`)
@@ -67,7 +69,13 @@ export function createBlockAttachments(deps: {
       const hostName = host ?? now.hostName
       return { ...now, initiator, hostName, mountpoint: mountpoint ?? now.mountpoint, mode: readonly ? 'ro' : 'rw' }
     })
-    const told = await connections.initialize(by, volume, { initiator, host, isReadonly: readonly }, signal)
+    const wanted = { initiator, host, isReadonly: readonly }
+    const told = await connections.initialize(by, volume, wanted, signal).catch(async (error: unknown) => {
+      // Another has the volume, and nothing was ordered.
+      const isRefused = error instanceof FleetError && error.code === 'conflict'
+      if (isRefused) await settle((_, now) => before ?? now)
+      throw error
+    })
     const row = await settle((_, now) => {
       const { targetIqn, portal, lun, auth } = told
       const connection = { targetIqn, portal, lun, chapUser: auth?.username ?? null }
