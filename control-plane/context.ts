@@ -189,6 +189,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   const jobs = createJobs({
     ...{ reader: jobReader, ends, datasets, snapshots, points, instances, volumes, exports },
+    instanceSnapshots: captures.instanceSnapshots,
     knowsHost: async (name) => (await hostStore.find(name)) !== undefined,
     change: async (id, decide) => afterCommit(await changes.change([id], decide)),
   })

@@ -2,7 +2,7 @@ import type { NatsConnection } from 'nats'
 import type { Logger } from '../shared/logger.ts'
 import type { FleetView } from './core/fleet-view.ts'
 import { createInstanceBackups } from './core/instance-backup-operations.ts'
-import type { InstanceBackups, InstanceSnapshots } from './core/instance-captures.ts'
+import type { InstanceBackups, InstanceSnapshotOrders } from './core/instance-captures.ts'
 import { createInstanceSnapshots } from './core/instance-snapshots.ts'
 import type { InstanceReader } from './core/instances.ts'
 import type { PointOrders } from './core/point-orders.ts'
@@ -36,7 +36,11 @@ export function openCaptures(deps: {
   readonly instances: Pick<InstanceReader, 'find' | 'named'>
   readonly fleet: FleetView
   readonly logger: Logger
-}): { readonly instanceSnapshots: InstanceSnapshots; readonly instanceBackups: InstanceBackups; readonly tick: Tick } {
+}): {
+  readonly instanceSnapshots: InstanceSnapshotOrders
+  readonly instanceBackups: InstanceBackups
+  readonly tick: Tick
+} {
   const { sql, nats, seal, changes, dispatch, points, targets, volumeBackups, instances, fleet, logger } = deps
   const book = createCaptureBook({ store: createCaptureOrderStore(sql), changes, dispatch })
   const reads = createHostReads({ nats, seal })

@@ -1,6 +1,8 @@
 import type { InstanceType } from '../../shared/instance-spec.ts'
 import type { Caller } from './caller.ts'
 import type { Condition } from './condition.ts'
+import type { Accepted } from './datasets.ts'
+import type { KeptJob } from './jobs.ts'
 import type { Page, PageRequest } from './page.ts'
 
 /** What instance snapshots and instance backups share. */
@@ -78,6 +80,11 @@ export interface InstanceSnapshots {
     filter: { readonly instanceId?: string | undefined },
     page: PageRequest,
   ): Promise<Page<InstanceSnapshotInfo>>
+}
+
+export interface InstanceSnapshotOrders extends InstanceSnapshots {
+  /** What a job that failed was to do, once more: another snapshot of that name, or what is left of one goes. @throws as `create` and `delete` */
+  again(caller: Caller, job: Pick<KeptJob, 'id' | 'spec' | 'request'>): Promise<Accepted>
 }
 
 export interface InstanceBackups {

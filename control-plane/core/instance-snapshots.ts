@@ -5,7 +5,7 @@ import type { SpecOf } from '../../shared/job-spec.ts'
 import type { ReadAnswerOf } from '../../shared/wire/reads.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkKept } from './check-request.ts'
-import { requireCondition } from './condition.ts'
+import { type Condition, requireCondition } from './condition.ts'
 import { type FleetView, requireAccepting, requireOnline } from './fleet-view.ts'
 import type { HostReads } from './host-reads.ts'
 import { placeOf } from './images.ts'
@@ -17,7 +17,7 @@ import type {
   CaptureReader,
   StandingPart,
 } from './instance-capture-book.ts'
-import type { InstanceSnapshotInfo, InstanceSnapshots } from './instance-captures.ts'
+import type { InstanceSnapshotInfo, InstanceSnapshotOrders } from './instance-captures.ts'
 import { standing } from './instance-orders.ts'
 import type { InstanceReader, PresentInstance } from './instances.ts'
 import type { Hold, LockedDataset, NewDataset } from './orders.ts'
@@ -30,6 +30,9 @@ export const CaptureInstanceRequest = z.object({
   name: z.string().min(1).max(255),
   instance: z.string().min(1).max(256),
 })
+
+type Taken = z.infer<typeof CaptureInstanceRequest>
+const DiscardRequest = z.object({ id: z.string() })
 
 /** Of one job. */
 const MAX_PARTS = 100
@@ -66,7 +69,7 @@ export function createInstanceSnapshots(deps: {
   readonly instances: Pick<InstanceReader, 'find' | 'named'>
   readonly fleet: FleetView
   readonly reads: HostReads
-}): InstanceSnapshots {
+}): InstanceSnapshotOrders {
   const { book, reader, fleet, reads } = deps
 
   function orderOf(caller: Caller, reads: CaptureOrder['reads'], decide: CaptureOrder['decide']): CaptureOrder {
@@ -81,43 +84,68 @@ export function createInstanceSnapshots(deps: {
     return snapshot
   }
 
+  /** @returns its job */
+  async function take(caller: Caller, asked: Taken, retryOf?: string): Promise<string> {
+    const { id, host, name, type, ref } = await instanceMeant(deps, caller, asked.instance)
+    requireAccepting(fleet, host)
+    const told = await reads.ask(host, 'instance-parts', { place: { type, instance: ref } })
+    requireStanding(told.state, name)
+    const datasets = told.parts.flatMap(({ dataset }) => dataset?.dataset ?? [])
+    const order = orderOf(caller, { instance: id, datasets }, (found) => {
+      const instance = standing({ instance: () => found.instance }, id)
+      if (instance.host !== host) throw new FleetError('conflict', `'${name}' is on its way to another host`)
+      requireAccepting(fleet, host)
+      return retrying(capture({ request: asked, groupId: caller.groupId, instance, told, found }), retryOf)
+    })
+    return (await book.place(order)).jobId ?? ''
+  }
+
+  /** @returns its job; undefined where none is needed */
+  async function remove(
+    caller: Caller,
+    id: string,
+    { ifMatch, retryOf }: { readonly ifMatch?: Condition<InstanceSnapshotInfo> | undefined; readonly retryOf?: string },
+  ): Promise<string | undefined> {
+    await find(caller, id)
+    const { jobId } = await book.place(
+      orderOf(caller, { snapshot: id }, (found) => {
+        const { snapshot, parts } = found
+        if (snapshot === undefined || snapshot.groupId !== caller.groupId) throw noSnapshot(id)
+        requireCondition(ifMatch, snapshot)
+        if (snapshot.status === 'deleting') return {}
+        if (snapshot.status === 'creating') {
+          const blockers = snapshot.jobId === null ? [] : [`job ${snapshot.jobId}`]
+          throw new FleetError('conflict', 'the snapshot is still being made', { blockers })
+        }
+        return retrying(discard(fleet, snapshot, parts), retryOf)
+      }),
+    )
+    return jobId
+  }
+
   return {
     async create(caller, request) {
       requireRole(caller, 'operator')
-      const asked = checkKept(CaptureInstanceRequest, request)
-      const { id, host, name, type, ref } = await instanceMeant(deps, caller, asked.instance)
-      requireAccepting(fleet, host)
-      const told = await reads.ask(host, 'instance-parts', { place: { type, instance: ref } })
-      requireStanding(told.state, name)
-      const datasets = told.parts.flatMap(({ dataset }) => dataset?.dataset ?? [])
-      const order = orderOf(caller, { instance: id, datasets }, (found) => {
-        const instance = standing({ instance: () => found.instance }, id)
-        if (instance.host !== host) throw new FleetError('conflict', `'${name}' is on its way to another host`)
-        requireAccepting(fleet, host)
-        return capture({ request: asked, groupId: caller.groupId, instance, told, found })
-      })
-      const { jobId } = await book.place(order)
-      const made = await reader.madeBy(caller.groupId, jobId ?? '')
+      const jobId = await take(caller, checkKept(CaptureInstanceRequest, request))
+      const made = await reader.madeBy(caller.groupId, jobId)
       if (made === undefined) throw new FleetError('not_found', 'the snapshot that was ordered is gone already')
       return made
     },
 
     async delete(caller, id, ifMatch) {
       requireRole(caller, 'operator')
-      await find(caller, id)
-      await book.place(
-        orderOf(caller, { snapshot: id }, (found) => {
-          const { snapshot, parts } = found
-          if (snapshot === undefined || snapshot.groupId !== caller.groupId) throw noSnapshot(id)
-          requireCondition(ifMatch, snapshot)
-          if (snapshot.status === 'deleting') return {}
-          if (snapshot.status === 'creating') {
-            const blockers = snapshot.jobId === null ? [] : [`job ${snapshot.jobId}`]
-            throw new FleetError('conflict', 'the snapshot is still being made', { blockers })
-          }
-          return discard(fleet, snapshot, parts)
-        }),
-      )
+      await remove(caller, id, { ifMatch })
+    },
+
+    async again(caller, { id: retryOf, spec, request }) {
+      requireRole(caller, 'operator')
+      if (spec.kind === 'instance.snapshot') {
+        const { name, instance } = CaptureInstanceRequest.parse(request)
+        return { jobId: await take(caller, { name, instance: spec.instanceId ?? instance }, retryOf) }
+      }
+      const jobId = await remove(caller, DiscardRequest.parse(request).id, { retryOf })
+      if (jobId !== undefined) return { jobId }
+      throw new FleetError('conflict', 'nothing of the snapshot was left, or it goes already')
     },
 
     get: find,
@@ -281,6 +309,12 @@ function discard(
     job: { id: newId(), decision: { ...decision, interactive: true } },
     removes: { id: snapshot.id, parts: ids },
   }
+}
+
+function retrying(plan: CapturePlan, retryOf: string | undefined): CapturePlan {
+  if (plan.job === undefined || retryOf === undefined) return plan
+  const { id, decision } = plan.job
+  return { ...plan, job: { id, decision: { ...decision, retryOf } } }
 }
 
 function stateOf(part: StandingPart) {

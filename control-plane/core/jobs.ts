@@ -6,6 +6,7 @@ import { actingFor, type Caller, requireRole, visibleGroup } from './caller.ts'
 import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted, DatasetOrders } from './datasets.ts'
 import type { ExportOrders } from './exports.ts'
+import type { InstanceSnapshotOrders } from './instance-captures.ts'
 import { CloneInstanceRequest, InstanceRequest, StopInstanceRequest } from './instance-requests.ts'
 import type { InstanceOrders } from './instances.ts'
 import { cancelJob, type JobChange, type LockedJob } from './job-change.ts'
@@ -126,11 +127,12 @@ export function createJobs(deps: {
   readonly instances: InstanceOrders
   readonly volumes: VolumeOrders
   readonly exports: Pick<ExportOrders, 'again'>
+  readonly instanceSnapshots: Pick<InstanceSnapshotOrders, 'again'>
   readonly knowsHost: (name: string) => Promise<boolean>
   /** Writes the change; resolves after commit. */
   readonly change: (id: string, decide: (job: LockedJob) => JobChange | undefined) => Promise<void>
 }): Jobs {
-  const { reader, ends, datasets, snapshots, points, instances, volumes, exports } = deps
+  const { reader, ends, datasets, snapshots, points, instances, volumes, exports, instanceSnapshots } = deps
 
   async function find(caller: Caller, id: string): Promise<KeptJob> {
     const job = await reader.find(visibleGroup(caller), id)
@@ -188,12 +190,8 @@ export function createJobs(deps: {
     'lun.restore': () => {
       throw new FleetError('refused', 'what another service lent is not lent any more: restore the backup again')
     },
-    'instance.snapshot': () => {
-      throw new FleetError('refused', 'a snapshot of an instance is not tried again: take another')
-    },
-    'instance.discard': () => {
-      throw new FleetError('refused', 'delete the snapshot of the instance again')
-    },
+    'instance.snapshot': (caller, job) => instanceSnapshots.again(caller, job),
+    'instance.discard': (caller, job) => instanceSnapshots.again(caller, job),
     'export.create': (caller, job) => exports.again(caller, job),
     'export.delete': (caller, job) => exports.again(caller, job),
     'export.reconcile': (caller, job) => exports.again(caller, job),

@@ -255,6 +255,7 @@ function openPlane(deps: {
   })
   const jobs = createJobs({
     ...{ reader: createJobStore(sql), ends, datasets, snapshots, points, instances, volumes, exports },
+    instanceSnapshots: captures.instanceSnapshots,
     knowsHost: async () => true,
     change: async (id, decide) => committed(await changes.change([id], decide)),
   })
