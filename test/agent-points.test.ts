@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import test, { type ExecutionContext } from 'ava'
+import ava, { type ExecutionContext } from 'ava'
 import { openWork } from '../agent/pipelines/pipelines.ts'
 import type { PointRef } from '../shared/point-spec.ts'
 import { pipelineContract } from './contracts/pipeline-contract.ts'
@@ -24,6 +24,9 @@ import {
   threePoints,
 } from './harness/point-orders.ts'
 import { lacksTool, testUnless } from './harness/system-packages.ts'
+
+/** One after another: together they fill a gigabyte, and each of the programs they start is forked from that. */
+const test = ava.serial
 
 async function orders(t: ExecutionContext, driver: 'btrfs' | 'copy'): Promise<PointOrders | undefined> {
   if (driver === 'btrfs' && !canMount(t)) return undefined
@@ -177,8 +180,7 @@ test('verify names the file whose bytes rotted, and what is missing; a target th
 })
 
 test('a rehearsal measures a restore and leaves nothing', async (t) => {
-  const made = await pointOrders(t)
-  const { refs } = await threePoints(made)
+  const { made, refs } = await threeToRead()
   const before = readdirSync(made.pool).toSorted()
   const order = { kind: 'point.rehearse', ...readable(made, refs), pool: 'a' } as const
   const { files, bytes, seconds } = await made.run(order)
@@ -316,6 +318,18 @@ testUnless(lacksTool('python3'))(
   },
 )
 
+const cleanUps: (() => unknown)[] = []
+ava.after.always(async () => {
+  for (const cleanUp of cleanUps.toReversed()) await cleanUp()
+})
+let threeMade: ReturnType<typeof makeThree> | undefined
+async function makeThree() {
+  const made = await pointOrders({ teardown: (act) => cleanUps.push(act) })
+  return { made, refs: (await threePoints(made)).refs }
+}
+/** Three points that are only read: of all tests, which run one after another. */
+const threeToRead = () => (threeMade ??= makeThree())
+
 for (const kind of ['point.create', 'point.create of an increment', 'point.create by merging'] as const) {
   pipelineContract(test, {
     kind: 'point.create',
@@ -336,9 +350,8 @@ for (const kind of ['point.create', 'point.create of an increment', 'point.creat
 
 pipelineContract(test, {
   kind: 'point.restore',
-  async prepare(t) {
-    const made = await pointOrders(t)
-    const { refs } = await threePoints(made)
+  async prepare() {
+    const { made, refs } = await threeToRead()
     const place = { pool: 'a', dataset: randomUUID() }
     const spec = restoreTo(made, refs, { kind: 'new', place })
     return { open: (jobId) => openWork(spec, jobId, made.tools), observe: () => standingIn(made) }
@@ -348,19 +361,17 @@ pipelineContract(test, {
 pipelineContract(test, {
   kind: 'point.restore',
   title: 'point.restore of one file',
-  async prepare(t) {
-    const made = await pointOrders(t)
-    const { refs } = await threePoints(made)
-    const spec = restoreTo(made, refs, { kind: 'host', path: join(made.outside, 'one') }, ['docs/a.txt'])
+  async prepare() {
+    const { made, refs } = await threeToRead()
+    const spec = restoreTo(made, refs, { kind: 'host', path: join(made.outside, randomUUID()) }, ['docs/a.txt'])
     return { open: (jobId) => openWork(spec, jobId, made.tools), observe: () => standingIn(made) }
   },
 })
 
 pipelineContract(test, {
   kind: 'point.rehearse',
-  async prepare(t) {
-    const made = await pointOrders(t)
-    const { refs } = await threePoints(made)
+  async prepare() {
+    const { made, refs } = await threeToRead()
     const spec = { kind: 'point.rehearse', ...readable(made, refs), pool: 'a' } as const
     return { open: (jobId) => openWork(spec, jobId, made.tools), observe: () => standingIn(made) }
   },

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { ExecutionContext, TestFn } from 'ava'
+import type { ExecutionContext } from 'ava'
 import type { JobMemory, Step, StepContext, Work } from '../../agent/pipelines/pipeline.ts'
 import { PipelineFailure, runPipeline } from '../../agent/pipelines/run-pipeline.ts'
 import { FleetError } from '../../shared/errors.ts'
@@ -35,9 +35,12 @@ export function contextOf(jobId: string, memory = memoryOf(), signal = new Abort
   return { jobId, memory, signal, progress: () => undefined, release: () => undefined }
 }
 
+/** `test`, or `test.serial`. */
+type Declare = (title: string, run: (t: ExecutionContext) => Promise<unknown>) => void
+
 /** What every pipeline must survive; each calls this with its own subject. */
 export function pipelineContract<Kind extends JobKind>(
-  test: TestFn,
+  test: Declare,
   { kind, title: name = kind, prepare }: PipelineContract<Kind>,
 ): void {
   const it = (title: string, body: (t: ExecutionContext, subject: PipelineSubject<Kind>) => Promise<void>) =>
