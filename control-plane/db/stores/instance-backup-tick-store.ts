@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import type { InstanceBackupInfo } from '../../core/instance-captures.ts'
 import { claims, type Sql, statement } from '../sql.ts'
+import { type BackupSeries, createBackupSeries } from './backup-series.ts'
 import { ORDERING_SECONDS } from './order-instance-backups.ts'
-import { SERIES_POINT_COLUMNS, type SeriesPoint, SeriesPointRow } from './volume-backup-tick-store.ts'
 
 const FIRST_WAIT_SECONDS = 1
 const LAST_WAIT_SECONDS = 3_600
@@ -56,67 +56,31 @@ const turn = statement(
    where id = $1 and phase = $2`,
 )
 
-const points = statement(
-  'instance_backup_tick_points',
-  SeriesPointRow,
-  `select ${SERIES_POINT_COLUMNS}
-   from instance_backup i
-   join point p on p.series_id = i.series_id
-   where i.id = $1
-   order by p.name desc`,
-)
-
 const volumes = statement(
   'instance_backup_tick_volumes',
   z.object({ id: z.string(), status: z.string() }),
   'select id, status from volume_backup where instance_backup_id = $1 order by ordinal',
 )
 
-/** With its series, which nobody else has. */
-const drop = statement(
-  'instance_backup_drop',
-  z.object({ series_id: z.string() }),
-  `delete from instance_backup i
-   where i.id = $1 and i.deleting and i.phase is null and not exists (select 1 from point p where p.series_id = i.series_id)
-     and not exists (select 1 from volume_backup v where v.instance_backup_id = i.id)
-   returning i.series_id`,
-)
-const dropSeries = statement(
-  'instance_backup_drop_series',
-  z.unknown(),
-  'delete from point_series s where s.id = $1 and not exists (select 1 from point p where p.series_id = s.id)',
-)
-
-const explain = statement(
-  'instance_backup_explain',
-  z.unknown(),
-  `update instance_backup
-   set fail_reason = $2, version = version + 1, updated_at = now()
-   where id = $1 and deleting and fail_reason is distinct from $2`,
-)
-
 export type DueInstanceBackup = z.infer<(typeof claim)['row']>
 type Phase = NonNullable<DueInstanceBackup['phase']>
 
 /** Backups of instances that go, or that a snapshot is taken for. */
-export interface InstanceBackupTickStore {
+export interface InstanceBackupTickStore extends BackupSeries {
   /** Those whose time has come, each to be looked at once now. */
   claim(limit: number): Promise<readonly DueInstanceBackup[]>
   /** What its parts are read from is of one instant, or not. */
   captured(id: string, consistency: InstanceBackupInfo['consistency']): Promise<void>
   /** @param reason why its parts could not be ordered */
   turn(id: string, from: Phase, to: Phase | null, reason?: string): Promise<void>
-  /** Of the instance itself, newest first. */
-  points(id: string): Promise<readonly SeriesPoint[]>
   volumes(id: string): Promise<readonly { readonly id: string; readonly status: string }[]>
-  /** One that goes and has no parts. */
-  drop(id: string): Promise<void>
-  /** Why it is still there. */
-  explain(id: string, reason: string): Promise<void>
 }
+
+const ALL_ELSE_IS_GONE = `and b.phase is null and not exists (select 1 from volume_backup v where v.instance_backup_id = b.id)`
 
 export function createInstanceBackupTickStore(sql: Sql): InstanceBackupTickStore {
   return {
+    ...createBackupSeries(sql, { table: 'instance_backup', goes: ALL_ELSE_IS_GONE }),
     claim: (limit) => sql.rows(claim, [limit]),
 
     async captured(id, consistency) {
@@ -127,17 +91,6 @@ export function createInstanceBackupTickStore(sql: Sql): InstanceBackupTickStore
       await sql.rows(turn, [id, from, to, reason ?? null])
     },
 
-    points: (id) => sql.rows(points, [id]),
     volumes: (id) => sql.rows(volumes, [id]),
-
-    drop: (id) =>
-      sql.transaction(async (tx) => {
-        const [row] = await tx.rows(drop, [id])
-        if (row) await tx.rows(dropSeries, [row.series_id])
-      }),
-
-    async explain(id, reason) {
-      await sql.rows(explain, [id, reason])
-    },
   }
 }

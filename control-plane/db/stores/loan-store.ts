@@ -4,7 +4,7 @@ import { LunConnection } from '../../../shared/volume-spec.ts'
 import { actorOn } from '../../core/audit.ts'
 import { LOAN_PHASES, type Loan, type LoanStore, type NewLoan } from '../../core/loans.ts'
 import type { Secrets } from '../../core/secrets.ts'
-import { type Sql, sqlState, statement, type Transaction } from '../sql.ts'
+import { claims, type Sql, sqlState, statement, type Transaction } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
 import { LOOK_AGAIN_SECONDS } from './order-backups.ts'
 import { refold } from './volume-backup-fold.ts'
@@ -93,7 +93,7 @@ const remove = statement(
   `delete from lun_loan where id = $1 and phase = $2 returning backup_id`,
 )
 
-const claim = statement(
+const claim = claims(
   'loan_claim',
   LoanRow,
   `update lun_loan t

@@ -3,7 +3,8 @@ import type { Logger } from '../../../shared/logger.ts'
 import { SYSTEM_CALLER } from '../../core/caller.ts'
 import type { PointOrders } from '../../core/point-orders.ts'
 import { decideRetention } from '../../core/retention.ts'
-import type { ClaimedBackup, SeriesPoint, VolumeBackupTickStore } from '../../db/stores/volume-backup-tick-store.ts'
+import type { SeriesPoint } from '../../db/stores/backup-series.ts'
+import type { ClaimedBackup, VolumeBackupTickStore } from '../../db/stores/volume-backup-tick-store.ts'
 
 /** Of one tick, so that it ends. */
 const LIMIT = 50
