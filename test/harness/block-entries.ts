@@ -128,6 +128,7 @@ export const BLOCK_ENTRIES: Readonly<Record<string, RouteEntry>> = {
   'block.listPools': inProject(),
   'block.listZones': inProject(),
   'block.getLimits': inProject(),
+  'block.getQuotas': inProject((world) => ({ params: { id: world.red.groupId } })),
 
   'gateway.createVolume': { input: gibOf, other: 202, status: 202 },
   'gateway.createGatewayVolume': { input: gibOf, other: 202, status: 202 },

@@ -269,6 +269,10 @@ test('types are pools, and nobody is limited', async (t) => {
     ...{ name: 'host-a@holdfast#tank', capabilities: { storage_protocol: 'iSCSI' } },
   })
   t.like((await ask('GET', '/v3/default/limits')).json.limits.absolute, { maxTotalVolumes: -1, totalVolumesUsed: 0 })
+  const quotas = '/v3/default/os-quota-sets'
+  t.like((await ask('GET', `${quotas}/default`)).json.quota_set, { id: 'default', volumes: -1, gigabytes: -1 })
+  t.like((await ask('GET', `${quotas}/default?usage=True`)).json.quota_set, { volumes: { limit: -1, in_use: 0 } })
+  t.is((await ask('GET', `${quotas}/another`)).status, 404)
   t.is((await ask('GET', '/v3/default/os-availability-zone')).json.availabilityZoneInfo[0].zoneName, 'nova')
 })
 

@@ -3,6 +3,7 @@ import { ATTACHMENT_ROUTES, AttachmentView } from './attachments.ts'
 import { getLimits, getType, listExtensions, listPools, listResourceFilters, listTypes, listZones } from './catalog.ts'
 import { metadataRoutes } from './metadata.ts'
 import { underProject } from './place.ts'
+import { getQuotas } from './quotas.ts'
 import { FAULTS, FaultBody, OTHER_FAULT, SnapshotView, VolumeView } from './schemas.ts'
 import { SNAPSHOT_ROUTES } from './snapshots.ts'
 import { getVersion, listVersions, versioned } from './versions.ts'
@@ -35,7 +36,7 @@ const ROUTES: readonly Route[] = [
   ...Object.values(SNAPSHOT_ROUTES).map((routeAt) => routeAt(snapshots)),
   ...metadataRoutes('Snapshot'),
   ...ATTACHMENT_ROUTES,
-  ...[listTypes, getType, listPools, listZones, getLimits, listExtensions, listResourceFilters],
+  ...[listTypes, getType, listPools, listZones, getLimits, getQuotas, listExtensions, listResourceFilters],
 ]
 
 export const block: Dialect = {
