@@ -267,7 +267,11 @@ async function nameOf(driver: Instances, id: string): Promise<string> {
 }
 
 /** Runs freeze-and-hang.ts. */
-function hang({ type, place, notes }: DefinedSubject, id: string, maxMs: number) {
+export function hang(
+  { type, place, notes }: Pick<DefinedSubject, 'type' | 'place' | 'notes'>,
+  id: string,
+  maxMs: number,
+) {
   const order = JSON.stringify({ type, place, id, maxMs, notes })
   const child = spawn(process.execPath, [HANGER, order], { stdio: ['pipe', 'pipe', 'inherit'] })
   const lines: string[] = []

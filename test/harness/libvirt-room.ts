@@ -9,12 +9,22 @@ const VIRSH = '/usr/bin/virsh'
 const SECTOR = 512
 const DISK_BYTES = 2 ** 20
 
+/** What a domain has beside its disks. */
+interface Machine {
+  /** XML. */
+  readonly devices?: string
+  /** Instead of what its first disk boots. */
+  readonly kernel?: string
+  readonly initrd?: string
+  readonly memoryMib?: number
+}
+
 /** A libvirtd of one test file, with its own directories, socket and process tree, which ends with this process. */
 export interface LibvirtRoom extends AsyncDisposable {
   readonly base: string
   readonly uri: string
   /** Defines a domain that counts on its first disk once it is started. @param disks paths @returns its UUID */
-  define(name: string, disks: readonly string[], devices?: string): string
+  define(name: string, disks: readonly string[], machine?: Machine): string
   /** Makes what a domain boots from and counts on, in a file that may be there. @returns its path */
   disk(path: string): string
   /** How far a disk's counter is. */
@@ -66,7 +76,7 @@ for name in etc lib cache log run; do
   case $name in etc|run) at=/$name/libvirt;; *) at=/var/$name/libvirt;; esac
   mkdir -p $at && mount --bind "$1/$name" $at || exit 1
 done
-${LIBVIRTD} --config /etc/libvirt/libvirtd.conf &
+${LIBVIRTD} --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/libvirtd.pid &
 wait $!
 `
 
@@ -89,9 +99,9 @@ export async function openLibvirtRoom(): Promise<LibvirtRoom> {
     base,
     uri,
     virsh,
-    define(name, disks, devices = '') {
+    define(name, disks, machine = {}) {
       const path = join(base, 'domain.xml')
-      writeFileSync(path, domainXml(name, disks, devices))
+      writeFileSync(path, domainXml(name, disks, machine))
       const before = new Set(virsh('list', '--all', '--uuid').split('\n'))
       virsh('define', path)
       const uuid = virsh('list', '--all', '--uuid')
@@ -134,13 +144,19 @@ export async function openLibvirtRoom(): Promise<LibvirtRoom> {
   }
 }
 
-function domainXml(name: string, disks: readonly string[], devices: string): string {
+function domainXml(name: string, disks: readonly string[], machine: Machine): string {
+  const { devices = '', kernel, initrd, memoryMib = 2 } = machine
   const shown = disks.map(
     (path, n) => `<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${path}'/>
       <target dev='vd${'abcdef'[n]}' bus='virtio'/></disk>`,
   )
-  return `<domain type='qemu'><name>${name.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</name><memory unit='MiB'>2</memory><vcpu>1</vcpu>
-    <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os><features><acpi/></features>
+  const boot =
+    kernel === undefined
+      ? `<boot dev='hd'/>`
+      : `<kernel>${kernel}</kernel><initrd>${initrd}</initrd><cmdline>console=ttyS0 quiet panic=1 mitigations=off</cmdline>`
+  return `<domain type='qemu'><name>${name.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</name>
+    <memory unit='MiB'>${memoryMib}</memory><vcpu>1</vcpu>
+    <os><type arch='x86_64' machine='pc'>hvm</type>${boot}</os><features><acpi/></features>
     <devices><emulator>${EMULATOR}</emulator>${shown.join('')}${devices}
     <controller type='usb' model='none'/><memballoon model='none'/></devices></domain>`
 }

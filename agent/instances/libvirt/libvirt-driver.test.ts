@@ -28,7 +28,7 @@ const disks = new Map<string, string>()
 /** @returns its UUID */
 function defined(name: string, more: readonly string[] = [], devices = ''): string {
   const disk = room().disk(join(room().base, `${disks.size}.raw`))
-  const id = room().define(name, [disk, ...more], devices)
+  const id = room().define(name, [disk, ...more], { devices })
   disks.set(id, disk)
   return id
 }

@@ -59,7 +59,7 @@ interface Options {
 export function createVirsh(uri: string, run: Run): Virsh {
   const call = async (args: readonly string[], { signal, timeoutMs = TIMEOUT_MS }: Options): Promise<string> => {
     checkInstalled()
-    const given = ['-q', '-c', uri, ...args]
+    const given = ['-c', uri, ...args]
     const { exitCode, stdout, stderr } = await run(VIRSH, given, {
       signal,
       timeoutMs,
@@ -72,7 +72,7 @@ export function createVirsh(uri: string, run: Run): Virsh {
   async function lookAt(uuids: readonly string[], signal: AbortSignal): Promise<readonly Seen[]> {
     // Nobody who writes a domain's description knows it.
     const mark = randomUUID()
-    const told = await call([scriptOf(uuids, mark)], { signal })
+    const told = await call(['-q', scriptOf(uuids, mark)], { signal })
     const sections = sectionsOf(told, mark)
     if (!sections.has('end')) throw new FleetError('too_large', 'libvirt tells more of its domains than is read')
     return uuids.flatMap((uuid) => {
@@ -83,7 +83,7 @@ export function createVirsh(uri: string, run: Run): Virsh {
 
   return {
     async uuids(signal) {
-      const lines = (await call(['list', '--all', '--uuid'], { signal })).split('\n').map((line) => line.trim())
+      const lines = (await call(['-q', 'list', '--all', '--uuid'], { signal })).split('\n').map((line) => line.trim())
       return lines.filter(isUuid)
     },
     async look(uuids, signal) {
@@ -93,14 +93,17 @@ export function createVirsh(uri: string, run: Run): Virsh {
       return seen
     },
     async state(uuid, signal) {
-      const { isSaved: _, ...standing } = standingOf(await call(['domstate', '--domain', uuid, '--reason'], { signal }))
+      const { isSaved: _, ...standing } = standingOf(
+        await call(['-q', 'domstate', '--domain', uuid, '--reason'], { signal }),
+      )
       return standing
     },
     async act(command, uuid, options) {
       const timeoutMs = options.timeoutMs ?? (command === 'start' ? START_TIMEOUT_MS : TIMEOUT_MS)
-      await call([command, '--domain', uuid], { ...options, timeoutMs })
+      await call(['-q', command, '--domain', uuid], { ...options, timeoutMs })
     },
     async fileSystems(command, uuid, options) {
+      // `Thawed 2 filesystem(s)`, which it keeps for itself when it is to be quiet.
       return Number(/(\d+)/.exec(await call([command, '--domain', uuid], options))?.[1] ?? 0)
     },
   }
