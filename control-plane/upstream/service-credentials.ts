@@ -21,12 +21,13 @@ const ServiceCredentials = z.union(
 export type ServiceCredentials = z.infer<typeof ServiceCredentials>
 
 const SETTING = 'HOLDFAST_CINDER_CREDENTIALS'
-const OTHERS = 0o077
+/** systemd's credentials are their group's to read, too. */
+const OTHERS = 0o007
 
 /** Who we are to the identity service. @throws ConfigError that quotes nothing of the file */
 export function readServiceCredentials(path: string): ServiceCredentials {
   const { content, mode } = read(path)
-  if ((mode & OTHERS) !== 0) throw new ConfigError(`${SETTING}: ${path} is open to others than its owner: chmod 600`)
+  if ((mode & OTHERS) !== 0) throw new ConfigError(`${SETTING}: ${path} is open to everybody: chmod 600`)
   const parsed = ServiceCredentials.safeParse(content)
   if (parsed.success) return parsed.data
   throw new ConfigError(`${SETTING}: ${path} ${parsed.error.issues[0]?.message}`)
