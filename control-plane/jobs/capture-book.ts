@@ -3,7 +3,7 @@ import type { CaptureOrderStore } from '../db/stores/capture-order-store.ts'
 import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { Dispatch } from './dispatch.ts'
 import { placingInTurn } from './in-turn.ts'
-import { owed } from './order-book.ts'
+import { handOver } from './order-book.ts'
 
 /** Places orders about snapshots of instances: they take their turn among those about volumes. */
 export function createCaptureBook(deps: {
@@ -11,15 +11,11 @@ export function createCaptureBook(deps: {
   readonly changes: Pick<ChangeStore, 'expect'>
   readonly dispatch: Pick<Dispatch, 'send' | 'wake'>
 }): CaptureBook {
-  const { store, changes, dispatch } = deps
-  const place = placingInTurn(store)
+  const place = placingInTurn(deps.store)
   return {
     async place(order) {
       const { placed, jobId } = await place(order)
-      if (placed === undefined) return { jobId }
-      changes.expect(placed.job)
-      if (placed.job.state === 'dispatched') dispatch.send([owed(placed)])
-      else dispatch.wake()
+      if (placed !== undefined) handOver([placed], deps)
       return { jobId }
     },
   }

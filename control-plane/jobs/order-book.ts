@@ -24,16 +24,12 @@ export const START_WITHIN_MS = 3_000
 export function createOrderBook(deps: {
   readonly store: OrderStore
   readonly changes: Pick<ChangeStore, 'expect'>
-  readonly dispatch: Dispatch
+  readonly dispatch: Pick<Dispatch, 'send' | 'wake'>
 }): OrderBook {
-  const { changes, dispatch } = deps
   async function work(orders: readonly Order[]) {
     const placed = await deps.store.place(orders, Date.now() + START_WITHIN_MS)
     const accepted = placed.filter((answer): answer is Placed => 'job' in answer)
-    for (const { job } of accepted) changes.expect(job)
-    const granted = accepted.filter(({ job }) => job.state === 'dispatched')
-    dispatch.send(granted.map(owed))
-    if (granted.length < accepted.length) dispatch.wake()
+    handOver(accepted, deps)
     return placed
   }
 
@@ -69,6 +65,19 @@ function jobIdOf(placed: Placed | PlacedBefore): string {
   return 'job' in placed ? placed.job.id : placed.jobId
 }
 
-export function owed({ job, notAfterMs }: Placed): OwedOrder {
+interface Takers {
+  readonly changes: Pick<ChangeStore, 'expect'>
+  readonly dispatch: Pick<Dispatch, 'send' | 'wake'>
+}
+
+/** What was placed goes to its host where it holds its lanes; the rest waits for them. */
+export function handOver(placed: readonly Placed[], { changes, dispatch }: Takers): void {
+  for (const { job } of placed) changes.expect(job)
+  const granted = placed.filter(({ job }) => job.state === 'dispatched')
+  dispatch.send(granted.map(owed))
+  if (granted.length < placed.length) dispatch.wake()
+}
+
+function owed({ job, notAfterMs }: Placed): OwedOrder {
   return { jobId: job.id, host: job.host, attempt: job.attempt, spec: job.spec, notAfterMs }
 }

@@ -3,7 +3,7 @@ import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { VolumeOrderStore } from '../db/stores/volume-order-store.ts'
 import type { Dispatch } from './dispatch.ts'
 import { placingInTurn } from './in-turn.ts'
-import { owed } from './order-book.ts'
+import { handOver } from './order-book.ts'
 
 /** Places orders about volumes and hands those that hold their lanes straight to their hosts. */
 export function createVolumeBook(deps: {
@@ -11,15 +11,11 @@ export function createVolumeBook(deps: {
   readonly changes: Pick<ChangeStore, 'expect'>
   readonly dispatch: Pick<Dispatch, 'send' | 'wake'>
 }): VolumeBook {
-  const { store, changes, dispatch } = deps
-  const place = placingInTurn(store)
+  const place = placingInTurn(deps.store)
   return {
     async place(order) {
       const { placed, jobIds, batchId } = await place(order)
-      for (const { job } of placed) changes.expect(job)
-      const granted = placed.filter(({ job }) => job.state === 'dispatched')
-      dispatch.send(granted.map(owed))
-      if (granted.length < placed.length) dispatch.wake()
+      handOver(placed, deps)
       return { jobIds, batchId }
     },
   }

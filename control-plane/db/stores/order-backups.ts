@@ -3,7 +3,7 @@ import type { FleetError } from '../../../shared/errors.ts'
 import type { LockedJob } from '../../core/job-change.ts'
 import type { BackupTask, Order } from '../../core/orders.ts'
 import { statement, type Transaction } from '../sql.ts'
-import { lockStanding, StandingRow } from './order-standing.ts'
+import { linkStanding, lockStanding, StandingRow } from './order-standing.ts'
 
 /** What is busy is looked at again then, should nobody have told how it ended. */
 export const LOOK_AGAIN_SECONDS = 60
@@ -84,31 +84,25 @@ export async function lockBackups(
   return new Map([...gone, ...lent])
 }
 
-/** From here on the backups are the jobs'. */
+/** And what was borrowed for them. */
 export async function linkBackups(
   tx: Transaction,
   orders: readonly BackupOrder[],
   jobOf: (order: Order) => LockedJob | undefined,
 ): Promise<void> {
-  const made: unknown[] = []
-  const linked: unknown[] = []
-  const lent: unknown[] = []
-  for (const order of orders) {
+  await linkStanding(tx, orders, jobOf, {
+    make,
+    link,
+    madeRow: (backup, { sizeBytes }) => ({
+      ...{ group_id: backup.groupId, name: backup.name, volume_id: backup.volumeId, volume: backup.volume },
+      ...{ snapshot_id: backup.snapshotId, target_id: backup.targetId, incremental: backup.isIncremental },
+      ...{ retention: backup.retention, instance_backup_id: backup.instanceBackupId, asked_bytes: sizeBytes ?? null },
+    }),
+    linkedRow: ({ sizeBytes }) => ({ asked_bytes: sizeBytes ?? null }),
+  })
+  const lent = orders.flatMap((order) => {
     const job = jobOf(order)
-    if (job === undefined) continue
-    const { made: backup, id, sizeBytes, loan } = order.task
-    if (loan !== undefined) lent.push({ id: loan, job_id: job.id })
-    const link = { id, job_id: job.id, asked_bytes: sizeBytes ?? null }
-    if (backup === undefined) linked.push(link)
-    else {
-      made.push({
-        ...{ ...link, group_id: backup.groupId, name: backup.name, volume_id: backup.volumeId, volume: backup.volume },
-        ...{ snapshot_id: backup.snapshotId, target_id: backup.targetId, incremental: backup.isIncremental },
-        ...{ retention: backup.retention, instance_backup_id: backup.instanceBackupId },
-      })
-    }
-  }
-  if (made.length > 0) await tx.rows(make, [JSON.stringify(made)])
-  if (linked.length > 0) await tx.rows(link, [JSON.stringify(linked)])
+    return job === undefined || order.task.loan === undefined ? [] : [{ id: order.task.loan, job_id: job.id }]
+  })
   if (lent.length > 0) await tx.rows(linkLoan, [JSON.stringify(lent)])
 }

@@ -3,7 +3,7 @@ import type { FleetError } from '../../../shared/errors.ts'
 import type { LockedJob } from '../../core/job-change.ts'
 import type { InstanceBackupTask, Order } from '../../core/orders.ts'
 import { statement, type Transaction } from '../sql.ts'
-import { lockStanding, StandingRow } from './order-standing.ts'
+import { linkStanding, lockStanding, StandingRow } from './order-standing.ts'
 
 /** By then whoever orders the parts of a backup has done so, or has died over it. */
 export const ORDERING_SECONDS = 120
@@ -66,23 +66,19 @@ export async function linkInstanceBackups(
   orders: readonly InstanceBackupOrder[],
   jobOf: (order: Order) => LockedJob | undefined,
 ): Promise<void> {
-  const made: unknown[] = []
-  const linked: unknown[] = []
-  for (const order of orders) {
-    const job = jobOf(order)
-    if (job === undefined) continue
-    const { made: backup, id, state } = order.task
-    if (backup === undefined) {
-      linked.push({ id, asked_state: state ?? null })
-      continue
-    }
-    const { groupId, name, instanceId, instance, targetId, isIncremental } = backup
-    made.push({
-      ...{ id, group_id: groupId, name, instance_id: instanceId, instance_type: instance.type, job_id: job.id },
-      ...{ instance_name: instance.name, host: instance.host, target_id: targetId, incremental: isIncremental },
-      asked_state: state,
-    })
-  }
-  if (made.length > 0) await tx.rows(make, [JSON.stringify(made)])
-  if (linked.length > 0) await tx.rows(link, [JSON.stringify(linked)])
+  await linkStanding(tx, orders, jobOf, {
+    make,
+    link,
+    madeRow: ({ groupId, name, instanceId, instance, targetId, isIncremental }, { state }) => ({
+      ...{
+        group_id: groupId,
+        name,
+        instance_id: instanceId,
+        instance_type: instance.type,
+        instance_name: instance.name,
+      },
+      ...{ host: instance.host, target_id: targetId, incremental: isIncremental, asked_state: state },
+    }),
+    linkedRow: ({ state }) => ({ asked_state: state ?? null }),
+  })
 }

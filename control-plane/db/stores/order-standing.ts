@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
+import type { LockedJob } from '../../core/job-change.ts'
 import type { Order } from '../../core/orders.ts'
 import type { Statement, Transaction } from '../sql.ts'
 
@@ -32,4 +33,33 @@ export async function lockStanding(
     } else if (!row.is_there) gone.set(order, new FleetError('conflict', busy))
   }
   return gone
+}
+
+interface Linking<Placed extends StandingOrder> {
+  /** Takes rows of `madeRow` as `$1::jsonb`. */
+  readonly make: Statement<z.ZodType>
+  /** Takes rows of `linkedRow` so. */
+  readonly link: Statement<z.ZodType>
+  readonly madeRow: (made: NonNullable<Placed['task']['made']>, task: Placed['task']) => object
+  readonly linkedRow: (task: Placed['task']) => object
+}
+
+/** From here on the backups are the jobs': those that are made with them, and those that were there. Rows get their `job_id` here. */
+export async function linkStanding<Placed extends StandingOrder>(
+  tx: Transaction,
+  orders: readonly Placed[],
+  jobOf: (order: Order) => LockedJob | undefined,
+  { make, link, madeRow, linkedRow }: Linking<Placed>,
+): Promise<void> {
+  const made: object[] = []
+  const linked: object[] = []
+  for (const order of orders) {
+    const job = jobOf(order)
+    if (job === undefined) continue
+    const { task } = order
+    if (task.made === undefined) linked.push({ ...linkedRow(task), id: task.id, job_id: job.id })
+    else made.push({ ...madeRow(task.made, task), id: task.id, job_id: job.id })
+  }
+  if (made.length > 0) await tx.rows(make, [JSON.stringify(made)])
+  if (linked.length > 0) await tx.rows(link, [JSON.stringify(linked)])
 }

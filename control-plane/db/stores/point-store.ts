@@ -9,6 +9,7 @@ import { instanceTag } from '../../core/point-instances.ts'
 import type { KeptPoint, PointReader } from '../../core/point-orders.ts'
 import { type Sql, statement } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
+import { hostOfDataset } from './dataset-host.ts'
 
 const bigint = z.coerce.number()
 
@@ -104,16 +105,6 @@ const pin = statement(
    returning id`,
 )
 
-const hostOf = statement(
-  'point_host_of_dataset',
-  z.object({ host: z.string() }),
-  `select h.name as host
-   from dataset d
-   join pool p on p.id = d.pool_id
-   join host h on h.id = p.host_id
-   where d.group_id = $1 and d.name = $2`,
-)
-
 /** What the job that made it says is what was made, and not only what it was to be called. */
 const datasetsOf = statement(
   'point_datasets_of_instance',
@@ -173,7 +164,7 @@ export function createPointStore(sql: Sql): PointReader {
       sql.rows(datasetsOf, [groupId, instanceTag({ type, name }), host, ref]),
 
     async hostOf(groupId, dataset) {
-      const [row] = await sql.rows(hostOf, [groupId, dataset])
+      const [row] = await sql.rows(hostOfDataset, [groupId, dataset])
       return row?.host
     },
   }

@@ -3,6 +3,7 @@ import { JobFailure } from '../../../shared/job-event.ts'
 import { JobState } from '../../../shared/job-machine.ts'
 import { SOURCE_TYPES } from '../../core/schedules.ts'
 import { claims, type Sql, statement } from '../sql.ts'
+import { hostOfDataset } from './dataset-host.ts'
 import type { Bounds } from './run-store.ts'
 import { seriesDirectory } from './schedule-reads.ts'
 
@@ -76,16 +77,6 @@ const findPoint = statement(
      and ($5::text is null or s.target_id is not null or h.name = $5)
    order by p.name desc
    limit 1`,
-)
-
-const hostOfDataset = statement(
-  'restore_host_of_dataset',
-  z.object({ host: z.string() }),
-  `select h.name as host
-   from dataset d
-   join pool p on p.id = d.pool_id
-   join host h on h.id = p.host_id
-   where d.group_id = $1 and d.name = $2`,
 )
 
 const wait = statement(
