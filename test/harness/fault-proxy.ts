@@ -74,7 +74,7 @@ export class FaultProxy {
         if (!to.write(chunk)) from.pause()
       })
       to.on('drain', () => {
-        if (this.fault.kind !== 'stall') from.resume()
+        if (this.fault.kind !== 'stall' || this.#bytes <= this.fault.afterBytes) from.resume()
       })
     }
     pass(client, server, true)
