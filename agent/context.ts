@@ -9,6 +9,7 @@ import { subjects } from '../shared/wire/subjects.ts'
 import type { AgentConfig, PoolConfig } from './config.ts'
 import { findDatasetAt } from './drivers/dataset-at.ts'
 import type { Driver } from './drivers/driver.ts'
+import { allowsDevices } from './drivers/pool-mount.ts'
 import { detectDriver, openDriver } from './drivers/registry.ts'
 import { openExports } from './export/open-exports.ts'
 import { createInstanceList, isAboutInstances } from './host/instance-list.ts'
@@ -49,6 +50,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const host = config.HOLDFAST_AGENT_NAME
   const logger = createLogger('agent', config.HOLDFAST_LOG_LEVEL)
   const { pools, volumesOf } = await openPools(config)
+  warnOfDevices(config, pools, logger)
   function volumes(pool: string): Volumes {
     const found = volumesOf.get(pool)
     if (found === undefined) throw new FleetError('not_found', `host '${host}' has no pool '${pool}'`)
@@ -214,6 +216,16 @@ async function openPools(config: AgentConfig) {
 function startRetrying(retry: () => Promise<void>): NodeJS.Timeout {
   void retry()
   return setInterval(() => void retry(), RETRY_MS).unref()
+}
+
+/** Of pools that are not mounted with `nodev`. */
+function warnOfDevices(config: AgentConfig, pools: ReadonlyMap<string, Driver>, logger: Logger): void {
+  if (process.geteuid?.() !== 0) return // it can make none
+  for (const pool of config.HOLDFAST_AGENT_POOLS) {
+    const isReal = pools.get(pool.name)?.name !== 'sim'
+    if (isReal && allowsDevices(directoryOf(pool, pools)))
+      logger.warn({ event: 'pool.allows_devices', pool: pool.name })
+  }
 }
 
 /** Services that are down: neither NATS nor the control plane is waited for. */

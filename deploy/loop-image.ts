@@ -19,9 +19,9 @@ const SHARE_OF_FREE_SPACE = 0.8
 const UNMOUNT_TIMEOUT_MS = 2_000
 /**
  * `ssd`: a loop device calls itself rotational, and btrfs then lets every fsync wait a tick or two for company
- * (docs/decisions/0003-syscalls-in-process.md).
+ * (docs/decisions/0003-syscalls-in-process.md). `nodev`: what tenants restore may hold device nodes, which nobody is to open here.
  */
-const MOUNT_OPTIONS = 'loop,noatime,ssd,discard=async'
+const MOUNT_OPTIONS = 'loop,noatime,nodev,ssd,discard=async'
 
 /** The size a new image is given, in bytes: it is sparse, so this is what it may grow to. */
 export function imageSize(freeBytes: number): number {

@@ -23,6 +23,13 @@ function loopDevicesOf(folder: string): readonly string[] {
   return files.filter((file) => file.startsWith(folder))
 }
 
+/** Of the mount at that path. */
+function optionsOf(path: string): readonly string[] {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
+  const mount = mounts.find((line) => line.split(' ')[4] === path.replaceAll(' ', '\\040'))
+  return mount?.split(' ')[5]?.split(',') ?? []
+}
+
 test('an image may grow to 64 GiB or most of what is free', (t) => {
   t.is(imageSize(1000 * GIB), 64 * GIB)
   t.is(imageSize(10 * GIB), 8 * GIB)
@@ -49,6 +56,7 @@ test('the best pool this machine can have keeps its files and leaves neither mou
   t.log(`${first.driver} ${first.note ?? ''}`)
   const isRoot = process.getuid?.() === 0
   if (isRoot && findTool('mkfs.btrfs') && existsSync('/dev/loop-control')) t.is(first.driver, 'btrfs')
+  if (first.driver === 'btrfs') t.true(optionsOf(first.path).includes('nodev'))
   writeFileSync(join(first.path, 'word'), 'kept')
 
   const again = await openPool(folder, { sim: false })
