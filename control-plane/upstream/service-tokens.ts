@@ -62,6 +62,7 @@ export function keystoneTokens(deps: {
 }): ServiceTokens {
   const { url, credentials, now = Date.now } = deps
   let kept: Promise<Kept> | undefined
+  let newest: string | undefined
 
   async function ask(): Promise<Kept> {
     const answer = await fetch(`${url}/auth/tokens?nocatalog`, {
@@ -78,6 +79,7 @@ export function keystoneTokens(deps: {
     const token = answer.headers.get('x-subject-token')
     const parsed = Answer.safeParse(answer.ok ? await answer.json().catch(silent) : undefined)
     if (token === null || !parsed.success) throw silent(undefined)
+    newest = token
     const { expires_at: until, project } = parsed.data.token
     return { as: { token, project: project.id }, untilMs: Date.parse(until) - MARGIN_MS }
   }
@@ -102,12 +104,8 @@ export function keystoneTokens(deps: {
     },
 
     dropped(token) {
-      void kept?.then(
-        ({ as }) => {
-          if (as.token === token) kept = undefined
-        },
-        () => undefined,
-      )
+      // Of several that were refused under it the first has another asked for.
+      if (newest === token) kept = undefined
     },
   }
 }
