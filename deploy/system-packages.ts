@@ -122,6 +122,12 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
     { name: 'runc', programs: ['runc'], without: 'containers of an engine' },
     { name: 'busybox-static', programs: ['busybox'], without: 'containers' },
   ].map((entry): SystemPackage => ({ ...entry, purposes: ['test'], rootOnly: true })),
+  ...[
+    { name: 'libvirt-daemon', programs: ['libvirtd'] },
+    { name: 'libvirt-daemon-driver-qemu', programs: [] },
+    { name: 'libvirt-clients', programs: ['virsh'] },
+    { name: 'qemu-system-x86', programs: ['qemu-system-x86_64'] },
+  ].map((entry): SystemPackage => ({ ...entry, purposes: ['test'], rootOnly: true, without: 'domains of libvirt' })),
   { name: 'tgt', programs: ['tgtd'], purposes: ['start', 'test'], rootOnly: true, without: 'iSCSI exports' },
   {
     name: 'libiscsi7',
@@ -155,6 +161,7 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
 function isPresent({ name, programs }: SystemPackage): boolean {
   if (name === 'postgresql') return findPostgresFolders().length > 0
   if (name === 'qemu-block-extra') return hasLibrary('qemu/block-iscsi.so')
+  if (name === 'libvirt-daemon-driver-qemu') return hasLibrary('libvirt/connection-driver/libvirt_driver_qemu.so')
   if (name === 'libiscsi7') return hasLibrary('libiscsi.so.7')
   return programs.every((program) => findTool(program) !== undefined)
 }

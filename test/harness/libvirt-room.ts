@@ -70,8 +70,15 @@ const QEMU_CONF = [
   ...['stdio_handler = "file"', 'dynamic_ownership = 0', 'remember_owner = 0', 'set_process_name = 0'],
 ]
 
-/** The directories that libvirtd has built in are this test's where it runs; its first process collects what it leaves behind. */
+/**
+ * The directories that libvirtd has built in are this test's where it runs, and the user is there that Debian's other package would make; its
+ * first process collects what it leaves behind.
+ */
 const SCRIPT = `
+for file in passwd group; do cp /etc/$file "$1/$file"; done
+echo libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin >> "$1/passwd"
+echo libvirt-qemu:x:64055: >> "$1/group"
+for file in passwd group; do mount --bind "$1/$file" /etc/$file || exit 1; done
 for name in etc lib cache log run; do
   case $name in etc|run) at=/$name/libvirt;; *) at=/var/$name/libvirt;; esac
   mkdir -p $at && mount --bind "$1/$name" $at || exit 1
