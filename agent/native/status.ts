@@ -7,7 +7,7 @@ const AT_SYMLINK_NOFOLLOW = 0x100
 /** STATX_BASIC_STATS | STATX_BTIME */
 const MASK = 0x0fff
 const STATX_BTIME = 0x800
-const STATX_BYTES = 256
+export const STATUS_BYTES = 256
 const EMPTY_PATH = cString('')
 const HIGH = 2 ** 32
 
@@ -34,7 +34,7 @@ export function timeText(seconds: number, nanoseconds: number): string {
  * over a million files should allocate none.
  */
 export class Status {
-  readonly #bytes = Buffer.alloc(STATX_BYTES)
+  readonly #bytes = Buffer.alloc(STATUS_BYTES)
 
   /** @throws SystemError */
   readDescriptor(fd: number): this {
@@ -48,6 +48,16 @@ export class Status {
     if (result < 0 && lastErrorCode() === 'ENOENT') return undefined
     checked('statx', result)
     return this
+  }
+
+  /** As another thread read it. */
+  copyFrom(bytes: Buffer, offset: number): this {
+    bytes.copy(this.#bytes, 0, offset, offset + STATUS_BYTES)
+    return this
+  }
+
+  copyTo(bytes: Buffer, offset: number): void {
+    this.#bytes.copy(bytes, offset)
   }
 
   get kind(): FileKind | undefined {

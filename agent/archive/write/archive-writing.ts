@@ -14,6 +14,7 @@ import { type Wanted, wantedOf } from '../wanted.ts'
 import type { ArchiveBase, ArchiveWatch, Graft, WriteImageRequest, WriteRequest } from '../write-archive.ts'
 import type { ArchiveFiles } from './archive-files.ts'
 import { newSlots } from './frame-slots.ts'
+import { newAheadMemory } from './open-ahead.ts'
 import { DEFAULT_LEVEL, INDEX_FRAME_BYTES, PieceStore } from './piece-store.ts'
 import { closeStamps, type TreeMarks } from './realms.ts'
 import { openUnlinked } from './spool.ts'
@@ -113,7 +114,9 @@ export class ArchiveWriting {
       stamps: openStamps(graft.stamps),
     }))
     try {
-      const source = { kind: 'tree', rootFd, linkSpillFd, wanted, marks, grafts: grafted } as const
+      const lives = [marks, ...grafted].some((tree) => tree.settledBeforeMs !== undefined)
+      const ahead = base === undefined && !lives ? newAheadMemory() : undefined
+      const source = { kind: 'tree', rootFd, linkSpillFd, wanted, marks, grafts: grafted, ahead } as const
       return await this.#run({ lines, again: base?.lines, source }, signal)
     } finally {
       closeSync(linkSpillFd)

@@ -15,6 +15,7 @@ import { findFile, rememberFile } from './written-files.ts'
 
 const LINK_BYTES = 4_096
 const NO_HASH = undefined
+const NO_RECORDS: readonly Buffer[] = []
 const EMPTY_HASH = hash('sha256', '')
 
 export interface WriterParts {
@@ -54,11 +55,15 @@ export class MemberWriter {
   }
 
   /** @param status of the descriptor itself */
-  file(path: BytePath, fd: number, status: Status): void {
+  file(
+    path: BytePath,
+    { fd, hasNoAttributes }: { readonly fd: number; readonly hasNoAttributes: boolean },
+    status: Status,
+  ): void {
     if (this.#repeatsLink(path, status)) return
     const size = status.sizeBytes
     const extents = status.allocatedBytes < size ? findExtents(fd, size) : undefined
-    const records = this.#parts.attributes.ofDescriptor(fd)
+    const records = hasNoAttributes ? NO_RECORDS : this.#parts.attributes.ofDescriptor(fd)
     const offset = this.#parts.frames.offset
     if (extents === undefined) {
       const place = this.#header(status, { name: `./${path}`, flag: FLAGS.file, size, records })

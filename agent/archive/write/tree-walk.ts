@@ -10,12 +10,14 @@ import { rootSelection, type Selection, selectedNames, type Wanted } from '../wa
 import type { Identity } from './identity.ts'
 import type { MemberWriter } from './member-writer.ts'
 import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
-import { READ_FILE, ReadAhead } from './read-ahead.ts'
+import { type AheadThread, type OpenedFile, ReadAhead } from './read-ahead.ts'
+import { READ_FILE } from './read-file.ts'
 import type { Realms } from './realms.ts'
 import { DIRECTORY, FILE, type Level, TreeLevels, unmarked } from './tree-levels.ts'
 
 /** An entry that changes its kind each time it is looked at. */
 const ENTRY_ATTEMPTS = 3
+const NOT_OPENED: OpenedFile = { fd: -1, isRead: false, hasNoAttributes: false }
 
 export interface WalkParts {
   readonly rootFd: number
@@ -30,6 +32,8 @@ export interface WalkParts {
   /** The walk looks here alone; `previous` then holds what the chain holds of these places, and no more. */
   readonly wanted: Wanted | undefined
   readonly realms: Realms
+  /** Of a tree that nobody writes to. */
+  readonly ahead?: AheadThread | undefined
 }
 
 interface VisitedName {
@@ -43,10 +47,11 @@ export class TreeWalk {
   readonly #parts: WalkParts
   readonly #levels: TreeLevels
   readonly #status = new Status()
-  readonly #ahead = new ReadAhead()
+  readonly #ahead: ReadAhead
 
   constructor(parts: WalkParts) {
     this.#parts = parts
+    this.#ahead = new ReadAhead(parts.ahead)
     this.#levels = new TreeLevels(parts.realms)
   }
 
@@ -87,9 +92,9 @@ export class TreeWalk {
 
   /** A full archive reads every file, so there is nothing to look at before it is open. */
   #visitFile(level: Level, name: BytePath, path: BytePath): boolean {
-    const fd = this.#ahead.open(level)
+    const opened = this.#ahead.open(level, this.#status)
     try {
-      return this.#writeFile(level, { name, path, fd })
+      return this.#writeFile(level, { name, path, opened })
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
@@ -107,7 +112,7 @@ export class TreeWalk {
       if (status.kind === 'directory') return this.#enter(level, place)
       if (status.kind === 'socket') return this.#refuse(path, 'socket')
       if (this.#isUnchanged(path)) return true
-      if (status.kind === 'file') return this.#writeFile(level, { name, path, fd: -1 })
+      if (status.kind === 'file') return this.#writeFile(level, { name, path, opened: NOT_OPENED })
       this.#writeParents()
       this.#status.readName(level.fd, terminated)
       return this.#parts.writer.special(
@@ -121,17 +126,19 @@ export class TreeWalk {
     }
   }
 
-  /** @param file.fd negative: it is not open yet */
-  #writeFile(level: Level, file: { readonly name: BytePath; readonly path: BytePath; readonly fd: number }): boolean {
-    const { name, path } = file
-    const fd = file.fd < 0 ? tryOpenBeneath(level.fd, this.#ahead.terminated(name), READ_FILE) : file.fd
+  #writeFile(
+    level: Level,
+    { name, path, opened }: { readonly name: BytePath; readonly path: BytePath; readonly opened: OpenedFile },
+  ): boolean {
+    const isOpen = opened.fd >= 0
+    const fd = isOpen ? opened.fd : tryOpenBeneath(level.fd, this.#ahead.terminated(name), READ_FILE)
     if (fd < 0) return this.#cannotOpen(path)
     try {
       this.#writeParents()
-      const status = this.#status.readDescriptor(fd)
+      const status = opened.isRead ? this.#status : this.#status.readDescriptor(fd)
       // Opened a little before, its name may be gone by now, or another's.
-      if (status.kind !== 'file' || (file.fd >= 0 && status.links === 0)) return false
-      this.#parts.writer.file(path, fd, status)
+      if (status.kind !== 'file' || (isOpen && status.links === 0)) return false
+      this.#parts.writer.file(path, { fd, hasNoAttributes: opened.hasNoAttributes }, status)
       return true
     } finally {
       close(fd)
