@@ -1,5 +1,7 @@
 import test from 'ava'
+import { createInstanceFoldStore } from '../control-plane/db/stores/instance-fold-store.ts'
 import type { FleetError } from '../shared/errors.ts'
+import { newId } from '../shared/ids.ts'
 import { type CaptureRoom, openCaptureRoom } from './harness/capture-room.ts'
 import { ADMIN, OPERATOR } from './harness/point-room.ts'
 import { GIB } from './harness/volume-room.ts'
@@ -220,4 +222,71 @@ test.serial('a snapshot whose order failed is taken again, and what is left of o
   await t.throwsAsync(room.jobs.retry(OPERATOR, discarding), { code: 'conflict' })
   await room.succeed(anew.id, { removed: taken?.parts.length, error: null })
   await t.throwsAsync(room.captures.instanceSnapshots.get(OPERATOR, taken?.id ?? ''), { code: 'not_found' })
+})
+
+/** What host `a` lists. @returns the volumes that its domain has by that, with how */
+async function folds(...disks: { destination: string; volume: string | null; readonly?: boolean }[]) {
+  const store = createInstanceFoldStore(room.sql)
+  const hash = newId()
+  const { claimed } = (await store.claim('a', hash)) ?? {}
+  if (claimed === undefined) throw new Error('no claim')
+  const mounts = disks.map((disk) => ({ kind: 'disk' as const, source: '/s', readonly: false, ...disk }))
+  const vm = {
+    type: 'libvirt' as const,
+    instance: 'vm',
+    name: 'vm',
+    state: 'STOPPED' as const,
+    configHash: 'c',
+    mounts,
+  }
+  const types = [{ type: 'libvirt' as const, listed: true, problem: null }]
+  await store.fold(claimed, { hash, takenAtMs: claimed.nowMs, types, items: disks.length === 0 ? [] : [vm] })
+  const rows = await room.db.query(
+    'select v.path, a.mountpoint, a.mode, a.is_disk from volume_attachment a join volume v on v.id = a.volume_id order by 1',
+  )
+  return rows.map((row: { path: string; mountpoint: string | null; mode: string; is_disk: boolean }) =>
+    [row.path, row.mountpoint, row.mode, row.is_disk ? 'told' : 'noted'].join(' '),
+  )
+}
+
+test.serial('disks of a domain that are volumes are attached to it for as long as its host says so', async (t) => {
+  const own = await room.volume('own', OPERATOR)
+  await room.volume('other', OPERATOR)
+  const far = await room.volume('far', OPERATOR, 'b-pool')
+  const exported = `insert into export (id, group_id, pool_id, wwn, volume, initiators, state)
+    select $1, v.group_id, v.pool_id, $2, v.path, '[]', 'available' from volume v where v.id = $3`
+  await room.db.query(exported, [newId(), 'iqn.2026-01.test:far', far.id])
+  const [vda, vdb] = [
+    { destination: '/dev/vda', volume: 'a-pool/own' },
+    { destination: '/dev/vdb', volume: 'iscsi:iqn.2026-01.test:far', readonly: true },
+  ]
+  t.deepEqual(await folds(vda, vdb, { destination: '/dev/vdc', volume: null }), [
+    'a-pool/own /dev/vda rw told',
+    'b-pool/far /dev/vdb ro told',
+  ])
+  t.deepEqual(await folds(vda, { destination: '/dev/vdd', volume: 'a-pool/nowhere' }), ['a-pool/own /dev/vda rw told'])
+
+  // One that was put in since the host was listed, and one that is no volume: both are left out, and named.
+  room.tells('vm', [
+    { ...vda, dataset: null },
+    { destination: '/dev/vdb', dataset: null, volume: 'a-pool/other' },
+    { destination: '/dev/vdc', dataset: null },
+  ])
+  const taken = await room.captures.instanceSnapshots.create(OPERATOR, { name: 'x', instance: 'vm' })
+  t.deepEqual(
+    taken.parts.map(({ kind, sourceId }) => [kind, sourceId]),
+    [['volume', own.id]],
+  )
+  t.deepEqual(taken.leftOut, ['/dev/vdb', '/dev/vdc'])
+  await room.fail(await room.jobOf(taken.id), { code: 'internal', message: 'x' })
+
+  // What somebody has noted by hand is his to end.
+  const [{ id }] = await room.db.query(`select id from instance where name = 'vm'`)
+  await room.db.query('delete from volume_attachment')
+  await room.attach(own.id, id)
+  t.deepEqual(await folds(vda, { destination: '/dev/vdb', volume: 'a-pool/other' }), [
+    'a-pool/other /dev/vdb rw told',
+    'a-pool/own  rw noted',
+  ])
+  t.deepEqual(await folds(), ['a-pool/own  rw noted'])
 })

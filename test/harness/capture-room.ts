@@ -9,7 +9,10 @@ export type CaptureRoom = Awaited<ReturnType<typeof openCaptureRoom>>
 /** A VolumeRoom with containers that host `a` has, whose agent tells where they lie. */
 export async function openCaptureRoom(t: Pick<ExecutionContext, 'teardown'>) {
   const room = await openVolumeRoom(t)
-  const told = new Map<string, { state: InstanceState; parts: { destination: string; dataset: object | null }[] }>()
+  const told = new Map<
+    string,
+    { state: InstanceState; parts: { destination: string; dataset: object | null; volume?: string }[] }
+  >()
   const subscription = await room.answers('a', 'instance-parts', ({ body }) => {
     const { place } = body as { place: { instance: string } } // as: what was asked, by its schema
     return { ok: true, body: told.get(place.instance) ?? { state: 'RUNNING', parts: [] } }
@@ -18,6 +21,9 @@ export async function openCaptureRoom(t: Pick<ExecutionContext, 'teardown'>) {
 
   return {
     ...room,
+    /** What host `a` tells of one of its instances from now on, its name being what it is called there. */
+    tells: (ref: string, parts: { destination: string; dataset: null; volume?: string }[]) =>
+      void told.set(ref, { state: 'STOPPED', parts }),
     /** @param parts destinations and the datasets there, by name; null: in none. @returns its id */
     async instance(
       name: string,

@@ -175,7 +175,7 @@ export function fakeInstanceNamed(
   if (instance === undefined) {
     throw new FleetError('not_found', `there is no container '${idOrName}'`, { field: 'instance' })
   }
-  if (!['RUNNING', 'STOPPED', 'FROZEN'].includes(instance.state)) {
+  if (!['RUNNING', 'STOPPED', 'FROZEN', 'SAVED'].includes(instance.state)) {
     throw new FleetError('conflict', `'${instance.name}' is on its way from one state to another`)
   }
   return instance
