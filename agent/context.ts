@@ -4,8 +4,16 @@ import type { NatsConnection } from 'nats'
 import { FleetError } from '../shared/errors.ts'
 import { createLogger, type Logger } from '../shared/logger.ts'
 import { VERSION } from '../shared/version.ts'
-import { StartAnswer, type StartQuestion, WIRE_VERSION, type WorkOrder } from '../shared/wire/messages.ts'
+import {
+  PointsAnswer,
+  type PointsQuestion,
+  StartAnswer,
+  type StartQuestion,
+  WIRE_VERSION,
+  type WorkOrder,
+} from '../shared/wire/messages.ts'
 import { subjects } from '../shared/wire/subjects.ts'
+import { startChores } from './chores.ts'
 import type { AgentConfig, PoolConfig } from './config.ts'
 import { findDatasetAt } from './drivers/dataset-at.ts'
 import type { Driver } from './drivers/driver.ts'
@@ -38,7 +46,6 @@ import { createSlots, halfOf } from './work/slots.ts'
 
 const STORE_TIMEOUT_MS = 5_000
 const ASK_TIMEOUT_MS = 5_000
-const RETRY_MS = 300_000
 
 export interface Agent extends AsyncDisposable {
   /** Resolves when it cannot go on: NATS lets this host in no more. */
@@ -161,7 +168,11 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     logger,
   })
   runner.resume()
-  const retrying = startRetrying(() => left.retry(tools))
+  const chores = startChores({ left, tools }, async (points) => {
+    const question: PointsQuestion = { v: WIRE_VERSION, points: [...points] }
+    const reply = await nats.request(subjects.ask(host), JSON.stringify(question), { timeout: ASK_TIMEOUT_MS })
+    return PointsAnswer.parse(reply.json()).known
+  })
   const consumption = startConsuming({
     nats,
     host,
@@ -181,7 +192,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
     failed: closedByServer(nats),
     async [Symbol.asyncDispose]() {
       stopping.abort()
-      clearInterval(retrying)
+      chores.stop()
       renewal?.stop()
       presence.stop()
       instanceList.stop()
@@ -210,12 +221,6 @@ async function openPools(config: AgentConfig) {
     volumesOf.set(pool.name, volumes)
   }
   return { pools, volumesOf }
-}
-
-/** At once, and every few minutes for as long as something is left. */
-function startRetrying(retry: () => Promise<void>): NodeJS.Timeout {
-  void retry()
-  return setInterval(() => void retry(), RETRY_MS).unref()
 }
 
 /** Of pools that are not mounted with `nodev`. */

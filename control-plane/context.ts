@@ -35,6 +35,7 @@ import { createInstanceFoldStore } from './db/stores/instance-fold-store.ts'
 import { createInstanceStore } from './db/stores/instance-store.ts'
 import { createJobPruneStore } from './db/stores/job-prune-store.ts'
 import { createJobStore } from './db/stores/job-store.ts'
+import { createKnownPoints } from './db/stores/known-points.ts'
 import { createOrderStore } from './db/stores/order-store.ts'
 import { createSecretStore, secretRows } from './db/stores/secret-store.ts'
 import { createUserStore } from './db/stores/user-store.ts'
@@ -289,6 +290,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     hosts: hostStore,
     changes,
     dispatch: dispatchStore,
+    knownPoints: createKnownPoints(sql),
     roots,
     isOpen: authority === undefined,
     ownListeners: () => ownListeners(config, listening),

@@ -1,8 +1,12 @@
 import test from 'ava'
 import { expireJob, giveUpCancelled } from '../control-plane/core/job-change.ts'
 import { createDispatchStore } from '../control-plane/db/stores/dispatch-store.ts'
+import { createKnownPoints } from '../control-plane/db/stores/known-points.ts'
+import { openReception } from '../control-plane/hosts/reception.ts'
 import { startIngest } from '../control-plane/jobs/ingest.ts'
+import { newId } from '../shared/ids.ts'
 import { createLogger } from '../shared/logger.ts'
+import { inboxPrefix } from '../shared/wire/agent-permissions.ts'
 import { WIRE_VERSION } from '../shared/wire/messages.ts'
 import { subjects } from '../shared/wire/subjects.ts'
 import { ADMIN, openPointRoom } from './harness/point-room.ts'
@@ -88,4 +92,29 @@ test('a job that this version does not know keeps no other from being sent, or f
     changes.map(({ job }) => job.id),
     [good.jobId],
   )
+})
+
+test('a host is told which of its points are no more', async (t) => {
+  const room = await openPointRoom(t)
+  await room.dataset('x')
+  const { id } = await room.point('x')
+  const reception = await openReception({
+    ...{ nats: room.nats, registry: room.registry, hosts: room.hosts, changes: room.changes, roots: room.roots },
+    ...{
+      dispatch: createDispatchStore(room.sql),
+      knownPoints: createKnownPoints(room.sql),
+      afterCommit: room.committed,
+    },
+    ...{ isOpen: true, ownListeners: () => [], onInstances: () => undefined, onExports: () => undefined },
+    logger: createLogger('test', 'error'),
+  })
+  t.teardown(() => reception.stop())
+  const ask = async (question: object) => {
+    const reply = await room.nats.request(subjects.ask('a'), JSON.stringify({ v: WIRE_VERSION, ...question }), {
+      ...{ timeout: 30_000, noMux: true, reply: `${inboxPrefix('a')}.${newId()}` },
+    })
+    return reply.json()
+  }
+  t.like(await ask({ points: [id, newId()] }), { known: [id] })
+  t.like(await ask({ jobId: newId(), attempt: 1 }), { start: false })
 })

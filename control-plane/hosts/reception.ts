@@ -5,9 +5,10 @@ import type { Logger } from '../../shared/logger.ts'
 import {
   Beat,
   Hello,
+  HostQuestion,
   type Inventory,
+  type PointsAnswer,
   type StartAnswer,
-  StartQuestion,
   type Welcome,
   WIRE_VERSION,
 } from '../../shared/wire/messages.ts'
@@ -47,6 +48,8 @@ export async function openReception(deps: {
   readonly hosts: HostStore
   readonly changes: ChangeStore
   readonly dispatch: DispatchStore
+  /** Those among these ids that points have. */
+  readonly knownPoints: (ids: readonly string[]) => Promise<readonly string[]>
   readonly roots: Pick<Roots, 'ensure' | 'forget'>
   /** Who NATS lets in is a host; otherwise only who was enrolled and still has credentials. */
   readonly isOpen: boolean
@@ -159,8 +162,13 @@ export async function openReception(deps: {
   async function onAsk(message: Msg): Promise<void> {
     const host = hostOfSubject(message.subject)
     if (!admits(host)) return unknown(host)
-    const { jobId, attempt } = StartQuestion.parse(message.json())
+    const asked = HostQuestion.parse(message.json())
     registry.heard(host)
+    if ('points' in asked) {
+      const answer: PointsAnswer = { v: WIRE_VERSION, known: [...(await deps.knownPoints(asked.points))] }
+      return answerAgent(message, host, answer)
+    }
+    const { jobId, attempt } = asked
     const answer: StartAnswer = { v: WIRE_VERSION, start: await deps.dispatch.startable({ jobId, attempt, host }) }
     answerAgent(message, host, answer)
   }

@@ -127,6 +127,15 @@ export type StartQuestion = z.infer<typeof StartQuestion>
 export const StartAnswer = z.object({ v, start: z.boolean() })
 export type StartAnswer = z.infer<typeof StartAnswer>
 
+export const MAX_ASKED_POINTS = 1_000
+/** Asked by a host that keeps something for these points, which others may have deleted. */
+export const PointsQuestion = z.object({ v, points: z.array(Id).max(MAX_ASKED_POINTS) })
+export type PointsQuestion = z.infer<typeof PointsQuestion>
+/** On the subject of a host's questions. */
+export const HostQuestion = z.union([StartQuestion, PointsQuestion])
+export const PointsAnswer = z.object({ v, known: z.array(Id) })
+export type PointsAnswer = z.infer<typeof PointsAnswer>
+
 /** The public half of an nkey: what NATS knows a user by. */
 export const NatsPublicKey = z.string().regex(/^U[A-Z2-7]{55}$/, 'must be the public key of a NATS user')
 

@@ -17,6 +17,8 @@ export interface Snapshotted {
   readonly pointId: string
 }
 
+type BaseTools = Pick<PipelineTools, 'points' | 'driver' | 'volumes'>
+
 /** What is kept of a volume is kept under this. */
 export function sourceOf({ pool, volume }: VolumePlace): string {
   return `volume:${pool}/${volume}`
@@ -50,7 +52,7 @@ export async function dropBases(tools: PipelineTools, source: string): Promise<v
 }
 
 /** What is kept for one point, which is no more. */
-export async function dropBaseOf(tools: PipelineTools, pointId: string): Promise<void> {
+export async function dropBaseOf(tools: BaseTools, pointId: string): Promise<void> {
   const kept = tools.points.own.all().filter(({ dataset, use }) => dataset === pointId && use.kind === 'base')
   dropListingOf(tools, pointId)
   await destroyAll(tools, kept)
@@ -66,7 +68,7 @@ export async function changesSince(
   return tools.driver(pool).changes?.({ base, image: pointId }, watch)
 }
 
-async function destroyAll(tools: PipelineTools, owned: readonly OwnDataset[]): Promise<void> {
+async function destroyAll(tools: BaseTools, owned: readonly OwnDataset[]): Promise<void> {
   for (const one of owned) {
     await destroyOwn(one, tools)
     tools.points.own.forget(one.dataset)

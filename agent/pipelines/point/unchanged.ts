@@ -82,7 +82,7 @@ export function dropListings(tools: PipelineTools, source: string): void {
 }
 
 /** What is kept for a point, which is no more. */
-export function dropListingOf(tools: PipelineTools, pointId: string): void {
+export function dropListingOf(tools: Pick<PipelineTools, 'points'>, pointId: string): void {
   remove(tools.points.listings, (name) => name.endsWith(`.${pointId}`))
 }
 
