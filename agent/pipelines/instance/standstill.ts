@@ -63,10 +63,10 @@ export async function standStill(request: StandstillRequest): Promise<Standstill
 
 async function inTurn(request: StandstillRequest): Promise<Standstill> {
   const { instances, id, hold, signal } = request
-  const { state, type } = await existing(instances, id, signal)
+  const { state, type, pid } = await existing(instances, id, signal)
   if (state === 'STOPPED' || state === 'FROZEN' || state === 'SAVED') return standing(instances, id, state)
   if (state !== 'RUNNING') throw new FleetError('conflict', 'the instance is on its way from one state to another')
-  return hold === 'pause' ? frozen(request) : stopped(request, { type, instance: id })
+  return hold === 'pause' ? frozen(request) : stopped(request, { type, instance: id }, pid)
 }
 
 async function frozen({ instances, id, maxMs, signal }: StandstillRequest): Promise<Standstill> {
@@ -78,9 +78,9 @@ async function frozen({ instances, id, maxMs, signal }: StandstillRequest): Prom
   })
 }
 
-async function stopped(request: StandstillRequest, place: InstancePlace): Promise<Standstill> {
+async function stopped(request: StandstillRequest, place: InstancePlace, pid: number | undefined): Promise<Standstill> {
   const { instances, id, jobId, signal } = request
-  request.stopped.note(jobId, place)
+  request.stopped.note(jobId, place, pid)
   const startedAt = performance.now()
   try {
     // Half of it would go on by itself: one that was asked to stop is stopped, and then started again.

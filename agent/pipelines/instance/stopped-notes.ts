@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import { InstancePlace, type InstanceType } from '../../../shared/instance-spec.ts'
 import type { Instances } from '../../instances/instances.ts'
@@ -16,14 +17,17 @@ const GIVE_UP_MS = 600_000
 /** How long a job waits for it; it is tried on behind that. */
 const WAIT_MS = 60_000
 const START_TIMEOUT_MS = 60_000
+const STOP_TIMEOUT_MS = STOP_GRACE_MS + 60_000
+
+const Note = InstancePlace.extend({ pid: z.number().optional(), boot: z.string().optional() })
 
 /**
  * What a job has stopped and will start again. The note is durable before the instance is stopped and goes once it runs again, so
  * that an agent that died in between starts it as its first act.
  */
 export interface StoppedNotes {
-  /** To be called before it is stopped. */
-  note(jobId: string, place: InstancePlace): void
+  /** To be called before it is stopped. @param pid of its first process, by which it is known later whether it ever went down */
+  note(jobId: string, place: InstancePlace, pid?: number): void
   /** Starts what the job's note names, if there is one; repeats are well. @throws unavailable when that takes over a minute */
   startAgain(jobId: string): Promise<void>
   /** Starts whatever an agent before this one left stopped, and tries for ten minutes. @returns how many are not started */
@@ -40,12 +44,16 @@ export function openStoppedNotes(
   const starting = new Map<string, Promise<void>>()
 
   async function start(jobId: string): Promise<void> {
-    const place = readNote(pathOf(jobId))
-    if (place === undefined) return
+    const note = readNote(pathOf(jobId))
+    if (note === undefined) return
+    const { place } = note
     const instances = instancesOf(place.type)
     const found = await instances.find(place.instance, AbortSignal.timeout(START_TIMEOUT_MS))
     if (found?.state === 'RUNNING' && mayStop(pathOf(jobId)))
       throw new FleetError('busy', 'the instance may be on its way down still')
+    // Nobody is left who ends what does not go down in the time that it was given.
+    if (found?.state === 'RUNNING' && note.pid !== undefined && found.pid === note.pid && note.boot === bootOf())
+      await instances.stop(found.id, { graceMs: STOP_GRACE_MS, signal: AbortSignal.timeout(STOP_TIMEOUT_MS) })
     // Deleted meanwhile, or frozen by somebody who started it: neither is ours to change.
     if (found !== undefined && found.state !== 'FROZEN')
       await instances.start(found.id, AbortSignal.timeout(START_TIMEOUT_MS))
@@ -73,9 +81,10 @@ export function openStoppedNotes(
   }
 
   return {
-    note(jobId, place) {
+    note(jobId, place, pid) {
       mkdirSync(folder, { recursive: true, mode: 0o700 })
-      replaceFile(pathOf(jobId), `${JSON.stringify(place)}\n`)
+      const note = { ...place, ...(pid === undefined ? {} : { pid, boot: bootOf() }) }
+      replaceFile(pathOf(jobId), `${JSON.stringify(note)}\n`)
     },
     async startAgain(jobId) {
       if (!existsSync(pathOf(jobId))) return
@@ -109,10 +118,16 @@ function notesIn(folder: string): readonly string[] {
 }
 
 /** @returns undefined for what is no note of ours, or is gone by now */
-function readNote(path: string): InstancePlace | undefined {
+function readNote(path: string) {
   try {
-    return InstancePlace.parse(JSON.parse(readFileSync(path, 'utf8')))
+    const { pid, boot, ...place } = Note.parse(JSON.parse(readFileSync(path, 'utf8')))
+    return { place, pid, boot }
   } catch {
     return undefined
   }
+}
+
+/** Processes have other numbers, or the same by chance, when the host has started again. */
+function bootOf(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
 }
