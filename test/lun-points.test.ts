@@ -1,5 +1,15 @@
 import { hash, randomBytes } from 'node:crypto'
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext, type TestFn } from 'ava'
 import { LocalSink } from '../agent/archive/local-sink.ts'
@@ -78,6 +88,19 @@ onLuns('a LUN is backed up whole and by what differs, and any LUN becomes what i
   await room.order(restore([...refs, refOf(nothing)]))
   t.true(readFileSync(other).equals(Buffer.concat([readFileSync(disk), Buffer.alloc(2 * MIB)])))
 
+  // What tgtd cannot read of a file that has become too short are medium errors.
+  const now = readFileSync(disk)
+  truncateSync(disk, SIZE - 10 * CHUNK)
+  const partial = create(refs)
+  const { problemCount, problems } = await room.order(partial)
+  t.is(problemCount, 10)
+  t.deepEqual(problems.at(-1), { path: 'chunks/0000005f', reason: 'unreadable' })
+  writeFileSync(disk, now)
+  const mended = create([...refs, refOf(partial)])
+  t.like(await room.order(mended), { full: false, problemCount: 0 })
+  await room.order(restore([...refs, refOf(partial), refOf(mended)]))
+  t.true(readFileSync(other).subarray(0, SIZE).equals(now))
+
   const fails = async (code: ErrorCode, running: Promise<unknown>) => t.is((await failureOf(t, running)).code, code)
   await fails('conflict', room.order(restore(refs, 'small', MIB)))
   await fails('refused', room.order(create([], room.connection('disk'), SIZE + MIB)))
@@ -98,7 +121,7 @@ onLuns('a LUN is backed up whole and by what differs, and any LUN becomes what i
   t.like(await room.order(create([], at(room.portal, away.portal))), { full: true })
   room.points.setListeners([{ host: '127.0.0.1', port: room.port }])
   await fails('refused', room.order(create()))
-  t.is(readdirSync(room.backups).filter((name) => name.endsWith('Z')).length, 5)
+  t.is(readdirSync(room.backups).filter((name) => name.endsWith('Z')).length, 7)
 })
 
 onLuns('a connection that is lost is made again; a target that stays away leaves no point', async (t) => {
