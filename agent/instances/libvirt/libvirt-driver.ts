@@ -133,13 +133,14 @@ function freezing(virsh: Virsh, { uuid, hasAgent }: Domain, { maxMs }: FreezeReq
       await virsh.act('suspend', uuid, { signal, timeoutMs: shareMs })
     },
     async thaw() {
-      const { isPaused } = await virsh.state(uuid, signal)
-      if (isPaused) await virsh.act('resume', uuid, { signal, timeoutMs: THAW_TIMEOUT_MS })
+      // One that runs, or is off, refuses: it did not stand still until now.
+      const resuming = virsh.act('resume', uuid, { signal, timeoutMs: THAW_TIMEOUT_MS })
+      const isPaused = await resuming.then(() => true, falseIfConflict)
       if (guest === 'thawed') return isPaused
       const thawing = virsh.fileSystems('domfsthaw', uuid, { signal, timeoutMs: THAW_TIMEOUT_MS })
+      const count = await (guest === 'frozen' ? thawing : thawing.catch(() => 0))
       // Somebody may have thawed them first: Windows does so after ten seconds.
-      if (guest === 'frozen') isFlushed = isPaused && (await thawing) > 0
-      else await thawing.catch(() => undefined)
+      isFlushed = guest === 'frozen' && isPaused && count > 0
       guest = 'thawed'
       return isPaused
     },
@@ -148,7 +149,8 @@ function freezing(virsh: Virsh, { uuid, hasAgent }: Domain, { maxMs }: FreezeReq
 
 /** The agent, or libvirt, has said no: nothing is frozen by that. */
 function isRefusal(thrown: unknown): boolean {
-  return thrown instanceof FleetError && !/took longer/.test(thrown.message)
+  if (!(thrown instanceof FleetError) || /took longer/.test(thrown.message)) return false
+  return thrown.code === 'internal' || thrown.code === 'conflict'
 }
 
 /** @returns whether it is off by itself in time */
@@ -166,6 +168,11 @@ async function asked(
     await pause(LOOK_AGAIN_MS, undefined, { signal }).catch(() => undefined)
     if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
   }
+}
+
+function falseIfConflict(thrown: unknown): false {
+  unlessConflict(thrown)
+  return false
 }
 
 /** It went down in this moment, or cannot be asked. */
