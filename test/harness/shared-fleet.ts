@@ -35,7 +35,9 @@ export function sharedFleet<Made extends { readonly agents: readonly AgentWish[]
     if (shared === undefined) throw new Error('this machine has no such fleet')
     const { fleet, agents } = shared
     t.teardown(() => {
-      if (!t.passed) for (const { name } of agents) t.log(name, fleet.agent(name).log().slice(-LOG_CHARACTERS))
+      if (t.passed) return
+      for (const plane of fleet.planes) t.log(plane.spec.name, plane.log().slice(-LOG_CHARACTERS))
+      for (const { name } of agents) t.log(name, fleet.agent(name).log().slice(-LOG_CHARACTERS))
     })
     return shared
   }
