@@ -114,12 +114,18 @@ function tool(name: string): string {
   return path
 }
 
+/** By default a listing is told of an object later when that takes a second: on a loaded machine what was just written would not be there. */
+const PATIENCE = `conn_timeout = 30
+node_timeout = 60
+container_update_timeout = 60`
+
 function storageConfig(part: string, port: number, folder: string): string {
   return `[DEFAULT]
 bind_ip = 127.0.0.1
 bind_port = ${port}
 workers = 0
 user = root
+${PATIENCE}
 devices = ${folder}/node
 mount_check = false
 [pipeline:main]
@@ -135,6 +141,7 @@ bind_ip = 127.0.0.1
 bind_port = ${port}
 workers = 0
 user = root
+${PATIENCE}
 [pipeline:main]
 pipeline = catch_errors cache s3api tempauth copy slo proxy-server
 [app:proxy-server]
