@@ -102,13 +102,14 @@ async function s3(t: ExecutionContext): Promise<Opened> {
 
 const PROTOCOLS = { sftp: [sftp, lacksSsh()], webdav: [webdav, lacksDav()], s3: [s3, lacksSwift()] } as const
 
-const SLOW = 4_000_000
+/** So slowly that all of them are at work at one time: three seconds for the noise. */
+const SLOW = 2_000_000
+const NOISE_BYTES = 3 * SLOW
 
 /** Orders on the same place of one server, each under a target of its own. */
 async function sharing(t: ExecutionContext, { config, secret }: Opened) {
   const keys = newBoxKeys()
   const unseal = (sealed: Buffer, end: string) => openSealed(keys.privateKey, sealed, end)
-  // So slowly that all of them are at work at one time.
   const slow = { ...config, limits: { ...config.limits, bytesPerSecond: SLOW } }
   const newTarget = (): OrderTarget => ({ id: randomUUID(), config: slow, secretId: randomUUID(), recipients: [] })
   const made = await pointOrders(t, { target: newTarget(), unseal })
@@ -124,9 +125,10 @@ for (const [protocol, [open, lacks]] of Object.entries(PROTOCOLS)) {
   testUnless(lacks)(
     `${protocol}: two groups or fleets that keep points in one place neither mix nor sweep each other's files`,
     async (t) => {
-      const { made, run, newTarget } = await sharing(t, await open(t))
+      const opened = await open(t)
+      const { made, run, newTarget } = await sharing(t, opened)
       fill(made.root)
-      writeFileSync(join(made.root, 'noise'), randomBytes(12_000_000))
+      writeFileSync(join(made.root, 'noise'), randomBytes(NOISE_BYTES))
       const ours = made.create()
       const sameName = { ...made.create(), target: newTarget(), name: ours.name }
       const nextName = { ...made.create(), target: newTarget() }
@@ -145,7 +147,8 @@ for (const [protocol, [open, lacks]] of Object.entries(PROTOCOLS)) {
       for (const [at, spec] of specs.entries()) {
         if (outcomes[at] instanceof Error) continue
         const chain = [refOf(spec)]
-        const place = { target: spec.target, series: SERIES, pointId: spec.pointId, chain }
+        const target = { ...spec.target, config: opened.config }
+        const place = { target, series: SERIES, pointId: spec.pointId, chain }
         await t.notThrowsAsync(run({ kind: 'point.verify', ...place }), spec.name)
       }
     },
