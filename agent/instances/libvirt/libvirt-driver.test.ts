@@ -34,20 +34,30 @@ function defined(name: string, more: readonly string[] = [], devices = ''): stri
 }
 const ticks = (id: string) => room().ticks(disks.get(id) ?? '/nowhere')
 
+/** One for all tests: what one leaves it as, the next one begins with. */
 let subject: string | undefined
-standingContract(it, () => ({
-  driver,
-  notes,
-  type: 'libvirt',
-  place: room().uri,
-  // One for all: what a test leaves it as, the next one begins with.
-  define: async (name) => {
-    subject ??= defined(name)
-    return subject
-  },
-  read: (id) => String(ticks(id)),
-  remove: async () => undefined,
-}))
+async function running(): Promise<string> {
+  subject ??= defined('subject')
+  await driver.start(subject, never)
+  return subject
+}
+
+standingContract(
+  it,
+  () => ({
+    driver,
+    notes,
+    type: 'libvirt',
+    place: room().uri,
+    define: async () => {
+      subject ??= defined('subject')
+      return subject
+    },
+    read: (id) => String(ticks(id)),
+    remove: async () => undefined,
+  }),
+  true,
+)
 
 it('a domain is told of with its disks: volumes, images below, targets, and not what is put in and taken out', async (t) => {
   const folder = join(room().base, 'volumes')
@@ -84,10 +94,15 @@ it('a domain is told of with its disks: volumes, images below, targets, and not 
   )
 })
 
+it('one without an agent in it stands still, but has not written what it holds; nobody makes one here', async (t) => {
+  await using freeze = await driver.freeze({ id: await running(), maxMs: 60_000, signal: never })
+  t.like(await freeze.thaw(), { intact: true, isFlushed: false })
+  const making = [driver.create, driver.rename, driver.destroy, driver.unmake]
+  t.deepEqual(making, [undefined, undefined, undefined, undefined])
+})
+
 it('a domain whose memory is kept is SAVED: it is neither frozen nor stopped, and goes on where it was', async (t) => {
-  const id = defined('saved')
-  t.teardown(() => room().remove(id))
-  await driver.start(id, never)
+  const id = await running()
   await until('it counts', () => ticks(id) > 0)
   room().virsh('managedsave', '--domain', id)
   t.is((await driver.find(id, never))?.state, 'SAVED')
@@ -99,24 +114,8 @@ it('a domain whose memory is kept is SAVED: it is neither frozen nor stopped, an
   t.is((await driver.find(id, never))?.state, 'RUNNING')
 })
 
-it('one without an agent in it stands still, but has not written what it holds; nobody makes one here', async (t) => {
-  const id = defined('quiet')
-  t.teardown(() => room().remove(id))
-  await driver.start(id, never)
-  await using freeze = await driver.freeze({ id, maxMs: 30_000, signal: never })
-  t.like(await freeze.thaw(), { intact: true, isFlushed: false })
-  t.deepEqual(
-    [driver.create, driver.rename, driver.destroy, driver.unmake],
-    [undefined, undefined, undefined, undefined],
-  )
-})
-
-it('a domain that does not go when it is asked to is ended; one that is defined nowhere is not stopped', async (t) => {
-  const id = defined('stubborn')
-  await driver.start(id, never)
-  await driver.stop(id, { graceMs: 0, signal: never })
-  t.is((await driver.find(id, never))?.state, 'STOPPED')
-  await driver.start(id, never)
+it('a domain that is defined nowhere is not stopped, as it would be gone', async (t) => {
+  const id = await running()
   room().virsh('undefine', '--domain', id)
   await t.throwsAsync(driver.stop(id, { graceMs: 0, signal: never }), { code: 'conflict' })
   room().virsh('destroy', '--domain', id)

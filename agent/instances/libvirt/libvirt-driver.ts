@@ -9,8 +9,9 @@ import type { Watchdogs } from '../watchdog.ts'
 import { type DomainXml, readDomainXml } from './domain-xml.ts'
 import { createVirsh, isUuid, type Seen, type Virsh } from './virsh.ts'
 
-/** So much of a freeze's bound may pass until its agent has answered, and again until it is halted. */
-const FREEZE_SHARE = 0.25
+/** So much of a freeze's bound may pass until its agent has answered; then, until it is halted. */
+const GUEST_SHARE = 0.25
+const FREEZE_SHARE = 0.5
 /** Agents write all that is dirty first. */
 const MAX_GUEST_MS = 10_000
 const THAW_TIMEOUT_MS = 10_000
@@ -115,7 +116,7 @@ export function createLibvirtDriver({ uri, watchdogs, volumeAt }: LibvirtOptions
 function freezing(virsh: Virsh, { uuid, hasAgent }: Domain, { maxMs }: FreezeRequest) {
   // Neither is ended by the job: what was cut off may take hold later.
   const signal = new AbortController().signal
-  const shareMs = Math.ceil(maxMs * FREEZE_SHARE)
+  const guestMs = Math.min(Math.ceil(maxMs * GUEST_SHARE), MAX_GUEST_MS)
   let guest: 'thawed' | 'frozen' | 'unknown' = 'thawed'
   let isFlushed = false
   return {
@@ -123,14 +124,12 @@ function freezing(virsh: Virsh, { uuid, hasAgent }: Domain, { maxMs }: FreezeReq
     async freeze() {
       if (hasAgent) {
         guest = 'unknown'
-        guest = await virsh
-          .fileSystems('domfsfreeze', uuid, { signal, timeoutMs: Math.min(shareMs, MAX_GUEST_MS) })
-          .then(
-            () => 'frozen' as const,
-            (thrown) => (isRefusal(thrown) ? 'thawed' : 'unknown'),
-          )
+        guest = await virsh.fileSystems('domfsfreeze', uuid, { signal, timeoutMs: guestMs }).then(
+          () => 'frozen' as const,
+          (thrown) => (isRefusal(thrown) ? 'thawed' : 'unknown'),
+        )
       }
-      await virsh.act('suspend', uuid, { signal, timeoutMs: shareMs })
+      await virsh.act('suspend', uuid, { signal, timeoutMs: Math.ceil(maxMs * FREEZE_SHARE) })
     },
     async thaw() {
       // One that runs, or is off, refuses: it did not stand still until now.
