@@ -37,6 +37,7 @@ const POLL_BYTES = 8
 const POLLERR = 0x008
 const POLLHUP = 0x010
 const POLLRDHUP = 0x2000
+const REFUSES = 'it refuses the connection, or hangs up'
 const F_SETFD = 2
 const FD_CLOEXEC = 1
 
@@ -106,7 +107,7 @@ export class Connection implements Disposable {
       if (begun === 0) fcntl(fd(this.#context), F_SETFD, FD_CLOEXEC)
       return begun
     }, untilMs)
-    if (connected !== STATUS.good) throw new ConnectionLost(error(this.#context))
+    if (connected !== STATUS.good) throw new ConnectionLost(REFUSES)
     const status = this.#ask((tag) => login(this.#context, this.#callback, tag), untilMs)
     if (status === REDIRECT) throw new Redirected(this.#library.redirectedTo(this.#context).replace(/,\d+$/, ''))
     if (status !== STATUS.good) throw loginFailure(error(this.#context))
@@ -139,7 +140,7 @@ export class Connection implements Disposable {
     const told = this.#tell()
     // Everything that had come was read before this.
     if (served < 0 || told === 'cancelled' || (found & (POLLHUP | POLLERR | POLLRDHUP)) !== 0)
-      throw new ConnectionLost(error(this.#context))
+      throw new ConnectionLost(this.#isIn ? error(this.#context).trim() : REFUSES)
   }
 
   /** Says goodbye, if the target is there to hear it. */

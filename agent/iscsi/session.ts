@@ -160,7 +160,7 @@ export class Session implements Disposable {
           // A portal may know of no such target where another one does.
           const isNext = error instanceof ConnectionLost || (error instanceof FleetError && error.code === 'not_found')
           if (!isNext) throw error
-          last = error
+          last = error instanceof ConnectionLost ? new ConnectionLost(`${address}: ${error.message}`) : error
         }
       }
     }
