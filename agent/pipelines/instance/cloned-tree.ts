@@ -12,6 +12,7 @@ import { close } from '../../native/paths.ts'
 import { runTreeTask } from '../../tree/tree-task.ts'
 import type { PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { openRoot } from '../point/restore-new.ts'
+import { requireFiles } from '../require-files.ts'
 import { type InstancePlan, type Part, planInstance } from './instance-plan.ts'
 import { dropTrees, InstanceTrees } from './instance-trees.ts'
 import type { MadeTree } from './making.ts'
@@ -49,7 +50,7 @@ export class ClonedTree implements MadeTree<Cloned> {
     this.#receipt = noted === undefined || noted === '' ? undefined : Cloned.parse(JSON.parse(noted))
     if (this.#receipt !== undefined) return
     const { driver, dataset, own } = this.#target()
-    if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
+    requireFiles(driver)
     if (!own.has(dataset, 'job') && (await driver.find(dataset)) !== undefined)
       throw new FleetError('exists', `dataset ${dataset} is on this host already`)
   }

@@ -10,6 +10,7 @@ import { requireFit } from '../../points/bounds.ts'
 import { compareTree } from '../../points/compare-tree.ts'
 import type { StagedVolume } from '../../volumes/volumes.ts'
 import type { Pipeline, PipelineTools, StepContext } from '../pipeline.ts'
+import { requireFiles } from '../require-files.ts'
 import { extractParts, INTO_DATASET, type OpenPoint, openPoint } from './extraction.ts'
 import { fillVolume } from './fill-volume.ts'
 import { openRoot } from './restore-new.ts'
@@ -60,7 +61,7 @@ class Rehearsal {
     this.#isOver = noted !== undefined
     if (noted !== undefined) this.#done = PointRehearsed.parse(JSON.parse(noted))
     if (this.#isOver) return
-    if (this.#driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
+    requireFiles(this.#driver)
     await this.close()
     this.#point = await openPoint(this.#spec, this.#tools.points, context)
   }

@@ -12,6 +12,7 @@ import { close, RENAME_EXCHANGE, rename } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
 import { requireFit } from '../../points/bounds.ts'
 import type { PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
+import { requireFiles } from '../require-files.ts'
 import { requireUnused } from '../require-unused.ts'
 import { NOTHING_STAGED } from '../restore/receipt.ts'
 import { extractParts, INTO_DATASET, type OpenPoint, openPoint } from './extraction.ts'
@@ -141,7 +142,7 @@ export class IntoDatasetRestore {
   async #mountpoint(): Promise<string> {
     const { pool, dataset } = this.#place
     const driver = this.#tools.driver(pool)
-    if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
+    requireFiles(driver)
     const found = await driver.find(dataset)
     if (found === undefined) throw new FleetError('not_found', `dataset ${dataset} is not on this host`)
     return found.mountpoint

@@ -7,6 +7,7 @@ import { PointRestored } from '../../../shared/point-spec.ts'
 import { close, openDirectory, reopen } from '../../native/paths.ts'
 import { requireFit } from '../../points/bounds.ts'
 import type { PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
+import { requireFiles } from '../require-files.ts'
 import { extractParts, INTO_DATASET, type OpenPoint, openPoint } from './extraction.ts'
 
 type Spec = SpecOf<'point.restore'>
@@ -33,7 +34,7 @@ export class NewDatasetRestore {
     this.#receipt = noted === undefined || noted === '' ? undefined : Receipt.parse(JSON.parse(noted))
     if (this.#receipt !== undefined) return
     const { driver, dataset } = this.#parts()
-    if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
+    requireFiles(driver)
     if (!this.#isOurs() && (await driver.find(dataset)) !== undefined)
       throw new FleetError('exists', `dataset ${dataset} is on this host already`)
     await this.#point?.[Symbol.asyncDispose]()

@@ -11,6 +11,7 @@ import { declaredBounds, withinBounds } from '../../points/bounds.ts'
 import { Rated } from '../../points/rate.ts'
 import { STARTED_NOTE } from '../instance/making.ts'
 import type { PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
+import { requireFiles } from '../require-files.ts'
 import { INTO_DATASET, type OpenPoint, openPoint } from './extraction.ts'
 import { openRoot } from './restore-new.ts'
 
@@ -113,7 +114,7 @@ export class UpdatedDatasetRestore {
   async #dataset() {
     const { pool, dataset } = this.#place
     const driver = this.#tools.driver(pool)
-    if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
+    requireFiles(driver)
     const found = await driver.find(dataset)
     if (found === undefined) throw new FleetError('not_found', `dataset ${dataset} is not on this host`)
     return { rootInode: found.rootInode, mountpoint: found.mountpoint }

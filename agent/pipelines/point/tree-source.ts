@@ -9,6 +9,7 @@ import { close } from '../../native/paths.ts'
 import type { ImageContent } from '../../points/series-image.ts'
 import type { ListedChange } from '../../tree/listing-diff.ts'
 import type { PipelineTools } from '../pipeline.ts'
+import { requireFiles } from '../require-files.ts'
 import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
 import { openPathSource } from './path-source.ts'
 import type { PointSource, TreeContent } from './point-source.ts'
@@ -85,7 +86,7 @@ export class TreeSource implements PointSource {
     }
     assert(source.kind === 'dataset')
     const { pool } = source.place
-    if (this.#tools.driver(pool).name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
+    requireFiles(this.#tools.driver(pool))
     if (!keepsBases(this.#tools, pool) && (await this.#openChanged(source.place, { watch, takesChanges }))) return
     await this.#snapshot(watch)
   }

@@ -6,6 +6,7 @@ import { close, O_PATH, openBeneath, openDirectory, openWithoutLinks } from '../
 import { Status } from '../../native/status.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
 import type { PipelineTools } from '../pipeline.ts'
+import { requireFiles } from '../require-files.ts'
 import { componentsOf, relativePath } from './inner-path.ts'
 
 /** Where a restore goes: a name in an open directory. */
@@ -30,7 +31,7 @@ export async function openDestination(
 /** The absolute path of a dataset's root directory. @throws not_found, refused */
 export async function rootOf(place: DatasetPlace, tools: PipelineTools): Promise<string> {
   const driver = tools.driver(place.pool)
-  if (driver.name === 'sim') throw new FleetError('refused', 'simulated pools hold no files')
+  requireFiles(driver)
   const found = await driver.find(place.dataset)
   if (!found) throw new FleetError('not_found', `dataset ${place.dataset} is not on this host`)
   return found.mountpoint
