@@ -201,7 +201,7 @@ function compare(a: string, b: string): number {
 function reported({ type, id, name, state, config, mounts }: Instance): ReportedInstance {
   const told = mounts.map(({ volume, ...mount }) => ({ ...mount, volume: volume ?? null }))
   const fits = ({ destination, source, volume }: (typeof told)[number]) =>
-    destination.length <= 4096 && source.length <= 4096 && (volume?.length ?? 0) <= 256
+    destination.length <= 4096 && source.length <= 4096 && (volume?.length ?? 0) <= 1100
   const shown = told.filter(fits).slice(0, MAX_MOUNTS)
   const item = { type, instance: id, name: name.slice(0, 256), state, configHash: config?.hash ?? null }
   return { ...item, mounts: Buffer.byteLength(JSON.stringify(shown)) > PAGE_BYTES / 2 ? [] : shown }

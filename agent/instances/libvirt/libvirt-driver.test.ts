@@ -6,6 +6,7 @@ import { findLibvirtRoom } from '../../../test/harness/libvirt-room.ts'
 import { testUnless } from '../../../test/harness/system-packages.ts'
 import { until } from '../../../test/harness/until.ts'
 import { createWatchdogs } from '../watchdog.ts'
+import { readDomainXml } from './domain-xml.ts'
 import { createLibvirtDriver } from './libvirt-driver.ts'
 
 const { room: found, lacks } = await findLibvirtRoom()
@@ -120,6 +121,31 @@ it('a domain that is defined nowhere is not stopped, as it would be gone', async
   await t.throwsAsync(driver.stop(id, { graceMs: 0, signal: never }), { code: 'conflict' })
   room().virsh('destroy', '--domain', id)
   t.is(await driver.find(id, never), undefined)
+})
+
+test('images below a disk are disks of their own, and what is no domain is not read', (t) => {
+  const xml = `<domain type='kvm' id='1'><name>a &lt;b&gt;</name><metadata><x:y xmlns:x='u'><name>no</name></x:y></metadata>
+    <devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/top.qcow2' index='1'/>
+    <backingStore type='file' index='2'><format type='raw'/><source file='/base.raw'/><backingStore/></backingStore>
+    <mirror type='file'><source file='/mirror.raw'/></mirror><target dev='vda' bus='virtio'/></disk>
+    <disk type='block' device='lun'><source dev='/dev/sdx'/><target dev='sda'/></disk>
+    <disk type='volume' device='disk'><source pool='p' volume='v'/><target dev='vdb'/></disk>
+    <disk type='file' device='disk'><target dev='vdc'/></disk>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0' state='disconnected'/></channel></devices></domain>`
+  const { name, disks, hasAgent } = readDomainXml(xml)
+  t.deepEqual([name, hasAgent], ['a <b>', false])
+  t.deepEqual(
+    disks.map(({ target, source, isLocal, readonly }) => [target, source, isLocal, readonly]),
+    [
+      ['vda', '/top.qcow2', true, false],
+      ['vda#1', '/base.raw', true, true],
+      ['sda', '/dev/sdx', true, false],
+      ['vdb', 'pool:p/v', false, false],
+    ],
+  )
+  t.true(readDomainXml(xml.replace('disconnected', 'connected')).hasAgent)
+  for (const bad of ['', '<domain>', '<!DOCTYPE a [<!ENTITY b "c">]><domain><name>x</name></domain>', '<domain/>'])
+    t.throws(() => readDomainXml(bad), { code: 'internal' }, bad)
 })
 
 test('a libvirt that is not there is unavailable, and its domains are nobody’s', async (t) => {
