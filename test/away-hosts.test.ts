@@ -1,4 +1,5 @@
 import test from 'ava'
+import { pino } from 'pino'
 import { expireJob, giveUpCancelled } from '../control-plane/core/job-change.ts'
 import { createDispatchStore } from '../control-plane/db/stores/dispatch-store.ts'
 import { createKnownPoints } from '../control-plane/db/stores/known-points.ts'
@@ -44,11 +45,12 @@ test('what was cancelled on a host that never comes back is over after long, and
   t.like(await room.datasets.get(ADMIN, 'old'), { state: 'available' })
 
   const stopped: string[] = []
+  const lines: { readonly event?: string; readonly jobId?: string }[] = []
   const ingest = startIngest({
     ...{ nats: room.nats, store: room.changes, afterCommit: room.committed, prepare: async () => undefined },
     ...{ onHeard: () => undefined, admits: () => true, onForged: () => undefined },
     onUnknown: ({ id }) => void stopped.push(id),
-    logger: createLogger('test', 'error'),
+    logger: pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) }),
   })
   try {
     const [first, second] = orders.map(({ jobId }) => jobId)
@@ -56,10 +58,15 @@ test('what was cancelled on a host that never comes back is over after long, and
       const report = { jobId, attempt: 1, delivery: 2, events: [{ seq: 1, at: 0, ...event }] }
       room.nats.publish(subjects.event('a'), JSON.stringify({ v: WIRE_VERSION, reports: [report] }))
     }
-    tell(second, { type: 'stop', phases: [] })
+    tell(second, { type: 'succeed', result: {}, phases: [] })
     tell(first, { type: 'start' })
     await until('it is told to stop', () => stopped.length > 0)
     t.deepEqual(stopped, [first])
+    const overtaken = lines.filter(({ event }) => event === 'job.overtaken')
+    t.deepEqual(
+      overtaken.map(({ jobId }) => jobId),
+      [second],
+    )
   } finally {
     await ingest.stop()
   }

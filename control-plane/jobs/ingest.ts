@@ -140,6 +140,7 @@ export function startIngest(deps: {
     const wanted = new Set<string>()
     const committed = await store.change([...byJob.keys()], (job) => {
       if (!isTerminal(job.state)) wanted.add(job.id)
+      else if (job.state !== 'succeeded') tellOvertaken(job, byJob.get(job.id) ?? [])
       const reports = byJob.get(job.id) ?? []
       for (const { host } of reports.filter((one) => one.host !== job.host))
         forged.set(`${host} ${job.id}`, { host, job })
@@ -166,6 +167,12 @@ export function startIngest(deps: {
       const confirmation: Confirmation = { v: WIRE_VERSION, jobs: ends.map((end) => end.report.jobId) }
       nats.publish(subjects.confirm(host), JSON.stringify(confirmation))
     }
+  }
+
+  /** It had done it before it could be told to stop: what the job has made stands on its host, and no row tells of it. */
+  function tellOvertaken({ id: jobId, kind, host, state }: LockedJob, told: readonly Told[]): void {
+    const isDone = told.some((one) => one.host === host && one.report.events.some(({ type }) => type === 'succeed'))
+    if (isDone) logger.warn({ event: 'job.overtaken', jobId, kind, host, state })
   }
 
   /**
