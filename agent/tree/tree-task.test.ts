@@ -81,7 +81,7 @@ test('an abort ends the copy of one large file within a moment', async (t) => {
   await t.throwsAsync(runTreeTask(task, watch), { code: 'cancelled' })
   const tookMs = performance.now() - abortedMs
   t.log(`${Math.round(tookMs)} ms`)
-  t.true(tookMs < 1_000) // some 30 ms on a quiet machine; tests share theirs
+  t.true(tookMs < 10_000) // some 30 ms on a quiet machine; tests share theirs
   t.true(seen.length > 0)
 })
 

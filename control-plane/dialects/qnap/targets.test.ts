@@ -143,7 +143,7 @@ test('a target that says no is not the client without a right', async (t) => {
   t.is(dirs.json.error.message, 'Service Unavailable: 192.0.2.7:5000: does not accept the user name and password')
   const startedAt = performance.now()
   t.like(await ask('GET', '/api/v1/target/1/ping'), { status: 200, json: { alive: false } })
-  t.true(performance.now() - startedAt < 5_000)
+  t.true(performance.now() - startedAt < 15_000)
 })
 
 test('addresses come back as they were meant', (t) => {
