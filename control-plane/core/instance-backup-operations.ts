@@ -137,8 +137,7 @@ export function createInstanceBackups(deps: {
   async function createOf(caller: Caller, instance: PresentInstance, made: NewInstanceBackup): Promise<string> {
     const state = await stateNow(instance)
     const isWhole = await hasVolumes(caller, instance)
-    if (instance.type === 'libvirt' && !isWhole)
-      throw new FleetError('conflict', `no disk of '${instance.name}' is a volume of the fleet`)
+    if (!isWhole) requireTree(instance)
     const snapshot = isWhole ? await snapshotOf(caller, instance, made.name) : undefined
     if (snapshot !== undefined) {
       // An earlier request under the same key.
@@ -168,6 +167,7 @@ export function createInstanceBackups(deps: {
     const instance = await standingInstance(caller, backup)
     const state = await stateNow(instance)
     if (await hasVolumes(caller, instance)) return (await updateWhole(caller, backup, { instance, state })) || undefined
+    requireTree(instance)
     const task = { kind: 'instance-backup', id, atMs: now(), state, version } as const
     const asked = { id, targetId: target?.id ?? null, isIncremental: true }
     try {
