@@ -249,3 +249,8 @@ export function createInstanceBackups(deps: {
     )
   }
 }
+
+/** @throws conflict for a domain, which has none: without a volume its configuration alone would be backed up. */
+function requireTree({ type, name }: PresentInstance): void {
+  if (type === 'libvirt') throw new FleetError('conflict', `no disk of '${name}' is a volume of the fleet`)
+}
