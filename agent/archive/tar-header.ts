@@ -136,7 +136,7 @@ export class HeaderEncoder {
       octal(block, 329, 7, Math.min(fields.major, OCTAL_7))
       octal(block, 337, 7, Math.min(fields.minor, OCTAL_7))
     }
-    octal(block, 148, 6, checksum(block))
+    octal(block, 148, 6, checksumOf(block, name.length, link.length))
     block[155] = 0x20
     this.#used += block.copy(this.#bytes, this.#used)
   }
@@ -189,6 +189,17 @@ function octal(block: Buffer, offset: number, digits: number, value: number): vo
     block[at] = 0x30 + (rest % 8)
     rest = Math.floor(rest / 8)
   }
+}
+
+/** The same as `checksum` of what `#block` wrote, without the zeros between. */
+function checksumOf(block: Buffer, nameBytes: number, linkBytes: number): number {
+  let sum = 8 * 0x20
+  for (let at = 0; at < nameBytes; at += 1) sum += block[at] ?? 0
+  for (let at = 100; at < 148; at += 1) sum += block[at] ?? 0
+  for (let at = 156; at < 157 + linkBytes; at += 1) sum += block[at] ?? 0
+  for (let at = 257; at < 265; at += 1) sum += block[at] ?? 0
+  for (let at = 329; at < 345; at += 1) sum += block[at] ?? 0
+  return sum
 }
 
 /** Of all bytes, with its own field (148 to 155) read as spaces. */

@@ -8,6 +8,8 @@ const AT_SYMLINK_NOFOLLOW = 0x100
 const MASK = 0x0fff
 const STATX_BTIME = 0x800
 export const STATUS_BYTES = 256
+/** Of ctime and size. */
+const CONTENT_WORDS = [96, 100, 104, 40, 44] as const
 const EMPTY_PATH = cString('')
 const HIGH = 2 ** 32
 
@@ -111,6 +113,12 @@ export class Status {
   /** ctime: moves with every change of content or metadata, and no tool can set it. */
   get changed(): string {
     return this.#time(96)
+  }
+  /** Nobody wrote between the two: ctime and size are the same. */
+  hasSameContentAs(other: Status): boolean {
+    const [own, others] = [this.#bytes, other.#bytes]
+    for (const at of CONTENT_WORDS) if (own.readUInt32LE(at) !== others.readUInt32LE(at)) return false
+    return true
   }
   /** The same in nanoseconds since the epoch. */
   get changedNanoseconds(): bigint {

@@ -13,7 +13,7 @@ import { newCounts, QueueSender } from '../thread/chunk-queue.ts'
 import { type Wanted, wantedOf } from '../wanted.ts'
 import type { ArchiveBase, ArchiveWatch, Graft, WriteImageRequest, WriteRequest } from '../write-archive.ts'
 import type { ArchiveFiles } from './archive-files.ts'
-import { newSlots } from './frame-slots.ts'
+import { type FrameTools, giveBackTools, takeTools } from './frame-tools.ts'
 import { newAheadMemory } from './open-ahead.ts'
 import { DEFAULT_LEVEL, INDEX_FRAME_BYTES, PieceStore } from './piece-store.ts'
 import { closeStamps, type TreeMarks } from './realms.ts'
@@ -34,7 +34,8 @@ export class ArchiveWriting {
   readonly #files: ArchiveFiles
   readonly #failure: AbortController
   readonly #counters = new Counters()
-  readonly #memory
+  readonly #tools: FrameTools
+  #isDone = false
   readonly #store: PieceStore
 
   constructor(
@@ -47,10 +48,10 @@ export class ArchiveWriting {
     this.#watch = watch
     this.#files = files
     this.#failure = failure
-    this.#memory = newSlots(SLOTS, request.frameBytes ?? DEFAULT_FRAME_BYTES)
-    const { compression, level = DEFAULT_LEVEL } = request
+    const { compression, level = DEFAULT_LEVEL, frameBytes = DEFAULT_FRAME_BYTES } = request
+    this.#tools = takeTools({ slots: SLOTS, frameBytes, level })
     const onFailure = () => failure.abort()
-    this.#store = new PieceStore({ files, compression, level, memory: this.#memory, onFailure })
+    this.#store = new PieceStore({ files, compression, tools: this.#tools, onFailure })
   }
 
   async run(
@@ -67,13 +68,15 @@ export class ArchiveWriting {
         throw new FleetError(end.code, end.message, end.detail === undefined ? {} : { detail: end.detail })
       }
       this.#tell()
+      this.#isDone = true
       return { end, contentBytes: this.#counters.bytes }
     } finally {
       clearInterval(timer)
       signal.removeEventListener('abort', stop)
       // Whatever failed, nothing compresses any more once all that was taken in has had its turn.
       await this.#store.settled()
-      this.#store[Symbol.dispose]()
+      if (this.#isDone) giveBackTools(this.#tools)
+      else this.#tools[Symbol.dispose]()
     }
   }
 
@@ -129,7 +132,7 @@ export class ArchiveWriting {
     const counts = newCounts()
     const task: WriteTask = {
       subject: this.#request.subject,
-      slots: this.#memory,
+      slots: this.#tools.memory,
       counters: this.#counters.memory,
       indexChunkBytes: INDEX_FRAME_BYTES,
       previous: channel === undefined ? undefined : { port: channel.port2, counts },

@@ -14,7 +14,6 @@ import type { LinkTable } from './link-table.ts'
 import { findFile, rememberFile } from './written-files.ts'
 
 const LINK_BYTES = 4_096
-const NO_HASH = undefined
 const NO_RECORDS: readonly Buffer[] = []
 const EMPTY_HASH = hash('sha256', '')
 
@@ -124,18 +123,10 @@ export class MemberWriter {
   }
 
   #header(status: Status, fields: Pick<HeaderFields, 'name' | 'flag'> & Partial<HeaderFields>) {
-    const bytes = this.#encoder.encode({
-      mode: status.permissions,
-      uid: status.uid,
-      gid: status.gid,
-      mtime: status.modified,
-      size: 0,
-      link: '',
-      major: 0,
-      minor: 0,
-      records: [],
-      ...fields,
-    })
+    // Once a member: a spread would cost as much as the header itself.
+    const { name, flag, size = 0, link = '', major = 0, minor = 0, records = NO_RECORDS } = fields
+    const { permissions: mode, uid, gid, modified: mtime } = status
+    const bytes = this.#encoder.encode({ name, flag, mode, uid, gid, size, mtime, link, major, minor, records })
     const { frames } = this.#parts
     frames.keepWhole(bytes.length)
     frames.settle()
@@ -154,14 +145,14 @@ export class MemberWriter {
     this.#parts.frames.zeros(paddingOf(storedSize))
     const problem = copied.problem ?? (this.#changedSince(fd, status) ? 'changed' : undefined)
     if (problem !== undefined) this.#parts.problem(path, problem)
-    this.#line(path, 'file', status, { ...place, size, storedSize, holes, hash: copied.hash ?? EMPTY_HASH, problem })
+    const { offset, frame, dataOffset } = place
+    const hash = copied.hash ?? EMPTY_HASH
+    this.#line(path, 'file', status, { offset, frame, dataOffset, size, storedSize, holes, hash, problem })
   }
 
   /** Whether somebody wrote to the file while it was read: then what was read is of no one moment. */
-  #changedSince(fd: number, { changed, sizeBytes }: Status): boolean {
-    if (sizeBytes === 0) return false
-    const after = this.#after.readDescriptor(fd)
-    return after.changed !== changed || after.sizeBytes !== sizeBytes
+  #changedSince(fd: number, status: Status): boolean {
+    return status.sizeBytes > 0 && !this.#after.readDescriptor(fd).hasSameContentAs(status)
   }
 
   #line(
@@ -171,9 +162,15 @@ export class MemberWriter {
     rest: Pick<Member, 'offset' | 'frame' | 'dataOffset' | 'size'> & Partial<Member>,
   ): void {
     const { inode, changed } = this.#parts.identify(status)
+    const { offset, frame, dataOffset, size, storedSize = 0, hash, link, linkOffset, holes = false, problem } = rest
     const line = memberLine({
       path,
       type,
+      offset,
+      frame,
+      dataOffset,
+      storedSize,
+      size,
       mode: status.permissions,
       uid: status.uid,
       gid: status.gid,
@@ -181,13 +178,11 @@ export class MemberWriter {
       ctime: changed,
       inode,
       links: status.links,
-      storedSize: 0,
-      hash: NO_HASH,
-      link: undefined,
-      linkOffset: undefined,
-      holes: false,
-      problem: undefined,
-      ...rest,
+      hash,
+      link,
+      linkOffset,
+      holes,
+      problem,
     })
     this.#parts.line(path, line)
     this.#parts.counters.addFiles(1)

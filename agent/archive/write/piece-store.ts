@@ -1,9 +1,10 @@
-import { ZstdCompressor } from '../../native/zstd.ts'
+import type { ZstdCompressor } from '../../native/zstd.ts'
 import { type Compression, compressFrame } from '../compression.ts'
 import { release } from '../read/release.ts'
 import type { ArchiveFiles, PlainTar } from './archive-files.ts'
 import type { FilledFrame } from './frame-filler.ts'
-import { FrameSlots, type SlotMemory } from './frame-slots.ts'
+import { FrameSlots } from './frame-slots.ts'
+import type { FrameTools } from './frame-tools.ts'
 import type { IndexChunk } from './index-text.ts'
 
 export const DEFAULT_LEVEL = 3
@@ -18,15 +19,12 @@ export interface PlainPiece {
 export type Piece = FilledFrame | IndexChunk | PlainPiece
 
 /** Compresses what a thread wrote, several frames at once, and stores everything in the order it came. */
-export class PieceStore implements Disposable {
+export class PieceStore {
   readonly #files: ArchiveFiles
   readonly #compression: Compression
-  readonly #level: number
-  readonly #memory: SlotMemory
+  readonly #tools: FrameTools
   readonly #slots: FrameSlots
   readonly #onFailure: () => void
-  readonly #compressors = new Map<number, ZstdCompressor>()
-  #indexCompressor: ZstdCompressor | undefined
   #stored: Promise<void> = Promise.resolve()
   #failed: { readonly error: unknown } | undefined
 
@@ -34,22 +32,14 @@ export class PieceStore implements Disposable {
   constructor(options: {
     readonly files: ArchiveFiles
     readonly compression: Compression
-    readonly level: number
-    readonly memory: SlotMemory
+    readonly tools: FrameTools
     readonly onFailure: () => void
   }) {
     this.#files = options.files
     this.#compression = options.compression
-    this.#level = options.level
-    this.#memory = options.memory
-    this.#slots = new FrameSlots(options.memory)
+    this.#tools = options.tools
+    this.#slots = new FrameSlots(options.tools.memory)
     this.#onFailure = options.onFailure
-  }
-
-  /** Only once `settled`: what is being compressed needs it. */
-  [Symbol.dispose](): void {
-    for (const compressor of this.#compressors.values()) compressor[Symbol.dispose]()
-    this.#indexCompressor?.[Symbol.dispose]()
   }
 
   /** All that was taken in has had its turn. */
@@ -90,19 +80,17 @@ export class PieceStore implements Disposable {
 
   /** One a slot: what it yields lies in its memory until the slot is free again. */
   #compressor(slot: number): ZstdCompressor {
-    const compressor =
-      this.#compressors.get(slot) ?? new ZstdCompressor({ level: this.#level, maxBytes: this.#memory.frameBytes })
-    this.#compressors.set(slot, compressor)
-    return compressor
+    const { level, memory } = this.#tools
+    return this.#tools.compressor(`slot ${slot}`, { level, maxBytes: memory.frameBytes })
   }
 
   /** Compressed in its turn, by one compressor: an index is small beside its data. */
   async #index({ text, firstPath, lines }: IndexChunk): Promise<void> {
     if (this.#failed !== undefined) return
-    this.#indexCompressor ??= new ZstdCompressor({ level: DEFAULT_LEVEL, maxBytes: INDEX_MAX_BYTES })
+    const compressor = this.#tools.compressor('index', { level: DEFAULT_LEVEL, maxBytes: INDEX_MAX_BYTES })
     const raw = Buffer.from(text.buffer, text.byteOffset, text.length)
     const rawBytes = raw.length
-    const frame = rawBytes > INDEX_MAX_BYTES ? await compressFrame(raw) : await this.#indexCompressor.compress(raw)
+    const frame = rawBytes > INDEX_MAX_BYTES ? await compressFrame(raw) : await compressor.compress(raw)
     release(raw)
     await this.#files.addIndex(frame, { rawBytes, firstPath, lines })
   }

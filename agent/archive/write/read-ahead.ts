@@ -10,7 +10,7 @@ const FILES_AHEAD = 32
 /** Asking costs as much as reading what is in memory: it is not done before files turn out to take longer than that, each. */
 const SLOW_MS = 0.1
 /** Of `FILES_AHEAD` files: then those that follow are taken for slow too, and after so many it is looked at again. */
-const SLOW_BLOCKS = 32
+const SLOW_BLOCKS = 256
 /** Shorter runs of files are opened by the thread that reads them: handing them over takes as long. */
 const SHARED_RUN = 48
 /** Of files in such runs, before another thread is worth its start. */
