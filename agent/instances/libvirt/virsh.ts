@@ -4,7 +4,7 @@ import { FleetError } from '../../../shared/errors.ts'
 import type { InstanceState } from '../../../shared/instance-spec.ts'
 import type { Run } from '../../exec/run.ts'
 
-export const VIRSH = '/usr/bin/virsh'
+const VIRSH = '/usr/bin/virsh'
 const TIMEOUT_MS = 20_000
 /** A saved domain's memory is read. */
 const START_TIMEOUT_MS = 300_000
