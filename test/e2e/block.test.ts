@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../harness/loop-mount.ts'
 import { sharedFleet } from '../harness/shared-fleet.ts'
 import { lacksServers, lacksTool, testUnless } from '../harness/system-packages.ts'
 import { createTenant } from '../harness/tenants.ts'
-import { until } from '../harness/until.ts'
+import { until as untilWithin } from '../harness/until.ts'
 
 const shared = sharedFleet(test, (scope) => {
   if (lacksServers() !== undefined) return undefined
@@ -15,6 +15,10 @@ const shared = sharedFleet(test, (scope) => {
   const agents = [{ name: 'alpha', driver: 'copy' as const, path: temporaryDirectory(scope), environment: backups }]
   return { agents, environment: { HOLDFAST_TRUSTED_NETWORKS: '127.0.0.0/8=operator' } }
 })
+
+/** What a host does for whoever waits takes its time where everybody works at once. */
+const PATIENCE_MS = 60_000
+const until = (what: string, check: () => Promise<boolean>) => untilWithin(what, check, PATIENCE_MS)
 
 type Client = ReturnType<typeof openCinder>
 
