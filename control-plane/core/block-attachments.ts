@@ -10,7 +10,7 @@ export interface AskedConnector {
   readonly mode?: 'rw' | 'ro' | undefined
 }
 
-export interface AskedAttachment {
+interface AskedAttachment {
   readonly volumeId: string
   readonly instanceId?: string | undefined
   /** Absent: the volume is kept for the server until it says who it is. */
