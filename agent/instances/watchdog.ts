@@ -113,6 +113,8 @@ function watchdogOf(child: OutlivingProcess, expired: Promise<void>, note: strin
  * @returns how many instances could not be thawed; they are tried again at the next start
  */
 export async function thawLeft(folder: string): Promise<number> {
+  // Of one that died while it wrote its note, before it had frozen anything.
+  for (const name of readdirSync(folder)) if (name.endsWith('.json.new')) rmSync(join(folder, name), { force: true })
   const until = performance.now() + SETTLE_MS
   while (notesIn(folder).length > 0 && performance.now() < until) await pause(POLL_MS)
   const left = await Promise.all(notesIn(folder).map((name) => thawNote(join(folder, name))))
