@@ -251,10 +251,10 @@ test.serial(
     await nats.closed()
     t.true(stopwatch.within(2_000), `${stopwatch}`)
     await t.throwsAsync(connectWith(t, fleet, kept), { message: TURNED_AWAY })
-    await until(
-      'the host is offline',
-      async () => (await fleet.call('GET', '/api/v1/hosts/b')).body.state === 'offline',
-    )
+    // An order that it does not answer tells sooner than its beats.
+    t.is((await fleet.call('POST', '/api/v1/datasets', { name: 'never', host: 'b' })).status, 503)
+    const isOffline = async () => (await fleet.call('GET', '/api/v1/hosts/b')).body.state === 'offline'
+    await until('the host is offline', isOffline, 60_000)
     await until('its agent says why it ends', () => /NATS turns this host away/.test(fleet.agent('b').log()))
 
     await fleet.backends.nats.signal('SIGKILL')

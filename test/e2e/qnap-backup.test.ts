@@ -239,7 +239,10 @@ test.serial('a backup whose host is away waits, is not run twice or deleted, and
   await user.dataset('source-away')
   const { id } = await user.backup({ job_name: 'Job-away', container_id: 'source-away' })
   await fleet.agent('a').signal('SIGKILL')
-  await until('the host is offline', async () => (await fleet.call('GET', '/api/v1/hosts/a')).body.state === 'offline')
+  // An order that it does not answer tells sooner than its beats.
+  t.is((await fleet.call('POST', '/api/v1/snapshots', { source: 'source-away', name: 'never' })).status, 503)
+  const isOffline = async () => (await fleet.call('GET', '/api/v1/hosts/a')).body.state === 'offline'
+  await until('the host is offline', isOffline, 60_000)
   t.like((await user.call('PUT', `/backup/${id}/run`)).state, { code: 'waiting', progress: -1 })
   t.is((await fleet.call('PUT', `/api/v1/backup/${id}/run`)).status, 409)
   t.like(await fleet.call('DELETE', `/api/v1/backup/${id}`), { status: 409, body: { error: { code: 409 } } })

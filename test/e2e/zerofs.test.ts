@@ -117,7 +117,7 @@ test.serial('a host that is gone is refused at once', async (t) => {
   await until(
     'the host is seen to be offline',
     async () => (await fleet.call('GET', '/api/v1/hosts/a')).body.state === 'offline',
-    30_000,
+    60_000,
   )
   const before = await fleet.sql('select count(*)::int as n from job')
   const { status } = await fleet.call('POST', '/api/v1/datasets', { name: 'x' })
