@@ -7,7 +7,7 @@ const POLL_MS = 25
 export async function until<Value>(
   what: string,
   check: () => Promise<Value | undefined | false> | Value | undefined | false,
-  timeoutMs = 20_000,
+  timeoutMs = 60_000,
 ): Promise<Value> {
   const deadline = performance.now() + timeoutMs
   let last: unknown
