@@ -177,15 +177,6 @@ export function standingContract(test: Test, open: () => DefinedSubject, isBrief
     await counts(id)
   })
 
-  // A process that hangs shows the same, and more.
-  if (!isBrief)
-    it('the watchdog thaws at its deadline, and whoever froze is told', async (t, { driver }, id) => {
-      const freeze = await driver.freeze({ id, maxMs: 4_000, signal: never })
-      await until('it was thawed', async () => (await driver.find(id, never))?.state === 'RUNNING')
-      await counts(id)
-      t.false((await freeze.thaw()).intact)
-    })
-
   it('the death of the process that froze thaws at once', async (t, room, id) => {
     const hanger = hang(room, id, 60_000)
     await hanger.said('frozen')
@@ -197,28 +188,7 @@ export function standingContract(test: Test, open: () => DefinedSubject, isBrief
     await until('the watchdog ended', () => readdirSync(room.notes).length === 0)
   })
 
-  it('a process that froze and hangs is not waited for', async (t, room, id) => {
-    const hanger = hang(room, id, isBrief ? 8_000 : 5_000)
-    await hanger.said('frozen')
-    hanger.signal('SIGSTOP')
-    await counts(id)
-    hanger.signal('SIGCONT')
-    hanger.answer()
-    t.is(await hanger.said('intact'), 'intact false')
-  })
-
-  it('a kill at any moment of a freeze leaves nothing frozen', async (t, room, id) => {
-    for (const delayMs of isBrief ? [5] : [0, 5, 30]) {
-      const hanger = hang(room, id, 60_000)
-      await hanger.said('begins')
-      await until('a watchdog is set', () => readdirSync(room.notes).length > 0)
-      await pause(delayMs)
-      hanger.signal('SIGKILL')
-      t.is(await thawLeft(room.notes), 0) // killed before it had started its watchdog, it leaves a note alone
-      await counts(id)
-      t.is((await room.driver.find(id, never))?.state, 'RUNNING')
-    }
-  })
+  if (!isBrief) watchdogContract(it, counts)
 
   it('the next start of an agent thaws what was left without a watchdog', async (t, room, id) => {
     const hanger = hang(room, id, 60_000)
@@ -265,6 +235,41 @@ export function standingContract(test: Test, open: () => DefinedSubject, isBrief
       await t.throwsAsync(driver.find(bad, never), { code: 'invalid' }, bad)
   })
   return it
+}
+
+type Declare = (title: string, body: (t: ExecutionContext, room: DefinedSubject, id: string) => Promise<void>) => void
+
+/** What watchdogs do alike, whatever they thaw. @param counts resolves when an instance goes on */
+function watchdogContract(it: Declare, counts: (id: string) => Promise<unknown>): void {
+  it('the watchdog thaws at its deadline, and whoever froze is told', async (t, { driver }, id) => {
+    const freeze = await driver.freeze({ id, maxMs: 4_000, signal: never })
+    await until('it was thawed', async () => (await driver.find(id, never))?.state === 'RUNNING')
+    await counts(id)
+    t.false((await freeze.thaw()).intact)
+  })
+
+  it('a process that froze and hangs is not waited for', async (t, room, id) => {
+    const hanger = hang(room, id, 5_000)
+    await hanger.said('frozen')
+    hanger.signal('SIGSTOP')
+    await counts(id)
+    hanger.signal('SIGCONT')
+    hanger.answer()
+    t.is(await hanger.said('intact'), 'intact false')
+  })
+
+  it('a kill at any moment of a freeze leaves nothing frozen', async (t, room, id) => {
+    for (const delayMs of [0, 5, 30]) {
+      const hanger = hang(room, id, 60_000)
+      await hanger.said('begins')
+      await until('a watchdog is set', () => readdirSync(room.notes).length > 0)
+      await pause(delayMs)
+      hanger.signal('SIGKILL')
+      t.is(await thawLeft(room.notes), 0) // killed before it had started its watchdog, it leaves a note alone
+      await counts(id)
+      t.is((await room.driver.find(id, never))?.state, 'RUNNING')
+    }
+  })
 }
 
 async function nameOf(driver: Instances, id: string): Promise<string> {
