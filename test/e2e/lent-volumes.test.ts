@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, writeSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import { startFleet } from '../harness/fleet.ts'
 import { temporaryDirectory } from '../harness/loop-mount.ts'
@@ -12,6 +13,8 @@ import { until } from '../harness/until.ts'
 const GIB = 2 ** 30
 /** A gibibyte is read and written, on a machine that does much else. */
 const WAIT_MS = 180_000
+/** Each look is answered by two services. */
+const LOOK_MS = 250
 
 interface Volume {
   readonly id: string
@@ -45,6 +48,7 @@ async function startBoth(t: ExecutionContext) {
     const status = await until(
       `volume ${id} is made`,
       async () => {
+        await delay(LOOK_MS)
         const { volume } = await ask('GET', `/block/volume/${id}`)
         return !['creating', 'attaching', 'reverting'].includes(volume.status) && volume.status
       },
@@ -60,6 +64,7 @@ async function startBoth(t: ExecutionContext) {
       const made = await until(
         `backup ${id}`,
         async () => {
+          await delay(LOOK_MS)
           const { backup } = await ask('GET', `/volume/backup/${id}`)
           return backup.status !== 'creating' && backup
         },

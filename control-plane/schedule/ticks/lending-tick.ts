@@ -5,8 +5,9 @@ import { type Loan, type LoanPhase, PENDING_PHASES } from '../../core/loans.ts'
 import { borrowing, type LendingDeps } from './lending-steps.ts'
 import { returning } from './returning-steps.ts'
 
-/** Of one tick, so that it ends; the rest comes with the next. */
+/** Of one round, and rounds of one tick, so that it ends: what has come to its next phase is due at once. */
 const LIMIT = 10
+const MAX_ROUNDS = 8
 const FIRST_WAIT_MS = 1_000
 const LAST_WAIT_MS = 15_000
 /** Between two tries to give back what cannot be given back now. */
@@ -49,8 +50,12 @@ export function createLendingTick(
   }
 
   return async () => {
-    // Those of another service each wait for that, not for one another.
-    await Promise.all((await store.claim(LIMIT)).map(advance))
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const due = await store.claim(LIMIT)
+      if (due.length === 0) return
+      // Each waits for the other service, not for one another.
+      await Promise.all(due.map(advance))
+    }
   }
 }
 
