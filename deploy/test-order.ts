@@ -3,19 +3,22 @@
  * `npm test` closes with the longest of its run; `test/tidy.test.ts` knows that all of these are there.
  */
 export const LONGEST: readonly string[] = [
-  'test/agent-points-remote.test.ts',
   'test/e2e/agent-identity.test.ts',
-  'test/agent-points.test.ts',
   'test/faults/survival.test.ts',
   'agent/instances/docker/docker-driver.test.ts',
-  'test/e2e/qnap-backup.test.ts',
   'agent/instances/lxc/lxc-driver.test.ts',
   'test/e2e/qnap-containers.test.ts',
+  'test/agent-points-remote.test.ts',
+  'test/e2e/points-remote.test.ts',
   'test/agent-points-faults.test.ts',
   'test/faults/points-kill.test.ts',
-  'test/e2e/points-remote.test.ts',
+  'test/agent-points.test.ts',
+  'test/e2e/qnap-backup.test.ts',
   'test/e2e/zerofs.test.ts',
   'test/faults/points-outage.test.ts',
+  'test/e2e/audit.test.ts',
+  'agent/archive/stamps.test.ts',
+  'agent/archive/changes.test.ts',
 ]
 
 /** Compares absolute paths: the longest files first, the others by name. */

@@ -16,6 +16,7 @@ import { EVENT_STREAM, INGEST_CONSUMER, WORK_STREAM, workConsumer } from '../../
 import { subjects } from '../../shared/wire/subjects.ts'
 import { startFleet, type TestFleet } from '../harness/fleet.ts'
 import { TestProcess } from '../harness/process.ts'
+import { sharedFleet } from '../harness/shared-fleet.ts'
 import { startStopwatch } from '../harness/stopwatch.ts'
 import { until } from '../harness/until.ts'
 
@@ -24,6 +25,9 @@ const TURNED_AWAY = /authorization|authentication/i
 /** Twice as many as a host may leave behind, and then some: each costs this process 20 ms. */
 const TOO_MANY_KEYS = 120
 const SIM = { driver: 'sim' as const }
+
+/** Of those that leave both hosts as they were. */
+const shared = sharedFleet(test, () => ({ agents: ['a', 'b'].map((name) => ({ name, ...SIM })) }))
 
 /** What an agent keeps on its disk: all that an intruder who took over its host can use. */
 function credentialsOf(fleet: TestFleet, agent: string): KeptCredentials {
@@ -80,7 +84,7 @@ async function newToken(fleet: TestFleet, name: string): Promise<string> {
 const enrol = (fleet: TestFleet, body: object) => fleet.call('POST', '/api/v1/hosts/enrol', body, { token: 'none' })
 
 test.serial('an agent speaks and hears on its own subjects and on no other', async (t) => {
-  const fleet = await startFleet(t, { agents: ['a', 'b'].map((name) => ({ name, ...SIM })) })
+  const { fleet } = shared(t)
   const [victim, own] = ['a', 'b'].map((name) => credentialsOf(fleet, name))
   if (!victim || !own) throw new Error('two agents')
   const nats = await connectWith(t, fleet, own)
@@ -160,7 +164,7 @@ test.serial('an intruder cannot make another host change its key, nor fill what 
 })
 
 test.serial("fake events for another's job, on its own subject, change nothing and are audited", async (t) => {
-  const fleet = await startFleet(t, { agents: ['a', 'b'].map((name) => ({ name, ...SIM })) })
+  const { fleet } = shared(t)
   const nats = await connectWith(t, fleet, credentialsOf(fleet, 'b'))
   await fleet.agent('a').signal('SIGSTOP')
   const creating = fleet.call('POST', '/api/v1/datasets', { name: 'one', host: 'a' })
@@ -201,7 +205,7 @@ test.serial("fake events for another's job, on its own subject, change nothing a
 })
 
 test.serial('a token is good once, for one name, and not for long', async (t) => {
-  const fleet = await startFleet(t, { agents: [{ name: 'a', ...SIM }] })
+  const { fleet } = shared(t)
   t.is((await enrol(fleet, { token: 'guess', ...newKeys() })).status, 401)
   const token = await newToken(fleet, 'new')
   t.like(await enrol(fleet, { token, name: 'other', ...newKeys() }), {
