@@ -1,14 +1,14 @@
 import { STATUS_BYTES, type Status } from '../../native/status.ts'
 
 /** Files that are open before they are read. */
-export const WINDOW = 64
+export const WINDOW = 128
 /** Names of one run. */
 const MAX_NAMES = 1_024
 const NAMES_BYTES = 65_536
 /** How long either side sleeps before it looks again. */
 export const LOOK_MS = 20
 /** Neither wakes the other for every file. */
-export const WAKE_EVERY = 8
+export const WAKE_EVERY = 32
 /** Of the words that both sides share. */
 export const WORD = { ready: 0, stop: 1, run: 2, count: 3, directory: 4, opened: 5, taken: 6, slow: 7 } as const
 const WORDS = 8
