@@ -96,6 +96,7 @@ function put(device: string, at: number, bytes: Buffer | string): void {
 testUnless(lacksServers() ?? lacksTool('zstd') ?? lacksLuns())(
   'a volume of the service behind grows a backup, becomes another volume there, and goes back to a snapshot',
   async (t) => {
+    t.timeout(10 * 60_000, 'on a machine that does much else')
     const { front, behind, token, ask, available, device, backedUp, isGivenBack } = await startBoth(t)
     const { id } = (await ask('POST', '/block/volume', { volume: { size: 1, name: 'disk' } })).volume
     await available(id)
