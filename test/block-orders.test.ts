@@ -405,6 +405,12 @@ test.serial('an attachment is reserved, connected, in use, and gone with its con
   const [id = '', other = ''] = all.map((one) => one.id)
   const rest = await blockAttachments.list(OPERATOR, { volumeId }, { limit: 2, cursor: other })
   t.deepEqual([rest.items.length, rest.nextCursor], [1, null])
+  const isOther = () => false
+  for (const act of [
+    () => blockAttachments.delete(OPERATOR, id, NEVER, isOther),
+    () => blockAttachments.connect(OPERATOR, id, at, NEVER, isOther),
+  ])
+    await t.throwsAsync(act, { code: 'stale' })
   await blockAttachments.delete(OPERATOR, rest.items[0]?.id ?? '', NEVER)
   for (const refused of [
     () => reserve({ instanceId: STILL }),

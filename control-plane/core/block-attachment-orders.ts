@@ -1,5 +1,5 @@
 import { FleetError } from '../../shared/errors.ts'
-import type { AskedConnector, BlockAttachments } from './block-attachments.ts'
+import type { AskedConnector, AttachmentCondition, BlockAttachments } from './block-attachments.ts'
 import type { BlockConnections } from './block-connections.ts'
 import { AttachmentRequest, ConnectorRequest } from './block-requests.ts'
 import { actingOn, idFor, requireNoDisk, requireStatus } from './block-rules.ts'
@@ -8,6 +8,7 @@ import type { BlockAttachmentReader, BlockVolumeRow, BlockVolumeStore } from './
 import type { BlockAttachment } from './block-volumes.ts'
 import { actingFor, type Caller, hasRole, requireRole, visibleGroup } from './caller.ts'
 import { checkRequest } from './check-request.ts'
+import { requireCondition } from './condition.ts'
 
 /** Until what a failed attachment may have begun is taken back. */
 const TAKE_BACK_MS = 20_000
@@ -45,6 +46,7 @@ export function createBlockAttachments(deps: {
     { volume, id }: { readonly volume: BlockVolumeRow; readonly id: string },
     given: AskedConnector,
     signal: AbortSignal,
+    ifMatch?: AttachmentCondition,
   ) {
     const { initiator, host, mountpoint, mode } = checkRequest(ConnectorRequest, given)
     const settle = (change: (row: BlockVolumeRow, now: BlockAttachment) => BlockAttachment, operation?: string) =>
@@ -57,6 +59,7 @@ export function createBlockAttachments(deps: {
     let readonly = false
     let before: BlockAttachment | undefined
     await settle((row, now) => {
+      requireCondition(ifMatch, now)
       before = now
       requireWritable(row, mode)
       const isOther = now.connection !== null && now.initiator !== initiator
@@ -117,9 +120,9 @@ export function createBlockAttachments(deps: {
       }
     },
 
-    async connect(caller, id, connector, signal) {
+    async connect(caller, id, connector, signal, ifMatch) {
       const { by, volume } = await acting(caller, id)
-      return connect(by, { volume, id }, connector, signal)
+      return connect(by, { volume, id }, connector, signal, ifMatch)
     },
 
     async complete(caller, id) {
@@ -133,9 +136,10 @@ export function createBlockAttachments(deps: {
       await store.change(by, volume.id, decide, { operation: 'volume.attach' })
     },
 
-    async delete(caller, id, signal) {
+    async delete(caller, id, signal, ifMatch) {
       const { by, volume } = await acting(caller, id)
       requireNoDisk([requireIn(volume, id)])
+      requireCondition(ifMatch, requireIn(volume, id))
       await disconnect(by, volume, id, signal)
       const { attachments } = await store.change(
         by,

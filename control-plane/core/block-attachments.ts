@@ -1,5 +1,6 @@
 import type { BlockAttachment } from './block-volumes.ts'
 import type { Caller } from './caller.ts'
+import type { Condition } from './condition.ts'
 import type { Page, PageRequest } from './page.ts'
 
 /** Who connects, as it says of itself. */
@@ -9,6 +10,8 @@ export interface AskedConnector {
   readonly mountpoint?: string | undefined
   readonly mode?: 'rw' | 'ro' | undefined
 }
+
+export type AttachmentCondition = Condition<BlockAttachment>
 
 interface AskedAttachment {
   readonly volumeId: string
@@ -39,11 +42,22 @@ export interface BlockAttachments {
   /** Waits for its export where a connector comes with it. @throws not_found, invalid, conflict, unavailable, timeout: there is none then */
   create(caller: Caller, request: AskedAttachment, signal: AbortSignal): Promise<ToldAttachment>
   /** Lets its initiator in; the same one is told the same again. @throws as `create`: it is as it was then */
-  connect(caller: Caller, id: string, connector: AskedConnector, signal: AbortSignal): Promise<ToldAttachment>
+  connect(
+    caller: Caller,
+    id: string,
+    connector: AskedConnector,
+    signal: AbortSignal,
+    ifMatch?: AttachmentCondition,
+  ): Promise<ToldAttachment>
   /** @throws conflict: nobody was let in yet */
   complete(caller: Caller, id: string): Promise<void>
   /** @returns the volume's others. @throws conflict while its initiator is logged in */
-  delete(caller: Caller, id: string, signal: AbortSignal): Promise<readonly BlockAttachment[]>
+  delete(
+    caller: Caller,
+    id: string,
+    signal: AbortSignal,
+    ifMatch?: AttachmentCondition,
+  ): Promise<readonly BlockAttachment[]>
   /** @throws not_found */
   get(caller: Caller, id: string): Promise<ToldAttachment>
   /** Newest first; a page's cursor is the id of its last one. @throws invalid for a cursor that names none */

@@ -1,6 +1,7 @@
+import { hash } from 'node:crypto'
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
-import type { AskedConnector, ToldAttachment } from '../../core/block-attachments.ts'
+import type { AskedConnector, AttachmentCondition, ToldAttachment } from '../../core/block-attachments.ts'
 import type { BlockAttachment } from '../../core/block-volumes.ts'
 import { route } from '../../http/route.ts'
 import { nextLink } from './links.ts'
@@ -90,6 +91,19 @@ function present({ attachment, secret }: ToldAttachment): z.output<typeof Attach
   }
 }
 
+/** Of all that is shown of it but the secret, which not everybody is told. */
+function versionOf(attachment: BlockAttachment): string {
+  return `"${hash('sha256', JSON.stringify(present({ attachment, secret: null })), 'base64url')}"`
+}
+
+function told(attachment: ToldAttachment) {
+  return { body: { attachment: present(attachment) }, etag: versionOf(attachment.attachment) }
+}
+
+function expecting(ifMatch: ((etag: string) => boolean) | undefined): AttachmentCondition | undefined {
+  return ifMatch && ((current) => ifMatch(versionOf(current)))
+}
+
 /** What a repeat under one `Idempotency-Key` may be shown: not the secret, which asking again tells. */
 function withoutSecret({ attachment }: OneAttachment): OneAttachment {
   const { auth_password: _, ...rest } = attachment.connection_info
@@ -160,7 +174,7 @@ const createAttachment = route({
       ...{ volumeId, instanceId: instanceId || undefined, connector: connectorOf(connector) },
       mode: mode === 'null' ? undefined : (mode ?? undefined),
     }
-    return { status: 200, body: { attachment: present(await core.blockAttachments.create(caller, asked, signal)) } }
+    return { status: 200, ...told(await core.blockAttachments.create(caller, asked, signal)) }
   },
 })
 
@@ -175,7 +189,7 @@ const getAttachment = route({
   result: OneAttachment,
   errors: [404],
   async handle({ params, caller }, core) {
-    return { status: 200, body: { attachment: present(await core.blockAttachments.get(caller, params.id)) } }
+    return { status: 200, ...told(await core.blockAttachments.get(caller, params.id)) }
   },
 })
 
@@ -186,6 +200,7 @@ const updateAttachment = route({
   summary: 'Connect what was reserved',
   description: 'Answers when the export stands; the same initiator is told the same again.',
   access: 'operator',
+  precondition: 'own',
   status: 200,
   params: ProjectItem,
   body: UpdateBody,
@@ -193,13 +208,16 @@ const updateAttachment = route({
   errors: [404, 503, 504],
   withoutSecrets: withoutSecret,
 
-  async handle({ params, body, caller, signal }, core) {
+  async handle({ params, body, caller, signal, ifMatch }, core) {
     const connector = connectorOf(body.attachment.connector)
     if (connector === undefined) {
       throw new FleetError('invalid', 'attachment.connector: is required', { field: 'attachment.connector' })
     }
-    const told = await core.blockAttachments.connect(caller, params.id, connector, signal)
-    return { status: 200, body: { attachment: present(told) } }
+    const { id } = params
+    return {
+      status: 200,
+      ...told(await core.blockAttachments.connect(caller, id, connector, signal, expecting(ifMatch))),
+    }
   },
 })
 
@@ -226,12 +244,13 @@ const deleteAttachment = route({
   summary: 'End it: its initiator is shut out',
   description: 'Not while that is logged in. Answers with the other attachments of the volume.',
   access: 'operator',
+  precondition: 'own',
   status: 200,
   params: ProjectItem,
   result: z.object({ attachments: z.array(Summary) }),
   errors: [404, 503, 504],
-  async handle({ params, caller, signal }, core) {
-    const left = await core.blockAttachments.delete(caller, params.id, signal)
+  async handle({ params, caller, signal, ifMatch }, core) {
+    const left = await core.blockAttachments.delete(caller, params.id, signal, expecting(ifMatch))
     return { status: 200, body: { attachments: left.map(summaryOf) } }
   },
 })

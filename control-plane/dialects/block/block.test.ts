@@ -158,7 +158,15 @@ test('lists are pages with a link to the next, and are filtered', async (t) => {
   t.is(counted.json.count, 3)
   t.false(counted.json.volumes_links[0].href.includes('offset'))
   t.regex(counted.json.volumes_links[0].href, /all_tenants=true.*with_count=true/)
-  const wrongs = ['sort=host:asc', 'sort=name:up', 'sort=name,created_at', 'sort_dir=up', 'sort_key=x', 'offset=-1']
+  const wrongs = [
+    'sort=host:asc',
+    'sort=toString',
+    'sort=name:up',
+    'sort=name,created_at',
+    'sort_dir=up',
+    'sort_key=x',
+    'offset=-1',
+  ]
   const others = ['limit=-1', 'metadata=x', `marker=${randomUUID()}`, 'created_at=lately', 'updated_at=gt:2026-99-01']
   for (const wrong of [...wrongs, ...others]) {
     t.like(

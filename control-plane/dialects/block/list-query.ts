@@ -116,8 +116,6 @@ export function listedFor(
   return all ? caller : { ...caller, fleetRole: null }
 }
 
-const WORDS: Readonly<Record<string, BlockOrder['key']>> = { display_name: 'name' }
-
 /** The first that it is sorted by; behind it only the id, which it is anyway. Absent: newest first. */
 function orderOf({ sort, sort_key, sort_dir }: ListQuery): BlockOrder | undefined {
   const asked = sort ?? sort_key ?? (sort_dir && 'created_at')
@@ -125,9 +123,10 @@ function orderOf({ sort, sort_key, sort_dir }: ListQuery): BlockOrder | undefine
   const field = sort === undefined ? 'sort_key' : 'sort'
   const [first = '', ...more] = asked.split(',').map((one) => one.trim())
   if (more.some((one) => !/^id(:(asc|desc))?$/.test(one))) refuse(field, 'only one key is offered')
-  const [name = '', direction = sort_dir || 'desc'] = first.split(':')
+  const [word = '', direction = sort_dir || 'desc'] = first.split(':')
   if (direction !== 'asc' && direction !== 'desc') refuse(field, "the direction must be 'asc' or 'desc'")
-  const key = WORDS[name] ?? BLOCK_SORT_KEYS.find((known) => known === name)
+  const name = word === 'display_name' ? 'name' : word
+  const key = BLOCK_SORT_KEYS.find((known) => known === name)
   return { key: key ?? refuse(field, `must be one of ${BLOCK_SORT_KEYS.join(', ')}`), isAscending: direction === 'asc' }
 }
 

@@ -73,7 +73,8 @@ export const InstanceView = z.object({
           .meta({ description: 'On its host; null for those without a role over the fleet' }),
         kind: z.enum(['volume', 'bind', 'disk']).meta({ description: '`disk`: of a domain of libvirt' }),
         volume: z.string().nullable().meta({
-          description: 'The name that an engine keeps it under; of a disk `<pool>/<volume>` of its host, or `iscsi:<wwn>`',
+          description:
+            'The name that an engine keeps it under; of a disk `<pool>/<volume>` of its host, or `iscsi:<wwn>`',
         }),
         readonly: z.boolean(),
       }),

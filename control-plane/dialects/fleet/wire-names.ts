@@ -16,9 +16,12 @@ const CORE_NAMES = Object.fromEntries(Object.entries(CLIENT_NAMES).map(([core, c
 function renamed(value: unknown, names: Readonly<Record<string, string>>): unknown {
   if (Array.isArray(value)) return value.map((element) => renamed(element, names))
   if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(
-    Object.entries(value).map(([name, member]) => [names[name] ?? name, renamed(member, names)]),
-  )
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [named(name, names), renamed(member, names)]))
+}
+
+/** Members that clients choose may be called `toString`. */
+function named(name: string, names: Readonly<Record<string, string>>): string {
+  return (Object.hasOwn(names, name) ? names[name] : undefined) ?? name
 }
 
 /** The same value with its members named as core names them. */
@@ -33,7 +36,7 @@ export function inClientNames(value: unknown): unknown {
 
 /** A field that core names, as the client spelled it. */
 function clientField(field: string): string {
-  const segments = field.split('.').map((segment) => CLIENT_NAMES[segment] ?? segment)
+  const segments = field.split('.').map((segment) => named(segment, CLIENT_NAMES))
   return segments[0] === 'config' || segments[0] === 'secret' ? segments.slice(1).join('.') : segments.join('.')
 }
 
