@@ -54,7 +54,11 @@ export async function destroyVolume(place: ZvolPlace, volume: string, signal: Ab
   const hidden = all.filter((row) => isHiddenSnapshot(row.name)).map((row) => row.name)
   for (const reader of await readersOf(place, hidden, signal)) await destroy(reader, signal)
   for (const one of hidden) if (one.includes(POINT)) await destroy(one, signal)
-  await destroyGone(place, standing, signal)
+  // Pasts and what has gone may rest on each other, and on the volume; each round ends at least one of them, or none goes.
+  for (let round = 0; round <= standing.pasts.length; round += 1) {
+    await destroyPasts(place, standing, signal)
+    await destroyGone(place, standing, signal)
+  }
   await destroy(name, signal)
   await destroyPasts(place, standing, signal)
 }

@@ -158,6 +158,20 @@ test('a base tells what was written since, as far as the volume is what it was, 
   t.false(await bases.has(named(one)))
 })
 
+test('a volume whose pasts rest on it goes, with a capture of a snapshot that is gone', async (t) => {
+  const { volumes, model, root, device } = await prepared()
+  const [first, second] = [randomUUID(), randomUUID()]
+  await rollBack({ volumes }, 'later', 'before')
+  model.write(device, 'again')
+  await rollBack({ volumes }, 's', 'and-before')
+  await volumes.capture({ volume: 'disk', id: first, snapshot: 'later' }, watch)
+  t.true(await volumes.bases?.keep({ volume: 'disk', id: first }))
+  await volumes.capture({ volume: 'disk', id: second, snapshot: 'later' }, watch)
+  for (const snapshot of ['and-before', 'before', 'later', 's']) await volumes.destroySnapshot('disk', snapshot, watch)
+  await volumes.destroy('disk', watch)
+  t.deepEqual(model.names(), [root])
+})
+
 for (const [what, content] of [
   ['rolled back', { snapshot: 's' }],
   ['replaced', { sizeBytes: 2 * MIB }],
