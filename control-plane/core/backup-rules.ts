@@ -1,5 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import type { Caller } from './caller.ts'
+import { type Condition, requireCondition } from './condition.ts'
 import { noTarget, type TargetInfo, type Targets } from './targets.ts'
 
 const BUSY = { creating: 'still being made', restoring: 'being restored', deleting: 'being deleted' } as const
@@ -18,9 +19,23 @@ export function requireIdle({ status }: WithStatus): void {
   if (status !== 'available' && status !== 'error') throw new FleetError('conflict', doing(status))
 }
 
-/** @throws invalid. */
-export function requireIncremental({ isIncremental }: { readonly isIncremental: boolean }): void {
-  if (!isIncremental) throw new FleetError('invalid', 'the backup is not incremental', { field: 'update' })
+/** The next increment may be asked for. @throws stale, invalid (not incremental), conflict (busy) */
+export function requireUpdatable<Backup extends WithStatus & { readonly isIncremental: boolean }>(
+  backup: Backup,
+  ifMatch: Condition<Backup> | undefined,
+): Backup {
+  requireCondition(ifMatch, backup)
+  if (!backup.isIncremental) throw new FleetError('invalid', 'the backup is not incremental', { field: 'update' })
+  requireIdle(backup)
+  return backup
+}
+
+/** What a restore takes: its newest good point. @throws conflict: there is none, or it is busy */
+export function restorablePoint(backup: WithStatus & { readonly points: readonly string[] }): string {
+  requireIdle(backup)
+  const point = backup.points.at(-1)
+  if (point === undefined) throw new FleetError('conflict', 'the backup has no good point to restore')
+  return point
 }
 
 /** @throws conflict: somebody wants these points kept. */

@@ -1,15 +1,7 @@
 import { z } from 'zod'
 import { FleetError, toFleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
-import {
-  doing,
-  isCode,
-  noBackup,
-  requireIdle,
-  requireIncremental,
-  requireUnpinned,
-  targetNamed,
-} from './backup-rules.ts'
+import { doing, isCode, noBackup, requireUnpinned, requireUpdatable, targetNamed } from './backup-rules.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkKept } from './check-request.ts'
 import { requireCondition } from './condition.ts'
@@ -199,13 +191,7 @@ export function createInstanceBackups(deps: {
     async update(caller, id, ifMatch) {
       requireRole(caller, 'operator')
       await changeVersion(
-        async () => {
-          const backup = await find(caller, id)
-          requireCondition(ifMatch, backup)
-          requireIncremental(backup)
-          requireIdle(backup)
-          return backup
-        },
+        async () => requireUpdatable(await find(caller, id), ifMatch),
         (backup) => updateOf(caller, backup),
       )
     },

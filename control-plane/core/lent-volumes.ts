@@ -2,11 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
 import { FleetError, toFleetError } from '../../shared/errors.ts'
 import { newId } from '../../shared/ids.ts'
-import { isCode, noBackup, requireIdle, requireIncremental, targetNamed } from './backup-rules.ts'
+import { isCode, noBackup, requireUpdatable, restorablePoint, targetNamed } from './backup-rules.ts'
 import { GIB, idFor } from './block-rules.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkKept } from './check-request.ts'
-import { requireCondition } from './condition.ts'
 import type { FleetView } from './fleet-view.ts'
 import type { CallersService, LendingService, LentSnapshot, LentVolume, TokenOf } from './lending.ts'
 import { LOAN_MARK, type LoanStore, type NewLoan } from './loans.ts'
@@ -193,13 +192,7 @@ export function createLentVolumes(deps: {
       const as = await shownBy(caller, token)
       service.ready()
       await changeVersion(
-        async () => {
-          const backup = await find(caller, id)
-          requireCondition(ifMatch, backup)
-          requireIncremental(backup)
-          requireIdle(backup)
-          return backup
-        },
+        async () => requireUpdatable(await find(caller, id), ifMatch),
         (backup) => updateOf(caller, as, backup),
       )
     },
@@ -208,9 +201,7 @@ export function createLentVolumes(deps: {
       const as = await shownBy(caller, token)
       service.ready()
       const backup = await find(caller, backupId)
-      requireIdle(backup)
-      const point = backup.points.at(-1)
-      if (point === undefined) throw new FleetError('conflict', 'the backup has no good point to restore')
+      const point = restorablePoint(backup)
       const leastGib = Math.max(1, Math.ceil(backup.sizeBytes / GIB))
       const size = sizeGib ?? leastGib
       if (!Number.isInteger(size) || size < leastGib)

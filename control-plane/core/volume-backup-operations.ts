@@ -4,9 +4,9 @@ import {
   doing,
   isCode,
   noBackup,
-  requireIdle,
-  requireIncremental,
   requireUnpinned,
+  requireUpdatable,
+  restorablePoint,
   targetNamed,
 } from './backup-rules.ts'
 import { type Caller, requireRole } from './caller.ts'
@@ -98,10 +98,7 @@ export function createVolumeBackups(deps: {
       requireRole(caller, 'operator')
       return changeVersion(
         async () => {
-          const backup = await find(caller, id)
-          requireCondition(ifMatch, backup)
-          requireIncremental(backup)
-          requireIdle(backup)
+          const backup = requireUpdatable(await find(caller, id), ifMatch)
           if (backup.project !== null) throw new FleetError('conflict', LENT)
           return backup
         },
@@ -124,9 +121,7 @@ export function createVolumeBackups(deps: {
     async restore(caller, id, { volume, sizeBytes, overwrite }) {
       requireRole(caller, 'operator')
       const backup = await find(caller, id)
-      requireIdle(backup)
-      const point = backup.points.at(-1)
-      if (point === undefined) throw new FleetError('conflict', 'the backup has no good point to restore')
+      const point = restorablePoint(backup)
       if (sizeBytes !== undefined && sizeBytes < backup.sizeBytes) {
         throw new FleetError('invalid', `sizeBytes: must be at least ${backup.sizeBytes}`, { field: 'sizeBytes' })
       }

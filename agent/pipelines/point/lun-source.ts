@@ -4,6 +4,7 @@ import type { LunLogin } from '../../iscsi/connection.ts'
 import type { ImageContent } from '../../points/series-image.ts'
 import { lunLogin } from '../lun/lun-login.ts'
 import type { PipelineTools, StepContext } from '../pipeline.ts'
+import { DiskSource, imageOf } from './disk-source.ts'
 import type { DiskContent, PointSource } from './point-source.ts'
 
 type Spec = Pick<SpecOf<'point.create'>, 'about'>
@@ -13,18 +14,15 @@ type Source = Extract<SpecOf<'point.create'>['source'], { readonly kind: 'lun' }
  * A LUN that another service lends: a snapshot, which nobody writes to. This host keeps nothing of it, so what differs from the point
  * below is told by hashes. The thread that reads it logs in and out.
  */
-export class LunSource implements PointSource {
+export class LunSource extends DiskSource implements PointSource {
   readonly #spec: Spec
   readonly #source: Source
   readonly #jobId: string
   readonly #tools: PipelineTools
   #login: LunLogin | undefined
-  readonly asksForBase = false
-  readonly whole = undefined
-  /** A disk's content as the power would leave it. */
-  readonly atomic = true
 
   constructor(spec: Spec, source: Source, jobId: string, tools: PipelineTools) {
+    super()
     this.#spec = spec
     this.#source = source
     this.#jobId = jobId
@@ -40,19 +38,11 @@ export class LunSource implements PointSource {
     this.#login = await lunLogin({ ...this.#source, jobId: this.#jobId, secret }, this.#tools, signal)
   }
 
-  read<Result>(_watch: unknown, act: () => Promise<Result>): Promise<Result> {
-    return act()
-  }
-
-  async settled(): Promise<undefined> {}
-
-  async changes(): Promise<undefined> {}
-
   async image(): Promise<ImageContent> {
     const { connection, sizeBytes } = this.#source
     const { targetName, lun } = connection
     const properties = { kind: 'lun', targetName, lun, sizeBytes, about: this.#spec.about }
-    return { files: { 'properties.json': Buffer.from(`${JSON.stringify(properties, undefined, 2)}\n`) } }
+    return imageOf(properties)
   }
 
   async drop(): Promise<void> {

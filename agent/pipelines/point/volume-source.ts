@@ -10,6 +10,7 @@ import type { PipelineTools } from '../pipeline.ts'
 import { refuseDisk } from '../volume/domain-disks.ts'
 import { refuseExported } from '../volume/exported.ts'
 import { dropBaseOf, dropSuperseded, keepBase, sourceOf } from './base-snapshots.ts'
+import { DiskSource, imageOf } from './disk-source.ts'
 import type { DiskContent, ImageBelow, PointSource } from './point-source.ts'
 
 type Spec = Pick<SpecOf<'point.create'>, 'about' | 'pointId' | 'target' | 'series' | 'bases'>
@@ -19,18 +20,15 @@ type Source = Extract<SpecOf<'point.create'>['source'], { readonly kind: 'volume
  * A volume as it is or was at a snapshot, by a capture that is named by the point and that nobody knows of. Where it can be compared
  * with the next one, it is kept for that.
  */
-export class VolumeSource implements PointSource {
+export class VolumeSource extends DiskSource implements PointSource {
   readonly #spec: Spec
   readonly #source: Source
   readonly #jobId: string
   readonly #tools: PipelineTools
   #open: { readonly fd: number; readonly sizeBytes: number } | undefined
-  readonly asksForBase = false
-  readonly whole = undefined
-  /** A disk's content as the power would leave it. */
-  readonly atomic = true
 
   constructor(spec: Spec, source: Source, jobId: string, tools: PipelineTools) {
+    super()
     this.#spec = spec
     this.#source = source
     this.#jobId = jobId
@@ -58,20 +56,12 @@ export class VolumeSource implements PointSource {
     this.#open = { fd: openSync(device, 'r'), sizeBytes }
   }
 
-  read<Result>(_watch: Watch, act: () => Promise<Result>): Promise<Result> {
-    return act()
-  }
-
-  async settled(): Promise<undefined> {}
-
-  async changes(): Promise<undefined> {}
-
   async image(): Promise<ImageContent> {
     assert(this.#open)
     const { place } = this.#source
     const { about } = this.#spec
     const properties = { kind: 'volume', place, sizeBytes: this.#open.sizeBytes, about }
-    return { files: { 'properties.json': Buffer.from(`${JSON.stringify(properties, undefined, 2)}\n`) } }
+    return imageOf(properties)
   }
 
   async drop(): Promise<void> {

@@ -11,30 +11,29 @@ type TaskKind = Exclude<OrderTask['kind'], 'backup' | 'instance-backup'>
 
 const Locked = z.object({ id: z.string(), is_there: z.boolean() })
 
+/** @param isThere condition under which the run still waits for the order */
+function lockRun(name: string, isThere: string): Statement<typeof Locked> {
+  return statement(
+    name,
+    Locked,
+    `select r.id, ${isThere} as is_there
+     from schedule s
+     join schedule_run r on r.schedule_id = s.id
+     where r.id = any($1::uuid[])
+     order by s.id
+     for update of s, r`,
+  )
+}
+
 /**
  * A schedule before its run, and both before what the order is about, as in every transaction that locks them. Found by their ids
  * alone: with its state a row may be looked for among all of that state, of which Postgres believes that there is none.
  */
 const lock: Readonly<Record<TaskKind, Statement<typeof Locked>>> = {
-  run: statement(
-    'order_lock_run',
-    Locked,
-    `select r.id, r.state = 'granted' as is_there
-     from schedule s
-     join schedule_run r on r.schedule_id = s.id
-     where r.id = any($1::uuid[])
-     order by s.id
-     for update of s, r`,
-  ),
-  verify: statement(
+  run: lockRun('order_lock_run', "r.state = 'granted'"),
+  verify: lockRun(
     'order_lock_verification',
-    Locked,
-    `select r.id, r.state = 'running' and r.verify_job_id is null and r.stopped_by is null as is_there
-     from schedule s
-     join schedule_run r on r.schedule_id = s.id
-     where r.id = any($1::uuid[])
-     order by s.id
-     for update of s, r`,
+    "r.state = 'running' and r.verify_job_id is null and r.stopped_by is null",
   ),
   restore: statement(
     'order_lock_restore_task',
