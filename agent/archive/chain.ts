@@ -57,6 +57,12 @@ export class Chain {
 
   /** The tree's members in the order of the index, beginning with the first that is not before `from`. */
   async *members(from: BytePath, signal: AbortSignal): AsyncGenerator<ChainMember> {
+    const [only] = this.points
+    if (only !== undefined && this.points.length === 1) {
+      // Nothing hides anything.
+      for await (const entry of only.entries(from, signal)) if (entry.type !== 'gone') yield { member: entry, layer: 0 }
+      return
+    }
     const shadows = await this.#shadowsAbove(from, signal)
     const cursors = await this.#cursors(from, signal)
     for await (const { entry, layer } of merged(cursors, shadows))

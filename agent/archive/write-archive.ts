@@ -12,6 +12,7 @@ import type { ArchiveSink, StoredFile } from './sink.ts'
 import type { Change } from './wanted.ts'
 import { ArchiveFiles } from './write/archive-files.ts'
 import { ArchiveWriting } from './write/archive-writing.ts'
+import type { LiveTree } from './write/realms.ts'
 
 export interface ArchiveWatch {
   readonly signal: AbortSignal
@@ -39,6 +40,8 @@ export interface WriteRequest extends AnyRequest {
   readonly stamps?: string
   /** Of a tree that others write to while it is read: what changed then or later is read again by the next increment. */
   readonly settledBeforeMs?: number
+  /** Of a snapshot of btrfs: what it was taken of. Files that are the same there are read there, where they may be in memory. */
+  readonly live?: LiveTree | undefined
   /** Directories of other trees, which are read in the place of empty ones in this. In the same order for every archive of a chain. */
   readonly grafts?: readonly Graft[]
 }
@@ -72,6 +75,7 @@ export interface Graft {
   /** As of the root; `rootFd` of the whole image, of which this may be but a part. */
   readonly stamps?: { readonly path: string; readonly rootFd: number }
   readonly settledBeforeMs?: number
+  readonly live?: LiveTree | undefined
 }
 
 export interface ArchiveBase {

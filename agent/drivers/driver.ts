@@ -21,6 +21,13 @@ export interface ImageInfo extends DatasetInfo {
   readonly atomic: boolean
   /** No data byte was copied. */
   readonly cow: boolean
+  /** Of an image that was made just now and whose files have the numbers and times of what it was made of. */
+  readonly original?: Original | undefined
+}
+
+export interface Original extends Pick<DatasetInfo, 'mountpoint'> {
+  /** Since the epoch. All that was dirty when it was taken has been written since: who changed later has a later time of change. */
+  readonly settledBeforeMs: number
 }
 
 export interface SnapshotRequest {

@@ -61,6 +61,7 @@ function loadLibc() {
     fstatfs: declare<[Fd, Buffer]>('fstatfs', 'int', 'int', 'void *'),
     getdents64: declare<[Fd, Buffer, number]>('getdents64', 'long', 'int', 'void *', 'long'),
     pread: declare<[Fd, Buffer, number, number]>('pread', 'long', 'int', 'void *', 'long', 'long'),
+    preadv2: declare<[Fd, Buffer, number, number, number]>('preadv2', 'long', 'int', 'void *', 'int', 'long', 'int'),
     lseek: declare<[Fd, number, number]>('lseek', 'long', 'int', 'long', 'int'),
     sendfile: declare<[Fd, Fd, null, number]>('sendfile', 'long', 'int', 'int', 'void *', 'long'),
     ftruncate: declare<[Fd, number]>('ftruncate', 'int', 'int', 'long'),

@@ -7,7 +7,7 @@ const AT_SYMLINK_NOFOLLOW = 0x100
 /** STATX_BASIC_STATS | STATX_BTIME */
 const MASK = 0x0fff
 const STATX_BTIME = 0x800
-export const STATUS_BYTES = 256
+const STATUS_BYTES = 256
 /** Of ctime and size. */
 const CONTENT_WORDS = [96, 100, 104, 40, 44] as const
 const EMPTY_PATH = cString('')
@@ -31,6 +31,25 @@ export function timeText(seconds: number, nanoseconds: number): string {
   return `-${-(seconds + 1)}.${String(1e9 - nanoseconds).padStart(9, '0')}`
 }
 
+/** Since the epoch; nanoseconds count upwards before it too. */
+export interface Instant {
+  readonly seconds: number
+  readonly nanoseconds: number
+}
+
+export interface ToldStatus {
+  readonly inode: number
+  /** Kind and permissions, as in `st_mode`. */
+  readonly mode: number
+  readonly links: number
+  readonly uid: number
+  readonly gid: number
+  readonly sizeBytes: number
+  readonly allocatedBytes: number
+  readonly changed: Instant
+  readonly modified: Instant
+}
+
 /**
  * `struct statx` (linux/stat.h; the same on every architecture), filled again and again by whoever owns it, because a walk
  * over a million files should allocate none.
@@ -52,14 +71,20 @@ export class Status {
     return this
   }
 
-  /** As another thread read it. */
-  copyFrom(bytes: Buffer, offset: number): this {
-    bytes.copy(this.#bytes, 0, offset, offset + STATUS_BYTES)
+  /** As the file system's own tables tell it. Times of access and birth and the device are not known then. */
+  assign(told: ToldStatus): this {
+    const bytes = this.#bytes
+    bytes.writeUInt32LE(MASK & ~STATX_BTIME, 0)
+    bytes.writeUInt32LE(told.links, 16)
+    bytes.writeUInt32LE(told.uid, 20)
+    bytes.writeUInt32LE(told.gid, 24)
+    bytes.writeUInt16LE(told.mode, 28)
+    this.#assignUnsigned(told.inode, 32)
+    this.#assignUnsigned(told.sizeBytes, 40)
+    this.#assignUnsigned(told.allocatedBytes / 512, 48)
+    this.#assignTime(told.changed, 96)
+    this.#assignTime(told.modified, 112)
     return this
-  }
-
-  copyTo(bytes: Buffer, offset: number): void {
-    this.#bytes.copy(bytes, offset)
   }
 
   get kind(): FileKind | undefined {
@@ -120,6 +145,11 @@ export class Status {
     for (const at of CONTENT_WORDS) if (own.readUInt32LE(at) !== others.readUInt32LE(at)) return false
     return true
   }
+  /** The same in whole milliseconds since the epoch, downwards. */
+  get changedMs(): number {
+    const seconds = this.#bytes.readInt32LE(100) * HIGH + this.#bytes.readUInt32LE(96)
+    return seconds * 1_000 + Math.floor(this.#bytes.readUInt32LE(104) / 1e6)
+  }
   /** The same in nanoseconds since the epoch. */
   get changedNanoseconds(): bigint {
     return this.#bytes.readBigInt64LE(96) * 1_000_000_000n + BigInt(this.#bytes.readUInt32LE(104))
@@ -139,6 +169,18 @@ export class Status {
   #time(offset: number): string {
     const seconds = this.#bytes.readInt32LE(offset + 4) * HIGH + this.#bytes.readUInt32LE(offset)
     return timeText(seconds, this.#bytes.readUInt32LE(offset + 8))
+  }
+
+  #assignTime({ seconds, nanoseconds }: Instant, offset: number): void {
+    const high = Math.floor(seconds / HIGH)
+    this.#bytes.writeInt32LE(high, offset + 4)
+    this.#bytes.writeUInt32LE(seconds - high * HIGH, offset)
+    this.#bytes.writeUInt32LE(nanoseconds, offset + 8)
+  }
+
+  #assignUnsigned(value: number, offset: number): void {
+    this.#bytes.writeUInt32LE(Math.floor(value / HIGH), offset + 4)
+    this.#bytes.writeUInt32LE(value % HIGH, offset)
   }
 
   #unsigned(offset: number): number {

@@ -2,6 +2,9 @@ import { fstatSync, readSync, writeSync } from 'node:fs'
 import { FleetError } from '../../shared/errors.ts'
 import { type Status, timeText } from '../native/status.ts'
 
+/** More than a tick of the clock that times of files are taken from, and than a second where a file system counts only those. */
+export const SETTLED_MS = 2_000
+
 /**
  * What a clone's files were when they were cloned: number and ctime of the live file by the number of its clone. A header of 64
  * bytes, then records of 24 (clone, live: doubles; ctime in nanoseconds: 64 bits; all little-endian), sorted by clone in runs.

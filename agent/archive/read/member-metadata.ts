@@ -1,4 +1,5 @@
 import { cString, libc } from '../../native/libc.ts'
+import type { Instant } from '../../native/status.ts'
 import { checked, lastErrorCode } from '../../native/system-error.ts'
 import { dropInheritedAcls, dropInheritedAclsOf } from '../../native/xattrs.ts'
 import { aclValue } from '../posix-acl.ts'
@@ -8,6 +9,8 @@ import type { TarEntry } from './tar-parser.ts'
 const TIMES_BYTES = 32
 const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
+const HIGH = 2 ** 32
+const TIME = /^(-?)(\d{1,15})(?:\.(\d*))?$/
 const XATTR = 'SCHILY.xattr.'
 /** What Holdfast notes on its own directories: no archive of ours has it, and none may forge it. */
 const OWN_PREFIX = 'trusted.holdfast.'
@@ -80,23 +83,27 @@ export class MemberMetadata {
 
   /** The time of access is set too, to the same: the archive holds none. */
   #timesOf(mtime: string): Buffer {
-    const [seconds, nanoseconds] = parseTime(mtime)
+    const { seconds, nanoseconds } = parseTime(mtime)
+    const high = Math.floor(seconds / HIGH)
     for (const at of [0, 16]) {
-      this.#times.writeBigInt64LE(seconds, at)
-      this.#times.writeBigInt64LE(nanoseconds, at + 8)
+      this.#times.writeInt32LE(high, at + 4)
+      this.#times.writeUInt32LE(seconds - high * HIGH, at)
+      this.#times.writeUInt32LE(nanoseconds, at + 8)
     }
     return this.#times
   }
 }
 
 /** The other way of `timeText`; what is finer than a nanosecond is dropped. */
-function parseTime(text: string): readonly [seconds: bigint, nanoseconds: bigint] {
-  const match = /^(-?)(\d{1,15})(?:\.(\d*))?$/.exec(text)
-  if (match === null) return [0n, 0n]
-  const nanoseconds = BigInt((match[3] ?? '').slice(0, 9).padEnd(9, '0'))
-  const seconds = BigInt(match[2] ?? 0)
-  if (match[1] === '') return [seconds, nanoseconds]
-  return nanoseconds === 0n ? [-seconds, 0n] : [-seconds - 1n, 1_000_000_000n - nanoseconds]
+function parseTime(text: string): Instant {
+  const match = TIME.exec(text)
+  if (match === null) return { seconds: 0, nanoseconds: 0 }
+  const nanoseconds = Number((match[3] ?? '').slice(0, 9).padEnd(9, '0'))
+  const seconds = Number(match[2])
+  if (match[1] === '') return { seconds, nanoseconds }
+  return nanoseconds === 0
+    ? { seconds: -seconds, nanoseconds }
+    : { seconds: -seconds - 1, nanoseconds: 1e9 - nanoseconds }
 }
 
 function setOrSkip(result: number): void {

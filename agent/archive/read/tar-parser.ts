@@ -26,6 +26,10 @@ export interface TarEntry {
   readonly sparse: SparseForm | undefined
 }
 
+const ZERO = 0x30
+const SPACE = 0x20
+const ZEROS = Buffer.alloc(BLOCK)
+
 const TYPES: Readonly<Record<number, MemberType>> = {
   0: 'file',
   [FLAGS.file]: 'file',
@@ -150,6 +154,8 @@ function decimal(values: ReadonlyMap<string, Buffer>, key: string): number | und
 /** Octal digits, or GNU's base 256 where the first bit is set. */
 function number(block: Buffer, at: number, length: number): number {
   const first = block[at] ?? 0
+  const plain = plainNumber(block, at, at + length)
+  if (plain >= 0) return plain
   if ((first & 0x80) === 0) {
     const digits = block.toString('latin1', at, at + length)
     const value = Number.parseInt(digits.replace(/\0.*$/s, '').trim() || '0', 8)
@@ -163,6 +169,17 @@ function number(block: Buffer, at: number, length: number): number {
   return value
 }
 
+/** @returns negative for what is not digits up to a NUL, a space or the end */
+function plainNumber(block: Buffer, start: number, end: number): number {
+  let value = 0
+  for (let at = start; at < end; at += 1) {
+    const digit = (block[at] ?? 0) - ZERO
+    if (digit >= 0 && digit < 8) value = value * 8 + digit
+    else return at > start && (digit === -ZERO || digit === SPACE - ZERO) ? value : -1
+  }
+  return value
+}
+
 function isZero(block: Buffer): boolean {
-  return block.every((byte) => byte === 0)
+  return block[0] === 0 && block.equals(ZEROS)
 }

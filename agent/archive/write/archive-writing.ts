@@ -14,7 +14,6 @@ import { type Wanted, wantedOf } from '../wanted.ts'
 import type { ArchiveBase, ArchiveWatch, Graft, WriteImageRequest, WriteRequest } from '../write-archive.ts'
 import type { ArchiveFiles } from './archive-files.ts'
 import { type FrameTools, giveBackTools, takeTools } from './frame-tools.ts'
-import { newAheadMemory } from './open-ahead.ts'
 import { DEFAULT_LEVEL, INDEX_FRAME_BYTES, PieceStore } from './piece-store.ts'
 import { closeStamps, type TreeMarks } from './realms.ts'
 import { openUnlinked } from './spool.ts'
@@ -109,17 +108,16 @@ export class ArchiveWriting {
   }
 
   async #walk(request: WriteRequest, { lines, wanted, stamps }: Walk, signal: AbortSignal): Promise<WriteEnd> {
-    const { rootFd, scratch, settledBeforeMs, grafts = [], base } = request
+    const { rootFd, scratch, settledBeforeMs, live, grafts = [], base } = request
     const linkSpillFd = openUnlinked(scratch)
-    const marks = { stamps: openStamps(stamps === undefined ? undefined : { path: stamps, rootFd }), settledBeforeMs }
+    const own = openStamps(stamps === undefined ? undefined : { path: stamps, rootFd })
+    const marks = { stamps: own, settledBeforeMs, live }
     const grafted = grafts.map((graft) => ({
-      ...{ path: graft.path, fd: graft.fd, settledBeforeMs: graft.settledBeforeMs },
+      ...{ path: graft.path, fd: graft.fd, settledBeforeMs: graft.settledBeforeMs, live: graft.live },
       stamps: openStamps(graft.stamps),
     }))
     try {
-      const lives = [marks, ...grafted].some((tree) => tree.settledBeforeMs !== undefined)
-      const ahead = base === undefined && !lives ? newAheadMemory() : undefined
-      const source = { kind: 'tree', rootFd, linkSpillFd, wanted, marks, grafts: grafted, ahead } as const
+      const source = { kind: 'tree', rootFd, linkSpillFd, wanted, marks, grafts: grafted } as const
       return await this.#run({ lines, again: base?.lines, source }, signal)
     } finally {
       closeSync(linkSpillFd)

@@ -2,7 +2,7 @@ import { cString } from '../../native/libc.ts'
 import { Status } from '../../native/status.ts'
 import type { BytePath } from '../byte-path.ts'
 import { FLAGS, HeaderEncoder, paxRecord } from '../tar-header.ts'
-import { DIRECTORY, FILE, type Level, unmarked } from './tree-levels.ts'
+import { DIRECTORY, isFile, type Level, unmarked } from './tree-levels.ts'
 
 /**
  * For plain tar: a directory that lost entries, with the names it still has, as GNU tar's incremental archives list them.
@@ -34,7 +34,7 @@ export class GoneTar {
   /** tar deletes what is listed as another kind than it finds, a whole directory too, so nothing is guessed. */
   #listed(level: Level, name: BytePath): string {
     if (name.endsWith(DIRECTORY)) return `D${unmarked(name)}\0`
-    if (name.endsWith(FILE)) return `Y${unmarked(name)}\0`
+    if (isFile(name)) return `Y${unmarked(name)}\0`
     const kind = this.#status.readName(level.fd, cString(Buffer.from(name, 'latin1')))?.kind
     // No archive holds a socket; what had its name before is gone.
     if (kind === 'socket') return ''

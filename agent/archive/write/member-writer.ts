@@ -11,6 +11,7 @@ import type { FrameFiller } from './frame-filler.ts'
 import { encodeMap, findExtents } from './hole-map.ts'
 import type { Identify } from './identity.ts'
 import type { LinkTable } from './link-table.ts'
+import type { LiveContent } from './live-files.ts'
 import { findFile, rememberFile } from './written-files.ts'
 
 const LINK_BYTES = 4_096
@@ -54,15 +55,11 @@ export class MemberWriter {
   }
 
   /** @param status of the descriptor itself */
-  file(
-    path: BytePath,
-    { fd, hasNoAttributes }: { readonly fd: number; readonly hasNoAttributes: boolean },
-    status: Status,
-  ): void {
+  file(path: BytePath, fd: number, status: Status): void {
     if (this.#repeatsLink(path, status)) return
     const size = status.sizeBytes
     const extents = status.allocatedBytes < size ? findExtents(fd, size) : undefined
-    const records = hasNoAttributes ? NO_RECORDS : this.#parts.attributes.ofDescriptor(fd)
+    const records = this.#parts.attributes.ofDescriptor(fd)
     const offset = this.#parts.frames.offset
     if (extents === undefined) {
       const place = this.#header(status, { name: `./${path}`, flag: FLAGS.file, size, records })
@@ -75,6 +72,21 @@ export class MemberWriter {
       const copied = this.#copy(fd, extents, map)
       this.#fileLine(path, fd, status, { place, size, storedSize, holes: true, copied })
     }
+    this.#remember(path, status, offset)
+  }
+
+  /** A file whose content has been read, and is what `status` tells of. */
+  content(path: BytePath, { bytes, records }: LiveContent, status: Status): void {
+    if (this.#repeatsLink(path, status)) return
+    const { frames, counters } = this.#parts
+    const size = bytes.length
+    const offset = frames.offset
+    const place = this.#header(status, { name: `./${path}`, flag: FLAGS.file, size, records })
+    frames.put(bytes)
+    frames.zeros(paddingOf(size))
+    counters.addBytes(size)
+    const content = size === 0 ? EMPTY_HASH : hash('sha256', bytes)
+    this.#line(path, 'file', status, { ...place, size, storedSize: size, holes: false, hash: content })
     this.#remember(path, status, offset)
   }
 

@@ -1,15 +1,42 @@
 import { constants } from 'node:fs'
-import { libc } from '../../native/libc.ts'
+import { addressOf, libc } from '../../native/libc.ts'
 import { howBeneath } from '../../native/paths.ts'
+import { lastErrorCode } from '../../native/system-error.ts'
 
 /** How the content of a file of a tree is opened: never waiting, should it be a fifo by now. */
 export const READ_FILE = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+/** Of what lives: without a trace of having been read. */
+export const READ_LIVE_FILE = howBeneath(
+  constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME,
+)
 /** Of each; the kernel reads ahead by itself in what is longer. */
 const BYTES_AHEAD = 131_072
 /** linux/fadvise.h */
 const POSIX_FADV_WILLNEED = 3
+/** linux/fs.h */
+const RWF_NOWAIT = 8
+/** `struct iovec`: an address and a length. */
+const IOVEC_BYTES = 16
 
 /** Has the kernel begin to read what is not in memory. */
 export function askForContent(fd: number): void {
   libc().posix_fadvise(fd, 0, BYTES_AHEAD, POSIX_FADV_WILLNEED)
+}
+
+/** Tells whether reading would wait for a disk. One a thread. */
+export class MemoryProbe {
+  readonly #byte = Buffer.allocUnsafeSlow(1)
+  readonly #iovec = Buffer.alloc(IOVEC_BYTES)
+
+  constructor() {
+    this.#iovec.writeBigUInt64LE(BigInt(addressOf(this.#byte)), 0)
+    this.#iovec.writeBigUInt64LE(1n, 8)
+  }
+
+  /** @returns whether the first byte of a file is in memory, as the kernel may refuse to tell: then it is taken to be elsewhere */
+  has(fd: number): boolean {
+    const read = libc().preadv2(fd, this.#iovec, 1, 0, RWF_NOWAIT)
+    // A directory or the like is not read at all.
+    return read >= 0 || !['EAGAIN', 'EOPNOTSUPP'].includes(lastErrorCode())
+  }
 }

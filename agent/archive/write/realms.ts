@@ -3,12 +3,21 @@ import { Status } from '../../native/status.ts'
 import type { BytePath } from '../byte-path.ts'
 import { type Identify, livingIdentity, ownIdentity, stampedIdentity } from './identity.ts'
 
+/** What a snapshot was taken of, where files keep their numbers and times in snapshots. */
+export interface LiveTree {
+  /** Of the directory whose image is read, for reading. */
+  readonly fd: number
+  /** Taken after that. What changed then or later may have changed again since, and look the same. */
+  readonly settledBeforeMs: number
+}
+
 /** How the files of one tree are known again. */
 export interface TreeMarks {
   /** Of an image: open at what its driver wrote beside it, and the image's root. */
   readonly stamps: { readonly fd: number; readonly rootFd: number } | undefined
   /** Of a tree that others write to while it is read. */
   readonly settledBeforeMs: number | undefined
+  readonly live: LiveTree | undefined
 }
 
 /** A directory of another tree that stands in the place of an empty one. */
@@ -28,6 +37,7 @@ const REALM_INODES = 2 ** 44
 export class Realms {
   readonly #grafts: ReadonlyMap<BytePath, { readonly fd: number; readonly realm: number }>
   readonly #identities: readonly Identify[]
+  readonly #lives: readonly (LiveTree | undefined)[]
   current = 0
   /** Of a file in the realm that is read. */
   readonly identify: Identify
@@ -35,6 +45,7 @@ export class Realms {
   constructor(root: TreeMarks, grafts: readonly TaskGraft[]) {
     this.#grafts = new Map(grafts.map(({ path, fd }, index) => [path, { fd, realm: index + 1 }]))
     this.#identities = [root, ...grafts].map(identityOf)
+    this.#lives = [root, ...grafts].map(({ live }) => live)
     const [own = ownIdentity] = this.#identities
     this.identify = grafts.length === 0 ? own : (status) => this.#identify(status)
   }
@@ -42,6 +53,10 @@ export class Realms {
   /** What stands at `path` instead of the directory that is there. */
   graftAt(path: BytePath): { readonly fd: number; readonly realm: number } | undefined {
     return this.#grafts.size === 0 ? undefined : this.#grafts.get(path)
+  }
+
+  liveOf(realm: number): LiveTree | undefined {
+    return this.#lives[realm]
   }
 
   /** The number of a file among those of all realms. */

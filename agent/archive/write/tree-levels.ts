@@ -12,15 +12,19 @@ const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | co
 
 const ITSELF = cString('.')
 
-/** Behind a name, as neither can be in one. */
-export const DIRECTORY = '/'
-export const FILE = '\0'
+/** Behind a name, as none can have it: so marked names stand in the order of the names. What follows tells the kind. */
+const MARK = '\0'
+export const DIRECTORY = `${MARK}d`
+const FILE = `${MARK}f`
+const RADIX = 36
 
 /** One directory on the way down. */
 export interface Level {
   readonly path: BytePath
   readonly fd: number
-  /** Sorted by bytes; what is before `next` has been visited. Marked by `DIRECTORY` or `FILE` where the type is known. */
+  /** The same directory as it lives, of a snapshot's; negative where it is not known. */
+  readonly liveFd: number
+  /** Sorted by bytes; what is before `next` has been visited. Marked where the type is known. */
   names: readonly BytePath[]
   next: number
   /** One a name, where the walk looks only at some; undefined where it looks at all. */
@@ -63,14 +67,35 @@ export class TreeLevels {
         : tryOpenBeneath(graft.fd, ITSELF, READ_DIRECTORY)
     if (fd < 0) return { failed: fd }
     const realm = graft?.realm ?? this.top?.realm ?? 0
-    this.#levels.push({ path, fd, names: [], next: 0, selections: undefined, written: false, lost: false, realm })
+    const liveFd = this.#openLive(realm, name)
+    this.#levels.push({
+      path,
+      fd,
+      liveFd,
+      names: [],
+      next: 0,
+      selections: undefined,
+      written: false,
+      lost: false,
+      realm,
+    })
     this.#realms.current = realm
     return 'entered'
+  }
+
+  /** What lives need not have it any more, or have something else there: its files tell what they are. */
+  #openLive(realm: number, name: BytePath): number {
+    const live = this.#realms.liveOf(realm)
+    if (live === undefined) return -1
+    const above = this.top
+    if (above === undefined || above.realm !== realm) return tryOpenBeneath(live.fd, ITSELF, READ_DIRECTORY)
+    return above.liveFd < 0 ? -1 : tryOpenBeneath(above.liveFd, cString(Buffer.from(name, 'latin1')), READ_DIRECTORY)
   }
 
   leave(): void {
     const level = this.#levels.pop()
     if (level !== undefined) close(level.fd)
+    if (level !== undefined && level.liveFd >= 0) close(level.liveFd)
     this.#realms.current = this.top?.realm ?? 0
   }
 
@@ -91,9 +116,11 @@ export class TreeLevels {
     this.#reader.forEach(level.fd, (entry) => {
       const name = entry.copyName()
       const text = name.toString('latin1', 0, name.length - 1)
-      names.push(entry.type === 'directory' ? text + DIRECTORY : entry.type === 'file' ? text + FILE : text)
+      if (entry.type === 'directory') names.push(text + DIRECTORY)
+      else if (entry.type === 'file') names.push(text + FILE + (level.liveFd < 0 ? '' : entry.inode().toString(RADIX)))
+      else names.push(text)
     })
-    return names.sort(compareNames)
+    return names.sort()
   }
 
   close(): void {
@@ -101,11 +128,16 @@ export class TreeLevels {
   }
 }
 
-/** As comparePaths; the mark does not count. */
-function compareNames(a: BytePath, b: BytePath): number {
-  return unmarked(a) < unmarked(b) ? -1 : 1
+export function unmarked(name: BytePath): BytePath {
+  const end = name.lastIndexOf(MARK)
+  return end < 0 ? name : name.slice(0, end)
 }
 
-export function unmarked(name: BytePath): BytePath {
-  return name.endsWith(DIRECTORY) || name.endsWith(FILE) ? name.slice(0, -1) : name
+export function isFile(name: BytePath): boolean {
+  return name.includes(FILE)
+}
+
+/** Of a file, where the directory was listed beside the living one. */
+export function inodeOf(name: BytePath): number {
+  return Number.parseInt(name.slice(name.lastIndexOf(MARK) + FILE.length), RADIX)
 }

@@ -8,16 +8,17 @@ import { type BytePath, comparePaths, isWithin, joinPath } from '../byte-path.ts
 import { goneLine, type ProblemReason } from '../member.ts'
 import { rootSelection, type Selection, selectedNames, type Wanted } from '../wanted.ts'
 import type { Identity } from './identity.ts'
+import type { LiveFiles } from './live-files.ts'
 import type { MemberWriter } from './member-writer.ts'
 import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
-import { type AheadThread, type OpenedFile, ReadAhead } from './read-ahead.ts'
+import { ReadAhead } from './read-ahead.ts'
 import { READ_FILE } from './read-file.ts'
 import type { Realms } from './realms.ts'
-import { DIRECTORY, FILE, type Level, TreeLevels, unmarked } from './tree-levels.ts'
+import { DIRECTORY, isFile, type Level, TreeLevels, unmarked } from './tree-levels.ts'
 
 /** An entry that changes its kind each time it is looked at. */
 const ENTRY_ATTEMPTS = 3
-const NOT_OPENED: OpenedFile = { fd: -1, isRead: false, hasNoAttributes: false }
+const NOT_OPENED = -1
 
 export interface WalkParts {
   readonly rootFd: number
@@ -32,8 +33,8 @@ export interface WalkParts {
   /** The walk looks here alone; `previous` then holds what the chain holds of these places, and no more. */
   readonly wanted: Wanted | undefined
   readonly realms: Realms
-  /** Of a tree that nobody writes to. */
-  readonly ahead?: AheadThread | undefined
+  /** Where the tree, or some of it, is a snapshot of what lives beside it. */
+  readonly live: LiveFiles | undefined
 }
 
 interface VisitedName {
@@ -47,11 +48,10 @@ export class TreeWalk {
   readonly #parts: WalkParts
   readonly #levels: TreeLevels
   readonly #status = new Status()
-  readonly #ahead: ReadAhead
+  readonly #ahead = new ReadAhead()
 
   constructor(parts: WalkParts) {
     this.#parts = parts
-    this.#ahead = new ReadAhead(parts.ahead)
     this.#levels = new TreeLevels(parts.realms)
   }
 
@@ -82,7 +82,7 @@ export class TreeWalk {
     const path = joinPath(level.path, name)
     this.#passGone(path)
     if (isDirectory && this.#enter(level, { name, path, selection })) return
-    if (this.#parts.previous === undefined && marked.endsWith(FILE) && this.#visitFile(level, name, path)) return
+    if (this.#parts.previous === undefined && isFile(marked) && this.#visitFile(level, name, path)) return
     if (selection !== undefined) this.#ahead.advise(level)
     for (let attempt = 0; attempt < ENTRY_ATTEMPTS; attempt += 1) {
       if (this.#visitNamed(level, { name, path, selection })) return
@@ -92,12 +92,27 @@ export class TreeWalk {
 
   /** A full archive reads every file, so there is nothing to look at before it is open. */
   #visitFile(level: Level, name: BytePath, path: BytePath): boolean {
-    const opened = this.#ahead.open(level, this.#status)
+    const opened = this.#ahead.open(level)
     try {
-      return this.#writeFile(level, { name, path, opened })
+      if (level.liveFd < 0) return this.#writeFile(level, { name, path, opened })
+      return this.#writeLiving(level, path, opened) || this.#writeFile(level, { name, path, opened: NOT_OPENED })
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
+    }
+  }
+
+  /** @returns false where it is to be read in the snapshot */
+  #writeLiving(level: Level, path: BytePath, opened: number): boolean {
+    if (opened < 0) return false
+    try {
+      const content = this.#parts.live?.read(level, opened, this.#status)
+      if (content === undefined) return false
+      this.#writeParents()
+      this.#parts.writer.content(path, content, this.#status)
+      return true
+    } finally {
+      close(opened)
     }
   }
 
@@ -128,17 +143,17 @@ export class TreeWalk {
 
   #writeFile(
     level: Level,
-    { name, path, opened }: { readonly name: BytePath; readonly path: BytePath; readonly opened: OpenedFile },
+    { name, path, opened }: { readonly name: BytePath; readonly path: BytePath; readonly opened: number },
   ): boolean {
-    const isOpen = opened.fd >= 0
-    const fd = isOpen ? opened.fd : tryOpenBeneath(level.fd, this.#ahead.terminated(name), READ_FILE)
+    const isOpen = opened >= 0
+    const fd = isOpen ? opened : tryOpenBeneath(level.fd, this.#ahead.terminated(name), READ_FILE)
     if (fd < 0) return this.#cannotOpen(path)
     try {
       this.#writeParents()
-      const status = opened.isRead ? this.#status : this.#status.readDescriptor(fd)
+      const status = this.#status.readDescriptor(fd)
       // Opened a little before, its name may be gone by now, or another's.
       if (status.kind !== 'file' || (isOpen && status.links === 0)) return false
-      this.#parts.writer.file(path, { fd, hasNoAttributes: opened.hasNoAttributes }, status)
+      this.#parts.writer.file(path, fd, status)
       return true
     } finally {
       close(fd)

@@ -4,7 +4,6 @@ import type { WriteEnd, WriteMessage, WriteTask } from './write-worker.ts'
 
 /** Enough for the names of a directory of two million; a lower bound makes the collector run earlier. */
 const MEMORY = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 128 }
-const AHEAD_MEMORY = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 16 }
 /** A thread that has nothing to do ends after this: the next increment of a night's round comes sooner, and finds its code compiled. */
 const KEPT_MS = 30_000
 
@@ -27,13 +26,8 @@ export async function runWriteTask(
 ): Promise<WriteEnd | undefined> {
   const worker = taken()
   const { promise, resolve, reject } = Promise.withResolvers<WriteEnd | undefined>()
-  const fail = (error: unknown) => {
-    reject(error)
-    void worker.terminate()
-  }
   worker.on('message', (message: WriteMessage) => {
     if (message.type === 'done' || message.type === 'failed') resolve(message)
-    else if (message.type === 'ahead') startAhead(task, fail)
     else tell(message)
   })
   worker.once('error', reject)
@@ -43,13 +37,6 @@ export async function runWriteTask(
   forgetListeners(worker)
   if (end !== undefined) keep(worker)
   return end
-}
-
-/** It ends when the walk does (`OpenAhead.close`). */
-function startAhead({ source }: WriteTask, fail: (error: unknown) => void): void {
-  if (source.kind !== 'tree' || source.ahead === undefined) return
-  const settings = { workerData: source.ahead, resourceLimits: AHEAD_MEMORY }
-  new Worker(new URL('./open-worker.ts', import.meta.url), settings).once('error', fail)
 }
 
 function taken(): Worker {

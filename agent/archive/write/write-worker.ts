@@ -17,8 +17,8 @@ import { ImageWalk } from './image-walk.ts'
 import { IndexText } from './index-text.ts'
 import { LinkTable } from './link-table.ts'
 import { LinksTar, mayHaveNames } from './links-tar.ts'
+import { LiveFiles } from './live-files.ts'
 import { MemberWriter } from './member-writer.ts'
-import { OpenAhead } from './open-ahead.ts'
 import type { Piece } from './piece-store.ts'
 import { PreviousEntries } from './previous-entries.ts'
 import { Realms, type TaskGraft, type TreeMarks } from './realms.ts'
@@ -50,12 +50,10 @@ export interface TreeTask {
   /** Of the root's own tree. */
   readonly marks: TreeMarks
   readonly grafts: readonly TaskGraft[]
-  /** Where another thread may open files: of a tree that nobody writes to, all of which is read. */
-  readonly ahead: SharedArrayBuffer | undefined
 }
 
-/** `again`: the thread waits for all of what the chain holds. `ahead`: the other thread is worth its start. */
-export type WriteMessage = Piece | { readonly type: 'again' } | { readonly type: 'ahead' } | WriteEnd
+/** `again`: the thread waits for all of what the chain holds. */
+export type WriteMessage = Piece | { readonly type: 'again' } | WriteEnd
 
 export type WriteEnd =
   | { readonly type: 'done'; readonly problems: readonly Problem[]; readonly problemCount: number }
@@ -125,7 +123,7 @@ function writeImage({ place, shape, only }: ImageTask, { take, post, ...parts }:
   new ImageWalk({ ...parts, image, shape, only, previous, gone }).run()
 }
 
-function writeTree({ rootFd, linkSpillFd, wanted, marks, grafts, ahead: memory }: TreeTask, parts: Parts): void {
+function writeTree({ rootFd, linkSpillFd, wanted, marks, grafts }: TreeTask, parts: Parts): void {
   const { frames, counters, line, problem, take, stop, post } = parts
   const gone = new GoneTar()
   const realms = new Realms(marks, grafts)
@@ -135,8 +133,9 @@ function writeTree({ rootFd, linkSpillFd, wanted, marks, grafts, ahead: memory }
   const writer = new MemberWriter({ frames, links, attributes, counters, identify, line, problem })
   const lost = (level: Level) => post({ type: 'gone', bytes: gone.member(level) })
   const previous = take && new PreviousEntries(take)
-  const ahead = memory && { files: new OpenAhead(memory, stop), start: () => post({ type: 'ahead' }) }
-  new TreeWalk({ rootFd, writer, counters, line, problem, lost, previous, wanted, realms, ahead }).run()
+  const isLive = [marks, ...grafts].some((tree) => tree.live !== undefined)
+  const live = isLive ? new LiveFiles(realms, attributes) : undefined
+  new TreeWalk({ rootFd, writer, counters, line, problem, lost, previous, wanted, realms, live }).run()
   if (take === undefined || writer.namesElsewhere === 0) return
   post({ type: 'again' })
   const again = new PreviousEntries(take, mayHaveNames)

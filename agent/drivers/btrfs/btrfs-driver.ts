@@ -13,8 +13,9 @@ import { cString, libc } from '../../native/libc.ts'
 import { close, openBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
 import { checked, errorCodeOf } from '../../native/system-error.ts'
+import { SETTLED_MS } from '../../tree/stamps.ts'
 import { runTreeTask } from '../../tree/tree-task.ts'
-import type { DatasetInfo, Driver, ImageInfo } from '../driver.ts'
+import type { DatasetInfo, Driver, ImageInfo, Original } from '../driver.ts'
 import { DATASET_MODE, datasetNotFound, isStagedName, type PoolLayout, throwIfCancelled } from '../pool-layout.ts'
 import { changesBetween } from './changes.ts'
 
@@ -54,17 +55,21 @@ export function createBtrfsDriver(layout: PoolLayout, exec: Run = run): Driver {
     snapshot({ source, target, readonly }, { signal }): Promise<ImageInfo> {
       throwIfCancelled(signal)
       return layout.within(async (datasetsFd) => {
+        let original: Original | undefined
+        const settledBeforeMs = Date.now() - SETTLED_MS
         const made = await madeOnce(datasetsFd, target, async () => {
-          if (!layout.find(datasetsFd, source)) throw datasetNotFound(source)
+          const found = layout.find(datasetsFd, source)
+          if (!found) throw datasetNotFound(source)
           const sourceFd = openBeneath(datasetsFd, source, constants.O_RDONLY | constants.O_DIRECTORY)
           try {
             if (hasNestedSubvolumes(sourceFd)) throw nested()
             await createSnapshot({ directoryFd: datasetsFd, name: target, sourceFd, readonly })
+            if (readonly) original = { mountpoint: found.mountpoint, settledBeforeMs }
           } finally {
             close(sourceFd)
           }
         })
-        return { ...made, atomic: true, cow: true }
+        return { ...made, atomic: true, cow: true, original }
       })
     },
 

@@ -3,13 +3,10 @@ import { dirname } from 'node:path'
 import { syncFileSystem } from '../../native/file-system.ts'
 import { cString } from '../../native/libc.ts'
 import { Status } from '../../native/status.ts'
-import { sealStamps } from '../../tree/stamps.ts'
+import { SETTLED_MS, sealStamps } from '../../tree/stamps.ts'
 import { datasetNotFound } from '../pool-layout.ts'
 
 const PARTIAL = '.partial'
-/** More than a tick of the clock that times of files are taken from, and than a second where a file system counts only those. */
-export const SETTLED_MS = 2_000
-
 /** The stamps of one clone while it is made. */
 export interface StampFile {
   readonly fd: number

@@ -6,11 +6,12 @@ import { newId } from '../../../shared/ids.ts'
 import type { Graft } from '../../archive/write-archive.ts'
 import type { PlaceInDataset } from '../../drivers/dataset-at.ts'
 import type { ImageInfo, Watch } from '../../drivers/driver.ts'
-import { SETTLED_MS } from '../../drivers/tree/stamp-file.ts'
 import { openOverlay } from '../../native/detached-mounts.ts'
 import { syncFileSystem } from '../../native/file-system.ts'
 import { close, openBeneath, openDirectory, openWithoutLinks } from '../../native/paths.ts'
+import { SETTLED_MS } from '../../tree/stamps.ts'
 import type { PipelineTools } from '../pipeline.ts'
+import { openOriginal } from '../point/original.ts'
 import type { Part } from './instance-plan.ts'
 
 const READ_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY
@@ -114,13 +115,13 @@ export class InstanceTrees {
     const { image, stamps } = this.#plannedOf(places[0])
     const rootFd = openDirectory(image.mountpoint)
     this.#fds.push(rootFd)
-    const fd = this.#whole(places.map(({ inner }) => openBeneath(rootFd, inner === '' ? '.' : inner, READ_DIRECTORY)))
-    // Files of an overlay have other numbers than those that the stamps know.
-    return {
-      path: directory,
-      fd,
-      ...(paths.length === 1 && existsSync(stamps) ? { stamps: { path: stamps, rootFd } } : {}),
-    }
+    const inners = places.map(({ inner }) => (inner === '' ? '.' : inner))
+    const fd = this.#whole(inners.map((inner) => openBeneath(rootFd, inner, READ_DIRECTORY)))
+    // Files of an overlay have other numbers than those that are known.
+    if (paths.length !== 1) return { path: directory, fd }
+    const live = image.original && openOriginal(image.original, inners[0])
+    if (live !== undefined) this.#fds.push(live.fd)
+    return { path: directory, fd, live, ...(existsSync(stamps) ? { stamps: { path: stamps, rootFd } } : {}) }
   }
 
   #plannedOf(place: PlaceInDataset | undefined): { readonly image: ImageInfo; readonly stamps: string } {

@@ -1,5 +1,6 @@
 import type { Held } from '../../../shared/instance-spec.ts'
 import type { ImagePlace } from '../../archive/image/image-bytes.ts'
+import type { LiveTree } from '../../archive/write/realms.ts'
 import type { Graft } from '../../archive/write-archive.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import type { ImageContent } from '../../points/series-image.ts'
@@ -14,6 +15,8 @@ export interface TreeContent {
   readonly grafts: readonly Graft[] | undefined
   /** What the snapshot's driver wrote of what it was cloned from. */
   readonly stamps: string | undefined
+  /** What the snapshot was taken of, where its files are known by it. */
+  readonly live: LiveTree | undefined
 }
 
 /** What nobody writes to. */

@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
+import type { LiveTree } from '../../archive/write/realms.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import { close } from '../../native/paths.ts'
 import type { ImageContent } from '../../points/series-image.ts'
@@ -11,6 +12,7 @@ import type { ListedChange } from '../../tree/listing-diff.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { requireFiles } from '../require-files.ts'
 import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
+import { openOriginal } from './original.ts'
 import { openPathSource } from './path-source.ts'
 import type { PointSource, TreeContent } from './point-source.ts'
 import { openRoot } from './restore-new.ts'
@@ -32,6 +34,7 @@ export class TreeSource implements PointSource {
   readonly #jobId: string
   readonly #tools: PipelineTools
   #rootFd: number | undefined
+  #live: LiveTree | undefined
   #looked: Looked | undefined
   #isPartial = false
   /** Whether the tree is of one instant. */
@@ -44,7 +47,7 @@ export class TreeSource implements PointSource {
   }
 
   get content(): TreeContent {
-    return { kind: 'tree', rootFd: this.rootFd, grafts: undefined, stamps: this.stamps }
+    return { kind: 'tree', rootFd: this.rootFd, grafts: undefined, stamps: this.stamps, live: this.#live }
   }
 
   /** Open for reading. */
@@ -152,6 +155,8 @@ export class TreeSource implements PointSource {
   close(): void {
     if (this.#rootFd !== undefined) close(this.#rootFd)
     this.#rootFd = undefined
+    if (this.#live !== undefined) close(this.#live.fd)
+    this.#live = undefined
   }
 
   /** @returns false when it changed so much meanwhile that all of it is needed */
@@ -180,6 +185,7 @@ export class TreeSource implements PointSource {
     const image = await this.#tools.driver(pool).snapshot(request, watch)
     this.atomic = image.atomic
     this.#rootFd = openRoot(image.mountpoint)
+    this.#live = image.original && openOriginal(image.original)
     this.#isPartial = only !== undefined
   }
 

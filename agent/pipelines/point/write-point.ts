@@ -116,10 +116,11 @@ async function archiveOf(
     const image = await imageOf(content, chain, signal)
     return { ...common, image, ...(chain === undefined ? {} : { base: { points: base.names, chain } }) }
   }
-  const { rootFd, grafts, stamps } = content
+  const { rootFd, grafts, stamps, live } = content
   return {
     ...common,
     rootFd,
+    live,
     ...(grafts === undefined ? {} : { grafts }),
     ...(stamps === undefined ? {} : { stamps }),
     ...(settledBeforeMs === undefined ? {} : { settledBeforeMs }),

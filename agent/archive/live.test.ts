@@ -1,0 +1,134 @@
+import { randomUUID } from 'node:crypto'
+import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import test, { type ExecutionContext } from 'ava'
+import {
+  calm,
+  canArchive,
+  describeTree,
+  differences,
+  extractTo,
+  makeNastyTree,
+  writePoint,
+} from '../../test/harness/archive.ts'
+import { sharedMounts } from '../../test/harness/loop-mount.ts'
+import { mutateTree } from '../../test/harness/mutate-tree.ts'
+import { THOROUGHNESS } from '../../test/harness/thoroughness.ts'
+import { openDriver } from '../drivers/registry.ts'
+import { MemoryProbe } from './write/read-file.ts'
+
+const shared = sharedMounts(test)
+/** What changed less long before a snapshot is read in it. */
+const SETTLED_MS = 2_100
+
+async function open(t: ExecutionContext) {
+  if (!canArchive(t)) return undefined
+  const path = join(shared('btrfs'), randomUUID())
+  const driver = await openDriver({ name: 'a', path, driver: 'btrfs' })
+  const source = randomUUID()
+  const { mountpoint: live } = await driver.create(source, calm)
+  const home = join(path, 'backups')
+  mkdirSync(home)
+  return {
+    live,
+    /** Puts a point of a snapshot beside it. @param meanwhile is done behind the snapshot; what it returns, behind the archive */
+    async archived(meanwhile: () => Promise<unknown> | undefined) {
+      const { mountpoint, original } = await driver.snapshot({ source, target: randomUUID(), readonly: true }, calm)
+      const end = meanwhile()
+      const fd = openSync(original?.mountpoint ?? '', 'r')
+      await writePoint(
+        { tree: mountpoint, points: home, name: 'p' },
+        { live: { fd, settledBeforeMs: original?.settledBeforeMs ?? 0 } },
+      )
+      closeSync(fd)
+      await end
+      return mountpoint
+    },
+    /** How the point differs from the snapshot. */
+    async wrong(mountpoint: string): Promise<readonly string[]> {
+      const back = join(home, 'back')
+      await extractTo(back, { points: home, names: ['p'] })
+      const found = differences(describeTree(back), describeTree(mountpoint))
+      for (const name of ['back', 'p']) rmSync(join(home, name), { recursive: true })
+      return found
+    },
+  }
+}
+
+function isInMemory(path: string): boolean {
+  const fd = openSync(path, 'r')
+  try {
+    return new MemoryProbe().has(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+test('files of a snapshot are read where they live, but those that changed just before or after it', async (t) => {
+  const room = await open(t)
+  if (room === undefined) return t.pass()
+  const { live, archived, wrong } = room
+  makeNastyTree(join(live, 'nasty'))
+  for (const name of ['same', 'later', 'gone', 'other', 'just']) writeFileSync(join(live, name), name.repeat(2_000))
+  await pause(SETTLED_MS)
+  writeFileSync(join(live, 'just'), 'JUST'.repeat(2_000))
+  const mountpoint = await archived(() => {
+    writeFileSync(join(live, 'later'), 'LATER'.repeat(2_000))
+    for (const name of ['gone', 'other']) rmSync(join(live, name))
+    mkdirSync(join(live, 'other'))
+    return undefined
+  })
+  t.deepEqual(
+    ['same', 'later', 'gone', 'other', 'just'].map((name) => isInMemory(join(mountpoint, name))),
+    [false, true, true, true, true],
+  )
+  t.deepEqual(await wrong(mountpoint), [])
+})
+
+/** Writes over files, makes others of them, and exchanges whole directories with equal names and sizes in them, until it is stopped. */
+const DISTURB = `
+  const { renameSync, rmSync, utimesSync, writeFileSync } = require('node:fs')
+  const { workerData: { live, files, stop } } = require('node:worker_threads')
+  function disturb(turn) {
+    const directory = live + '/' + 'xy'[turn % 2]
+    const [file, other] = [directory + '/f' + (turn * 7) % files, directory + '/f' + (turn * 11) % files]
+    const content = 'ABCDEFGH'[turn % 8].repeat(5000)
+    writeFileSync(file, content, { flag: 'r+' })
+    utimesSync(file, 1, 1)
+    if (turn % 5 === 0) { rmSync(file); writeFileSync(file, content) }
+    if (turn % 3 === 0 && file !== other) { renameSync(file, live + '/z'); renameSync(other, file); renameSync(live + '/z', other) }
+    if (turn % 10 === 0) for (const [from, to] of ['xz', 'yx', 'zy']) renameSync(live + '/' + from, live + '/' + to)
+  }
+  for (let turn = 0; Atomics.load(new Int32Array(stop), 0) === 0; turn += 1) disturb(turn)`
+
+test('whatever happens to what lives meanwhile, the point is the snapshot', async (t) => {
+  const room = await open(t)
+  if (room === undefined) return t.pass()
+  const { live, archived, wrong } = room
+  const files = 1_500
+  for (let round = 0; round < 2 * THOROUGHNESS; round += 1) {
+    mkdirSync(join(live, 'm'), { recursive: true })
+    mutateTree(join(live, 'm'), 300 + round, 60)
+    for (const directory of ['x', 'y']) {
+      rmSync(join(live, directory), { recursive: true, force: true })
+      mkdirSync(join(live, directory))
+    }
+    // In turns, so that those of one name have one time: it moves but every few milliseconds.
+    for (let file = 0; file < 2 * files; file += 1) {
+      const path = join(live, 'xy'.charAt(file % 2), `f${Math.floor(file / 2)}`)
+      writeFileSync(path, `${path} `.repeat(1_000).slice(-5_000))
+    }
+    await pause(SETTLED_MS)
+    const stop = new SharedArrayBuffer(4)
+    const mountpoint = await archived(() => {
+      mutateTree(join(live, 'm'), 400 + round, 5)
+      const worker = new Worker(DISTURB, { eval: true, workerData: { live, files, stop } })
+      const ended = new Promise((resolve, reject) => worker.once('exit', resolve).once('error', reject))
+      setTimeout(() => Atomics.store(new Int32Array(stop), 0, 1), 1_000)
+      return ended
+    })
+    t.deepEqual(await wrong(mountpoint), [], `round ${round}`)
+  }
+})

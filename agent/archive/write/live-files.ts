@@ -1,0 +1,80 @@
+import { InodeItems } from '../../native/btrfs-inodes.ts'
+import { libc } from '../../native/libc.ts'
+import { Status } from '../../native/status.ts'
+import type { AttributeRecords } from './attribute-records.ts'
+import type { Realms } from './realms.ts'
+import { inodeOf, isFile, type Level } from './tree-levels.ts'
+
+/** Of longer ones little is saved beside what their content costs, and what was asked for ahead would be read twice. */
+const MAX_BYTES = 2 ** 20
+/** Of a directory's files looked up at once: at first, as a walk may leave it again, and at the most. */
+const FIRST_BATCH = 16
+const MOST_BATCH = 4_096
+const NO_RECORDS: readonly Buffer[] = []
+
+/** Of a file in a snapshot; valid until the next is read. */
+export interface LiveContent {
+  readonly bytes: Buffer
+  /** Its extended attributes. */
+  readonly records: readonly Buffer[]
+}
+
+/**
+ * Reads small files of a snapshot where they live. A snapshot of btrfs that was just taken has nothing in memory but its tree: each of its inodes would be
+ * made anew and each content come from the disk, while what lives is often there already. A file that has the number, the time of change and the size of the
+ * one in the snapshot, after it was read, has not been written to since that time, which lies before the snapshot: then it is the same, and else it is read there.
+ */
+export class LiveFiles {
+  readonly #realms: Realms
+  readonly #attributes: AttributeRecords
+  readonly #inodes = new InodeItems(MOST_BATCH)
+  readonly #content = Buffer.allocUnsafeSlow(MAX_BYTES)
+  readonly #after = new Status()
+  /** The directory whose files were looked up last, up to which of its names, and how many at once. */
+  #level: Level | undefined
+  #end = 0
+  #batch = FIRST_BATCH
+
+  constructor(realms: Realms, attributes: AttributeRecords) {
+    this.#realms = realms
+    this.#attributes = attributes
+  }
+
+  /**
+   * @param fd of the living file under the name that the level is at @param status becomes that of the file in the snapshot
+   * @returns undefined where it is to be read in the snapshot @throws SystemError
+   */
+  read(level: Level, fd: number, status: Status): LiveContent | undefined {
+    const inode = inodeOf(level.names[level.next - 1] ?? '')
+    this.#lookUp(level)
+    const hasAttributes = this.#inodes.read(inode, status)
+    if (hasAttributes === undefined || !this.#isWorthTrying(level, status)) return undefined
+    const records = hasAttributes ? this.#attributes.ofDescriptor(fd) : NO_RECORDS
+    const bytes = this.#content.subarray(0, status.sizeBytes)
+    for (let read = 0; read < bytes.length; ) {
+      const more = libc().pread(fd, read === 0 ? bytes : bytes.subarray(read), bytes.length - read, read)
+      if (more <= 0) return undefined
+      read += more
+    }
+    const after = this.#after.readDescriptor(fd)
+    return after.inode === inode && after.hasSameContentAs(status) ? { bytes, records } : undefined
+  }
+
+  #isWorthTrying(level: Level, status: Status): boolean {
+    const live = this.#realms.liveOf(level.realm)
+    if (live === undefined || status.kind !== 'file' || status.sizeBytes > MAX_BYTES) return false
+    const isWhole = status.allocatedBytes >= status.sizeBytes
+    return isWhole && status.changedMs < live.settledBeforeMs
+  }
+
+  /** Those that the walk comes to next in this directory, where the one that it is at is not known yet. */
+  #lookUp(level: Level): void {
+    if (this.#level === level && level.next <= this.#end) return
+    this.#batch = this.#level === level ? Math.min(2 * this.#batch, MOST_BATCH) : FIRST_BATCH
+    this.#level = level
+    const start = level.next - 1
+    const files = level.names.slice(start, start + this.#batch).filter(isFile)
+    this.#end = start + this.#batch
+    this.#inodes.load(level.fd, Float64Array.from(files, inodeOf).sort())
+  }
+}
