@@ -69,7 +69,7 @@ export function createBtrfsDriver(layout: PoolLayout, exec: Run = run): Driver {
             close(sourceFd)
           }
         })
-        return { ...made, atomic: true, cow: true, original }
+        return { ...made, atomic: true, cow: true, ...(original && { original }) }
       })
     },
 
