@@ -7,10 +7,12 @@ import test, { type ExecutionContext } from 'ava'
 import {
   calm,
   canArchive,
+  closeChain,
   describeTree,
   differences,
   extractTo,
   makeNastyTree,
+  openChain,
   writePoint,
 } from '../../test/harness/archive.ts'
 import { sharedMounts } from '../../test/harness/loop-mount.ts'
@@ -18,6 +20,7 @@ import { mutateTree } from '../../test/harness/mutate-tree.ts'
 import { THOROUGHNESS } from '../../test/harness/thoroughness.ts'
 import { openDriver } from '../drivers/registry.ts'
 import { MemoryProbe } from './write/read-file.ts'
+import type { WriteRequest } from './write-archive.ts'
 
 const shared = sharedMounts(test)
 /** What changed less long before a snapshot is read in it. */
@@ -31,27 +34,45 @@ async function open(t: ExecutionContext) {
   const { mountpoint: live } = await driver.create(source, calm)
   const home = join(path, 'backups')
   mkdirSync(home)
+  const images: string[] = []
+  const names: string[] = []
+
+  /** An increment behind the first, of what the driver says has changed. */
+  async function baseOf(image: string): Promise<Pick<WriteRequest, 'base'> & AsyncDisposable> {
+    if (names.length === 0) return { [Symbol.asyncDispose]: async () => undefined }
+    const chain = await openChain(home, names)
+    const list = await driver.changes?.({ base: images.at(-1) ?? '', image }, calm)
+    if (list === undefined) throw new Error('no list')
+    const base = { points: [...names], lines: chain.lines(calm.signal), changes: { chain, list } }
+    return { base, [Symbol.asyncDispose]: () => closeChain(chain) }
+  }
+
   return {
     live,
-    /** Puts a point of a snapshot beside it. @param meanwhile is done behind the snapshot; what it returns, behind the archive */
+    /** Makes a point of a snapshot. @param meanwhile is done behind the snapshot; what it returns, behind the archive */
     async archived(meanwhile: () => Promise<unknown> | undefined) {
-      const { mountpoint, original } = await driver.snapshot({ source, target: randomUUID(), readonly: true }, calm)
+      const image = randomUUID()
+      const { mountpoint, original } = await driver.snapshot({ source, target: image, readonly: true }, calm)
       const end = meanwhile()
       const fd = openSync(original?.mountpoint ?? '', 'r')
+      const name = `p${names.length}`
+      await using base = await baseOf(image)
       await writePoint(
-        { tree: mountpoint, points: home, name: 'p' },
-        { live: { fd, settledBeforeMs: original?.settledBeforeMs ?? 0 } },
+        { tree: mountpoint, points: home, name },
+        { ...base, live: { fd, settledBeforeMs: original?.settledBeforeMs ?? 0 } },
       )
       closeSync(fd)
+      names.push(name)
+      images.push(image)
       await end
       return mountpoint
     },
-    /** How the point differs from the snapshot. */
+    /** How the last point differs from its snapshot. */
     async wrong(mountpoint: string): Promise<readonly string[]> {
       const back = join(home, 'back')
-      await extractTo(back, { points: home, names: ['p'] })
+      await extractTo(back, { points: home, names })
       const found = differences(describeTree(back), describeTree(mountpoint))
-      for (const name of ['back', 'p']) rmSync(join(home, name), { recursive: true })
+      rmSync(back, { recursive: true })
       return found
     },
   }
@@ -108,17 +129,14 @@ test('whatever happens to what lives meanwhile, the point is the snapshot', asyn
   if (room === undefined) return t.pass()
   const { live, archived, wrong } = room
   const files = 1_500
-  for (let round = 0; round < 2 * THOROUGHNESS; round += 1) {
+  for (let round = 0; round < 3 * THOROUGHNESS; round += 1) {
     mkdirSync(join(live, 'm'), { recursive: true })
     mutateTree(join(live, 'm'), 300 + round, 60)
-    for (const directory of ['x', 'y']) {
-      rmSync(join(live, directory), { recursive: true, force: true })
-      mkdirSync(join(live, directory))
-    }
+    for (const directory of ['x', 'y']) mkdirSync(join(live, directory), { recursive: true })
     // In turns, so that those of one name have one time: it moves but every few milliseconds.
-    for (let file = 0; file < 2 * files; file += 1) {
+    for (let file = 0; file < 2 * (round === 0 ? files : files / 2); file += 1) {
       const path = join(live, 'xy'.charAt(file % 2), `f${Math.floor(file / 2)}`)
-      writeFileSync(path, `${path} `.repeat(1_000).slice(-5_000))
+      writeFileSync(path, `${path} ${round} `.repeat(1_000).slice(-5_000))
     }
     await pause(SETTLED_MS)
     const stop = new SharedArrayBuffer(4)

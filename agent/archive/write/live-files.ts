@@ -41,14 +41,19 @@ export class LiveFiles {
   }
 
   /**
+   * Where every file of a directory is read.
    * @param fd of the living file under the name that the level is at @param status becomes that of the file in the snapshot
    * @returns undefined where it is to be read in the snapshot @throws SystemError
    */
-  read(level: Level, fd: number, status: Status): LiveContent | undefined {
-    const inode = inodeOf(level.names[level.next - 1] ?? '')
+  next(level: Level, fd: number, status: Status): LiveContent | undefined {
     this.#lookUp(level)
-    const hasAttributes = this.#inodes.read(inode, status)
-    if (hasAttributes === undefined || !this.#isWorthTrying(level, status)) return undefined
+    const hasAttributes = this.#inodes.read(inodeOf(level.names[level.next - 1] ?? ''), status)
+    return hasAttributes === undefined ? undefined : this.read(level, fd, status, hasAttributes)
+  }
+
+  /** @param status of the file in the snapshot, by whatever name @returns undefined where it is to be read there @throws SystemError */
+  read(level: Level, fd: number, status: Status, hasAttributes = true): LiveContent | undefined {
+    if (!this.#isWorthTrying(level, status)) return undefined
     const records = hasAttributes ? this.#attributes.ofDescriptor(fd) : NO_RECORDS
     const bytes = this.#content.subarray(0, status.sizeBytes)
     for (let read = 0; read < bytes.length; ) {
@@ -56,8 +61,9 @@ export class LiveFiles {
       if (more <= 0) return undefined
       read += more
     }
+    // Behind all that was read of it.
     const after = this.#after.readDescriptor(fd)
-    return after.inode === inode && after.hasSameContentAs(status) ? { bytes, records } : undefined
+    return after.inode === status.inode && after.hasSameContentAs(status) ? { bytes, records } : undefined
   }
 
   #isWorthTrying(level: Level, status: Status): boolean {

@@ -1,4 +1,4 @@
-import { close, tryOpenBeneath } from '../../native/paths.ts'
+import { close, type OpenHow, tryOpenBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
 import { askForContent, MemoryProbe, READ_FILE, READ_LIVE_FILE } from './read-file.ts'
@@ -27,7 +27,7 @@ export class ReadAhead {
    * @returns a descriptor, the caller's from now on; negative: to be opened by the caller, who then learns why
    */
   open(level: Level): number {
-    const [directoryFd, how] = level.liveFd < 0 ? [level.fd, READ_FILE] : [level.liveFd, READ_LIVE_FILE]
+    const { directoryFd, how } = placeOf(level)
     while (this.#opened.length <= FILES_AHEAD) {
       const name = fileAt(level, this.#opened.length)
       if (name === undefined) break
@@ -39,10 +39,10 @@ export class ReadAhead {
   }
 
   /** Where a list tells what is to be looked at: begins with the next of that level whenever it comes to a multiple of so many. */
-  advise({ fd, names, next }: Level): void {
-    const current = next - 1
+  advise(level: Level): void {
+    const current = level.next - 1
     if (current % FILES_AHEAD !== 0) return
-    for (const name of names.slice(current, current + FILES_AHEAD)) this.#adviseNamed(fd, name)
+    for (const name of level.names.slice(current, current + FILES_AHEAD)) this.#adviseNamed(placeOf(level), name)
   }
 
   close(): void {
@@ -62,7 +62,7 @@ export class ReadAhead {
   }
 
   /** What is no file may mind being opened. Whoever comes to it tells what is wrong with it. */
-  #adviseNamed(directoryFd: number, name: string): void {
+  #adviseNamed({ directoryFd, how }: Place, name: string): void {
     const terminated = this.terminated(name)
     try {
       const status = this.#status.readName(directoryFd, terminated)
@@ -71,11 +71,21 @@ export class ReadAhead {
       if (errorCodeOf(error) === undefined) throw error
       return
     }
-    const fd = tryOpenBeneath(directoryFd, terminated, READ_FILE)
+    const fd = tryOpenBeneath(directoryFd, terminated, how)
     if (fd < 0) return
-    askForContent(fd)
+    this.#askWhereNeeded(fd)
     close(fd)
   }
+}
+
+interface Place {
+  readonly directoryFd: number
+  readonly how: OpenHow
+}
+
+/** Where files of a directory are read, if they can be. */
+function placeOf({ fd, liveFd }: Level): Place {
+  return liveFd < 0 ? { directoryFd: fd, how: READ_FILE } : { directoryFd: liveFd, how: READ_LIVE_FILE }
 }
 
 /** The name of a file so many places behind the one that the level is at. */

@@ -8,11 +8,11 @@ import { type BytePath, comparePaths, isWithin, joinPath } from '../byte-path.ts
 import { goneLine, type ProblemReason } from '../member.ts'
 import { rootSelection, type Selection, selectedNames, type Wanted } from '../wanted.ts'
 import type { Identity } from './identity.ts'
-import type { LiveFiles } from './live-files.ts'
+import type { LiveContent, LiveFiles } from './live-files.ts'
 import type { MemberWriter } from './member-writer.ts'
 import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
 import { ReadAhead } from './read-ahead.ts'
-import { READ_FILE } from './read-file.ts'
+import { READ_FILE, READ_LIVE_FILE } from './read-file.ts'
 import type { Realms } from './realms.ts'
 import { DIRECTORY, isFile, type Level, TreeLevels, unmarked } from './tree-levels.ts'
 
@@ -95,7 +95,8 @@ export class TreeWalk {
     const opened = this.#ahead.open(level)
     try {
       if (level.liveFd < 0) return this.#writeFile(level, { name, path, opened })
-      return this.#writeLiving(level, path, opened) || this.#writeFile(level, { name, path, opened: NOT_OPENED })
+      const read = () => this.#parts.live?.next(level, opened, this.#status)
+      return this.#writeLiving(path, opened, read) || this.#writeFile(level, { name, path, opened: NOT_OPENED })
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
@@ -103,10 +104,10 @@ export class TreeWalk {
   }
 
   /** @returns false where it is to be read in the snapshot */
-  #writeLiving(level: Level, path: BytePath, opened: number): boolean {
+  #writeLiving(path: BytePath, opened: number, read: () => LiveContent | undefined): boolean {
     if (opened < 0) return false
     try {
-      const content = this.#parts.live?.read(level, opened, this.#status)
+      const content = read()
       if (content === undefined) return false
       this.#writeParents()
       this.#parts.writer.content(path, content, this.#status)
@@ -127,7 +128,7 @@ export class TreeWalk {
       if (status.kind === 'directory') return this.#enter(level, place)
       if (status.kind === 'socket') return this.#refuse(path, 'socket')
       if (this.#isUnchanged(path)) return true
-      if (status.kind === 'file') return this.#writeFile(level, { name, path, opened: NOT_OPENED })
+      if (status.kind === 'file') return this.#writeChanged(level, name, path)
       this.#writeParents()
       this.#status.readName(level.fd, terminated)
       return this.#parts.writer.special(
@@ -139,6 +140,15 @@ export class TreeWalk {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
     }
+  }
+
+  /** A file whose status has been read. */
+  #writeChanged(level: Level, name: BytePath, path: BytePath): boolean {
+    if (level.liveFd >= 0) {
+      const living = tryOpenBeneath(level.liveFd, this.#ahead.terminated(name), READ_LIVE_FILE)
+      if (this.#writeLiving(path, living, () => this.#parts.live?.read(level, living, this.#status))) return true
+    }
+    return this.#writeFile(level, { name, path, opened: NOT_OPENED })
   }
 
   #writeFile(
