@@ -24,7 +24,7 @@ import type { WriteRequest } from './write-archive.ts'
 
 const shared = sharedMounts(test)
 /** What changed less long before a snapshot is read in it. */
-const SETTLED_MS = 2_100
+const SETTLED_MS = 200
 
 async function open(t: ExecutionContext) {
   if (!canArchive(t)) return undefined
@@ -50,7 +50,7 @@ async function open(t: ExecutionContext) {
   return {
     live,
     /** Makes a point of a snapshot. @param meanwhile is done behind the snapshot; what it returns, behind the archive */
-    async archived(meanwhile: () => Promise<unknown> | undefined) {
+    async archived(meanwhile: () => Promise<unknown> | undefined, settledBeforeMs?: number) {
       const image = randomUUID()
       const { mountpoint, original } = await driver.snapshot({ source, target: image, readonly: true }, calm)
       const end = meanwhile()
@@ -59,7 +59,7 @@ async function open(t: ExecutionContext) {
       await using base = await baseOf(image)
       await writePoint(
         { tree: mountpoint, points: home, name },
-        { ...base, live: { fd, settledBeforeMs: original?.settledBeforeMs ?? 0 } },
+        { ...base, live: { fd, settledBeforeMs: settledBeforeMs ?? original?.settledBeforeMs ?? 0 } },
       )
       closeSync(fd)
       names.push(name)
@@ -94,13 +94,14 @@ test('files of a snapshot are read where they live, but those that changed just 
   makeNastyTree(join(live, 'nasty'))
   for (const name of ['same', 'later', 'gone', 'other', 'just']) writeFileSync(join(live, name), name.repeat(2_000))
   await pause(SETTLED_MS)
+  const settledBeforeMs = Date.now() - SETTLED_MS / 2
   writeFileSync(join(live, 'just'), 'JUST'.repeat(2_000))
   const mountpoint = await archived(() => {
     writeFileSync(join(live, 'later'), 'LATER'.repeat(2_000))
     for (const name of ['gone', 'other']) rmSync(join(live, name))
     mkdirSync(join(live, 'other'))
     return undefined
-  })
+  }, settledBeforeMs)
   t.deepEqual(
     ['same', 'later', 'gone', 'other', 'just'].map((name) => isInMemory(join(mountpoint, name))),
     [false, true, true, true, true],

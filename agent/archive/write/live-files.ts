@@ -53,7 +53,7 @@ export class LiveFiles {
 
   /** @param status of the file in the snapshot, by whatever name @returns undefined where it is to be read there @throws SystemError */
   read(level: Level, fd: number, status: Status, hasAttributes = true): LiveContent | undefined {
-    if (!this.#isWorthTrying(level, status)) return undefined
+    if (!this.mayHold(level, status)) return undefined
     const records = hasAttributes ? this.#attributes.ofDescriptor(fd) : NO_RECORDS
     const bytes = this.#content.subarray(0, status.sizeBytes)
     for (let read = 0; read < bytes.length; ) {
@@ -66,9 +66,10 @@ export class LiveFiles {
     return after.inode === status.inode && after.hasSameContentAs(status) ? { bytes, records } : undefined
   }
 
-  #isWorthTrying(level: Level, status: Status): boolean {
+  /** @param status of a file in the snapshot */
+  mayHold(level: Level, status: Status): boolean {
     const live = this.#realms.liveOf(level.realm)
-    if (live === undefined || status.kind !== 'file' || status.sizeBytes > MAX_BYTES) return false
+    if (live === undefined || level.liveFd < 0 || status.kind !== 'file' || status.sizeBytes > MAX_BYTES) return false
     const isWhole = status.allocatedBytes >= status.sizeBytes
     return isWhole && status.changedMs < live.settledBeforeMs
   }

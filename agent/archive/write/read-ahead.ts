@@ -1,6 +1,7 @@
 import { close, type OpenHow, tryOpenBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
+import type { LiveFiles } from './live-files.ts'
 import { askForContent, MemoryProbe, READ_FILE, READ_LIVE_FILE } from './read-file.ts'
 import { isFile, type Level, unmarked } from './tree-levels.ts'
 
@@ -18,8 +19,13 @@ export class ReadAhead {
   /** Of the file that the walk is at, and those right behind it; negative where one could not be opened. */
   readonly #opened: number[] = []
   readonly #probe = new MemoryProbe()
+  readonly #live: LiveFiles | undefined
   #files = 0
   #isInMemory = true
+
+  constructor(live: LiveFiles | undefined) {
+    this.#live = live
+  }
 
   /**
    * Where every file is read: opens the one that the level is at, as it lives where that is known, and those that follow up to the next that is no
@@ -27,7 +33,7 @@ export class ReadAhead {
    * @returns a descriptor, the caller's from now on; negative: to be opened by the caller, who then learns why
    */
   open(level: Level): number {
-    const { directoryFd, how } = placeOf(level)
+    const { directoryFd, how } = placeOf(level, level.liveFd >= 0)
     while (this.#opened.length <= FILES_AHEAD) {
       const name = fileAt(level, this.#opened.length)
       if (name === undefined) break
@@ -42,7 +48,7 @@ export class ReadAhead {
   advise(level: Level): void {
     const current = level.next - 1
     if (current % FILES_AHEAD !== 0) return
-    for (const name of level.names.slice(current, current + FILES_AHEAD)) this.#adviseNamed(placeOf(level), name)
+    for (const name of level.names.slice(current, current + FILES_AHEAD)) this.#adviseNamed(level, name)
   }
 
   close(): void {
@@ -62,15 +68,18 @@ export class ReadAhead {
   }
 
   /** What is no file may mind being opened. Whoever comes to it tells what is wrong with it. */
-  #adviseNamed({ directoryFd, how }: Place, name: string): void {
+  #adviseNamed(level: Level, name: string): void {
     const terminated = this.terminated(name)
+    let isLiving = false
     try {
-      const status = this.#status.readName(directoryFd, terminated)
+      const status = this.#status.readName(level.fd, terminated)
       if (status?.kind !== 'file' || status.sizeBytes === 0) return
+      isLiving = this.#live?.mayHold(level, status) === true
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return
     }
+    const { directoryFd, how } = placeOf(level, isLiving)
     const fd = tryOpenBeneath(directoryFd, terminated, how)
     if (fd < 0) return
     this.#askWhereNeeded(fd)
@@ -83,9 +92,8 @@ interface Place {
   readonly how: OpenHow
 }
 
-/** Where files of a directory are read, if they can be. */
-function placeOf({ fd, liveFd }: Level): Place {
-  return liveFd < 0 ? { directoryFd: fd, how: READ_FILE } : { directoryFd: liveFd, how: READ_LIVE_FILE }
+function placeOf({ fd, liveFd }: Level, isLiving: boolean): Place {
+  return isLiving ? { directoryFd: liveFd, how: READ_LIVE_FILE } : { directoryFd: fd, how: READ_FILE }
 }
 
 /** The name of a file so many places behind the one that the level is at. */

@@ -48,10 +48,11 @@ export class TreeWalk {
   readonly #parts: WalkParts
   readonly #levels: TreeLevels
   readonly #status = new Status()
-  readonly #ahead = new ReadAhead()
+  readonly #ahead: ReadAhead
 
   constructor(parts: WalkParts) {
     this.#parts = parts
+    this.#ahead = new ReadAhead(parts.live)
     this.#levels = new TreeLevels(parts.realms)
   }
 
@@ -144,9 +145,10 @@ export class TreeWalk {
 
   /** A file whose status has been read. */
   #writeChanged(level: Level, name: BytePath, path: BytePath): boolean {
-    if (level.liveFd >= 0) {
+    const { live } = this.#parts
+    if (live?.mayHold(level, this.#status)) {
       const living = tryOpenBeneath(level.liveFd, this.#ahead.terminated(name), READ_LIVE_FILE)
-      if (this.#writeLiving(path, living, () => this.#parts.live?.read(level, living, this.#status))) return true
+      if (this.#writeLiving(path, living, () => live.read(level, living, this.#status))) return true
     }
     return this.#writeFile(level, { name, path, opened: NOT_OPENED })
   }
