@@ -18,8 +18,8 @@ import type { IndexEntry, Member } from './member.ts'
 import { parseEntry } from './parse-entry.ts'
 import type { PointFiles, RangeSource } from './range-source.ts'
 
-/** The table of an archive of 4 TiB; more cannot be ours. */
 const NEWLINE = 0x0a
+/** The table of an archive of 4 TiB; more cannot be ours. */
 const MAX_TABLE_BYTES = 2 ** 27
 
 /** One archive, open for reading: its table of frames is in memory, everything else is read where it is needed. */
@@ -27,7 +27,9 @@ export class Point implements AsyncDisposable {
   readonly table: FrameTable
   readonly #index: RangeSource
   readonly #data: RangeSource
-  #kept: { readonly frame: IndexFrame; readonly text: Buffer } | undefined
+  /** Frames of the index: the one that was read last, and the one that may be read next. */
+  #kept: { readonly number: number; readonly text: Buffer } | undefined
+  #ahead: { readonly number: number; readonly text: Promise<Buffer> } | undefined
 
   private constructor(table: FrameTable, index: RangeSource, data: RangeSource) {
     this.table = table
@@ -94,16 +96,32 @@ export class Point implements AsyncDisposable {
     return this.table.totals.compression === 'none' ? stored : decompressFrame(stored, frame.rawBytes)
   }
 
-  /** The lines of one frame of the index, checked. @throws corrupt */
+  /** The lines of one frame of the index, checked. Who went from one to the next finds the one behind it begun. @throws corrupt */
   async indexText(number: number, signal: AbortSignal): Promise<Buffer> {
+    const kept = this.#kept
+    if (kept?.number === number) return kept.text
+    const ahead = this.#ahead?.number === number ? this.#ahead : undefined
+    const isNext = kept !== undefined && number === kept.number + 1
+    this.#ahead = isNext && number + 1 < this.table.index.length ? this.#begun(number + 1, signal) : undefined
+    // Begun for somebody who gave up meanwhile, it is read again.
+    const read = () => this.#readIndex(number, signal)
+    const text = await (ahead?.text.catch(read) ?? read())
+    this.#kept = { number, text }
+    return text
+  }
+
+  #begun(number: number, signal: AbortSignal) {
+    const text = this.#readIndex(number, signal)
+    text.catch(() => undefined) // told by whoever awaits it
+    return { number, text }
+  }
+
+  async #readIndex(number: number, signal: AbortSignal): Promise<Buffer> {
     const frame = this.table.index[number]
     if (frame === undefined) throw new FleetError('internal', 'the index has no such frame')
-    if (this.#kept?.frame === frame) return this.#kept.text
     const stored = await this.#index.read(frame.offset, frame.bytes, signal)
     checkHash(stored, frame)
-    const text = await decompressFrame(stored, frame.rawBytes)
-    this.#kept = { frame, text }
-    return text
+    return decompressFrame(stored, frame.rawBytes)
   }
 }
 
