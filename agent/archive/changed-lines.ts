@@ -3,7 +3,8 @@ import type { Chain } from './chain.ts'
 import { IndexCursor, type IndexLine } from './index-cursor.ts'
 import type { Wanted } from './wanted.ts'
 
-const PIECE_CHARACTERS = 2 ** 18
+/** Some fifty lines: whoever walks by them begins soon. */
+const PIECE_CHARACTERS = 2 ** 14
 
 interface Shadow {
   readonly path: BytePath

@@ -2,6 +2,7 @@ import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FleetError } from '../../shared/errors.ts'
 import { asFleetError } from '../native/system-error.ts'
+import { WriteBehind } from '../native/write-behind.ts'
 import type { ArchiveSink, SinkFile } from './sink.ts'
 
 const PARTIAL = '.partial'
@@ -15,7 +16,7 @@ export class LocalSink implements ArchiveSink {
   readonly #parent: string
   readonly #partial: string
   readonly #final: string
-  readonly #open = new Set<FileHandle>()
+  readonly #open = new Map<FileHandle, WriteBehind>()
   #made = false
 
   constructor(parent: string, name: string) {
@@ -31,11 +32,19 @@ export class LocalSink implements ArchiveSink {
       if (!this.#made) await mkdir(this.#partial, { mode: 0o700 })
       this.#made = true
       const handle = await open(join(this.#partial, name), 'wx', 0o600)
-      this.#open.add(handle)
+      const behind = new WriteBehind(handle.fd)
+      this.#open.set(handle, behind)
+      let bytes = 0
       return {
-        write: (chunk) => this.#told(() => writeWhole(handle, chunk)),
+        write: (chunk) =>
+          this.#told(async () => {
+            await writeWhole(handle, chunk)
+            bytes += chunk.length
+            behind.grown(bytes)
+          }),
         close: () =>
           this.#told(async () => {
+            await behind.settled()
             await handle.sync()
             this.#open.delete(handle)
             await handle.close()
@@ -55,7 +64,10 @@ export class LocalSink implements ArchiveSink {
   }
 
   async abort(): Promise<void> {
-    for (const handle of this.#open) await handle.close()
+    for (const [handle, behind] of this.#open) {
+      await behind.settled()
+      await handle.close()
+    }
     this.#open.clear()
     if (this.#made) await rm(this.#partial, { recursive: true, force: true })
   }

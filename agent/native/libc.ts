@@ -67,6 +67,7 @@ function loadLibc() {
     ftruncate: declare<[Fd, number]>('ftruncate', 'int', 'int', 'long'),
     fallocate: declare<[Fd, number, number, number]>('fallocate', 'int', 'int', 'int', 'long', 'long'),
     posix_fadvise: declare<[Fd, number, number, number]>('posix_fadvise', 'int', 'int', 'long', 'long', 'int'),
+    sync_file_range: declare<[Fd, number, number, number]>('sync_file_range', 'int', 'int', 'long', 'long', 'uint'),
     syncfs: declare<[Fd]>('syncfs', 'int', 'int'),
     ioctlNumber: declare<[Fd, number, number]>('ioctl', 'int', 'int', 'ulong', 'long'),
     ioctlBuffer: declare<[Fd, number, Buffer]>('ioctl', 'int', 'int', 'ulong', 'void *'),

@@ -10,6 +10,7 @@ import { FleetError } from '../../../shared/errors.ts'
 import { cString } from '../../native/libc.ts'
 import { close, createFile, RENAME_NOREPLACE, removeFile, rename, reopen } from '../../native/paths.ts'
 import { reserveSpace } from '../../native/reserve.ts'
+import { WriteBehind } from '../../native/write-behind.ts'
 import type { Upload } from '../transfer.ts'
 
 const FILE_MODE = 0o600
@@ -45,6 +46,7 @@ class LocalUpload implements Upload {
   readonly #names: LocalNames
   readonly #replace: boolean
   #fd: number | undefined
+  #behind: WriteBehind | undefined
   #sizeBytes = 0
   #published = false
   #directoryOpen = true
@@ -72,10 +74,13 @@ class LocalUpload implements Upload {
       written += bytesWritten
       this.#sizeBytes += bytesWritten
     }
+    this.#behind ??= new WriteBehind(fd)
+    this.#behind.grown(this.#sizeBytes)
   }
 
   async close(): Promise<void> {
     const fd = this.#open()
+    await this.#behind?.settled()
     await ftruncate(fd, this.#sizeBytes) // gives back what was reserved and not used
     await fsync(fd)
     const { size } = await fstat(fd)
@@ -99,6 +104,7 @@ class LocalUpload implements Upload {
   }
 
   async discard(): Promise<void> {
+    await this.#behind?.settled()
     if (this.#fd !== undefined) close(this.#fd)
     this.#fd = undefined
     if (this.#directoryOpen && !this.#published) removeFile(this.#directoryFd, cString(this.#names.partial))
