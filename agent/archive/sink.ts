@@ -12,7 +12,7 @@ export interface SinkFile {
   write(chunk: Uint8Array): Promise<void>
   /** All of it is stored and, where the target can tell, its size is verified. */
   close(): Promise<void>
-  /** Of a closed file, where it does not lie there as it was written. */
+  /** Of a closed file, where it does not lie there as it was written, or is hashed on the way anyway. */
   readonly stored?: () => StoredFile
 }
 

@@ -1,6 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import { SUMS } from '../archive/frame-table.ts'
-import type { ArchiveSink, SinkFile } from '../archive/sink.ts'
+import type { ArchiveSink, SinkFile, StoredFile } from '../archive/sink.ts'
 import type { Sink, Target } from '../transfer/transfer.ts'
 
 /** What is copied for a target that keeps chunks until they are confirmed. */
@@ -54,14 +54,20 @@ export class TargetSink implements ArchiveSink {
   async #file(name: string, signal: AbortSignal): Promise<SinkFile> {
     const sink = await this.#target.put(`${this.#directory}/${name}`, { signal })
     this.#under = sink
+    let stored: StoredFile | undefined
     return {
       write: async (chunk) => {
         await this.#write(sink, chunk)
         this.#told(chunk.length)
       },
       close: async () => {
-        await sink.finish()
+        const { sizeBytes, sha256 } = await sink.finish()
         this.#under = undefined
+        stored = { name, bytes: sizeBytes, sha256 }
+      },
+      stored: () => {
+        if (stored === undefined) throw new FleetError('internal', 'the file is not closed yet')
+        return stored
       },
     }
   }

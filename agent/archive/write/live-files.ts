@@ -66,12 +66,12 @@ export class LiveFiles {
     return after.inode === status.inode && after.hasSameContentAs(status) ? { bytes, records } : undefined
   }
 
-  /** @param status of a file in the snapshot */
+  /** Whether it is worth a look. Of files with several names most are in the archive already. @param status of a file in the snapshot */
   mayHold(level: Level, status: Status): boolean {
     const live = this.#realms.liveOf(level.realm)
-    if (live === undefined || level.liveFd < 0 || status.kind !== 'file' || status.sizeBytes > MAX_BYTES) return false
-    const isWhole = status.allocatedBytes >= status.sizeBytes
-    return isWhole && status.changedMs < live.settledBeforeMs
+    if (live === undefined || level.liveFd < 0 || status.kind !== 'file' || status.links > 1) return false
+    const isPlain = status.sizeBytes <= MAX_BYTES && status.allocatedBytes >= status.sizeBytes
+    return isPlain && status.changedMs < live.settledBeforeMs
   }
 
   /** Those that the walk comes to next in this directory, where the one that it is at is not known yet. */

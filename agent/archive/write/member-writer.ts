@@ -75,19 +75,16 @@ export class MemberWriter {
     this.#remember(path, status, offset)
   }
 
-  /** A file whose content has been read, and is what `status` tells of. */
+  /** A file with one name whose content has been read, and is what `status` tells of. */
   content(path: BytePath, { bytes, records }: LiveContent, status: Status): void {
-    if (this.#repeatsLink(path, status)) return
     const { frames, counters } = this.#parts
     const size = bytes.length
-    const offset = frames.offset
     const place = this.#header(status, { name: `./${path}`, flag: FLAGS.file, size, records })
     frames.put(bytes)
     frames.zeros(paddingOf(size))
     counters.addBytes(size)
     const content = size === 0 ? EMPTY_HASH : hash('sha256', bytes)
     this.#line(path, 'file', status, { ...place, size, storedSize: size, holes: false, hash: content })
-    this.#remember(path, status, offset)
   }
 
   /** A symbolic link, fifo or device node. @returns false when it is no longer what `status` says */

@@ -108,7 +108,7 @@ export class TreeWalk {
   #writeLiving(path: BytePath, opened: number, read: () => LiveContent | undefined): boolean {
     if (opened < 0) return false
     try {
-      const content = read()
+      const content = unlessItFails(read)
       if (content === undefined) return false
       this.#writeParents()
       this.#parts.writer.content(path, content, this.#status)
@@ -290,6 +290,16 @@ export class TreeWalk {
     if (previous.current?.path === path) previous.advance()
     previous.skipBelow(path)
     return true
+  }
+}
+
+/** What cannot be read where it lives may be read in the snapshot. */
+function unlessItFails<Result>(read: () => Result): Result | undefined {
+  try {
+    return read()
+  } catch (error) {
+    if (errorCodeOf(error) === undefined) throw error
+    return undefined
   }
 }
 
