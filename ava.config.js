@@ -5,7 +5,7 @@ export default {
   extensions: ['ts'],
   files: ['**/*.test.ts', '!.holdfast/**'],
   timeout: '3m',
-  concurrency: 2,
+  concurrency: 3,
   workerThreads: false,
   sortTestFiles: longestFirst,
 }
