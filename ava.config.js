@@ -5,7 +5,7 @@ export default {
   extensions: ['ts'],
   files: ['**/*.test.ts', '!.holdfast/**'],
   timeout: '3m',
-  concurrency: 3,
+  concurrency: 2,
   workerThreads: false,
   sortTestFiles: longestFirst,
 }
