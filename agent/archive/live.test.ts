@@ -13,12 +13,12 @@ import {
   extractTo,
   makeNastyTree,
   openChain,
+  openDataset,
   writePoint,
 } from '../../test/harness/archive.ts'
 import { sharedMounts } from '../../test/harness/loop-mount.ts'
 import { mutateTree } from '../../test/harness/mutate-tree.ts'
 import { THOROUGHNESS } from '../../test/harness/thoroughness.ts'
-import { openDriver } from '../drivers/registry.ts'
 import { MemoryProbe } from './write/read-file.ts'
 import type { WriteRequest } from './write-archive.ts'
 
@@ -28,12 +28,7 @@ const SETTLED_MS = 200
 
 async function open(t: ExecutionContext) {
   if (!canArchive(t)) return undefined
-  const path = join(shared('btrfs'), randomUUID())
-  const driver = await openDriver({ name: 'a', path, driver: 'btrfs' })
-  const source = randomUUID()
-  const { mountpoint: live } = await driver.create(source, calm)
-  const home = join(path, 'backups')
-  mkdirSync(home)
+  const { driver, source, live, home } = await openDataset({ on: shared('btrfs'), driver: 'btrfs' })
   const images: string[] = []
   const names: string[] = []
 

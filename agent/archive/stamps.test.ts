@@ -14,6 +14,7 @@ import {
   differencesByScript,
   extractTo,
   openChain,
+  openDataset,
   runRestoreScript,
   writePoint,
 } from '../../test/harness/archive.ts'
@@ -31,12 +32,7 @@ const SETTLED_MS = 2_100
 
 async function open(t: ExecutionContext, { driver: name, on }: (typeof POOLS)[number]) {
   if (!canArchive(t)) return undefined
-  const path = join(shared(on), randomUUID())
-  const driver = await openDriver({ name: 'a', path, driver: name })
-  const source = randomUUID()
-  const { mountpoint: live } = await driver.create(source, calm)
-  const home = join(path, 'backups')
-  mkdirSync(home)
+  const { driver, source, live, home } = await openDataset({ on: shared(on), driver: name })
   const images: string[] = []
   const names: string[] = []
   const stampsOf = (point: number) => join(home, `stamps${point}`)

@@ -12,7 +12,6 @@ import type { ArchiveSink, StoredFile } from './sink.ts'
 import type { Change } from './wanted.ts'
 import { ArchiveFiles } from './write/archive-files.ts'
 import { ArchiveWriting } from './write/archive-writing.ts'
-import type { LiveTree } from './write/realms.ts'
 
 export interface ArchiveWatch {
   readonly signal: AbortSignal
@@ -59,6 +58,14 @@ export type ImageSource = ImagePlace & {
   readonly chunkBytes: number
   /** Of an increment: chunks that may differ from what the chain's last point was made of, in order (`changedChunks`); all, where nobody knows. */
   readonly only?: Uint32Array | undefined
+}
+
+/** What a snapshot was taken of, where files keep their numbers and times in snapshots. */
+export interface LiveTree {
+  /** Of the directory whose image is read, for reading. */
+  readonly fd: number
+  /** Taken after that. What changed then or later may have changed again since, and look the same. */
+  readonly settledBeforeMs: number
 }
 
 export interface ImageBase {

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { closeSync, existsSync, mkdirSync, openSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
@@ -9,6 +10,7 @@ import { LocalSink } from '../../agent/archive/local-sink.ts'
 import { Point } from '../../agent/archive/point.ts'
 import { LocalPointFiles } from '../../agent/archive/range-source.ts'
 import { type WriteRequest, type WrittenArchive, writeArchive } from '../../agent/archive/write-archive.ts'
+import { openDriver } from '../../agent/drivers/registry.ts'
 import { canMount } from './loop-mount.ts'
 import { lacksTool } from './system-packages.ts'
 
@@ -93,6 +95,17 @@ export function differences(found: string, expected: string): readonly string[] 
 /** As `differences`, without extended attributes of users' that are there although they should not be: tar leaves those of directories. */
 export function differencesByScript(found: string, expected: string): readonly string[] {
   return differences(found, expected).filter((line) => !/^found (user\.|# file: )/.test(line))
+}
+
+/** A dataset in a new pool of its own, and a directory beside it for points. @param pool.on a directory of the file system that the driver is for */
+export async function openDataset(pool: { readonly on: string; readonly driver: 'btrfs' | 'reflink' | 'copy' }) {
+  const path = join(pool.on, randomUUID())
+  const driver = await openDriver({ name: 'a', path, driver: pool.driver })
+  const source = randomUUID()
+  const { mountpoint: live } = await driver.create(source, calm)
+  const home = join(path, 'backups')
+  mkdirSync(home)
+  return { driver, source, live, home }
 }
 
 /** Writes a point of the tree into `<points>/<name>`. */

@@ -1,15 +1,8 @@
 import { closeSync } from 'node:fs'
 import { Status } from '../../native/status.ts'
 import type { BytePath } from '../byte-path.ts'
+import type { LiveTree } from '../write-archive.ts'
 import { type Identify, livingIdentity, ownIdentity, stampedIdentity } from './identity.ts'
-
-/** What a snapshot was taken of, where files keep their numbers and times in snapshots. */
-export interface LiveTree {
-  /** Of the directory whose image is read, for reading. */
-  readonly fd: number
-  /** Taken after that. What changed then or later may have changed again since, and look the same. */
-  readonly settledBeforeMs: number
-}
 
 /** How the files of one tree are known again. */
 export interface TreeMarks {

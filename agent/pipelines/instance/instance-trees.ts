@@ -10,8 +10,8 @@ import { openOverlay } from '../../native/detached-mounts.ts'
 import { syncFileSystem } from '../../native/file-system.ts'
 import { close, openBeneath, openDirectory, openWithoutLinks } from '../../native/paths.ts'
 import { SETTLED_MS } from '../../tree/stamps.ts'
+import { openOriginal } from '../original.ts'
 import type { PipelineTools } from '../pipeline.ts'
-import { openOriginal } from '../point/original.ts'
 import type { Part } from './instance-plan.ts'
 
 const READ_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY

@@ -1,7 +1,6 @@
 import type { Held } from '../../../shared/instance-spec.ts'
 import type { ImagePlace } from '../../archive/image/image-bytes.ts'
-import type { LiveTree } from '../../archive/write/realms.ts'
-import type { Graft } from '../../archive/write-archive.ts'
+import type { Graft, LiveTree } from '../../archive/write-archive.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import type { ImageContent } from '../../points/series-image.ts'
 import type { StepContext } from '../pipeline.ts'

@@ -4,15 +4,15 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
-import type { LiveTree } from '../../archive/write/realms.ts'
+import type { LiveTree } from '../../archive/write-archive.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import { close } from '../../native/paths.ts'
 import type { ImageContent } from '../../points/series-image.ts'
 import type { ListedChange } from '../../tree/listing-diff.ts'
+import { openOriginal } from '../original.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { requireFiles } from '../require-files.ts'
 import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
-import { openOriginal } from './original.ts'
 import { openPathSource } from './path-source.ts'
 import type { PointSource, TreeContent } from './point-source.ts'
 import { openRoot } from './restore-new.ts'
@@ -26,6 +26,7 @@ export interface WholeTree {
   /** Open for reading. */
   readonly rootFd: number
   readonly stamps: string | undefined
+  readonly live: LiveTree | undefined
 }
 
 /** What is backed up: a snapshot that is named by the point and that nobody knows of, or a directory as it lives. */
@@ -112,7 +113,7 @@ export class TreeSource implements PointSource {
     return async (watch) => {
       await this.#dropImage()
       await this.#snapshot(watch)
-      return { rootFd: this.rootFd, stamps: this.stamps }
+      return { rootFd: this.rootFd, stamps: this.stamps, live: this.#live }
     }
   }
 

@@ -57,7 +57,7 @@ export interface WritePointRequest {
   /** What differs from the tree of the last point of the base, where that is known. */
   readonly changes: ChangeList | undefined
   /** Where the tree holds no more than those: gives all of it, should there be no base after all. */
-  readonly whole: ((watch: ArchiveWatch) => Promise<Pick<TreeContent, 'rootFd' | 'stamps'>>) | undefined
+  readonly whole: ((watch: ArchiveWatch) => Promise<Pick<TreeContent, 'rootFd' | 'stamps' | 'live'>>) | undefined
 }
 
 /**

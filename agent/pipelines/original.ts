@@ -1,8 +1,8 @@
 import { constants } from 'node:fs'
-import type { LiveTree } from '../../archive/write/realms.ts'
-import type { Original } from '../../drivers/driver.ts'
-import { close, openBeneath, openDirectory } from '../../native/paths.ts'
-import { errorCodeOf } from '../../native/system-error.ts'
+import type { LiveTree } from '../archive/write-archive.ts'
+import type { Original } from '../drivers/driver.ts'
+import { close, openBeneath, openDirectory } from '../native/paths.ts'
+import { errorCodeOf } from '../native/system-error.ts'
 
 const READ_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY
 
