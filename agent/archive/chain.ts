@@ -1,5 +1,5 @@
 import { FleetError } from '../../shared/errors.ts'
-import { type BytePath, comparePaths, isWithin } from './byte-path.ts'
+import { type BytePath, comparePaths, displayPath, isWithin } from './byte-path.ts'
 import { type IndexEntry, type Member, memberLine } from './member.ts'
 import type { Point } from './point.ts'
 
@@ -78,6 +78,32 @@ export class Chain {
 
   async find(path: BytePath, signal: AbortSignal): Promise<ChainMember | undefined> {
     for await (const found of this.members(path, signal)) return found.member.path === path ? found : undefined
+    return undefined
+  }
+
+  /**
+   * What makes up the content of a member, the oldest first: what it was when it was stored whole, and the patches over that.
+   * @throws corrupt
+   */
+  async stack(found: ChainMember, signal: AbortSignal): Promise<readonly ChainMember[]> {
+    const stack = [found]
+    const { path } = found.member
+    for (let { member, layer } = found; member.patch !== undefined; ) {
+      const below = await this.#fileBelow(path, layer, signal)
+      if (below === undefined || (below.member.patch?.depth ?? 0) !== member.patch.depth - 1)
+        throw new FleetError('corrupt', `member '${displayPath(path)}': what it is a patch of is not in the chain`)
+      stack.unshift(below)
+      ;({ member, layer } = below)
+    }
+    return stack
+  }
+
+  /** The next archive below that tells of a path, where that is a file. */
+  async #fileBelow(path: BytePath, above: number, signal: AbortSignal): Promise<ChainMember | undefined> {
+    for (let layer = above - 1; layer >= 0; layer -= 1) {
+      const member = await this.points[layer]?.find(path, signal)
+      if (member !== undefined) return member.type === 'file' ? { member, layer } : undefined
+    }
     return undefined
   }
 

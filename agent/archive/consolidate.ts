@@ -1,15 +1,19 @@
+import { createHash } from 'node:crypto'
 import { closeSync } from 'node:fs'
 import { FleetError } from '../../shared/errors.ts'
 import { type BytePath, displayPath } from './byte-path.ts'
 import type { Chain, ChainMember } from './chain.ts'
 import { compressFrame } from './compression.ts'
 import { type Member, memberLine } from './member.ts'
+import { ComposedContent } from './read/composed-content.ts'
+import type { Extent } from './read/pax-fields.ts'
 import { StreamReader } from './read/stream-reader.ts'
 import { TarBytes } from './read/tar-bytes.ts'
 import { readEntry } from './read/tar-parser.ts'
 import type { ArchiveSink } from './sink.ts'
-import { BLOCK, FLAGS, HeaderEncoder, paddingOf, paxRecord } from './tar-header.ts'
+import { BLOCK, FLAGS, HeaderEncoder, type HeaderFields, paddingOf, paxRecord } from './tar-header.ts'
 import { ArchiveFiles } from './write/archive-files.ts'
+import { encodeMap, sparseHeader } from './write/hole-map.ts'
 import { LinkTable } from './write/link-table.ts'
 import { openUnlinked } from './write/spool.ts'
 import type { ArchiveWatch, WrittenArchive } from './write-archive.ts'
@@ -17,6 +21,9 @@ import type { ArchiveWatch, WrittenArchive } from './write-archive.ts'
 const FRAME_BYTES = 4 * 2 ** 20
 const INDEX_FRAME_BYTES = 2 ** 18
 const TOLD_BYTES = 2 ** 24
+const NO_MAP = Buffer.alloc(0)
+const ATTRIBUTE = /^SCHILY\.(xattr|acl)/
+const HOLES = /^GNU\.sparse\.(major|minor|realsize)$/
 
 export interface ConsolidateRequest {
   readonly chain: Chain
@@ -91,6 +98,7 @@ class MemberCopy {
   async add({ member, layer }: ChainMember): Promise<void> {
     const { signal } = this.#watch
     if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+    if (member.patch !== undefined) return this.#addComposed({ member, layer })
     const first = this.#firstName(member)
     if (first !== undefined) return this.#addLink(member, first)
     const source = await this.#sourceOf({ member, layer })
@@ -98,15 +106,38 @@ class MemberCopy {
     if (reader === undefined) throw new FleetError('internal', 'no such point in the chain')
     const header = await reader.read(source.offset, source.dataOffset - source.offset)
     const named = source.path === member.path ? header : this.#renamed(header, member)
-    await this.#keepWhole(named.length)
-    const place = { offset: this.#start + this.#used, frame: this.#number }
-    await this.#put(named)
-    const dataOffset = this.#start + this.#used
+    const place = await this.#putHeader(named)
     const stored = source.storedSize + paddingOf(source.storedSize)
     for await (const piece of reader.pieces(source.dataOffset, stored)) await this.#put(piece)
     this.#contentBytes += source.storedSize
     if (member.links > 1) this.#remember(member, place.offset)
-    await this.#line({ ...source, path: member.path, links: member.links, ...place, dataOffset })
+    await this.#line({ ...source, path: member.path, links: member.links, ...place })
+  }
+
+  /** A file that lies in several archives becomes one member, hashed anew: what it is made of is compared with its own hashes meanwhile. */
+  async #addComposed({ member, layer }: ChainMember): Promise<void> {
+    const content = await ComposedContent.open(this.#chain, { member, layer }, this.#sources, this.#watch.signal)
+    const extents = joined(content.runs)
+    const holes = extents.length !== 1 || extents[0]?.size !== member.size
+    const map = holes ? encodeMap(extents, member.size) : NO_MAP
+    const storedSize = extents.reduce((sum, { size }) => sum + size, map.length)
+    const stored = await this.#sources[layer]?.read(member.offset, member.dataOffset - member.offset)
+    const header = rewritten(stored ?? NO_MAP, member, (records) => ({
+      ...(holes ? sparseHeader(member.path, member.size, records) : { name: `./${member.path}`, records }),
+      size: storedSize,
+    }))
+    const place = await this.#putHeader(this.#encoder.encode(header))
+    const hash = createHash('sha256').update(map)
+    await this.#put(map)
+    for await (const { bytes } of content.pieces()) {
+      hash.update(bytes)
+      await this.#put(bytes)
+      this.#contentBytes += bytes.length
+      if (this.#watch.signal.aborted) throw new FleetError('cancelled', 'cancelled')
+      this.#tell()
+    }
+    await this.#put(Buffer.alloc(paddingOf(storedSize)))
+    await this.#line({ ...member, ...place, storedSize, holes, patch: undefined, hash: hash.digest('hex') })
   }
 
   async finish(): Promise<{ readonly contentBytes: number; readonly problems: number }> {
@@ -135,12 +166,9 @@ class MemberCopy {
       records: [],
     }
     const header = this.#encoder.encode(fields)
-    await this.#keepWhole(header.length)
-    const place = { offset: this.#start + this.#used, frame: this.#number }
-    await this.#put(header)
-    const dataOffset = this.#start + this.#used
+    const place = await this.#putHeader(header)
     const repeated = { type: 'hardlink', storedSize: 0, hash: undefined, holes: false } as const
-    await this.#line({ ...member, ...repeated, link: first.path, linkOffset: first.offset, ...place, dataOffset })
+    await this.#line({ ...member, ...repeated, link: first.path, linkOffset: first.offset, ...place })
   }
 
   /** Names of one file share inode and ctime, whichever archives of the chain hold them. */
@@ -168,23 +196,15 @@ class MemberCopy {
 
   /** The header of a file that another of its names brought into the archive. */
   #renamed(header: Buffer, member: Member): Buffer {
-    const pieces = [header]
-    const entry = readEntry(new StreamReader(() => pieces.pop()))
-    if (entry === undefined)
-      throw new FleetError('corrupt', `member '${displayPath(member.path)}': its header is damaged`)
-    const kept = [...entry.attributes].filter(([key]) =>
-      /^(SCHILY\.(xattr|acl)|GNU\.sparse\.(major|minor|realsize)$)/.test(key),
-    )
-    return Buffer.from(
-      this.#encoder.encode({
-        ...entry,
-        name: `./${member.path}`,
-        flag: FLAGS[entry.type],
-        size: entry.storedSize,
-        mtime: member.mtime,
-        records: kept.map(([key, value]) => paxRecord(key, value)),
-      }),
-    )
+    const named = rewritten(header, member, (records, size) => ({ name: `./${member.path}`, records, size }), true)
+    return Buffer.from(this.#encoder.encode(named))
+  }
+
+  async #putHeader(header: Buffer): Promise<Pick<Member, 'offset' | 'frame' | 'dataOffset'>> {
+    await this.#keepWhole(header.length)
+    const place = { offset: this.#start + this.#used, frame: this.#number }
+    await this.#put(header)
+    return { ...place, dataOffset: this.#start + this.#used }
   }
 
   async #line(member: Member): Promise<void> {
@@ -194,6 +214,10 @@ class MemberCopy {
     this.#copied += 1
     if (member.problem !== undefined) this.#problems += 1
     if (this.#lines.length >= INDEX_FRAME_BYTES) await this.#flushLines()
+    this.#tell()
+  }
+
+  #tell(): void {
     if (this.#contentBytes - this.#toldBytes < TOLD_BYTES) return
     this.#toldBytes = this.#contentBytes
     this.#watch.progress({ phase: 'consolidate', files: this.#copied, bytes: this.#contentBytes })
@@ -229,4 +253,31 @@ class MemberCopy {
     this.#number += 1
     this.#used = 0
   }
+}
+
+/** A stored header with another name or content. @param keepsHoles whether what it says of its holes stays */
+function rewritten(
+  header: Buffer,
+  member: Member,
+  rest: (records: readonly Buffer[], storedSize: number) => Pick<HeaderFields, 'name' | 'records' | 'size'>,
+  keepsHoles = false,
+): HeaderFields {
+  const pieces = [header]
+  const entry = readEntry(new StreamReader(() => pieces.pop()))
+  if (entry === undefined)
+    throw new FleetError('corrupt', `member '${displayPath(member.path)}': its header is damaged`)
+  const kept = [...entry.attributes].filter(([key]) => ATTRIBUTE.test(key) || (keepsHoles && HOLES.test(key)))
+  const records = kept.map(([key, value]) => paxRecord(key, value))
+  return { ...entry, flag: FLAGS[entry.type], mtime: member.mtime, ...rest(records, entry.storedSize) }
+}
+
+/** Extents that follow each other as one. */
+function joined(runs: readonly Extent[]): readonly Extent[] {
+  const all: { offset: number; size: number }[] = []
+  for (const { offset, size } of runs) {
+    const last = all.at(-1)
+    if (last !== undefined && last.offset + last.size === offset) last.size += size
+    else all.push({ offset, size })
+  }
+  return all
 }

@@ -41,6 +41,7 @@ export const INDEX = 'index.ndjson.zst'
 export const FRAMES = 'frames.ndjson.zst'
 export const GONE = 'gone.tar.zst'
 export const LINKS = 'links.tar.zst'
+export const PATCHES = 'patches.tar.zst'
 export const SUMS = 'sums'
 export const RESTORE = 'restore.sh'
 

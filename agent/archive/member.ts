@@ -15,6 +15,17 @@ export const ENTRY_TYPES = {
 export type EntryType = keyof typeof ENTRY_TYPES
 export type MemberType = Exclude<EntryType, 'gone'>
 
+/** Where the members of patches stand for plain tar, by their numbers: a tree that has such an entry in its root gets none. */
+export const PATCHES_DIRECTORY = '.holdfast-patches'
+
+/** A file's content where it differs from what the archives below hold of the same path; the rest of it is theirs. */
+export interface Patch {
+  /** Its name in the archive. */
+  readonly number: number
+  /** How many lie over each other with it. */
+  readonly depth: number
+}
+
 /** Why something of the tree is not, or not as it should be, in the archive. */
 export const PROBLEMS = ['unreadable', 'vanished', 'changed', 'mount-point', 'socket', 'too-deep'] as const
 export type ProblemReason = (typeof PROBLEMS)[number]
@@ -50,6 +61,8 @@ export interface Member {
   /** Of a hard link: where the member that it repeats begins. */
   readonly linkOffset: number | undefined
   readonly holes: boolean
+  /** Of a file that is not stored whole; its holes are not zeros then, but what is below. */
+  readonly patch: Patch | undefined
   /** It was read badly or while it changed; its content is padded with zeros where bytes were missing. */
   readonly problem: ProblemReason | undefined
 }
@@ -62,15 +75,21 @@ export type IndexEntry = Member | Gone
 
 /** Everything has a short key: an index of a million members is read whole by every incremental backup. */
 export function memberLine(member: Member): string {
-  const { type, link, linkOffset, hash, problem, links } = member
+  const { type, link, linkOffset, hash, problem, links, patch } = member
   let line = `{${jsonField('p', member.path)},"t":"${ENTRY_TYPES[type]}","o":${member.offset},"n":${member.frame},"d":${member.dataOffset},"s":${member.size},"mode":${member.mode},"u":${member.uid},"g":${member.gid},"m":"${member.mtime}","c":"${member.ctime}","i":${member.inode}`
   if (links > 1 && type !== 'directory') line += `,"k":${links}`
   if (member.holes) line += `,"holes":${member.storedSize}`
+  if (patch !== undefined) line += `,"patch":[${patch.number},${patch.depth}]`
   if (hash !== undefined) line += `,"h":"${hash}"`
   if (link !== undefined) line += `,${jsonField('l', link)}`
   if (linkOffset !== undefined) line += `,"lo":${linkOffset}`
   if (problem !== undefined) line += `,"x":"${problem}"`
   return `${line}}\n`
+}
+
+/** Under which name an archive has a member. */
+export function storedName({ path, patch }: Pick<Member, 'path' | 'patch'>): BytePath {
+  return patch === undefined ? path : `${PATCHES_DIRECTORY}/${patch.number}`
 }
 
 export function goneLine(path: BytePath): string {

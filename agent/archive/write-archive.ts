@@ -96,6 +96,11 @@ export interface ArchiveBase {
    * `isAll`: the tree holds nothing else, so whoever gives it knows of no problems.
    */
   readonly changes?: { readonly chain: Chain; readonly list: readonly Change[]; readonly isAll?: boolean }
+  /**
+   * Root of the tree that the last of these points was made of, open for reading; stays open. On the same file system, and of files whose own numbers and times
+   * the index tells: of large files, only what does not lie in the same blocks is written.
+   */
+  readonly olderFd?: number
 }
 
 export interface WrittenArchive {

@@ -1,6 +1,6 @@
 import { settled } from './file-system.ts'
 import { libc } from './libc.ts'
-import { errorCodeOf } from './system-error.ts'
+import { checked, errorCodeOf } from './system-error.ts'
 
 /** _IOWR('f', 11, struct fiemap), linux/fs.h; the struct and its flags: linux/fiemap.h. */
 const FS_IOC_FIEMAP = 0xc020660b
@@ -33,11 +33,11 @@ export interface Extent {
  * @returns undefined where the file system does not tell
  */
 export async function extentsOf(fd: number): Promise<AsyncGenerator<readonly Extent[]> | undefined> {
-  const map = Buffer.alloc(HEADER_BYTES + EXTENTS * EXTENT_BYTES)
+  const map = emptyMap()
   try {
     await fill(map, fd, 0)
   } catch (error) {
-    if (NOT_TOLD.includes(errorCodeOf(error) ?? '')) return undefined
+    if (isNotTold(error)) return undefined
     throw error
   }
   return pages(map, fd)
@@ -45,31 +45,75 @@ export async function extentsOf(fd: number): Promise<AsyncGenerator<readonly Ext
 
 async function* pages(map: Buffer, fd: number): AsyncGenerator<readonly Extent[]> {
   for (;;) {
-    const count = map.readUInt32LE(20)
-    let [end, isLast] = [0, count === 0]
-    const extents: Extent[] = []
-    for (let place = HEADER_BYTES; place < HEADER_BYTES + count * EXTENT_BYTES; place += EXTENT_BYTES) {
-      const [offset, bytes, flags] = [number(map, place), number(map, place + 16), map.readUInt32LE(place + 40)]
-      end = offset + bytes
-      isLast ||= (flags & LAST) !== 0
-      if ((flags & UNWRITTEN) !== 0) continue
-      const at = (flags & OPAQUE) === 0 ? number(map, place + 8) : undefined
-      extents.push({ offset, bytes, at, isShared: (flags & SHARED) !== 0 })
-    }
+    const { extents, end, isLast } = pageOf(map)
     yield extents
     if (isLast) return
     await fill(map, fd, end)
   }
 }
 
+/** The same for a thread that may wait. */
+export function extentsNow(fd: number): Generator<readonly Extent[]> | undefined {
+  const map = emptyMap()
+  try {
+    fillNow(map, fd, 0)
+  } catch (error) {
+    if (isNotTold(error)) return undefined
+    throw error
+  }
+  return pagesNow(map, fd)
+}
+
+function* pagesNow(map: Buffer, fd: number): Generator<readonly Extent[]> {
+  for (;;) {
+    const { extents, end, isLast } = pageOf(map)
+    yield extents
+    if (isLast) return
+    fillNow(map, fd, end)
+  }
+}
+
+function pageOf(map: Buffer): { readonly extents: readonly Extent[]; readonly end: number; readonly isLast: boolean } {
+  const count = map.readUInt32LE(20)
+  let [end, isLast] = [0, count === 0]
+  const extents: Extent[] = []
+  for (let place = HEADER_BYTES; place < HEADER_BYTES + count * EXTENT_BYTES; place += EXTENT_BYTES) {
+    const [offset, bytes, flags] = [number(map, place), number(map, place + 16), map.readUInt32LE(place + 40)]
+    end = offset + bytes
+    isLast ||= (flags & LAST) !== 0
+    if ((flags & UNWRITTEN) !== 0) continue
+    const at = (flags & OPAQUE) === 0 ? number(map, place + 8) : undefined
+    extents.push({ offset, bytes, at, isShared: (flags & SHARED) !== 0 })
+  }
+  return { extents, end, isLast }
+}
+
+function emptyMap(): Buffer {
+  return Buffer.alloc(HEADER_BYTES + EXTENTS * EXTENT_BYTES)
+}
+
+function isNotTold(error: unknown): boolean {
+  return NOT_TOLD.includes(errorCodeOf(error) ?? '')
+}
+
 /** @throws SystemError */
 function fill(map: Buffer, fd: number, from: number): Promise<void> {
+  ask(map, from)
+  return settled('FIEMAP', (done) => libc().ioctlBuffer.async(fd, FS_IOC_FIEMAP, map, done))
+}
+
+/** @throws SystemError */
+function fillNow(map: Buffer, fd: number, from: number): void {
+  ask(map, from)
+  checked('FIEMAP', libc().ioctlBuffer(fd, FS_IOC_FIEMAP, map))
+}
+
+function ask(map: Buffer, from: number): void {
   map.fill(0, 0, HEADER_BYTES)
   map.writeBigUInt64LE(BigInt(from), 0)
   map.writeBigUInt64LE(2n ** 63n - 1n - BigInt(from), 8)
   map.writeUInt32LE(FIEMAP_FLAG_SYNC, 16)
   map.writeUInt32LE(EXTENTS, 24)
-  return settled('FIEMAP', (done) => libc().ioctlBuffer.async(fd, FS_IOC_FIEMAP, map, done))
 }
 
 /** Addresses are below 2^63, and those of any disk below 2^53. */

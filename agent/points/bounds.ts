@@ -28,9 +28,9 @@ export function declaredBounds({ points }: Chain): Bounds {
 /** The same of what is really there at a path; reads the index. */
 async function exactBounds(chain: Chain, path: BytePath, signal: AbortSignal): Promise<Bounds> {
   let [bytes, members] = [0, 0]
-  for await (const { member } of chain.members(path, signal)) {
-    if (!isWithin(member.path, path)) break
-    bytes += member.storedSize
+  for await (const found of chain.members(path, signal)) {
+    if (!isWithin(found.member.path, path)) break
+    for (const { member } of await chain.stack(found, signal)) bytes += member.storedSize
     members += 1
   }
   return { bytes, members }

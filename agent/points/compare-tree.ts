@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { bytesOf, displayPath, isWithin, nameOf, parentOf } from '../archive/byte-path.ts'
 import type { Chain, ChainMember } from '../archive/chain.ts'
 import type { Member } from '../archive/member.ts'
+import { ComposedContent } from '../archive/read/composed-content.ts'
 import { TarBytes } from '../archive/read/tar-bytes.ts'
 import type { ArchiveWatch } from '../archive/write-archive.ts'
 import { DirectoryReader } from '../native/directory-entries.ts'
@@ -10,7 +11,7 @@ import { cString, libc } from '../native/libc.ts'
 import { close, howBeneath, openBeneath, tryOpenBeneath } from '../native/paths.ts'
 import { Status } from '../native/status.ts'
 import { AttributeComparison } from './compare-attributes.ts'
-import { hashAsStored } from './stored-hash.ts'
+import { hashAsStored, isAsComposed } from './stored-hash.ts'
 
 const MAX_TOLD = 100
 /** Members looked at before others get a turn on this thread. */
@@ -51,6 +52,7 @@ interface Level {
 }
 
 class ComparingWalk {
+  readonly #chain: Chain
   readonly #rootFd: number
   readonly #watch: ArchiveWatch
   readonly #sources: readonly TarBytes[]
@@ -66,6 +68,7 @@ class ComparingWalk {
   #toldMs = 0
 
   constructor(chain: Chain, rootFd: number, watch: ArchiveWatch) {
+    this.#chain = chain
     this.#rootFd = rootFd
     this.#watch = watch
     this.#sources = chain.points.map((point) => new TarBytes(point, watch.signal))
@@ -171,12 +174,15 @@ class ComparingWalk {
     const archive = this.#sources[layer]
     if (fd < 0 || archive === undefined) return false
     try {
-      const hash = await hashAsStored(fd, member, archive, (bytes) => {
+      const counted = (bytes: number) => {
         this.#watch.signal.throwIfAborted()
         this.#bytes += bytes
         this.#tell()
-      })
-      return hash === member.hash
+      }
+      if (member.patch === undefined) return (await hashAsStored(fd, member, archive, counted)) === member.hash
+      const { signal } = this.#watch
+      const content = await ComposedContent.open(this.#chain, { member, layer }, this.#sources, signal)
+      return await isAsComposed(fd, content, counted)
     } finally {
       close(fd)
     }

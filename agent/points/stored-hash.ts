@@ -2,8 +2,9 @@ import { createHash, type Hash } from 'node:crypto'
 import { read as readCallback } from 'node:fs'
 import { promisify } from 'node:util'
 import type { Member } from '../archive/member.ts'
+import type { ComposedContent } from '../archive/read/composed-content.ts'
+import { readStoredMap } from '../archive/read/stored-map.ts'
 import type { TarBytes } from '../archive/read/tar-bytes.ts'
-import { BLOCK } from '../archive/tar-header.ts'
 import { findExtents } from '../archive/write/hole-map.ts'
 
 const read = promisify(readCallback)
@@ -30,11 +31,29 @@ export async function hashAsStored(
     await hashRange(fd, { offset: 0, size: member.size }, hash, counted)
     return hash.digest('hex')
   }
-  const map = await readMap(member, archive)
+  const map = await readStoredMap(member, archive)
   hash.update(map.bytes)
   for (const extent of map.extents) await hashRange(fd, extent, hash, counted)
   if (!(await isZeroOutside(fd, member.size, map.extents, counted))) return ''
   return hash.digest('hex')
+}
+
+/** Whether a file is what a whole member and the patches over it make up. @param counted as of `hashAsStored` @throws corrupt */
+export async function isAsComposed(
+  fd: number,
+  content: ComposedContent,
+  counted: (bytes: number) => void,
+): Promise<boolean> {
+  for await (const { offset, bytes } of content.pieces()) {
+    let at = 0
+    for await (const piece of pieces(fd, { offset, size: bytes.length })) {
+      if (!piece.equals(bytes.subarray(at, at + piece.length))) return false
+      at += piece.length
+    }
+    if (at < bytes.length) return false
+    counted(at)
+  }
+  return isZeroOutside(fd, content.sizeBytes, content.runs, counted)
 }
 
 async function hashRange(fd: number, extent: Extent, hash: Hash, counted: (bytes: number) => void): Promise<void> {
@@ -52,26 +71,6 @@ async function* pieces(fd: number, { offset, size }: Extent): AsyncGenerator<Buf
     done += bytesRead
     yield buffer.subarray(0, bytesRead)
   }
-}
-
-/** Decimal numbers, a line each: how many extents, then offset and size of each; filled up to a block. */
-async function readMap(
-  member: Member,
-  archive: TarBytes,
-): Promise<{ readonly bytes: Buffer; readonly extents: readonly Extent[] }> {
-  for (let length = BLOCK; length <= member.storedSize; length += BLOCK) {
-    const bytes = await archive.read(member.dataOffset, length)
-    const lines = bytes.toString('latin1').split('\n')
-    const count = Number(lines[0])
-    // The last piece is what follows the last newline.
-    if (lines.length - 1 < 1 + 2 * count) continue
-    const extents = Array.from({ length: count }, (_, at) => ({
-      offset: Number(lines[1 + 2 * at]),
-      size: Number(lines[2 + 2 * at]),
-    }))
-    return { bytes, extents }
-  }
-  return { bytes: Buffer.alloc(0), extents: [] }
 }
 
 async function isZeroOutside(

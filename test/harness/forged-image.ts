@@ -54,7 +54,15 @@ export async function forgeImage(
     const place = { offset, frame: 0, dataOffset: offset + head.length }
     const sizes = { size: content.length, storedSize: content.length, hash: hash('sha256', content) }
     const times = { mtime: '1.000000000', ctime: '1.000000000', inode: 0, links: 1, link: undefined }
-    const rest = { linkOffset: undefined, holes: false, problem: undefined, mode: 0o600, uid: 0, gid: 0 }
+    const rest = {
+      linkOffset: undefined,
+      holes: false,
+      patch: undefined,
+      problem: undefined,
+      mode: 0o600,
+      uid: 0,
+      gid: 0,
+    }
     lines.push(memberLine({ path, type: 'file', ...place, ...sizes, ...times, ...rest, ...line }))
     pieces.push(padded)
     offset += padded.length

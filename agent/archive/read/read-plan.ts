@@ -1,7 +1,7 @@
 import { FleetError } from '../../../shared/errors.ts'
 import { type BytePath, displayPath } from '../byte-path.ts'
 import type { Chain, ChainMember } from '../chain.ts'
-import type { Member } from '../member.ts'
+import { type Member, storedName } from '../member.ts'
 import type { Point } from '../point.ts'
 import type { Send } from '../run-reader.ts'
 import { LinkTable } from '../write/link-table.ts'
@@ -54,13 +54,28 @@ export class ReadPlan {
     const { member, layer } = found
     const linkTo = this.#options.asStored ? undefined : this.#firstName(member, path)
     if (linkTo !== undefined) return this.#push({ ...itemOf(member, layer, path), linkTo, clear })
+    if (member.patch !== undefined && !this.#options.asStored) return this.#addStack(found, path, clear)
+    return this.#addContent(found, path, { clear })
+  }
+
+  /** A file's content is written over by each patch of it. */
+  async #addStack(found: ChainMember, path: BytePath, clear: ReadItem['clear']): Promise<void> {
+    const stack = await this.#chain.stack(found, this.#signal)
+    for (const [at, each] of stack.entries()) {
+      const part = { isFirst: at === 0, isLast: at === stack.length - 1 }
+      await this.#addContent(each, path, { part, clear: part.isFirst ? clear : undefined })
+    }
+  }
+
+  async #addContent(found: ChainMember, path: BytePath, how: Pick<ReadItem, 'part' | 'clear'>): Promise<void> {
+    const { layer } = found
     const source = await this.#sourceOf(found)
     this.#bound(found, source)
     const point = this.#point(layer)
     const first = point.frameAt(source.offset)
     const last = point.frameAt(Math.max(source.offset, source.dataOffset + source.storedSize - 1))
     if (this.#sent.get(layer) !== first) await this.#sendFrame(layer, first, last)
-    await this.#push({ ...itemOf(source, layer, path), clear })
+    await this.#push({ ...itemOf(source, layer, path), ...how })
     if (last === first) return
     await this.flush()
     for (let number = first + 1; number <= last; number += 1) await this.#sendFrame(layer, number, last)
@@ -174,7 +189,7 @@ export class ReadPlan {
 
 function itemOf(source: Member, layer: number, path: BytePath): ReadItem {
   const { offset, hash } = source
-  return { path, layer, offset, storedName: source.path, storedType: source.type, hash, linkTo: undefined }
+  return { path, layer, offset, storedName: storedName(source), storedType: source.type, hash, linkTo: undefined }
 }
 
 /** Small Buffers share memory that cannot be given away. */

@@ -30,6 +30,14 @@ export interface ReadItem {
   readonly linkTo: BytePath | undefined
   /** Where a tree is brought up to date, what goes before: whatever stands there, or what is no directory. */
   readonly clear?: 'all' | 'other' | undefined
+  /** Of a file that is made of several members, one written over the other. They follow each other. */
+  readonly part?: FilePart | undefined
+}
+
+export interface FilePart {
+  readonly isFirst: boolean
+  /** Has the file's metadata. */
+  readonly isLast: boolean
 }
 
 /** A name that goes, with all below it. */
@@ -84,6 +92,7 @@ export type ReadEnd =
   | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string; readonly detail: string | undefined }
 
 const MAX_DAMAGED = 1_000
+const WHOLE: FilePart = { isFirst: true, isLast: true }
 const NOWHERE: ContentTarget = { write: () => undefined, setLength: () => undefined }
 
 class Reading {
@@ -158,7 +167,7 @@ class Reading {
         if (item.clear !== undefined) builder?.clear(item.path, item.clear === 'other', this.#counters)
         if (item.clear === 'gone') continue
         this.#read(item, builder, image)
-        this.#counters.addFiles(1)
+        if (item.part?.isLast !== false) this.#counters.addFiles(1)
       }
     }
   }
@@ -176,7 +185,8 @@ class Reading {
         throw new FleetError('corrupt', 'the archive holds something else than its index says')
       const entry = { ...stored, name: `./${item.path}` }
       const counters = this.#counters
-      const hash = image?.place(item.path, entry, window, counters) ?? place(entry, window, builder, counters)
+      const hash =
+        image?.place(item.path, entry, window, counters) ?? place(entry, window, builder, counters, item.part)
       if (item.hash !== undefined && hash !== item.hash)
         throw new FleetError('corrupt', 'its content does not match its recorded hash')
     } catch (error) {
@@ -238,8 +248,9 @@ function place(
   reader: FrameWindow | StreamReader,
   builder: TreeBuilder | undefined,
   counters: Counters,
+  part = WHOLE,
 ): string | undefined {
-  if (entry.type === 'file') return placeFile(entry, reader, builder, counters)
+  if (entry.type === 'file') return placeFile(entry, reader, builder, counters, part)
   if (entry.type === 'directory') builder?.directory(entry)
   else builder?.special(entry)
   return undefined
@@ -250,16 +261,18 @@ function placeFile(
   reader: FrameWindow | StreamReader,
   builder: TreeBuilder | undefined,
   counters: Counters,
+  { isFirst, isLast }: FilePart,
 ): string {
+  if (!isFirst && entry.sparse === undefined) throw new FleetError('corrupt', 'a patch does not say where it belongs')
   if (builder === undefined) return readContent(entry, reader, NOWHERE, counters)
-  const fd = builder.file(entry)
+  const fd = isFirst ? builder.file(entry) : builder.fileAgain(entry)
   try {
     const target = {
       write: (bytes: Buffer, position: number) => writeAt(fd, bytes, position),
       setLength: (size: number) => setLength(fd, size),
     }
     const hash = readContent(entry, reader, target, counters)
-    builder.finishFile(entry, fd)
+    if (isLast) builder.finishFile(entry, fd)
     return hash
   } finally {
     close(fd)

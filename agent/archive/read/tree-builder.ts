@@ -17,6 +17,7 @@ const FILE_MODE = 0o600
 const PERMISSIONS = 0o777
 const NO_BYTES = Buffer.alloc(0)
 const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY)
+const WRITE_FILE = howBeneath(constants.O_WRONLY | constants.O_NOFOLLOW)
 /** What one system call takes of a path is 4,096 bytes; deeper ones are opened in pieces of whole names. */
 const MAX_PIECE_BYTES = 4_000
 const MAX_LINK_BYTES = 4_096
@@ -78,6 +79,13 @@ export class TreeBuilder {
     if (newFile === undefined) level.newFile = this.#look(fd)
     this.#made = typeof newFile === 'object' ? { ...newFile, mode: mode & ~this.#mask } : undefined
     return fd
+  }
+
+  /** The file that was made last, to be written over. @returns as `file` */
+  fileAgain(entry: TarEntry): number {
+    const { level, name } = this.#parent(entry.name)
+    this.#made = undefined
+    return checked('openat2', tryOpenBeneath(level.fd, name, WRITE_FILE))
   }
 
   finishFile(entry: TarEntry, fd: number): void {

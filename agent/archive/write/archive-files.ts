@@ -9,6 +9,7 @@ import {
   INDEX,
   indexFrameLine,
   LINKS,
+  PATCHES,
   type PointTotals,
   RESTORE,
   SUMS,
@@ -23,8 +24,9 @@ import { Spool } from './spool.ts'
 const TEXT_FRAME_BYTES = 2 ** 20
 const END_OF_TAR = Buffer.alloc(2 * BLOCK)
 /** Of increments, for plain tar alone. */
-const PLAIN_TARS = { gone: GONE, links: LINKS } as const
+const PLAIN_TARS = { gone: GONE, links: LINKS, patches: PATCHES } as const
 export type PlainTar = keyof typeof PLAIN_TARS
+const PLAIN_TAR_NAMES = ['gone', 'links', 'patches'] as const
 
 /** The files of a point as they are stored: data at once, the rest from spools behind it. */
 export class ArchiveFiles {
@@ -53,7 +55,11 @@ export class ArchiveFiles {
     this.#compression = deps.compression
     this.#index = new Spool(deps.scratch)
     this.#table = new Spool(deps.scratch)
-    this.#plain = { gone: new Spool(deps.scratch), links: new Spool(deps.scratch) }
+    this.#plain = {
+      gone: new Spool(deps.scratch),
+      links: new Spool(deps.scratch),
+      patches: new Spool(deps.scratch),
+    }
   }
 
   get storedBytes(): number {
@@ -105,7 +111,7 @@ export class ArchiveFiles {
     await this.#dataFile?.close()
     const data = { name: DATA[this.#compression], bytes: this.#dataBytes, sha256: this.#dataHash.digest('hex') }
     files.push(this.#dataFile?.stored?.() ?? data)
-    for (const tar of ['gone', 'links'] as const) {
+    for (const tar of PLAIN_TAR_NAMES) {
       if (this.#plain[tar].bytes === 0) continue
       await this.addPlain(tar, END_OF_TAR)
       files.push(await this.#storeSpool(PLAIN_TARS[tar], this.#plain[tar]))
@@ -128,7 +134,7 @@ export class ArchiveFiles {
   }
 
   close(): void {
-    for (const spool of [this.#index, this.#table, this.#plain.gone, this.#plain.links]) spool.close()
+    for (const spool of [this.#index, this.#table, ...Object.values(this.#plain)]) spool.close()
   }
 
   async #addTable(line: string): Promise<void> {

@@ -117,7 +117,8 @@ export class ArchiveWriting {
       stamps: openStamps(graft.stamps),
     }))
     try {
-      const source = { kind: 'tree', rootFd, linkSpillFd, wanted, marks, grafts: grafted } as const
+      const olderFd = base?.olderFd ?? -1
+      const source = { kind: 'tree', rootFd, linkSpillFd, wanted, olderFd, marks, grafts: grafted } as const
       return await this.#run({ lines, again: base?.lines, source }, signal)
     } finally {
       closeSync(linkSpillFd)

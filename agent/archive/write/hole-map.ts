@@ -1,6 +1,7 @@
 import { libc } from '../../native/libc.ts'
 import { checked, lastErrorCode } from '../../native/system-error.ts'
-import { BLOCK, paddingOf } from '../tar-header.ts'
+import { type BytePath, isUtf8, nameOf, parentOf } from '../byte-path.ts'
+import { BLOCK, paddingOf, paxRecord } from '../tar-header.ts'
 
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
@@ -39,4 +40,19 @@ export function encodeMap(extents: readonly Extent[], sizeBytes: number): Buffer
   const map = Buffer.alloc(Math.max(BLOCK, text.length + paddingOf(text.length)))
   map.write(text, 0, 'latin1')
   return map
+}
+
+/** GNU's records of a file with holes; tools that do not know them extract the map and the data under the name here. */
+export function sparseHeader(path: BytePath, size: number, records: readonly Buffer[]) {
+  const known = [
+    paxRecord('GNU.sparse.major', '1'),
+    paxRecord('GNU.sparse.minor', '0'),
+    paxRecord('GNU.sparse.realsize', String(size)),
+    ...records,
+  ]
+  // bsdtar takes that record for UTF-8 and gives up on anything else; the header's own name is bytes.
+  if (!isUtf8(path)) return { name: `./${path}`, records: known }
+  const parent = parentOf(path)
+  const name = `./${parent === '' ? '' : `${parent}/`}GNUSparseFile.0/${nameOf(path)}`
+  return { name, records: [...known, paxRecord('GNU.sparse.name', `./${path}`)] }
 }

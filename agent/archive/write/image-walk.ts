@@ -222,6 +222,7 @@ export class ImageWalk {
       link: undefined,
       linkOffset: undefined,
       holes: false,
+      patch: undefined,
       problem: undefined,
       ...rest,
     })

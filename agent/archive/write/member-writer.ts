@@ -2,16 +2,18 @@ import { hash } from 'node:crypto'
 import { libc } from '../../native/libc.ts'
 import { Status } from '../../native/status.ts'
 import type { Counters } from '../../tree/counters.ts'
-import { type BytePath, isUtf8, nameOf, parentOf } from '../byte-path.ts'
-import { type Member, type MemberType, memberLine, type ProblemReason } from '../member.ts'
-import { FLAGS, HeaderEncoder, type HeaderFields, paddingOf, paxRecord } from '../tar-header.ts'
+import type { BytePath } from '../byte-path.ts'
+import { type Member, type MemberType, memberLine, type Patch, type ProblemReason, storedName } from '../member.ts'
+import { FLAGS, HeaderEncoder, type HeaderFields, paddingOf } from '../tar-header.ts'
 import type { AttributeRecords } from './attribute-records.ts'
 import { type CopiedContent, copyContent } from './content.ts'
 import type { FrameFiller } from './frame-filler.ts'
-import { encodeMap, findExtents } from './hole-map.ts'
+import { encodeMap, findExtents, sparseHeader } from './hole-map.ts'
 import type { Identify } from './identity.ts'
 import type { LinkTable } from './link-table.ts'
 import type { LiveContent } from './live-files.ts'
+import { patchTar } from './patch-tar.ts'
+import type { FilePatch } from './patches.ts'
 import { findFile, rememberFile } from './written-files.ts'
 
 const LINK_BYTES = 4_096
@@ -27,6 +29,8 @@ export interface WriterParts {
   /** Takes one line of the index, newline included. */
   readonly line: (path: BytePath, line: string) => void
   readonly problem: (path: BytePath, reason: ProblemReason) => void
+  /** Takes what plain tar needs to apply a patch. */
+  readonly patched: (tarBytes: Uint8Array<ArrayBuffer>) => void
 }
 
 /** Puts one entry of the tree after the other into the tar, and its line into the index. One a thread. */
@@ -35,6 +39,7 @@ export class MemberWriter {
   readonly #encoder = new HeaderEncoder()
   readonly #after = new Status()
   #namesElsewhere = 0
+  #patches = 0
 
   constructor(parts: WriterParts) {
     this.#parts = parts
@@ -68,11 +73,26 @@ export class MemberWriter {
     } else {
       const map = encodeMap(extents, size)
       const storedSize = extents.reduce((sum, extent) => sum + extent.size, map.length)
-      const place = this.#header(status, { ...sparse(path, size, records), flag: FLAGS.file, size: storedSize })
+      const place = this.#header(status, { ...sparseHeader(path, size, records), flag: FLAGS.file, size: storedSize })
       const copied = this.#copy(fd, extents, map)
       this.#fileLine(path, fd, status, { place, size, storedSize, holes: true, copied })
     }
     this.#remember(path, status, offset)
+  }
+
+  /** What changed in a file with one name, since the archives below. @param status of the descriptor itself */
+  patch(path: BytePath, fd: number, status: Status, { ranges, depth }: FilePatch): void {
+    this.#patches += 1
+    const patch = { number: this.#patches, depth }
+    const size = status.sizeBytes
+    const map = encodeMap(ranges, size)
+    const storedSize = ranges.reduce((sum, range) => sum + range.size, map.length)
+    const records = this.#parts.attributes.ofDescriptor(fd)
+    const name = storedName({ path, patch })
+    const place = this.#header(status, { ...sparseHeader(name, size, records), flag: FLAGS.file, size: storedSize })
+    const copied = this.#copy(fd, ranges, map)
+    this.#parts.patched(patchTar(path, { name, ranges }))
+    this.#fileLine(path, fd, status, { place, size, storedSize, holes: true, patch, copied })
   }
 
   /** A file with one name whose content has been read, and is what `status` tells of. */
@@ -150,13 +170,13 @@ export class MemberWriter {
   }
 
   #fileLine(path: BytePath, fd: number, status: Status, written: WrittenFile): void {
-    const { place, size, storedSize, holes, copied } = written
+    const { place, size, storedSize, holes, patch, copied } = written
     this.#parts.frames.zeros(paddingOf(storedSize))
     const problem = copied.problem ?? (this.#changedSince(fd, status) ? 'changed' : undefined)
     if (problem !== undefined) this.#parts.problem(path, problem)
     const { offset, frame, dataOffset } = place
     const hash = copied.hash ?? EMPTY_HASH
-    this.#line(path, 'file', status, { offset, frame, dataOffset, size, storedSize, holes, hash, problem })
+    this.#line(path, 'file', status, { offset, frame, dataOffset, size, storedSize, holes, patch, hash, problem })
   }
 
   /** Whether somebody wrote to the file while it was read: then what was read is of no one moment. */
@@ -171,7 +191,8 @@ export class MemberWriter {
     rest: Pick<Member, 'offset' | 'frame' | 'dataOffset' | 'size'> & Partial<Member>,
   ): void {
     const { inode, changed } = this.#parts.identify(status)
-    const { offset, frame, dataOffset, size, storedSize = 0, hash, link, linkOffset, holes = false, problem } = rest
+    const { offset, frame, dataOffset, size, storedSize = 0, hash, link, linkOffset } = rest
+    const { holes = false, patch, problem } = rest
     const line = memberLine({
       path,
       type,
@@ -191,6 +212,7 @@ export class MemberWriter {
       link,
       linkOffset,
       holes,
+      patch,
       problem,
     })
     this.#parts.line(path, line)
@@ -203,22 +225,8 @@ interface WrittenFile {
   readonly size: number
   readonly storedSize: number
   readonly holes: boolean
+  readonly patch?: Patch
   readonly copied: CopiedContent
-}
-
-/** GNU's records of a file with holes; tools that do not know them extract the map and the data under the name here. */
-function sparse(path: BytePath, size: number, records: readonly Buffer[]) {
-  const known = [
-    paxRecord('GNU.sparse.major', '1'),
-    paxRecord('GNU.sparse.minor', '0'),
-    paxRecord('GNU.sparse.realsize', String(size)),
-    ...records,
-  ]
-  // bsdtar takes that record for UTF-8 and gives up on anything else; the header's own name is bytes.
-  if (!isUtf8(path)) return { name: `./${path}`, records: known }
-  const parent = parentOf(path)
-  const name = `./${parent === '' ? '' : `${parent}/`}GNUSparseFile.0/${nameOf(path)}`
-  return { name, records: [...known, paxRecord('GNU.sparse.name', `./${path}`)] }
 }
 
 function readLink(directoryFd: number, name: Buffer): BytePath | undefined {

@@ -10,6 +10,10 @@ export interface PreviousEntry {
   readonly mtime: string
   readonly size: number
   readonly isDirectory: boolean
+  /** It is a file with one name. */
+  readonly isPlainFile: boolean
+  /** How many patches lie over its content. */
+  readonly patches: number
   /** SHA-256 of the content as stored, for files. */
   readonly hash: string | undefined
   /** It was not read well then, or may have changed behind it: so it is read again whatever its times say. */
@@ -73,7 +77,7 @@ function parseEntry(text: string): PreviousEntry {
   const line = parseJson(text)
   const path = pathOfLine(line)
   // as: an object with a path; a field of another type than ours differs from every status, which reads the file again
-  const { t, i, c, m, s, h, x } = line as Readonly<Record<string, unknown>>
+  const { t, i, c, m, s, h, x, k, patch } = line as Readonly<Record<string, unknown>>
   return {
     path,
     inode: Number(i),
@@ -81,6 +85,8 @@ function parseEntry(text: string): PreviousEntry {
     mtime: String(m),
     size: Number(s),
     isDirectory: t === 'd',
+    isPlainFile: t === 'f' && k === undefined,
+    patches: Array.isArray(patch) ? Number(patch[1]) : 0,
     hash: typeof h === 'string' ? h : undefined,
     flawed: x !== undefined || !isSettled(String(c)),
   }

@@ -20,7 +20,8 @@ export function restoreScript(bases: readonly string[], isImage = false): string
 }
 
 const TREE = {
-  about: `sh restore.sh <directory>: puts this point into an existing, empty directory. Needs GNU tar, zstd and sha256sum.
+  about: `sh restore.sh <directory>: puts this point into an existing, empty directory. Needs GNU tar, zstd and sha256sum, and GNU's chmod,
+# cp, dd, rm, stat and touch where a point holds only what changed in a file.
 # Between two points of a chain a directory may lose extended attributes: those are there again, as tar cannot remove them.`,
   tools: 'zstd sha256sum',
   end: `case $chain in *' '*) echo 'Extended attributes that directories lost between these points are there again.' ;; esac`,
@@ -83,14 +84,16 @@ case $identity in ''|/*) ;; *) identity=$PWD/$identity ;; esac
 case $0 in */*) here=\${0%/*} ;; *) here=. ;; esac
 CDPATH= cd -- "$here"
 case $(tar --version 2>/dev/null) in *GNU*) ;; *) fail "this needs GNU tar" ;; esac
-for tool in @TOOLS@; do command -v $tool >/dev/null || fail "this needs $tool"; done
+need() { for tool in "$@"; do command -v "$tool" >/dev/null || fail "this needs $tool"; done; }
+need @TOOLS@
 
-# What a point holds, by its sums: data, gone where entries were deleted, links where other names of a file are as they were.
+# What a point holds, by its sums: data, gone where entries were deleted, links where other names of a file are as they were,
+# patches where only what changed of a file is in data.
 look() {
-  data= gone= links= last=
+  data= gone= links= patches= last=
   while read -r _ name; do
     last=$name
-    case $name in data.tar*) data=$name ;; gone.tar*) gone=$name ;; links.tar*) links=$name ;; esac
+    case $name in data.tar*) data=$name ;; gone.tar*) gone=$name ;; links.tar*) links=$name ;; patches.tar*) patches=$name ;; esac
   done < "$1/sums" || fail "$1 is damaged"
   [ "$last" = restore.sh ] && [ -n "$data" ] || fail "$1 is damaged"
 }
@@ -105,6 +108,7 @@ decrypt() { "$age" -d -i "$identity" "$1"; }
 for point in $chain; do
   [ -d "$point" ] || fail "$point is missing, and this point needs it"
   look "$point"
+  [ -z "$patches" ] || need chmod cp dd rm stat touch
   case $data in *.age)
     find_age "$point"
     decrypt "$point/frames.ndjson.zst.age" >/dev/null || fail "$point does not open with this identity" ;;
@@ -134,6 +138,24 @@ extract() {
     *) fail "$file is damaged" ;;
   esac
 }
+# Files that are in data only where they changed: these bytes go over what the points before left.
+apply() {
+  seen=$(stat -c %y "$into")
+  for list in "$into"/.holdfast-patches/*.ranges; do
+    new=\${list%.ranges}
+    to=$new.file
+    { [ -f "$new" ] && [ -f "$to" ]; } || fail "a patched file is not there"
+    dd if=/dev/null of="$to" bs=1 seek="$(stat -c %s "$new")" count=0 status=none || fail "a patched file could not be written"
+    while read -r first count; do
+      dd if="$new" of="$to" bs=4096 skip="$first" seek="$first" count="$count" conv=notrunc status=none ||
+        fail "a patched file could not be written"
+    done < "$list"
+    # Of another mode cp would leave the bits that are in no ACL.
+    chmod --reference="$new" "$to" && cp --attributes-only --preserve=all "$new" "$to" || { echo "restore.sh: not all of a patched file could be restored" >&2; whole=false; }
+  done
+  rm -rf "$into/.holdfast-patches"
+  touch -d "$seen" "$into"
+}
 whole=true
 for point in $chain; do
   echo "$point"
@@ -141,6 +163,7 @@ for point in $chain; do
   if [ -n "$gone" ]; then extract "$point/$gone" --incremental; fi
   extract "$point/$data"
   if [ -n "$links" ]; then extract "$point/$links"; fi
+  if [ -n "$patches" ]; then extract "$point/$patches"; apply; fi
 done
 @END@
 $whole

@@ -10,6 +10,7 @@ import { rootSelection, type Selection, selectedNames, type Wanted } from '../wa
 import type { Identity } from './identity.ts'
 import type { LiveContent, LiveFiles } from './live-files.ts'
 import type { MemberWriter } from './member-writer.ts'
+import type { Patches } from './patches.ts'
 import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { READ_FILE, READ_LIVE_FILE } from './read-file.ts'
@@ -35,6 +36,8 @@ export interface WalkParts {
   readonly realms: Realms
   /** Where the tree, or some of it, is a snapshot of what lives beside it. */
   readonly live: LiveFiles | undefined
+  /** Where what the chain's last point was made of is there. */
+  readonly patches: Patches | undefined
 }
 
 interface VisitedName {
@@ -49,6 +52,8 @@ export class TreeWalk {
   readonly #levels: TreeLevels
   readonly #status = new Status()
   readonly #ahead: ReadAhead
+  /** What the chain holds of the path that is looked at. */
+  #before: PreviousEntry | undefined
 
   constructor(parts: WalkParts) {
     this.#parts = parts
@@ -165,7 +170,9 @@ export class TreeWalk {
       const status = this.#status.readDescriptor(fd)
       // Opened a little before, its name may be gone by now, or another's.
       if (status.kind !== 'file' || (isOpen && status.links === 0)) return false
-      this.#parts.writer.file(path, fd, status)
+      const patch = this.#parts.patches?.of(path, fd, status, this.#before)
+      if (patch === undefined) this.#parts.writer.file(path, fd, status)
+      else this.#parts.writer.patch(path, fd, status, patch)
       return true
     } finally {
       close(fd)
@@ -242,8 +249,10 @@ export class TreeWalk {
   /** Compares with what the chain holds of this path, and moves on behind it. */
   #isUnchanged(path: BytePath): boolean {
     const { previous } = this.#parts
+    this.#before = undefined
     if (previous?.current?.path !== path) return false
     const entry = previous.current
+    this.#before = entry
     previous.advance()
     const unchanged = isSame(entry, this.#status, this.#parts.realms.identify(this.#status))
     const isDirectory = this.#status.kind === 'directory'

@@ -19,6 +19,7 @@ import { LinkTable } from './link-table.ts'
 import { LinksTar, mayHaveNames } from './links-tar.ts'
 import { LiveFiles } from './live-files.ts'
 import { MemberWriter } from './member-writer.ts'
+import { Patches } from './patches.ts'
 import type { Piece } from './piece-store.ts'
 import { PreviousEntries } from './previous-entries.ts'
 import { Realms, type TaskGraft, type TreeMarks } from './realms.ts'
@@ -47,6 +48,8 @@ export interface TreeTask {
   /** Of an unlinked file. */
   readonly linkSpillFd: number
   readonly wanted: Wanted | undefined
+  /** Of what the chain's last point was made of; -1 where that is not there. */
+  readonly olderFd: number
   /** Of the root's own tree. */
   readonly marks: TreeMarks
   readonly grafts: readonly TaskGraft[]
@@ -123,19 +126,21 @@ function writeImage({ place, shape, only }: ImageTask, { take, post, ...parts }:
   new ImageWalk({ ...parts, image, shape, only, previous, gone }).run()
 }
 
-function writeTree({ rootFd, linkSpillFd, wanted, marks, grafts }: TreeTask, parts: Parts): void {
+function writeTree({ rootFd, linkSpillFd, wanted, olderFd, marks, grafts }: TreeTask, parts: Parts): void {
   const { frames, counters, line, problem, take, stop, post } = parts
   const gone = new GoneTar()
   const realms = new Realms(marks, grafts)
   const { identify } = realms
   const links = new LinkTable(linkSpillFd, realms)
   const attributes = new AttributeRecords()
-  const writer = new MemberWriter({ frames, links, attributes, counters, identify, line, problem })
+  const patched = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'patches', bytes }, [bytes.buffer])
+  const writer = new MemberWriter({ frames, links, attributes, counters, identify, line, problem, patched })
   const lost = (level: Level) => post({ type: 'gone', bytes: gone.member(level) })
   const previous = take && new PreviousEntries(take)
   const isLive = [marks, ...grafts].some((tree) => tree.live !== undefined)
   const live = isLive ? new LiveFiles(realms, attributes) : undefined
-  new TreeWalk({ rootFd, writer, counters, line, problem, lost, previous, wanted, realms, live }).run()
+  const patches = olderFd < 0 ? undefined : new Patches(rootFd, olderFd)
+  new TreeWalk({ rootFd, writer, counters, line, problem, lost, previous, wanted, realms, live, patches }).run()
   if (take === undefined || writer.namesElsewhere === 0) return
   post({ type: 'again' })
   const again = new PreviousEntries(take, mayHaveNames)

@@ -44,7 +44,14 @@ export class InstanceSource implements PointSource {
 
   get content(): TreeContent {
     if (this.#root === undefined) throw new FleetError('internal', 'the source is not open')
-    return { kind: 'tree', rootFd: this.#root.fd, grafts: this.#grafts, stamps: undefined, live: undefined }
+    return {
+      kind: 'tree',
+      rootFd: this.#root.fd,
+      grafts: this.#grafts,
+      stamps: undefined,
+      live: undefined,
+      olderFd: undefined,
+    }
   }
 
   async open(watch: Watch): Promise<void> {

@@ -16,6 +16,8 @@ export interface TreeContent {
   readonly stamps: string | undefined
   /** What the snapshot was taken of, where its files are known by it. */
   readonly live: LiveTree | undefined
+  /** Of what the last point of the base was made of, where that is kept: as `ArchiveBase` has it. */
+  readonly olderFd: number | undefined
 }
 
 /** What nobody writes to. */

@@ -36,6 +36,8 @@ export class TreeSource implements PointSource {
   readonly #tools: PipelineTools
   #rootFd: number | undefined
   #live: LiveTree | undefined
+  /** Of the snapshot that the last point of the base was made of. */
+  #olderFd: number | undefined
   #looked: Looked | undefined
   #isPartial = false
   /** Whether the tree is of one instant. */
@@ -48,7 +50,8 @@ export class TreeSource implements PointSource {
   }
 
   get content(): TreeContent {
-    return { kind: 'tree', rootFd: this.rootFd, grafts: undefined, stamps: this.stamps, live: this.#live }
+    const [stamps, live, olderFd] = [this.stamps, this.#live, this.#olderFd]
+    return { kind: 'tree', rootFd: this.rootFd, grafts: undefined, stamps, live, olderFd }
   }
 
   /** Open for reading. */
@@ -158,6 +161,8 @@ export class TreeSource implements PointSource {
     this.#rootFd = undefined
     if (this.#live !== undefined) close(this.#live.fd)
     this.#live = undefined
+    if (this.#olderFd !== undefined) close(this.#olderFd)
+    this.#olderFd = undefined
   }
 
   /** @returns false when it changed so much meanwhile that all of it is needed */
@@ -188,6 +193,11 @@ export class TreeSource implements PointSource {
     this.#rootFd = openRoot(image.mountpoint)
     this.#live = image.original && openOriginal(image.original)
     this.#isPartial = only !== undefined
+    const olderId = this.#spec.bases.at(-1)?.id
+    if (olderId !== undefined && this.#tools.points.own.has(olderId, 'base')) {
+      const older = await this.#tools.driver(pool).find(olderId)
+      this.#olderFd = older && openRoot(older.mountpoint)
+    }
   }
 
   async #keepListing(): Promise<void> {

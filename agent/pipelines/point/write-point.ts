@@ -145,9 +145,11 @@ async function imageOf(content: DiskContent, chain: Chain | undefined, signal: A
   }
 }
 
-function baseOf({ base, changes, whole }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {
+function baseOf({ base, changes, whole, content }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {
+  const olderFd = content.kind === 'tree' ? content.olderFd : undefined
   const known = changes === undefined ? {} : { changes: { chain, list: changes, isAll: whole !== undefined } }
-  return { points: base.names, lines: chain.lines(signal), ...known }
+  const older = olderFd === undefined ? {} : { olderFd }
+  return { points: base.names, lines: chain.lines(signal), ...known, ...older }
 }
 
 function wrapped(sink: ArchiveSink, { recipients, keptIndex }: WritePointRequest, keepsIndex: boolean): ArchiveSink {
