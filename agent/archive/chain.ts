@@ -90,7 +90,8 @@ export class Chain {
     const { path } = found.member
     for (let { member, layer } = found; member.patch !== undefined; ) {
       const below = await this.#fileBelow(path, layer, signal)
-      if (below === undefined || (below.member.patch?.depth ?? 0) !== member.patch.depth - 1)
+      const { depth, over } = member.patch
+      if (below === undefined || below.member.hash !== over || (below.member.patch?.depth ?? 0) !== depth - 1)
         throw new FleetError('corrupt', `member '${displayPath(path)}': what it is a patch of is not in the chain`)
       stack.unshift(below)
       ;({ member, layer } = below)

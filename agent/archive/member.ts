@@ -24,6 +24,8 @@ export interface Patch {
   readonly number: number
   /** How many lie over each other with it. */
   readonly depth: number
+  /** The `hash` of the member that it lies over. */
+  readonly over: string
 }
 
 /** Why something of the tree is not, or not as it should be, in the archive. */
@@ -79,7 +81,7 @@ export function memberLine(member: Member): string {
   let line = `{${jsonField('p', member.path)},"t":"${ENTRY_TYPES[type]}","o":${member.offset},"n":${member.frame},"d":${member.dataOffset},"s":${member.size},"mode":${member.mode},"u":${member.uid},"g":${member.gid},"m":"${member.mtime}","c":"${member.ctime}","i":${member.inode}`
   if (links > 1 && type !== 'directory') line += `,"k":${links}`
   if (member.holes) line += `,"holes":${member.storedSize}`
-  if (patch !== undefined) line += `,"patch":[${patch.number},${patch.depth}]`
+  if (patch !== undefined) line += `,"patch":[${patch.number},${patch.depth},"${patch.over}"]`
   if (hash !== undefined) line += `,"h":"${hash}"`
   if (link !== undefined) line += `,${jsonField('l', link)}`
   if (linkOffset !== undefined) line += `,"lo":${linkOffset}`

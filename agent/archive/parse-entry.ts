@@ -31,7 +31,7 @@ const Line = z.object({
   i: count,
   k: count.optional(),
   holes: count.optional(),
-  patch: z.tuple([count, count.positive()]).optional(),
+  patch: z.tuple([count, count.positive(), z.string()]).optional(),
   h: z.string().optional(),
   l: z.string().optional(),
   lB64: z.string().optional(),
@@ -72,7 +72,7 @@ function memberOf(path: BytePath, type: MemberType, line: z.infer<typeof Line>):
     link: fromJson(line.l, line.lB64),
     linkOffset: line.lo,
     holes: line.holes !== undefined,
-    patch: line.patch && { number: line.patch[0], depth: line.patch[1] },
+    patch: line.patch && { number: line.patch[0], depth: line.patch[1], over: line.patch[2] },
     problem: line.x,
   }
 }

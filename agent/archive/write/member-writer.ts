@@ -81,9 +81,9 @@ export class MemberWriter {
   }
 
   /** What changed in a file with one name, since the archives below. @param status of the descriptor itself */
-  patch(path: BytePath, fd: number, status: Status, { ranges, depth }: FilePatch): void {
+  patch(path: BytePath, fd: number, status: Status, { ranges, depth, over }: FilePatch): void {
     this.#patches += 1
-    const patch = { number: this.#patches, depth }
+    const patch = { number: this.#patches, depth, over }
     const size = status.sizeBytes
     const map = encodeMap(ranges, size)
     const storedSize = ranges.reduce((sum, range) => sum + range.size, map.length)

@@ -18,6 +18,8 @@ export interface FilePatch {
   readonly ranges: readonly Extent[]
   /** How many patches lie over each other with this one. */
   readonly depth: number
+  /** Hash of the member that it lies over. */
+  readonly over: string
 }
 
 /** Decides of which files an increment holds what changed in them alone. One a thread. */
@@ -38,9 +40,9 @@ export class Patches {
 
   /** @param entry what the chain holds of this path @returns undefined where all of it is to be written */
   of(path: BytePath, fd: number, status: Status, entry: PreviousEntry | undefined): FilePatch | undefined {
-    const depth = 1 + (entry?.patches ?? 0)
-    if (!this.#isFree || entry === undefined || entry.flawed || !entry.isPlainFile || depth > MAX_DEPTH)
-      return undefined
+    if (!this.#isFree || entry?.hash === undefined || entry.flawed || !entry.isPlainFile) return undefined
+    const [depth, over] = [1 + entry.patches, entry.hash]
+    if (depth > MAX_DEPTH) return undefined
     if (status.links > 1 || Math.min(status.sizeBytes, entry.size) < MIN_BYTES) return undefined
     const olderFd = tryOpenBeneath(this.#olderFd, cString(Buffer.from(path, 'latin1')), READ_FILE)
     if (olderFd < 0) return undefined
@@ -50,7 +52,7 @@ export class Patches {
       if (older.kind !== 'file' || !isHeld) return undefined
       const ranges = changedRanges({ olderFd, olderBytes: older.sizeBytes, fd, sizeBytes: status.sizeBytes })
       const bytes = ranges?.reduce((sum, { size }) => sum + size, 0) ?? Number.POSITIVE_INFINITY
-      return ranges === undefined || 2 * bytes > status.allocatedBytes ? undefined : { ranges, depth }
+      return ranges === undefined || 2 * bytes > status.allocatedBytes ? undefined : { ranges, depth, over }
     } finally {
       close(olderFd)
     }
