@@ -5,13 +5,15 @@ import { findTool } from '../deploy/tools.ts'
 import { type Cost, compare, ours, seconds, type Turn, theirs } from './harness/archive-costs.ts'
 import { type BenchTree, benchTrees } from './harness/archive-trees.ts'
 import { mountPool } from './harness/pool.ts'
+import { requireTool } from './harness/processes.ts'
 import { atLeast, atMost, type Finding } from './harness/report.ts'
 import { runBench, type Workbench } from './harness/workbench.ts'
 
 /**
  * First, unchanged and slightly changed backups beside restic and borg (Debian's packages), in turns on one btrfs, all with zstd
  * and warm sources. Both peers deduplicate, and restic encrypts too, as it cannot do without; neither indexes what a plain tool
- * could read. Ours finds changes by inode, ctime and mtime here, as it does where the file system does not tell them.
+ * could read. Ours finds changed
+ * files by inode, ctime and mtime here, as it does where the file system does not tell them, and what changed in large ones by the blocks that snapshots share.
  */
 const IMAGE_BYTES = 48 * 2 ** 30
 const FIRST_TARGET = 2.5
@@ -73,7 +75,10 @@ class Repository {
 
 function measure(workbench: Workbench, pool: string, source: BenchTree, peers: readonly Peer[]): readonly Finding[] {
   const { title, make, change } = source
-  const tree = join(pool, 'tree')
+  const home = join(pool, 'home')
+  const btrfs = (...args: readonly string[]) => void execFileSync(requireTool('btrfs'), ['-q', 'subvolume', ...args])
+  btrfs('create', home)
+  const tree = join(home, 'tree')
   const points = join(pool, 'points')
   mkdirSync(points)
   make(tree)
@@ -87,12 +92,18 @@ function measure(workbench: Workbench, pool: string, source: BenchTree, peers: r
       after: () => after(repository),
     })),
   ]
-  const backup = (name: string, bases: readonly string[]) =>
-    ours(workbench, 'backup', { tree, points, name, ...(bases.length === 0 ? {} : { base: bases.join(',') }) })
+  const backup = (name: string, bases: readonly string[], of: { readonly tree: string; readonly older?: string }) =>
+    ours(workbench, 'backup', { points, name, ...of, ...(bases.length === 0 ? {} : { base: bases.join(',') }) })
+  const snapshots: string[] = []
+  const snapshot = () => {
+    snapshots.push(join(pool, `snapshot-${snapshots.length}`))
+    btrfs('snapshot', '-r', home, snapshots.at(-1) ?? '')
+  }
+  const snapshotTree = (at: number) => join(snapshots.at(at) ?? '', 'tree')
   const forget = (name: string) => rmSync(join(points, name), { recursive: true })
-  const own = (bases: readonly string[]): Turn<Name> => ({
+  const own = (bases: readonly string[], of = () => tree): Turn<Name> => ({
     name: 'holdfast',
-    run: () => backup('next', bases),
+    run: () => backup('next', bases, { tree: of() }),
     after: () => forget('next'),
   })
 
@@ -102,27 +113,35 @@ function measure(workbench: Workbench, pool: string, source: BenchTree, peers: r
     turns(own([]), (repository) => repository.begin()),
   )
   for (const { repository } of repositories) repository.backup()
-  backup('p0', [])
+  snapshot()
+  backup('p0', [], { tree: snapshotTree(0) })
   const unchanged = compare(
     workbench,
     `${title}, unchanged`,
-    turns(own(['p0']), () => undefined),
+    turns(
+      own(['p0'], () => snapshotTree(0)),
+      () => undefined,
+    ),
   )
   const chain = ['p0']
   const growing: Turn<Name> = {
     name: 'holdfast',
-    run: () => backup(`p${chain.length}`, chain),
+    run: () => backup(`p${chain.length}`, chain, { tree: snapshotTree(-1), older: snapshotTree(-2) }),
     after: () => void chain.push(`p${chain.length}`),
   }
   const changed = compare(
     workbench,
     `${title}, changed`,
     turns(growing, () => undefined),
-    (round) => change(tree, round),
+    (round) => {
+      change(tree, round)
+      snapshot()
+    },
   )
 
   for (const { repository } of repositories) repository.end()
-  for (const directory of [tree, points]) rmSync(directory, { recursive: true })
+  for (const subvolume of [home, ...snapshots]) btrfs('delete', subvolume)
+  rmSync(points, { recursive: true })
   return peers.flatMap((peer) => findings(title, peer, { first, unchanged, changed }))
 }
 

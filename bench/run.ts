@@ -29,6 +29,7 @@ const BENCHES = [
   'archive-million',
   'points',
   'points-elsewhere',
+  'points-large',
   'one-file',
   'uploads',
   'volume-backup',

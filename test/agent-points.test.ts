@@ -1,7 +1,19 @@
 import { spawn } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import ava, { type ExecutionContext } from 'ava'
@@ -148,6 +160,59 @@ test('an increment holds what changed, a consolidated one everything, and a chai
     ],
   )
 })
+
+test('btrfs: of a large file that changed a point holds what changed, is rehearsed and merged, and goes with its damage told', async (t) => {
+  const made = await orders(t, 'btrfs')
+  if (made === undefined) return t.pass()
+  const [large, other] = [join(made.root, 'large'), join(made.root, 'other')]
+  writeFileSync(large, randomBytes(12_000_000), { mode: 0o640 })
+  writeFileSync(other, randomBytes(5_000_000))
+  const refs: PointRef[] = []
+  const next = async (changed = {}) => {
+    const spec = made.create(refs, changed)
+    const result = await made.run(spec)
+    if (result.full) refs.length = 0
+    refs.push(refOf(spec))
+    return result
+  }
+  await next()
+  writeAt(large, 7_000_000, 'changed')
+  const second = await next()
+  t.true(!second.full && second.sourceBytes < 100_000 && second.storedBytes < 100_000, JSON.stringify(second))
+  writeAt(large, 11_999_990, 'beyond its end, which moves')
+  writeAt(other, 1, 'x')
+  t.true((await next()).sourceBytes < 100_000)
+  await restoredAs(t, made, refs, seen(made.root))
+  const rehearsed = await made.run({ kind: 'point.rehearse', ...readable(made, refs), pool: 'a' } as const)
+  t.true(rehearsed.bytes > 17_000_000)
+  const file = { kind: 'host', path: join(made.outside, 'large') } as const
+  await made.run(restoreTo(made, refs, file, ['large']))
+  t.true(readFileSync(file.path).equals(readFileSync(large)))
+  // A snapshot that is gone: all of the file is in the next point.
+  const chain = [...refs]
+  const [kept] = made.tools.points.own.all()
+  if (kept === undefined) return t.fail()
+  await made.driver.destroy(kept.dataset, { signal: AbortSignal.timeout(10_000), progress: () => undefined })
+  writeAt(large, 20, 'more')
+  t.true((await next()).sourceBytes > 12_000_000)
+  writeAt(large, 30, 'and more')
+  const merged = await next({ consolidate: true })
+  t.true(merged.full && merged.synthetic)
+  await restoredAs(t, made, refs, seen(made.root))
+  // Bytes that rotted in a patch are told of by the name of its file.
+  const data = join(made.backups, chain[1]?.name ?? '', 'data.tar.zst')
+  const bytes = readFileSync(data)
+  bytes[bytes.length - 200] = (bytes[bytes.length - 200] ?? 0) ^ 1
+  writeFileSync(data, bytes)
+  const rotten = await failureOf(t, made.run({ kind: 'point.verify', ...readable(made, chain) } as const))
+  t.true(rotten.members?.includes('large'), String(rotten.members))
+})
+
+function writeAt(path: string, at: number, text: string): void {
+  const fd = openSync(path, 'r+')
+  writeSync(fd, text, at)
+  closeSync(fd)
+}
 
 async function restoredAs(
   t: ExecutionContext,

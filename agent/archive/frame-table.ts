@@ -21,7 +21,8 @@ export interface IndexFrame extends Frame {
 
 /** The last line of the table; without it the table is torn. */
 export interface PointTotals {
-  readonly version: 1
+  /** 2 where files are stored in part, which who knows only 1 would take for files with holes. */
+  readonly version: 1 | 2
   readonly compression: Compression
   readonly members: number
   readonly rawBytes: number
@@ -65,7 +66,7 @@ const Line = z.union([
   z.object({ index: place, h: hash, p: z.string().optional(), pB64: z.string().optional() }),
   z.object({
     end: z.object({
-      version: z.literal(1),
+      version: z.union([z.literal(1), z.literal(2)]),
       compression: z.enum(['zstd', 'none']),
       members: count,
       rawBytes: count,

@@ -118,7 +118,7 @@ export class ArchiveFiles {
     }
     files.push(await this.#storeSpool(INDEX, this.#index))
     const all: PointTotals = {
-      version: 1,
+      version: this.#plain.patches.bytes > 0 ? 2 : 1,
       compression: this.#compression,
       members: this.#members,
       rawBytes: this.#rawBytes,

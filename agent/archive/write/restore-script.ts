@@ -22,9 +22,9 @@ export function restoreScript(bases: readonly string[], isImage = false): string
 const TREE = {
   about: `sh restore.sh <directory>: puts this point into an existing, empty directory. Needs GNU tar, zstd and sha256sum, and GNU's chmod,
 # cp, dd, rm, stat and touch where a point holds only what changed in a file.
-# Between two points of a chain a directory may lose extended attributes: those are there again, as tar cannot remove them.`,
+# Between two points of a chain a directory, or such a file, may lose extended attributes: those are there again, as neither tar nor cp removes them.`,
   tools: 'zstd sha256sum',
-  end: `case $chain in *' '*) echo 'Extended attributes that directories lost between these points are there again.' ;; esac`,
+  end: `case $chain in *' '*) echo 'Extended attributes that directories, and files of which only a part is stored, lost between these points are there again.' ;; esac`,
 }
 
 /**
