@@ -5,6 +5,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -15,7 +16,7 @@ import type { ExecutionContext } from 'ava'
 import { findTool } from '../../../deploy/tools.ts'
 import { type AgeKeys, ageKeys } from '../../../test/harness/age.ts'
 import { calm, closeChain, describeTree, differences, writePoint } from '../../../test/harness/archive.ts'
-import { temporaryDirectory } from '../../../test/harness/loop-mount.ts'
+import { canMount, mountLoop, temporaryDirectory } from '../../../test/harness/loop-mount.ts'
 import { runRestore } from '../../../test/harness/restore-run.ts'
 import { lacksTool, testUnless } from '../../../test/harness/system-packages.ts'
 import { bytePath } from '../byte-path.ts'
@@ -40,8 +41,7 @@ interface Place {
   readonly identity: string
 }
 
-function newPlace(t: ExecutionContext): Place {
-  const home = temporaryDirectory(t)
+function newPlace(t: ExecutionContext, home = temporaryDirectory(t)): Place {
   const keys = ageKeys()
   for (const name of ['tree', 'index', 'keys of mine']) mkdirSync(join(home, name))
   const identity = join(home, 'keys of mine', 'id')
@@ -58,11 +58,12 @@ async function chainOf(names: readonly string[], files: (name: string) => PointF
 }
 
 /** Writes an encrypted point on top of others, of which only the kept indexes are read. */
-async function write({ home, tree, keys }: Place, name: string, bases: readonly string[]) {
+async function write({ home, tree, keys }: Place, name: string, bases: readonly string[], olderFd = -1) {
   const sink = keepingIndex(encryptedSink(new LocalSink(home, name), [keys.recipient]), join(home, 'index', name))
   if (bases.length === 0) return writePoint({ tree, points: home, name }, { sink })
   const chain = await chainOf(bases, (base) => keptIndexFiles(join(home, 'index', base)))
-  const base = { points: bases, lines: chain.lines(calm.signal) }
+  const older = olderFd < 0 ? {} : { olderFd }
+  const base = { points: bases, lines: chain.lines(calm.signal), ...older }
   const written = await writePoint({ tree, points: home, name }, { sink, base })
   await closeChain(chain)
   return written
@@ -146,6 +147,36 @@ withAge('a chain may begin in the clear and go on encrypted', async (t) => {
   mkdirSync(join(home, 'script'))
   const into = join(home, 'script')
   t.is(runRestore({ point: join(home, 'p1'), into, bin: join(home, 'bin'), identity, tools: TOOLS }).status, 0)
+  t.deepEqual(differences(describeTree(into), describeTree(tree)), [])
+})
+
+withAge('what changed in a large file is encrypted, and written over the file by us and by the script', async (t) => {
+  if (!canMount(t)) return t.pass()
+  const place = newPlace(t, mountLoop(t, 'btrfs'))
+  const { home, tree, keys, identity } = place
+  sh(tree, 'head -c 6000000 /dev/urandom > large')
+  await write(place, 'p0', [])
+  const older = join(home, 'older')
+  renameSync(tree, older)
+  sh(
+    home,
+    'cp -a --reflink=always older tree; echo changed | dd of=tree/large bs=1 seek=3000000 conv=notrunc status=none; sync -f .',
+  )
+  const olderFd = openSync(older, 'r')
+  const { files } = await write(place, 'p1', ['p0'], olderFd)
+  closeSync(olderFd)
+  t.true(files.some(({ name }) => name === 'patches.tar.zst.age'))
+  t.true(statSync(join(home, 'p1', 'data.tar.zst.age')).size < 100_000)
+  const verified = await readBack(place, ['p0', 'p1'], [keys.identity], join(home, 'ours'))
+  t.is(verified.damagedCount, 0)
+  t.deepEqual(differences(describeTree(join(home, 'ours')), describeTree(tree)), [])
+  const into = join(home, 'script')
+  mkdirSync(into)
+  const tools = [...TOOLS, 'chmod', 'cp', 'dd', 'rm', 'stat', 'touch']
+  const bare = runRestore({ point: join(home, 'p1'), into, bin: join(home, 'bin'), identity, tools: TOOLS })
+  t.regex(bare.complaint, /this needs chmod/)
+  const run = runRestore({ point: join(home, 'p1'), into, bin: join(home, 'all'), identity, tools })
+  t.deepEqual(run, { status: 0, complaint: '' })
   t.deepEqual(differences(describeTree(into), describeTree(tree)), [])
 })
 
