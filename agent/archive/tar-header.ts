@@ -202,10 +202,21 @@ function checksumOf(block: Buffer, nameBytes: number, linkBytes: number): number
   return sum
 }
 
-/** Of all bytes, with its own field (148 to 155) read as spaces. */
+const SUMMED = Buffer.alloc(BLOCK)
+const SUMMED_WORDS = new Int32Array(SUMMED.buffer, SUMMED.byteOffset, BLOCK / Int32Array.BYTES_PER_ELEMENT)
+const OWN_FIELD_WORD = 148 / Int32Array.BYTES_PER_ELEMENT
+const OWN_FIELD_WORDS = 2
+const EVERY_OTHER_BYTE = 0x00ff00ff
+
+/** Of all bytes of a block, with its own field (148 to 155) read as spaces. */
 export function checksum(block: Buffer): number {
-  let sum = 8 * 0x20
-  for (let at = 0; at < 148; at += 1) sum += block[at] ?? 0
-  for (let at = 156; at < BLOCK; at += 1) sum += block[at] ?? 0
-  return sum
+  SUMMED.set(block)
+  // Two sums of 16 bits each, which 504 bytes cannot overflow: four bytes at a time take a quarter of the time.
+  let sums = 0
+  for (let at = 0; at < SUMMED_WORDS.length; at += 1) {
+    if (at === OWN_FIELD_WORD) at += OWN_FIELD_WORDS
+    const word = SUMMED_WORDS[at] ?? 0
+    sums = (sums + (word & EVERY_OTHER_BYTE) + ((word >>> 8) & EVERY_OTHER_BYTE)) | 0
+  }
+  return 8 * 0x20 + (sums & 0xffff) + (sums >>> 16)
 }

@@ -10,6 +10,10 @@ const TIMES_BYTES = 32
 const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const HIGH = 2 ** 32
+const USUAL_SECONDS = 10
+const USUAL_TIME = USUAL_SECONDS + '.123456789'.length
+const POINT = 0x2e
+const ZERO = 0x30
 const TIME = /^(-?)(\d{1,15})(?:\.(\d*))?$/
 const XATTR = 'SCHILY.xattr.'
 /** What Holdfast notes on its own directories: no archive of ours has it, and none may forge it. */
@@ -96,6 +100,11 @@ export class MemberMetadata {
 
 /** The other way of `timeText`; what is finer than a nanosecond is dropped. */
 function parseTime(text: string): Instant {
+  if (text.length === USUAL_TIME && text.charCodeAt(USUAL_SECONDS) === POINT) {
+    const seconds = digits(text, 0, USUAL_SECONDS)
+    const nanoseconds = digits(text, USUAL_SECONDS + 1, USUAL_TIME)
+    if (seconds >= 0 && nanoseconds >= 0) return { seconds, nanoseconds }
+  }
   const match = TIME.exec(text)
   if (match === null) return { seconds: 0, nanoseconds: 0 }
   const nanoseconds = Number((match[3] ?? '').slice(0, 9).padEnd(9, '0'))
@@ -106,6 +115,17 @@ function parseTime(text: string): Instant {
     : { seconds: -seconds - 1, nanoseconds: 1e9 - nanoseconds }
 }
 
+/** @returns negative where others are among them */
+function digits(text: string, start: number, end: number): number {
+  let value = 0
+  for (let at = start; at < end; at += 1) {
+    const digit = text.charCodeAt(at) - ZERO
+    if (digit < 0 || digit > 9) return -1
+    value = value * 10 + digit
+  }
+  return value
+}
+
 function setOrSkip(result: number): void {
   // EPERM: user attributes on links and devices, which no tool can set.
   if (result < 0 && !['EOPNOTSUPP', 'EPERM'].includes(lastErrorCode())) checked('setxattr', result)
@@ -114,11 +134,11 @@ function setOrSkip(result: number): void {
 function* attributesOf({ attributes }: TarEntry): Generator<Attribute> {
   for (const [key, value] of attributes) {
     const acl = ACLS[key]
-    const binary = acl === undefined ? undefined : aclValue(value.toString('latin1'))
+    const binary = acl === undefined ? undefined : aclValue(value)
     if (acl !== undefined && binary !== undefined) yield { name: cString(acl), value: binary }
     if (!key.startsWith(XATTR)) continue
     const name = key.slice(XATTR.length).replaceAll('%3D', '=').replaceAll('%25', '%')
     if (name.startsWith(OWN_PREFIX) || name.includes('\0')) continue
-    yield { name: cString(name), value }
+    yield { name: cString(name), value: Buffer.from(value, 'latin1') }
   }
 }

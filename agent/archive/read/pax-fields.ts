@@ -4,9 +4,7 @@ import { type ByteReader, readExactly } from './byte-reader.ts'
 
 const MAX_EXTENTS = 2 ** 22
 const MAX_DIGITS = 20
-const SPACE = 0x20
-const EQUALS = 0x3d
-const NEWLINE = 0x0a
+const NOT_ASCII = /[\x80-\xff]/
 
 export interface Extent {
   readonly offset: number
@@ -19,38 +17,43 @@ export type SparseForm =
   | { readonly kind: 'in-content'; readonly size: number }
 
 export interface PaxFields {
-  /** The later of two records of a keyword holds. */
-  readonly values: Map<string, Buffer>
+  /** Of a keyword, which is text, its value, which is bytes: one character each (latin1). The later of two records holds. */
+  readonly values: Map<string, string>
   /** Of GNU's format 0.0, whose keywords repeat. */
   readonly sparsePairs: number[]
 }
 
 /** @throws corrupt */
 export function parsePax(bytes: Buffer): PaxFields {
-  const values = new Map<string, Buffer>()
+  // One string, cut: a Buffer for each field costs more than all of the rest.
+  const text = bytes.toString('latin1')
+  const values = new Map<string, string>()
   const sparsePairs: number[] = []
-  for (let at = 0; at < bytes.length; ) {
-    const space = bytes.indexOf(SPACE, at)
-    const length = space < 0 || space - at > MAX_DIGITS ? Number.NaN : Number(bytes.toString('latin1', at, space))
+  for (let at = 0; at < text.length; ) {
+    const space = text.indexOf(' ', at)
+    const length = space < 0 || space - at > MAX_DIGITS ? Number.NaN : Number(text.slice(at, space))
     const end = at + length
-    const equals = bytes.indexOf(EQUALS, space + 1)
-    if (!Number.isInteger(length) || end > bytes.length || equals < 0 || equals >= end || bytes[end - 1] !== NEWLINE)
+    const equals = text.indexOf('=', space + 1)
+    if (!Number.isInteger(length) || end > text.length || equals < 0 || equals >= end || text[end - 1] !== '\n')
       throw new FleetError('corrupt', 'a pax header of the archive is damaged')
-    const key = bytes.toString('utf8', space + 1, equals)
-    const value = bytes.subarray(equals + 1, end - 1)
-    if (key === 'GNU.sparse.offset' || key === 'GNU.sparse.numbytes') sparsePairs.push(Number(value.toString('latin1')))
+    const key = keyword(text.slice(space + 1, equals))
+    const value = text.slice(equals + 1, end - 1)
+    if (key === 'GNU.sparse.offset' || key === 'GNU.sparse.numbytes') sparsePairs.push(Number(value))
     else values.set(key, value)
     at = end
   }
   return { values, sparsePairs }
 }
 
+function keyword(bytes: string): string {
+  return NOT_ASCII.test(bytes) ? Buffer.from(bytes, 'latin1').toString('utf8') : bytes
+}
+
 /** @throws corrupt */
 export function sparseOf({ values, sparsePairs }: PaxFields): SparseForm | undefined {
-  const text = (key: string) => values.get(key)?.toString('latin1')
-  const size = wholeNumber(text('GNU.sparse.realsize') ?? text('GNU.sparse.size') ?? '0')
-  if (text('GNU.sparse.major') === '1') return { kind: 'in-content', size }
-  const map = text('GNU.sparse.map')
+  const size = wholeNumber(values.get('GNU.sparse.realsize') ?? values.get('GNU.sparse.size') ?? '0')
+  if (values.get('GNU.sparse.major') === '1') return { kind: 'in-content', size }
+  const map = values.get('GNU.sparse.map')
   if (map !== undefined) return { kind: 'listed', extents: pairs(map.split(',').map(wholeNumber)), size }
   if (sparsePairs.length > 0) return { kind: 'listed', extents: pairs(sparsePairs), size }
   return undefined

@@ -181,9 +181,10 @@ class Reading {
       const window = this.#window(item.layer)
       window.seek(item.offset)
       const stored = readEntry(window)
-      if (stored === undefined || placeOf(stored.name) !== item.storedName || stored.type !== item.storedType)
+      if (stored === undefined || !isOf(item, stored))
         throw new FleetError('corrupt', 'the archive holds something else than its index says')
-      const entry = { ...stored, name: `./${item.path}` }
+      const name = `./${item.path}`
+      const entry = stored.name === name ? stored : { ...stored, name }
       const counters = this.#counters
       const hash =
         image?.place(item.path, entry, window, counters) ?? place(entry, window, builder, counters, item.part)
@@ -240,6 +241,10 @@ class Reading {
     this.#windows.set(layer, window)
     return window
   }
+}
+
+function isOf({ storedName, storedType }: ReadItem, { name, type }: TarEntry): boolean {
+  return type === storedType && (name === `./${storedName}` || placeOf(name) === storedName)
 }
 
 /** @returns the hash of a file's content */

@@ -2,7 +2,7 @@ import { FleetError } from '../../../shared/errors.ts'
 import type { BytePath } from '../byte-path.ts'
 import type { MemberType } from '../member.ts'
 import { BLOCK, checksum, FLAGS, paddingOf } from '../tar-header.ts'
-import { type ByteReader, readExactly, skip } from './byte-reader.ts'
+import { type ByteReader, readExactly } from './byte-reader.ts'
 import { type PaxFields, parsePax, type SparseForm, sparseOf } from './pax-fields.ts'
 
 /** Names, links, attributes and hole lists of one member; more is not a member but an attack. */
@@ -22,13 +22,16 @@ export interface TarEntry {
   readonly link: BytePath
   readonly major: number
   readonly minor: number
-  readonly attributes: ReadonlyMap<string, Buffer>
+  /** All fields of its pax header; values are bytes (latin1). */
+  readonly attributes: ReadonlyMap<string, string>
   readonly sparse: SparseForm | undefined
 }
 
 const ZERO = 0x30
 const SPACE = 0x20
+const NO_BYTES = Buffer.alloc(0)
 const ZEROS = Buffer.alloc(BLOCK)
+const NO_FIELDS: PaxFields = { values: new Map(), sparsePairs: [] }
 
 const TYPES: Readonly<Record<number, MemberType>> = {
   0: 'file',
@@ -48,19 +51,19 @@ const TYPES: Readonly<Record<number, MemberType>> = {
  * Behind it the reader stands at the content. @returns undefined at the end of the archive. @throws corrupt
  */
 export function readEntry(reader: ByteReader): TarEntry | undefined {
-  let pax: PaxFields = { values: new Map(), sparsePairs: [] }
+  let pax = NO_FIELDS
   let longName: BytePath | undefined
   let longLink: BytePath | undefined
   for (;;) {
     if (!reader.more()) return undefined
-    const block = Buffer.from(readExactly(reader, BLOCK))
+    const block = readExactly(reader, BLOCK)
     if (isZero(block)) return undefined
     if (number(block, 148, 8) !== checksum(block)) throw new FleetError('corrupt', 'a header of the archive is damaged')
     const flag = block[156] ?? 0
     if (flag === FLAGS.pax) pax = parsePax(extension(reader, block))
     else if (flag === FLAGS.paxGlobal) extension(reader, block)
-    else if (flag === FLAGS.longName) longName = untilNul(extension(reader, block))
-    else if (flag === FLAGS.longLink) longLink = untilNul(extension(reader, block))
+    else if (flag === FLAGS.longName) longName = wholeText(extension(reader, block))
+    else if (flag === FLAGS.longLink) longLink = wholeText(extension(reader, block))
     else return entryOf(block, flag, { pax, longName, longLink }, reader)
   }
 }
@@ -73,7 +76,7 @@ interface Extensions {
 
 function entryOf(block: Buffer, flag: number, { pax, longName, longLink }: Extensions, reader: ByteReader): TarEntry {
   const { values } = pax
-  const name = text(values, 'GNU.sparse.name') ?? text(values, 'path') ?? longName ?? plainName(block)
+  const name = values.get('GNU.sparse.name') ?? values.get('path') ?? longName ?? plainName(block)
   const type = flag === 0 && name.endsWith('/') ? 'directory' : TYPES[flag]
   if (type === undefined) throw new FleetError('corrupt', 'a member of the archive has a type that is not known')
   const hasContent = type === 'file'
@@ -84,12 +87,12 @@ function entryOf(block: Buffer, flag: number, { pax, longName, longLink }: Exten
     uid: decimal(values, 'uid') ?? number(block, 108, 8),
     gid: decimal(values, 'gid') ?? number(block, 116, 8),
     storedSize: hasContent ? (decimal(values, 'size') ?? number(block, 124, 12)) : 0,
-    mtime: text(values, 'mtime') ?? String(number(block, 136, 12)),
-    link: text(values, 'linkpath') ?? longLink ?? untilNul(block.subarray(157, 257)),
+    mtime: values.get('mtime') ?? String(number(block, 136, 12)),
+    link: values.get('linkpath') ?? longLink ?? untilNul(block, 157, 257),
     major: decimal(values, 'SCHILY.devmajor') ?? (isDevice(type) ? number(block, 329, 8) : 0),
     minor: decimal(values, 'SCHILY.devminor') ?? (isDevice(type) ? number(block, 337, 8) : 0),
     attributes: values,
-    sparse: hasContent ? (flag === FLAGS.oldSparse ? oldSparse(block, reader) : sparseOf(pax)) : undefined,
+    sparse: hasContent ? (flag === FLAGS.oldSparse ? oldSparse(Buffer.from(block), reader) : sparseOf(pax)) : undefined,
   }
 }
 
@@ -117,33 +120,32 @@ function oldSparse(block: Buffer, reader: ByteReader): SparseForm {
   return { kind: 'listed', extents, size: number(block, 483, 12) }
 }
 
+/** @returns valid until the reader is asked again */
 function extension(reader: ByteReader, block: Buffer): Buffer {
   const size = number(block, 124, 12)
   if (size > MAX_EXTENSION_BYTES) throw new FleetError('corrupt', 'a header of the archive is larger than any may be')
-  const bytes = Buffer.from(size === 0 ? Buffer.alloc(0) : readExactly(reader, size))
-  skip(reader, paddingOf(size))
-  return bytes
+  return size === 0 ? NO_BYTES : readExactly(reader, size + paddingOf(size)).subarray(0, size)
 }
 
 function plainName(block: Buffer): BytePath {
-  const name = untilNul(block.subarray(0, 100))
+  const name = untilNul(block, 0, 100)
   // GNU's own format has other things where ustar has a prefix.
-  if (block.toString('latin1', 257, 263) !== 'ustar\0') return name
-  const prefix = untilNul(block.subarray(345, 500))
-  return prefix === '' ? name : `${prefix}/${name}`
+  if (block[345] === 0 || block.toString('latin1', 257, 263) !== 'ustar\0') return name
+  return `${untilNul(block, 345, 500)}/${name}`
 }
 
-function untilNul(bytes: Buffer): BytePath {
-  const end = bytes.indexOf(0)
-  return bytes.toString('latin1', 0, end < 0 ? bytes.length : end)
+function untilNul(bytes: Buffer, start: number, limit: number): BytePath {
+  let end = start
+  while (end < limit && bytes[end] !== 0) end += 1
+  return end === start ? '' : bytes.toString('latin1', start, end)
 }
 
-function text(values: ReadonlyMap<string, Buffer>, key: string): string | undefined {
-  return values.get(key)?.toString('latin1')
+function wholeText(bytes: Buffer): BytePath {
+  return untilNul(bytes, 0, bytes.length)
 }
 
-function decimal(values: ReadonlyMap<string, Buffer>, key: string): number | undefined {
-  const digits = text(values, key)
+function decimal(values: ReadonlyMap<string, string>, key: string): number | undefined {
+  const digits = values.get(key)
   if (digits === undefined) return undefined
   const value = Number(digits)
   if (!/^\d+$/.test(digits) || !Number.isSafeInteger(value))

@@ -265,7 +265,10 @@ function refused(name: BytePath, why: string): FleetError {
 }
 
 function cBytes(path: BytePath): Buffer {
-  return cString(Buffer.from(path, 'latin1'))
+  const bytes = Buffer.allocUnsafe(path.length + 1)
+  bytes.write(path, 'latin1')
+  bytes[path.length] = 0
+  return bytes
 }
 
 /** What the kernel takes from the mode of a new file; threads may not ask Node for it. */
