@@ -8,6 +8,10 @@ import { runReader } from './run-reader.ts'
 import { openUnlinked } from './write/spool.ts'
 import type { ArchiveWatch } from './write-archive.ts'
 
+/** So many are worth the start of a thread, if they have no more bytes each on the average. */
+const MANY_FILES = 4_096
+const SMALL_FILE_BYTES = 2 ** 16
+
 export interface ExtractRequest {
   readonly subject: string
   readonly chain: Chain
@@ -40,7 +44,13 @@ export async function extract(request: ExtractRequest, watch: ArchiveWatch): Pro
   const linkSpillFd = openUnlinked(scratch)
   try {
     return await runReader(
-      { subject, mode: 'extract', rootFd, policy: { ...policy, ordered: true } },
+      {
+        subject,
+        mode: 'extract',
+        rootFd,
+        policy: { ...policy, ordered: true },
+        isOfManyFiles: isOfManyFiles(chain, path),
+      },
       async (send, signal) => {
         const plan = new ReadPlan(chain, send, signal, {
           sequential: path === '',
@@ -61,6 +71,16 @@ export async function extract(request: ExtractRequest, watch: ArchiveWatch): Pro
   } finally {
     closeSync(linkSpillFd)
   }
+}
+
+/** Whether making files takes most of the time. Of a part of a tree nobody knows how much it is; of large files each byte would be copied once more. */
+export function isOfManyFiles(chain: Chain, path: BytePath): boolean {
+  let [members, bytes] = [0, 0]
+  for (const { table } of chain.points) {
+    members += table.totals.members
+    bytes += table.totals.contentBytes
+  }
+  return path === '' && members >= MANY_FILES && bytes / members <= SMALL_FILE_BYTES
 }
 
 function below(path: BytePath, directory: BytePath): BytePath {

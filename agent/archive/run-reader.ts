@@ -1,12 +1,17 @@
-import { once } from 'node:events'
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { FleetError } from '../../shared/errors.ts'
 import { Counters } from '../tree/counters.ts'
+import type { MakeTask } from './read/make-worker.ts'
 import type { ImageReadTask, ReadEnd, ReadMessage, ReadTask, TreeReadTask } from './read/read-worker.ts'
+import { newStepRing } from './read/step-ring.ts'
+import { errorOf } from './read/thread-failure.ts'
 import { newCounts, QueueSender } from './thread/chunk-queue.ts'
+import { ThreadGroup } from './thread/thread-group.ts'
 import type { ArchiveWatch } from './write-archive.ts'
 
 const PROGRESS_INTERVAL_MS = 100
+/** A frame and its members: the thread that makes them is the slow one then, and what waits for it is memory. */
+const TOLD_DEPTH = 2
 const PHASES: Readonly<Record<ReadTask['mode'], string>> = {
   check: 'verify',
   extract: 'extract',
@@ -14,7 +19,11 @@ const PHASES: Readonly<Record<ReadTask['mode'], string>> = {
   image: 'extract',
   compare: 'compare',
 }
-type Given = 'queue' | 'counters'
+type Given = 'queue' | 'counters' | 'steps'
+export type TreeReading = Omit<TreeReadTask, Given> & {
+  /** So many that a thread of its own is to make the tree: not for one that is brought up to date. */
+  readonly isOfManyFiles?: boolean
+}
 
 export type Send = (message: ReadMessage, transfer?: readonly ArrayBuffer[]) => Promise<void>
 
@@ -27,11 +36,11 @@ export interface ReadDone {
 }
 
 /**
- * Runs one reading thread and feeds it. Both ends stop when either fails or the watch aborts.
+ * Runs a reading thread and feeds it, and for a large tree another that makes what it reads. All stop when one fails or the watch aborts.
  * @throws FleetError
  */
 export async function runReader(
-  task: Omit<TreeReadTask, Given> | Omit<ImageReadTask, Given>,
+  task: TreeReading | Omit<ImageReadTask, Given>,
   feed: (send: Send, signal: AbortSignal) => Promise<void>,
   watch: ArchiveWatch,
 ): Promise<ReadDone> {
@@ -43,20 +52,31 @@ export async function runReader(
   const signal = AbortSignal.any([watch.signal, over.signal])
   const stop = () => counters.stop()
   signal.addEventListener('abort', stop)
+  const steps = 'rootFd' in task && task.isOfManyFiles === true ? newStepRing() : undefined
+  const threads = new ThreadGroup(over)
   const worker = new Worker(new URL('./read/read-worker.ts', import.meta.url), {
-    workerData: { ...task, queue: { port: channel.port2, counts }, counters: counters.memory } satisfies ReadTask,
+    // as: a tree's task has its steps, an image's none
+    workerData: { ...task, steps, queue: { port: channel.port2, counts }, counters: counters.memory } as ReadTask,
     transferList: [channel.port2],
   })
+  let end: ReadEnd | undefined
+  threads.add(worker).on('message', (message: ReadEnd) => {
+    end = message
+  })
+  if (steps !== undefined && 'rootFd' in task) {
+    const { subject, rootFd, policy } = task
+    const workerData: MakeTask = { subject, steps, counters: counters.memory, rootFd, policy }
+    threads.add(new Worker(new URL('./read/make-worker.ts', import.meta.url), { workerData }))
+  }
   const phase = PHASES[task.mode]
   const timer = setInterval(
     () => watch.progress({ phase, files: counters.files, bytes: counters.bytes }),
     PROGRESS_INTERVAL_MS,
   )
-  let end: ReadEnd | undefined
-  worker.on('message', (message: ReadEnd) => {
-    end = message
-  })
-  const queue = new QueueSender<ReadMessage>({ port: channel.port1, counts })
+  const queue = new QueueSender<ReadMessage>(
+    { port: channel.port1, counts },
+    steps === undefined ? undefined : TOLD_DEPTH,
+  )
   let feedError: unknown
   const feeding = feed((message, transfer = []) => queue.send(message, transfer, signal), signal)
     .then(() => queue.send({ kind: 'end' }, [], signal))
@@ -65,14 +85,12 @@ export async function runReader(
       over.abort()
     })
   try {
-    // `once` rejects on the worker's 'error' event: a bug there ends the job here.
-    await once(worker, 'exit')
-    const failedFirst = end?.type === 'failed' && !over.signal.aborted ? end : undefined
+    await threads.ended()
     over.abort()
     await feeding
     if (watch.signal.aborted) throw new FleetError('cancelled', 'cancelled')
-    if (failedFirst !== undefined) throw errorOf(failedFirst)
-    if (end?.type !== 'done') throw feedError ?? new FleetError('internal', 'the reading thread ended early')
+    if (threads.failure !== undefined) throw errorOf(threads.failure)
+    if (end?.type !== 'done' || !threads.isDone) throw feedError ?? new FleetError('internal', 'a thread ended early')
     const { damaged, damagedCount, isDoubtful } = end
     return { files: counters.files, bytes: counters.bytes, damaged, damagedCount, isDoubtful }
   } finally {
@@ -81,8 +99,4 @@ export async function runReader(
     signal.removeEventListener('abort', stop)
     channel.port1.close()
   }
-}
-
-function errorOf({ code, message, detail }: Extract<ReadEnd, { type: 'failed' }>): FleetError {
-  return new FleetError(code, message, detail === undefined ? {} : { detail })
 }

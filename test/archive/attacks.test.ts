@@ -171,12 +171,21 @@ function forgeIndex(point: string, forge: (lines: readonly string[]) => readonly
 
 const FILE_BYTES = 2 ** 20
 
-/** A point of two files of a mebibyte, its index forged, and what its restore says. */
-async function restoreForged(t: ExecutionContext, forge: (lines: readonly string[]) => readonly string[]) {
+/** So many that one thread reads them and another makes them. */
+const MANY_FILES = 5_000
+
+/** A point of two files of a mebibyte and of empty ones behind them, its index forged, and what its restore says. */
+async function restoreForged(
+  t: ExecutionContext,
+  forge: (lines: readonly string[]) => readonly string[],
+  emptyFiles = 0,
+) {
   const home = temporaryDirectory(t)
   const tree = join(home, 'tree')
   mkdirSync(tree)
   for (const name of ['a', 'b']) writeFileSync(join(tree, name), Buffer.alloc(FILE_BYTES, name))
+  if (emptyFiles > 0) mkdirSync(join(tree, 'empty'))
+  for (let number = 0; number < emptyFiles; number += 1) writeFileSync(join(tree, 'empty', `${number}`), '')
   await writePoint({ tree, points: home, name: 'point' })
   forgeIndex(join(home, 'point'), forge)
   const error = await extractTo(join(home, 'back'), { points: home, names: ['point'] }).then(
@@ -202,11 +211,13 @@ const FORGED: Readonly<Record<string, (lines: readonly string[]) => readonly str
 }
 
 for (const [title, forge] of Object.entries(FORGED)) {
-  test(`an index that tells ${title} ends the restore`, async (t) => {
-    const { error } = await restoreForged(t, forge)
-    t.is(error, 'corrupt')
-    t.false(existsSync('/var/tmp/evil'))
-  })
+  for (const emptyFiles of [0, MANY_FILES]) {
+    test(`an index that tells ${title}, and of ${emptyFiles} empty files, ends the restore`, async (t) => {
+      const { error } = await restoreForged(t, forge, emptyFiles)
+      t.is(error, 'corrupt')
+      t.false(existsSync('/var/tmp/evil'))
+    })
+  }
 }
 
 test('an index cannot make more of an archive than it holds', async (t) => {

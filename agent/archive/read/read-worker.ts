@@ -1,7 +1,5 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import { type ErrorCode, FleetError } from '../../../shared/errors.ts'
-import { close } from '../../native/paths.ts'
-import { asFleetError } from '../../native/system-error.ts'
+import { FleetError } from '../../../shared/errors.ts'
 import { Counters } from '../../tree/counters.ts'
 import { type BytePath, displayPath } from '../byte-path.ts'
 import { type ImageBytes, type ImagePlace, loadFor, openBytes } from '../image/image-bytes.ts'
@@ -10,12 +8,17 @@ import type { ImageShape } from '../image/image-shape.ts'
 import { ImageTarget } from '../image/image-target.ts'
 import type { MemberType } from '../member.ts'
 import { type QueueEnds, QueueTaker } from '../thread/chunk-queue.ts'
+import type { ThreadFailure } from '../thread/thread-group.ts'
 import { type ContentTarget, readContent } from './content-reader.ts'
 import { FrameWindow, type TarFrame } from './frame-window.ts'
 import { placeOf } from './member-name.ts'
+import { StepFiller } from './step-ring.ts'
 import { StreamReader } from './stream-reader.ts'
 import { readEntry, type TarEntry } from './tar-parser.ts'
-import { type BuildPolicy, setLength, TreeBuilder, writeAt } from './tree-builder.ts'
+import { failureOf } from './thread-failure.ts'
+import { type BuildPolicy, TreeBuilder } from './tree-builder.ts'
+import type { TreeMaker } from './tree-maker.ts'
+import { TreeTeller } from './tree-steps.ts'
 
 /** One member to read, in the order of the tree. */
 export interface ReadItem {
@@ -70,6 +73,8 @@ export interface TreeReadTask extends AnyTask {
   readonly mode: 'check' | 'extract' | 'extract-stream'
   readonly rootFd: number
   readonly policy: BuildPolicy
+  /** Where another thread is told what to make, for `extract` of nothing older; else this one makes it. */
+  readonly steps: SharedArrayBuffer | undefined
 }
 
 export interface ImageReadTask extends AnyTask {
@@ -89,7 +94,15 @@ export type ReadEnd =
       /** Whether what was written to an image may be lost all the same: it is to be read again. */
       readonly isDoubtful: boolean
     }
-  | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string; readonly detail: string | undefined }
+  | ThreadFailure
+
+/** Where what is read goes; to nowhere if it is only checked. */
+interface Targets {
+  readonly tree?: TreeMaker
+  /** The same tree, where an older state of it may be there. */
+  readonly older?: TreeBuilder
+  readonly image?: ImageTarget
+}
 
 const MAX_DAMAGED = 1_000
 const WHOLE: FilePart = { isFirst: true, isLast: true }
@@ -118,18 +131,24 @@ class Reading {
     return { type: 'done', damaged, damagedCount, isDoubtful }
   }
 
-  #runTree({ rootFd, policy, mode }: TreeReadTask): void {
+  #runTree({ rootFd, policy, mode, steps }: TreeReadTask): void {
     if (mode === 'check') {
-      this.#runItems(undefined)
+      this.#runItems({})
       return
     }
-    const builder = new TreeBuilder(rootFd, policy)
+    if (steps !== undefined) {
+      const tree = new TreeTeller(new StepFiller(steps, () => this.#counters.throwIfStopped()))
+      this.#runItems({ tree })
+      tree.finish()
+      return
+    }
+    const tree = new TreeBuilder(rootFd, policy)
     try {
-      if (mode === 'extract-stream') this.#runStream(builder)
-      else this.#runItems(builder)
-      builder.finish()
+      if (mode === 'extract-stream') this.#runStream(tree)
+      else this.#runItems({ tree, older: tree })
+      tree.finish()
     } finally {
-      builder.close()
+      tree.close()
     }
   }
 
@@ -140,7 +159,7 @@ class Reading {
       return
     }
     const target = new ImageTarget(image, shape)
-    this.#runItems(undefined, target)
+    this.#runItems({ image: target })
     this.#isDoubtful = target.finish()
   }
 
@@ -157,25 +176,26 @@ class Reading {
     comparison.finish()
   }
 
-  #runItems(builder: TreeBuilder | undefined, image?: ImageTarget): void {
+  #runItems(targets: Targets): void {
     for (let message = this.#queue.take(); message.kind !== 'end'; message = this.#queue.take()) {
       if (message.kind === 'frame') this.#window(message.layer).replace(frameOf(message))
       if (message.kind === 'forget') this.#forget(message.layer)
       if (message.kind !== 'items') continue
       for (const item of message.items) {
         this.#counters.throwIfStopped()
-        if (item.clear !== undefined) builder?.clear(item.path, item.clear === 'other', this.#counters)
+        if (item.clear !== undefined) targets.older?.clear(item.path, item.clear === 'other', this.#counters)
         if (item.clear === 'gone') continue
-        this.#read(item, builder, image)
+        this.#read(item, targets)
         if (item.part?.isLast !== false) this.#counters.addFiles(1)
       }
+      targets.tree?.pause()
     }
   }
 
-  #read(item: ReadItem, builder: TreeBuilder | undefined, image: ImageTarget | undefined): void {
+  #read(item: ReadItem, { tree, image }: Targets): void {
     try {
       if (item.linkTo !== undefined) {
-        builder?.hardLink(linkEntry(item), `./${item.linkTo}`)
+        tree?.hardLink(linkEntry(item), `./${item.linkTo}`)
         return
       }
       const window = this.#window(item.layer)
@@ -186,8 +206,7 @@ class Reading {
       const name = `./${item.path}`
       const entry = stored.name === name ? stored : { ...stored, name }
       const counters = this.#counters
-      const hash =
-        image?.place(item.path, entry, window, counters) ?? place(entry, window, builder, counters, item.part)
+      const hash = image?.place(item.path, entry, window, counters) ?? place(entry, window, tree, counters, item.part)
       if (item.hash !== undefined && hash !== item.hash)
         throw new FleetError('corrupt', 'its content does not match its recorded hash')
     } catch (error) {
@@ -208,7 +227,7 @@ class Reading {
     if (this.#damaged.length < MAX_DAMAGED) this.#damaged.push(path)
   }
 
-  #runStream(builder: TreeBuilder): void {
+  #runStream(tree: TreeMaker): void {
     const reader = new StreamReader(() => {
       const message = this.#queue.take()
       return message.kind === 'stream'
@@ -217,8 +236,8 @@ class Reading {
     })
     for (let entry = readEntry(reader); entry !== undefined; entry = readEntry(reader)) {
       this.#counters.throwIfStopped()
-      if (entry.type === 'hardlink') builder.hardLink(entry, entry.link)
-      else place(entry, reader, builder, this.#counters)
+      if (entry.type === 'hardlink') tree.hardLink(entry, entry.link)
+      else place(entry, reader, tree, this.#counters)
       this.#counters.addFiles(1)
     }
     reader.drain()
@@ -251,37 +270,29 @@ function isOf({ storedName, storedType }: ReadItem, { name, type }: TarEntry): b
 function place(
   entry: TarEntry,
   reader: FrameWindow | StreamReader,
-  builder: TreeBuilder | undefined,
+  tree: TreeMaker | undefined,
   counters: Counters,
   part = WHOLE,
 ): string | undefined {
-  if (entry.type === 'file') return placeFile(entry, reader, builder, counters, part)
-  if (entry.type === 'directory') builder?.directory(entry)
-  else builder?.special(entry)
+  if (entry.type === 'file') return placeFile(entry, reader, tree, counters, part)
+  if (entry.type === 'directory') tree?.directory(entry)
+  else tree?.special(entry)
   return undefined
 }
 
 function placeFile(
   entry: TarEntry,
   reader: FrameWindow | StreamReader,
-  builder: TreeBuilder | undefined,
+  tree: TreeMaker | undefined,
   counters: Counters,
   { isFirst, isLast }: FilePart,
 ): string {
   if (!isFirst && entry.sparse === undefined) throw new FleetError('corrupt', 'a patch does not say where it belongs')
-  if (builder === undefined) return readContent(entry, reader, NOWHERE, counters)
-  const fd = isFirst ? builder.file(entry) : builder.fileAgain(entry)
-  try {
-    const target = {
-      write: (bytes: Buffer, position: number) => writeAt(fd, bytes, position),
-      setLength: (size: number) => setLength(fd, size),
-    }
-    const hash = readContent(entry, reader, target, counters)
-    if (isLast) builder.finishFile(entry, fd)
-    return hash
-  } finally {
-    close(fd)
-  }
+  if (tree === undefined) return readContent(entry, reader, NOWHERE, counters)
+  tree.beginFile(entry, isFirst)
+  const hash = readContent(entry, reader, tree, counters)
+  tree.endFile(entry, isLast)
+  return hash
 }
 
 function frameOf({ layer, rawOffset, bytes }: Extract<ReadMessage, { kind: 'frame' }>): TarFrame {
@@ -301,10 +312,7 @@ function outcomeOf(task: ReadTask): ReadEnd {
   try {
     return new Reading(task).run()
   } catch (thrown) {
-    const error = asFleetError(thrown, task.subject)
-    if (!(error instanceof FleetError)) throw error
-    const { code, message, detail } = error
-    return { type: 'failed', code, message, detail }
+    return failureOf(thrown, task.subject)
   }
 }
 

@@ -10,12 +10,14 @@ import { type BytePath, displayPath, isWithin, joinPath, nameOf, parentOf } from
 import { type Made, MemberMetadata } from './member-metadata.ts'
 import { placeOf, staysInside } from './member-name.ts'
 import type { TarEntry } from './tar-parser.ts'
+import type { TreeMaker } from './tree-maker.ts'
 
 const MAX_DEPTH = 2_048
 const STAGED_MODE = 0o700
 const FILE_MODE = 0o600
 const PERMISSIONS = 0o777
 const NO_BYTES = Buffer.alloc(0)
+const NO_FILE = -1
 const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY)
 const WRITE_FILE = howBeneath(constants.O_WRONLY | constants.O_NOFOLLOW)
 /** What one system call takes of a path is 4,096 bytes; deeper ones are opened in pieces of whole names. */
@@ -47,13 +49,14 @@ interface Level {
  * Makes a tree below an open directory by descriptors alone: every component is opened below its parent, no symbolic link
  * is followed and no mount entered, so no member reaches outside. Directories get their metadata when they are left.
  */
-export class TreeBuilder {
+export class TreeBuilder implements TreeMaker {
   readonly #policy: BuildPolicy
   readonly #levels: Level[]
   readonly #metadata = new MemberMetadata()
   readonly #status = new Status()
   readonly #mask = creationMask()
   #made: Made | undefined
+  #file = NO_FILE
 
   /** @param rootFd stays open */
   constructor(rootFd: number, policy: BuildPolicy) {
@@ -68,8 +71,30 @@ export class TreeBuilder {
     level.entry = entry
   }
 
-  /** @returns a descriptor to be filled and given to `finishFile` before the next file is made */
-  file(entry: TarEntry): number {
+  beginFile(entry: TarEntry, isFirst: boolean): void {
+    this.#file = isFirst ? this.#newFile(entry) : this.#fileAgain(entry)
+  }
+
+  write(bytes: Buffer, position: number): void {
+    for (let done = 0; done < bytes.length; )
+      done += writeSync(this.#file, bytes, done, bytes.length - done, position + done)
+  }
+
+  setLength(size: number): void {
+    ftruncateSync(this.#file, size)
+  }
+
+  endFile(entry: TarEntry, isLast: boolean): void {
+    if (isLast) this.#metadata.toDescriptor(entry, this.#file, this.#made)
+    this.#closeFile()
+  }
+
+  #closeFile(): void {
+    if (this.#file !== NO_FILE) close(this.#file)
+    this.#file = NO_FILE
+  }
+
+  #newFile(entry: TarEntry): number {
     const { level, name } = this.#parent(entry.name)
     const { newFile } = level
     // Where it is the owner's at once it has its last mode at once; else nobody reads it before the owner is set.
@@ -81,15 +106,10 @@ export class TreeBuilder {
     return fd
   }
 
-  /** The file that was made last, to be written over. @returns as `file` */
-  fileAgain(entry: TarEntry): number {
+  #fileAgain(entry: TarEntry): number {
     const { level, name } = this.#parent(entry.name)
     this.#made = undefined
     return checked('openat2', tryOpenBeneath(level.fd, name, WRITE_FILE))
-  }
-
-  finishFile(entry: TarEntry, fd: number): void {
-    this.#metadata.toDescriptor(entry, fd, this.#made)
   }
 
   /** Groups come from the directory on some mounts, ACLs and labels on others: so a new file is looked at, once a directory. */
@@ -117,7 +137,6 @@ export class TreeBuilder {
     this.#metadata.toName(entry, Buffer.concat([Buffer.from(`/proc/self/fd/${fd}/`), name]))
   }
 
-  /** @param target a path of the tree, resolved as a member's name is: no link on the way */
   hardLink(entry: TarEntry, target: BytePath): void {
     const from = placeOf(target)
     const { fd, name, path } = this.#parent(entry.name)
@@ -148,6 +167,8 @@ export class TreeBuilder {
     if (!onlyOther) removeTree(fd, name, counters)
   }
 
+  pause(): void {}
+
   /** Gives the directories that are still open their metadata. */
   finish(): void {
     while (this.#levels.length > 1) this.#leave()
@@ -156,6 +177,7 @@ export class TreeBuilder {
   }
 
   close(): void {
+    this.#closeFile()
     for (const { fd } of this.#levels) close(fd)
     this.#levels.length = 0
   }
@@ -280,13 +302,4 @@ function creationMask(): number {
 /** The huge encoding of glibc's makedev. */
 function makeDevice(major: number, minor: number): number {
   return (major >>> 12) * 2 ** 44 + (minor >>> 8) * 2 ** 20 + (major & 0xfff) * 2 ** 8 + (minor & 0xff)
-}
-
-/** Writes all of it at a place. */
-export function writeAt(fd: number, bytes: Buffer, position: number): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, position + done)
-}
-
-export function setLength(fd: number, size: number): void {
-  ftruncateSync(fd, size)
 }

@@ -17,14 +17,16 @@ export function newCounts(): SharedArrayBuffer {
   return new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT)
 }
 
-/** The sending end: at most four messages are on their way, so a slow taker slows the source. */
+/** The sending end: only so many messages are on their way, so a slow taker slows the source. */
 export class QueueSender<Message> {
   readonly #port: MessagePort
   readonly #counts: Int32Array
+  readonly #depth: number
 
-  constructor({ port, counts }: QueueEnds) {
+  constructor({ port, counts }: QueueEnds, depth = DEPTH) {
     this.#port = port
     this.#counts = new Int32Array(counts)
+    this.#depth = depth
   }
 
   /** @throws cancelled once the signal aborts */
@@ -32,7 +34,7 @@ export class QueueSender<Message> {
     for (;;) {
       if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
       const taken = Atomics.load(this.#counts, TAKEN)
-      if (Atomics.load(this.#counts, SENT) - taken < DEPTH) break
+      if (Atomics.load(this.#counts, SENT) - taken < this.#depth) break
       await Atomics.waitAsync(this.#counts, TAKEN, taken, LOOK_MS).value
     }
     this.#port.postMessage(message, [...transfer])

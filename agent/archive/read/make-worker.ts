@@ -1,0 +1,35 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { Counters } from '../../tree/counters.ts'
+import type { ThreadEnd } from '../thread/thread-group.ts'
+import { StepTaker } from './step-ring.ts'
+import { failureOf } from './thread-failure.ts'
+import { type BuildPolicy, TreeBuilder } from './tree-builder.ts'
+import { makeTold } from './tree-steps.ts'
+
+export interface MakeTask {
+  readonly subject: string
+  readonly steps: SharedArrayBuffer
+  /** Tell this thread to stop; it counts nothing. */
+  readonly counters: SharedArrayBuffer
+  readonly rootFd: number
+  readonly policy: BuildPolicy
+}
+
+function outcomeOf({ subject, steps, counters, rootFd, policy }: MakeTask): ThreadEnd {
+  try {
+    const stopping = new Counters(counters)
+    const throwIfStopped = () => stopping.throwIfStopped()
+    const builder = new TreeBuilder(rootFd, policy)
+    try {
+      makeTold(new StepTaker(steps, throwIfStopped), builder, throwIfStopped)
+    } finally {
+      builder.close()
+    }
+    return { type: 'done' }
+  } catch (thrown) {
+    return failureOf(thrown, subject)
+  }
+}
+
+// run-reader.ts alone starts this file, so what it sends is of its type.
+parentPort?.postMessage(outcomeOf(workerData as MakeTask))
