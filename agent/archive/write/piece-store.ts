@@ -25,6 +25,8 @@ export class PieceStore {
   readonly #tools: FrameTools
   readonly #slots: FrameSlots
   readonly #onFailure: () => void
+  /** What each slot's compressor yielded last has been stored. */
+  readonly #yielded: Promise<void>[] = []
   #stored: Promise<void> = Promise.resolve()
   #failed: { readonly error: unknown } | undefined
 
@@ -58,7 +60,7 @@ export class PieceStore {
   }
 
   take(piece: Piece): void {
-    if (piece.type === 'frame') this.#inOrder(this.#frame(piece))
+    if (piece.type === 'frame') this.#frame(piece)
     else if (piece.type === 'index') this.#inOrder(() => this.#index(piece))
     else
       this.#inOrder(async () => {
@@ -66,19 +68,36 @@ export class PieceStore {
       })
   }
 
-  /** Compression begins at once, on another thread; what it yields waits for its turn. */
-  #frame({ slot, bytes }: FilledFrame): () => Promise<void> {
-    const raw = this.#slots.bytes(slot).subarray(0, bytes)
-    const stored = this.#compression === 'zstd' ? this.#compressor(slot).compress(raw) : Promise.resolve(raw)
-    stored.catch(() => undefined) // told by whoever awaits it below
-    return async () => {
-      const frame = await stored
-      if (this.#failed === undefined) await this.#files.addFrame(frame, bytes)
-      this.#slots.free(slot)
-    }
+  #frame(frame: FilledFrame): void {
+    if (this.#compression === 'zstd') this.#compressed(frame)
+    else this.#inOrder(() => this.#plain(frame))
   }
 
-  /** One a slot: what it yields lies in its memory until the slot is free again. */
+  async #plain({ slot, bytes }: FilledFrame): Promise<void> {
+    if (this.#failed === undefined) await this.#files.addFrame(this.#slots.bytes(slot).subarray(0, bytes), bytes)
+    this.#slots.free(slot)
+  }
+
+  /**
+   * Compression begins at once, on another thread; what it yields waits for its turn. The slot is free before that: it is filled
+   * again while the frame is hashed and written.
+   */
+  #compressed({ slot, bytes }: FilledFrame): void {
+    const raw = this.#slots.bytes(slot).subarray(0, bytes)
+    const compressor = this.#compressor(slot)
+    const compressing = (this.#yielded[slot] ?? Promise.resolve()).then(() => compressor.compress(raw))
+    compressing.then(
+      () => this.#slots.free(slot),
+      () => undefined, // told by whoever awaits it below
+    )
+    this.#inOrder(async () => {
+      const stored = await compressing
+      if (this.#failed === undefined) await this.#files.addFrame(stored, bytes)
+    })
+    this.#yielded[slot] = this.#stored
+  }
+
+  /** One a slot: what it yields lies in its memory until it is stored. */
   #compressor(slot: number): ZstdCompressor {
     const { level, memory } = this.#tools
     return this.#tools.compressor(`slot ${slot}`, { level, maxBytes: memory.frameBytes })
