@@ -1,6 +1,7 @@
 import { type BytePath, comparePaths, isWithin, parentOf } from './byte-path.ts'
 import type { Chain } from './chain.ts'
 import { IndexCursor, type IndexLine } from './index-cursor.ts'
+import { lastNotAfter } from './point.ts'
 import type { Wanted } from './wanted.ts'
 
 /** Some fifty lines: whoever walks by them begins soon. */
@@ -18,12 +19,17 @@ interface Shadow {
 export async function* changedLines(chain: Chain, wanted: Wanted, signal: AbortSignal): AsyncGenerator<Buffer> {
   let text = ''
   const merge = new LineMerge(chain, signal)
+  let previous: BytePath | undefined
   for (const [index, path] of wanted.paths.entries()) {
+    if (wanted.kinds[index] === 'rewritten') continue
     // What hides older layers may stand at the directories above; each is asked once, as places come in order.
-    for (const directory of directoriesAbove(path, wanted.paths[index - 1]))
+    for (const directory of directoriesAbove(path, previous))
       for await (const _ of merge.at(directory, (found) => found === directory)) void _
     const isWanted =
-      wanted.subtrees[index] === 1 ? (found: BytePath) => isWithin(found, path) : (found: BytePath) => found === path
+      wanted.kinds[index] === 'subtree'
+        ? (found: BytePath) => isWithin(found, path)
+        : (found: BytePath) => found === path
+    previous = path
     for await (const line of merge.at(path, isWanted)) {
       text += line
       if (text.length < PIECE_CHARACTERS) continue
@@ -32,6 +38,20 @@ export async function* changedLines(chain: Chain, wanted: Wanted, signal: AbortS
     }
   }
   if (text !== '') yield Buffer.from(text)
+}
+
+/** What is rewritten is not looked up, but what would tell of it is checked as if it were. @throws corrupt */
+export async function checkRewritten({ points }: Chain, wanted: Wanted, signal: AbortSignal): Promise<void> {
+  for (const point of points) {
+    const frames = point.table.index
+    let checked = -1
+    for (const [index, path] of wanted.paths.entries()) {
+      if (wanted.kinds[index] !== 'rewritten' || frames.length === 0) continue
+      const frame = lastNotAfter(frames, path)
+      if (frame !== checked) await point.checkIndex(frame, signal)
+      checked = frame
+    }
+  }
 }
 
 /** From the top down, without the root, which hides nothing, and those that are above `previous` too. */

@@ -17,6 +17,7 @@ import {
 import type { IndexEntry, Member } from './member.ts'
 import { parseEntry } from './parse-entry.ts'
 import type { PointFiles, RangeSource } from './range-source.ts'
+import { release } from './read/release.ts'
 
 const NEWLINE = 0x0a
 /** The table of an archive of 4 TiB; more cannot be ours. */
@@ -110,6 +111,11 @@ export class Point implements AsyncDisposable {
     return text
   }
 
+  /** Whether a frame of the index is as it was stored; its lines are not read. @throws corrupt */
+  async checkIndex(number: number, signal: AbortSignal): Promise<void> {
+    release(await this.#storedIndex(number, signal))
+  }
+
   #begun(number: number, signal: AbortSignal) {
     const text = this.#readIndex(number, signal)
     text.catch(() => undefined) // told by whoever awaits it
@@ -117,11 +123,15 @@ export class Point implements AsyncDisposable {
   }
 
   async #readIndex(number: number, signal: AbortSignal): Promise<Buffer> {
+    return decompressFrame(await this.#storedIndex(number, signal), this.table.index[number]?.rawBytes ?? 0)
+  }
+
+  async #storedIndex(number: number, signal: AbortSignal): Promise<Buffer> {
     const frame = this.table.index[number]
     if (frame === undefined) throw new FleetError('internal', 'the index has no such frame')
     const stored = await this.#index.read(frame.offset, frame.bytes, signal)
     checkHash(stored, frame)
-    return decompressFrame(stored, frame.rawBytes)
+    return stored
   }
 }
 

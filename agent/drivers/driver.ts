@@ -52,6 +52,8 @@ export interface Change {
   readonly path: string
   /** It, and everything below it, before or now: what it stands for came, went or moved. */
   readonly subtree: boolean
+  /** No directory, at any time in between, and it certainly differs. */
+  readonly rewritten?: true
 }
 
 /**

@@ -12,6 +12,11 @@ export interface ListedChange {
   readonly subtree: boolean
   /** Of a directory that was there before and is now: its number. */
   readonly inode?: number
+  /**
+   * No directory, now or at any time between both listings: the directory that it is in has the names that it had, and so have those above
+   * it. It certainly differs.
+   */
+  readonly rewritten?: true
 }
 
 /** More is not worth a list; what one costs in memory bounds it too. */
@@ -162,6 +167,25 @@ export function changeOf(path: string, before: string, now: string): ListedChang
   return isDirectory(before) && isDirectory(now) && numberOf(before) === inode
     ? { path, subtree: false, inode }
     : { path, subtree: true }
+}
+
+/** Of all that differs between two listings: finds out which places were rewritten, and nothing else happened to them. */
+export function withRewritten(changes: readonly ListedChange[]): readonly ListedChange[] {
+  const directories = new Set<string>()
+  for (const { path, subtree, inode } of changes) if (subtree || inode !== undefined) directories.add(path)
+  return changes.map((change) =>
+    change.subtree || change.inode !== undefined || isBelowAny(change.path, directories)
+      ? change
+      : { ...change, rewritten: true },
+  )
+}
+
+function isBelowAny(path: string, directories: ReadonlySet<string>): boolean {
+  if (directories.size === 0) return false
+  if (directories.has('')) return true
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1))
+    if (directories.has(path.slice(0, slash))) return true
+  return false
 }
 
 function isDirectory(told: string): boolean {

@@ -4,7 +4,7 @@ import { MessageChannel } from 'node:worker_threads'
 import { FleetError } from '../../../shared/errors.ts'
 import { asFleetError } from '../../native/system-error.ts'
 import { Counters } from '../../tree/counters.ts'
-import { changedLines } from '../changed-lines.ts'
+import { changedLines, checkRewritten } from '../changed-lines.ts'
 import { compressFrame } from '../compression.ts'
 import { placeOf } from '../image/image-bytes.ts'
 import { imageLines } from '../image/image-lines.ts'
@@ -85,11 +85,12 @@ export class ArchiveWriting {
     const { base, stamps } = request
     const changes = base === undefined ? undefined : usableChanges(base)
     if (base === undefined || changes === undefined)
-      return this.#walk(request, { lines: base?.lines, wanted: undefined, stamps }, signal)
+      return this.#walk(request, { lines: base?.lines, wanted: undefined, stamps, checking: undefined }, signal)
     const wanted = wantedOf(changes.list, changes.isAll)
     // A thread would have nothing to look at.
     if (wanted.paths.length === 0) return this.#endTar()
-    return this.#walk(request, { lines: changedLines(changes.chain, wanted, signal), wanted, stamps }, signal)
+    const checking = checkRewritten(changes.chain, wanted, signal).catch((error: unknown) => this.#store.fail(error))
+    return this.#walk(request, { lines: changedLines(changes.chain, wanted, signal), wanted, stamps, checking }, signal)
   }
 
   async #readImage({ image, base }: WriteImageRequest, signal: AbortSignal): Promise<WriteEnd> {
@@ -107,7 +108,11 @@ export class ArchiveWriting {
     return { type: 'done', problems: [], problemCount: 0 }
   }
 
-  async #walk(request: WriteRequest, { lines, wanted, stamps }: Walk, signal: AbortSignal): Promise<WriteEnd> {
+  async #walk(
+    request: WriteRequest,
+    { lines, wanted, stamps, checking }: Walk,
+    signal: AbortSignal,
+  ): Promise<WriteEnd> {
     const { rootFd, scratch, settledBeforeMs, live, grafts = [], base } = request
     const linkSpillFd = openUnlinked(scratch)
     const own = openStamps(stamps === undefined ? undefined : { path: stamps, rootFd })
@@ -119,8 +124,12 @@ export class ArchiveWriting {
     try {
       const olderFd = base?.olderFd ?? -1
       const source = { kind: 'tree', rootFd, linkSpillFd, wanted, olderFd, marks, grafts: grafted } as const
-      return await this.#run({ lines, again: base?.lines, source }, signal)
+      const end = await this.#run({ lines, again: base?.lines, source }, signal)
+      await checking
+      this.#store.throwIfFailed()
+      return end
     } finally {
+      await checking
       closeSync(linkSpillFd)
       closeStamps([marks, ...grafted])
     }
@@ -185,6 +194,8 @@ interface Walk {
   readonly lines: AsyncIterable<Uint8Array> | undefined
   readonly wanted: Wanted | undefined
   readonly stamps: string | undefined
+  /** Of what the list lets nobody look up; it fails the store. */
+  readonly checking: Promise<void> | undefined
 }
 
 function usableChanges({ changes }: ArchiveBase): ArchiveBase['changes'] {

@@ -130,7 +130,7 @@ export class TreeWalk {
     try {
       const status = this.#status.readName(level.fd, terminated)
       // A list of changes names what is gone too; what the chain holds of it is found gone when the walk moves on.
-      if (status === undefined) return selection !== undefined || this.#refuse(path, 'vanished')
+      if (status === undefined) return this.#isMissing(path, selection)
       if (status.kind === 'directory') return this.#enter(level, place)
       if (status.kind === 'socket') return this.#refuse(path, 'socket')
       if (this.#isUnchanged(path)) return true
@@ -146,6 +146,11 @@ export class TreeWalk {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
     }
+  }
+
+  #isMissing(path: BytePath, selection: Selection | undefined): true {
+    if (selection?.own === 'rewritten') this.#tellGone(path)
+    return selection !== undefined || this.#refuse(path, 'vanished')
   }
 
   /** A file whose status has been read. */
@@ -184,6 +189,8 @@ export class TreeWalk {
     const entered = this.#levels.enter(level.fd, name)
     if (entered === 'too-deep') return this.#refuse(path, 'too-deep')
     if (entered !== 'entered') return this.#cannotOpen(path)
+    // A directory meanwhile, where the chain holds none.
+    if (selection?.own === 'rewritten') this.#markLost(path)
     this.#visitDirectory(selection)
     return true
   }
@@ -207,7 +214,7 @@ export class TreeWalk {
     const entry = this.#parts.previous?.current
     const isKnown =
       entry?.path === level.path && entry.isDirectory && entry.inode === this.#parts.realms.identify(this.#status).inode
-    if (selection?.own === 'entry' && !isKnown && this.#parts.wanted?.isAll)
+    if ((selection?.own === 'entry' || selection?.own === 'rewritten') && !isKnown && this.#parts.wanted?.isAll)
       throw new FleetError('conflict', 'the image was written to before it was read')
     if (!this.#isUnchanged(level.path)) this.#writeParents()
     return selection?.own !== 'entry' || !isKnown
@@ -269,12 +276,12 @@ export class TreeWalk {
     if (previous === undefined) return
     for (let entry = previous.current; entry !== undefined; entry = previous.current) {
       if (path === undefined ? !isWithin(entry.path, directory) : comparePaths(entry.path, path) >= 0) return
-      this.#gone(entry)
+      this.#tellGone(entry.path)
       previous.skipBelow(entry.path)
     }
   }
 
-  #gone({ path }: PreviousEntry): void {
+  #tellGone(path: BytePath): void {
     this.#parts.line(path, goneLine(path))
     this.#markLost(path)
   }

@@ -6,7 +6,7 @@ import { DirectoryReader } from '../../native/directory-entries.ts'
 import { close, openBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
-import { changeOf, type ListedChange, ListingDiff, MAX_CHANGES } from '../../tree/listing-diff.ts'
+import { changeOf, type ListedChange, ListingDiff, MAX_CHANGES, withRewritten } from '../../tree/listing-diff.ts'
 import { HEADER_BYTES, type OpenListing, openListing, sealListing } from '../../tree/listing-file.ts'
 import type { Watch } from '../driver.ts'
 import { ListingPart } from './listing-part.ts'
@@ -198,5 +198,5 @@ async function complete(
   }
   // Another root: nothing below it need be what it was.
   const isTooMuch = changes.length > MAX_CHANGES || changes.some(({ path, subtree }) => path === '' && subtree)
-  return { changes: isTooMuch ? undefined : changes }
+  return { changes: isTooMuch ? undefined : withRewritten(changes) }
 }
