@@ -52,8 +52,8 @@ export class ListingDiff {
   readonly #gone = new Map<string, string>()
   readonly #came = new Map<string, string>()
   #position: number
-  #old: Buffer = Buffer.alloc(0)
-  #new: Buffer = Buffer.alloc(0)
+  readonly #old = new Window()
+  readonly #new = new Window()
   #isTooMuch = false
   #isEqual = true
 
@@ -64,9 +64,10 @@ export class ListingDiff {
     this.#end = old.to
   }
 
+  /** @param chunk at most 256 KiB; free again when this returns */
   take(chunk: Buffer): void {
     if (this.#isTooMuch) return
-    this.#new = this.#new.length === 0 ? chunk : Buffer.concat([this.#new, chunk])
+    this.#new.append(chunk)
     this.#compare(false)
   }
 
@@ -82,7 +83,7 @@ export class ListingDiff {
   #compare(isLast: boolean): void {
     while (!this.#isTooMuch) {
       this.#fill()
-      const same = wholeRecords(this.#new, commonLength(this.#new, this.#old))
+      const same = wholeRecords(this.#new.bytes, commonLength(this.#new.bytes, this.#old.bytes))
       if (same > 0) {
         this.#skip(same, same)
         continue
@@ -96,7 +97,7 @@ export class ListingDiff {
 
   /** Past one record at least. */
   #step(): void {
-    const [now, before] = [entryAt(this.#new, 0), entryAt(this.#old, 0)]
+    const [now, before] = [entryAt(this.#new.bytes, 0), entryAt(this.#old.bytes, 0)]
     const isTorn = (now === undefined && this.#new.length > 0) || (before === undefined && this.#old.length > 0)
     if (isTorn) this.#giveUp()
     else if (now !== undefined && before !== undefined && now.path === before.path) {
@@ -107,8 +108,8 @@ export class ListingDiff {
 
   #stepApart(now: Entry | undefined, before: Entry | undefined): void {
     this.#isEqual = false
-    const gone = before === undefined ? [] : now === undefined ? [before] : recordsBefore(this.#old, now.path)
-    const came = now === undefined ? [] : before === undefined ? [now] : recordsBefore(this.#new, before.path)
+    const gone = before === undefined ? [] : now === undefined ? [before] : recordsBefore(this.#old.bytes, now.path)
+    const came = now === undefined ? [] : before === undefined ? [now] : recordsBefore(this.#new.bytes, before.path)
     // Neither is near: they changed places with others.
     const [left, right] = gone.length > 0 ? [gone, []] : came.length > 0 ? [[], came] : [[before], [now]]
     for (const entry of left) if (entry !== undefined) this.#wasThere(entry)
@@ -118,8 +119,8 @@ export class ListingDiff {
   }
 
   #skip(newBytes: number, oldBytes: number): void {
-    this.#new = this.#new.subarray(newBytes)
-    this.#old = this.#old.subarray(oldBytes)
+    this.#new.skip(newBytes)
+    this.#old.skip(oldBytes)
   }
 
   #giveUp(): void {
@@ -151,12 +152,54 @@ export class ListingDiff {
   #fill(): void {
     const wanted = Math.min(WINDOW_BYTES - this.#old.length, this.#end - this.#position)
     if (wanted <= 0 || this.#old.length >= Math.min(this.#new.length, WINDOW_BYTES / 2)) return
-    const filled = Buffer.allocUnsafe(this.#old.length + wanted)
-    this.#old.copy(filled)
-    const read = readSync(this.#fd, filled, this.#old.length, wanted, this.#position)
+    const read = readSync(this.#fd, this.#old.room(wanted), 0, wanted, this.#position)
     if (read === 0) this.#giveUp() // cut off: none that can be compared with
     this.#position += read
-    this.#old = filled.subarray(0, this.#old.length + read)
+    this.#old.filled(read)
+  }
+}
+
+/** What is looked at of one side, in memory that is used again and again: a collector would count what is thrown away. */
+class Window {
+  #memory = Buffer.allocUnsafeSlow(2 * WINDOW_BYTES)
+  #start = 0
+  #end = 0
+
+  get bytes(): Buffer {
+    return this.#memory.subarray(this.#start, this.#end)
+  }
+
+  get length(): number {
+    return this.#end - this.#start
+  }
+
+  skip(bytes: number): void {
+    this.#start += bytes
+  }
+
+  append(chunk: Buffer): void {
+    chunk.copy(this.room(chunk.length))
+    this.filled(chunk.length)
+  }
+
+  /** Behind what is there, which moves. */
+  room(bytes: number): Buffer {
+    if (this.#end + bytes > this.#memory.length) this.#moveToFront(bytes)
+    return this.#memory.subarray(this.#end, this.#end + bytes)
+  }
+
+  filled(bytes: number): void {
+    this.#end += bytes
+  }
+
+  #moveToFront(bytes: number): void {
+    const kept = this.bytes
+    const memory =
+      kept.length + bytes > this.#memory.length ? Buffer.allocUnsafeSlow(kept.length + bytes) : this.#memory
+    kept.copy(memory)
+    this.#memory = memory
+    this.#end = kept.length
+    this.#start = 0
   }
 }
 

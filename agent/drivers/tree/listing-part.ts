@@ -28,10 +28,10 @@ export class ListingPart {
     return fstatSync(this.fd).size
   }
 
-  /** Of what the process wrote, in order. */
+  /** Of what the process wrote, in order; each is free again when the next is asked for. */
   async *chunks(): AsyncGenerator<Buffer> {
+    const memory = Buffer.allocUnsafeSlow(CHUNK_BYTES)
     for (let at = this.#isFirst ? HEADER_BYTES : 0; ; ) {
-      const memory = Buffer.allocUnsafe(CHUNK_BYTES)
       const { bytesRead } = await readAt(this.fd, memory, 0, CHUNK_BYTES, at)
       if (bytesRead === 0) return
       yield memory.subarray(0, bytesRead)
