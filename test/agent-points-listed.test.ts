@@ -29,6 +29,14 @@ import { mutateTree } from './harness/mutate-tree.ts'
 import { failureOf, fill, pointOrders, refOf, SETTLED_MS } from './harness/point-orders.ts'
 
 const KINDS = ['reflinks on XFS', 'copies on ext4', 'a directory on ext4'] as const
+/** Where what changed is little it is read where it lives, unless others are at work, or it was just written to. */
+const WAYS = [
+  ['reflinks on XFS', 'images'],
+  ['reflinks on XFS', 'where it lives'],
+  ['copies on ext4', 'images'],
+  ['copies on ext4', 'where it lives'],
+  ['a directory on ext4', 'where it lives'],
+] as const
 
 /** Changes that look like none, or like others: by Python and the shell, in `own/`. */
 const SLY = String.raw`
@@ -57,13 +65,17 @@ if int(n) == 2: os.unlink('gone')
 
 /** What somebody else does just before and behind a snapshot of some of a tree. */
 interface Meanwhile {
+  /** Before a listing that is made of a pool. */
+  opening?: () => void
+  /** Behind a listing, before anything is read where it lives. */
+  listed?: () => void
   before?: () => void
   behind?: (image: string) => void
 }
 
 interface Backups extends Awaited<ReturnType<typeof open>> {}
 
-async function open(t: ExecutionContext, kind: (typeof KINDS)[number]) {
+async function open(t: ExecutionContext, kind: (typeof KINDS)[number], isAlone = true) {
   const mounted = mountLoop(t, kind.endsWith('XFS') ? 'xfs' : 'ext4', 400 * 2 ** 20)
   const isPath = kind.startsWith('a directory')
   const orders = await pointOrders(t, isPath ? {} : { driver: kind.startsWith('r') ? 'reflink' : 'copy', on: mounted })
@@ -85,7 +97,18 @@ async function open(t: ExecutionContext, kind: (typeof KINDS)[number]) {
       return image
     },
   }
-  const tools: PipelineTools = { ...orders.tools, driver: () => driver }
+  const points = {
+    ...orders.tools.points,
+    freeTurn() {
+      meanwhile.opening?.()
+      return isAlone ? orders.tools.points.freeTurn() : undefined
+    },
+    get scratch() {
+      meanwhile.listed?.()
+      return orders.tools.points.scratch
+    },
+  }
+  const tools: PipelineTools = { ...orders.tools, points, driver: () => driver }
   const source = isPath ? { source: { kind: 'path', path: live } as const } : {}
   const refs: PointRef[] = []
   const trees: string[] = []
@@ -118,10 +141,10 @@ async function wrong({ orders, refs, trees }: Backups): Promise<readonly string[
   return found
 }
 
-for (const [number, kind] of KINDS.entries()) {
-  test(`${kind}: whatever changes between two points is found, and what did not is not looked at`, async (t) => {
+for (const [number, [kind, way]] of WAYS.entries()) {
+  test(`${kind}, read ${way}: whatever changes between two points is found, and what did not is not looked at`, async (t) => {
     if (!canArchive(t)) return t.pass()
-    const backups = await open(t, kind)
+    const backups = await open(t, kind, way !== 'images')
     const { live, taken, isPath } = backups
     const sly = (round: number) => execFileSync('/usr/bin/python3', ['-c', SLY, live, String(round)], { stdio: 'pipe' })
     mkdirSync(join(live, 'wild'))
@@ -140,16 +163,82 @@ for (const [number, kind] of KINDS.entries()) {
     t.is(backups.listings().length, 1)
     if (!isPath) {
       t.is(taken[0], 'whole')
-      t.is(taken.length, 6, 'of what did not change there is no snapshot')
+      if (way === 'images') t.is(taken.length, 6, 'of what did not change there is no snapshot')
+      else t.true(taken.length < 4, 'only of what was just written to')
       t.true(taken.slice(1).every((only) => typeof only === 'number' && only > 0))
     }
     t.deepEqual(await wrong(backups), [])
   })
 }
 
+test('what is written to while it is read where it lives is read in an image instead', async (t) => {
+  if (!canArchive(t)) return t.pass()
+  const backups = await open(t, 'reflinks on XFS')
+  const { live, taken, meanwhile } = backups
+  fill(live)
+  const write = (text: string) => {
+    for (let n = 0; n < 40; n += 1) writeFileSync(join(live, 'docs', `f${n}`), `${text} ${n}`)
+  }
+  write('first')
+  await pause(SETTLED_MS)
+  await backups.point()
+  write('second')
+  await pause(300)
+  t.like(await backups.point(), { full: false, problemCount: 0 })
+  t.deepEqual(taken.splice(0), ['whole'], 'it stood still')
+
+  write('third')
+  await pause(300)
+  meanwhile.listed = () => writeFileSync(join(live, 'docs', 'f7'), 'written to behind the list')
+  t.like(await backups.point(), { full: false, problemCount: 0 })
+  t.deepEqual(taken.splice(0), [40])
+  delete meanwhile.listed
+
+  meanwhile.opening = () => write('fourth')
+  t.like(await backups.point(), { full: false, problemCount: 0 })
+  t.deepEqual(taken.splice(0), [40], 'it was written to just before')
+  delete meanwhile.opening
+  writeFileSync(join(live, 'docs', 'much'), Buffer.alloc(9_000_000, 'much'))
+  await pause(300)
+  t.like(await backups.point(), { full: false, problemCount: 0 })
+  t.is(taken.splice(0).length, 1, 'it is much')
+  t.deepEqual(await wrong(backups), [])
+})
+
+test('what was rewritten, and is gone or a directory by the time that it is read, is that in the point', async (t) => {
+  if (!canArchive(t)) return t.pass()
+  const { live, taken, meanwhile, orders, refs, point } = await open(t, 'copies on ext4')
+  fill(live)
+  const write = (text: string) => {
+    for (const name of ['goes', 'deep/grows', 'stays']) writeFileSync(join(live, 'docs', name), text)
+  }
+  write('first')
+  await pause(SETTLED_MS)
+  await point()
+  write('second')
+  await pause(300)
+  meanwhile.listed = () => {
+    rmSync(join(live, 'docs', 'goes'))
+    rmSync(join(live, 'docs', 'deep', 'grows'))
+    mkdirSync(join(live, 'docs', 'deep', 'grows', 'in'), { recursive: true })
+  }
+  t.like(await point(), { full: false, problemCount: 0 })
+  t.deepEqual(taken, ['whole'])
+
+  const names = refs.map(({ name }) => name)
+  const last = join(orders.backups, names.at(-1) ?? '')
+  const into = join(orders.outside, 'back')
+  const expected = ['a.txt', 'deep', 'deep/big', 'deep/grows', 'deep/grows/in', 'stays']
+  await extractTo(into, { points: orders.backups, names })
+  t.deepEqual(readdirSync(join(into, 'docs'), { recursive: true }).map(String).sort(), expected)
+  rmSync(into, { recursive: true })
+  runRestoreScript(last, into, join(orders.outside, 'bin'))
+  t.deepEqual(readdirSync(join(into, 'docs'), { recursive: true }).map(String).sort(), expected)
+})
+
 test('what happens beside a snapshot of what changed makes it whole, or fails the job, and is never taken for the tree', async (t) => {
   if (!canArchive(t)) return t.pass()
-  const backups = await open(t, 'copies on ext4')
+  const backups = await open(t, 'copies on ext4', false)
   const { live, taken, meanwhile, orders, refs } = backups
   fill(live)
   await pause(SETTLED_MS)

@@ -39,6 +39,10 @@ export interface WriteRequest extends AnyRequest {
   readonly stamps?: string
   /** Of a tree that others write to while it is read: what changed then or later is read again by the next increment. */
   readonly settledBeforeMs?: number
+  /** Of such a tree: a file that changed then or later is told as a problem, as it may change while it is read and look the same. */
+  readonly untouchedSinceMs?: number | undefined
+  /** Called when nothing of the tree is read any more. @param isWhole nothing was wrong with what was read */
+  readonly onRead?: ((isWhole: boolean) => void) | undefined
   /** Of a snapshot of btrfs: what it was taken of. Files that are the same there are read there, where they may be in memory. */
   readonly live?: LiveTree | undefined
   /** Directories of other trees, which are read in the place of empty ones in this. In the same order for every archive of a chain. */

@@ -75,6 +75,7 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
       dialer,
       lease: (request) => targets.lease(request),
       turn: (signal) => turns.take(signal),
+      freeTurn: () => turns.takeFree(),
       later(work) {
         const working = work()
           .catch(() => undefined)

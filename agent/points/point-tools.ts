@@ -40,4 +40,6 @@ export interface PointTools {
   later(work: () => Promise<void>): void
   /** A turn among those who read or write whole archives: each needs a hundred MiB at most. @returns gives it back. @throws cancelled */
   turn(signal: AbortSignal): Promise<() => void>
+  /** The same, where one is free: else undefined. */
+  freeTurn(): (() => void) | undefined
 }

@@ -14,6 +14,17 @@ export class Slots {
     if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
     if (this.#free > 0) this.#free -= 1
     else await this.#turn(signal)
+    return this.#held()
+  }
+
+  /** @returns gives the slot back, once; undefined where one would have to wait */
+  takeFree(): (() => void) | undefined {
+    if (this.#free === 0) return undefined
+    this.#free -= 1
+    return this.#held()
+  }
+
+  #held(): () => void {
     let held = true
     return () => {
       if (!held) return

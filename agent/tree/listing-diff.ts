@@ -19,6 +19,15 @@ export interface ListedChange {
   readonly rewritten?: true
 }
 
+/** What would be read of the files that differ. */
+export interface ListedFiles {
+  readonly bytes: number
+  /** The latest time of change, in milliseconds since the epoch. */
+  readonly changedMs: number
+}
+
+export const NO_FILES: ListedFiles = { bytes: 0, changedMs: 0 }
+
 /** More is not worth a list; what one costs in memory bounds it too. */
 export const MAX_CHANGES = 20_000
 /** Entries that came in another order, and so wait for their counterparts. */
@@ -32,6 +41,7 @@ const NUL = 0
 const DOT = 0x2e
 const QUESTION = 0x3f
 const DIRECTORY = 'd'
+const FILE = 'f'
 
 interface Entry {
   readonly path: string
@@ -54,6 +64,7 @@ export class ListingDiff {
   #position: number
   readonly #old = new Window()
   readonly #new = new Window()
+  #files = NO_FILES
   #isTooMuch = false
   #isEqual = true
 
@@ -72,12 +83,15 @@ export class ListingDiff {
   }
 
   /** @returns undefined when too much differs; `isEqual` says that not even the order does */
-  finish(): { readonly changes: readonly ListedChange[]; readonly isEqual: boolean } | undefined {
+  finish():
+    | { readonly changes: readonly ListedChange[]; readonly files: ListedFiles; readonly isEqual: boolean }
+    | undefined {
     if (!this.#isTooMuch) this.#compare(true)
     if (this.#isTooMuch) return undefined
     const changes = [...this.#changes]
     for (const [path, told] of [...this.#gone, ...this.#came]) changes.push({ path, subtree: isDirectory(told) })
-    return changes.length > MAX_CHANGES ? undefined : { changes, isEqual: this.#isEqual }
+    for (const told of this.#came.values()) this.#files = withFile(this.#files, told)
+    return changes.length > MAX_CHANGES ? undefined : { changes, files: this.#files, isEqual: this.#isEqual }
   }
 
   #compare(isLast: boolean): void {
@@ -146,6 +160,7 @@ export class ListingDiff {
   #changed(path: string, before: string, now: string): void {
     this.#isEqual = false
     this.#changes.push(changeOf(path, before, now))
+    this.#files = withFile(this.#files, now)
     if (this.#changes.length > MAX_CHANGES) this.#giveUp()
   }
 
@@ -233,6 +248,16 @@ function isBelowAny(path: string, directories: ReadonlySet<string>): boolean {
 
 function isDirectory(told: string): boolean {
   return told.startsWith(DIRECTORY)
+}
+
+function withFile(files: ListedFiles, told: string): ListedFiles {
+  if (!told.startsWith(FILE)) return files
+  const [, changed, , bytes = ''] = told.split(' ')
+  // A mark may follow.
+  return {
+    bytes: files.bytes + Number.parseInt(bytes, 10),
+    changedMs: Math.max(files.changedMs, 1_000 * Number(changed)),
+  }
 }
 
 function numberOf(told: string): number {

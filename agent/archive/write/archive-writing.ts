@@ -113,7 +113,7 @@ export class ArchiveWriting {
     { lines, wanted, stamps, checking }: Walk,
     signal: AbortSignal,
   ): Promise<WriteEnd> {
-    const { rootFd, scratch, settledBeforeMs, live, grafts = [], base } = request
+    const { rootFd, scratch, settledBeforeMs, untouchedSinceMs, live, grafts = [], base } = request
     const linkSpillFd = openUnlinked(scratch)
     const own = openStamps(stamps === undefined ? undefined : { path: stamps, rootFd })
     const marks = { stamps: own, settledBeforeMs, live }
@@ -123,10 +123,12 @@ export class ArchiveWriting {
     }))
     try {
       const olderFd = base?.olderFd ?? -1
-      const source = { kind: 'tree', rootFd, linkSpillFd, wanted, olderFd, marks, grafts: grafted } as const
+      const told = { wanted, olderFd, untouchedSinceMs }
+      const source = { kind: 'tree', rootFd, linkSpillFd, ...told, marks, grafts: grafted } as const
       const end = await this.#run({ lines, again: base?.lines, source }, signal)
       await checking
       this.#store.throwIfFailed()
+      request.onRead?.(end.type === 'done' && end.problemCount === 0)
       return end
     } finally {
       await checking

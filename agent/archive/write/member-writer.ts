@@ -26,6 +26,8 @@ export interface WriterParts {
   readonly attributes: AttributeRecords
   readonly counters: Counters
   readonly identify: Identify
+  /** A file that changed then or later may change while it is read and look the same. */
+  readonly untouchedSinceMs: number | undefined
   /** Takes one line of the index, newline included. */
   readonly line: (path: BytePath, line: string) => void
   readonly problem: (path: BytePath, reason: ProblemReason) => void
@@ -172,11 +174,17 @@ export class MemberWriter {
   #fileLine(path: BytePath, fd: number, status: Status, written: WrittenFile): void {
     const { place, size, storedSize, holes, patch, copied } = written
     this.#parts.frames.zeros(paddingOf(storedSize))
-    const problem = copied.problem ?? (this.#changedSince(fd, status) ? 'changed' : undefined)
+    const isTouched = this.#isTouched(status) || this.#changedSince(fd, status)
+    const problem = copied.problem ?? (isTouched ? 'changed' : undefined)
     if (problem !== undefined) this.#parts.problem(path, problem)
     const { offset, frame, dataOffset } = place
     const hash = copied.hash ?? EMPTY_HASH
     this.#line(path, 'file', status, { offset, frame, dataOffset, size, storedSize, holes, patch, hash, problem })
+  }
+
+  #isTouched({ changedMs }: Status): boolean {
+    const { untouchedSinceMs } = this.#parts
+    return untouchedSinceMs !== undefined && changedMs >= untouchedSinceMs
   }
 
   /** Whether somebody wrote to the file while it was read: then what was read is of no one moment. */

@@ -50,6 +50,7 @@ export interface TreeTask {
   readonly wanted: Wanted | undefined
   /** Of what the chain's last point was made of; -1 where that is not there. */
   readonly olderFd: number
+  readonly untouchedSinceMs: number | undefined
   /** Of the root's own tree. */
   readonly marks: TreeMarks
   readonly grafts: readonly TaskGraft[]
@@ -126,7 +127,8 @@ function writeImage({ place, shape, only }: ImageTask, { take, post, ...parts }:
   new ImageWalk({ ...parts, image, shape, only, previous, gone }).run()
 }
 
-function writeTree({ rootFd, linkSpillFd, wanted, olderFd, marks, grafts }: TreeTask, parts: Parts): void {
+function writeTree(task: TreeTask, parts: Parts): void {
+  const { rootFd, linkSpillFd, wanted, olderFd, untouchedSinceMs, marks, grafts } = task
   const { frames, counters, line, problem, take, stop, post } = parts
   const gone = new GoneTar()
   const realms = new Realms(marks, grafts)
@@ -134,7 +136,8 @@ function writeTree({ rootFd, linkSpillFd, wanted, olderFd, marks, grafts }: Tree
   const links = new LinkTable(linkSpillFd, realms)
   const attributes = new AttributeRecords()
   const patched = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'patches', bytes }, [bytes.buffer])
-  const writer = new MemberWriter({ frames, links, attributes, counters, identify, line, problem, patched })
+  const told = { line, problem, patched }
+  const writer = new MemberWriter({ frames, links, attributes, counters, identify, untouchedSinceMs, ...told })
   const lost = (level: Level) => post({ type: 'gone', bytes: gone.member(level) })
   const previous = take && new PreviousEntries(take)
   const isLive = [marks, ...grafts].some((tree) => tree.live !== undefined)

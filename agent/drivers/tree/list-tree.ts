@@ -6,7 +6,15 @@ import { DirectoryReader } from '../../native/directory-entries.ts'
 import { close, openBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
-import { changeOf, type ListedChange, ListingDiff, MAX_CHANGES, withRewritten } from '../../tree/listing-diff.ts'
+import {
+  changeOf,
+  type ListedChange,
+  type ListedFiles,
+  ListingDiff,
+  MAX_CHANGES,
+  NO_FILES,
+  withRewritten,
+} from '../../tree/listing-diff.ts'
 import { HEADER_BYTES, type OpenListing, openListing, sealListing } from '../../tree/listing-file.ts'
 import type { Watch } from '../driver.ts'
 import { ListingPart } from './listing-part.ts'
@@ -42,6 +50,7 @@ export interface ListRequest {
 export interface ListedTree {
   /** What differs from the older listing; undefined where there is none, or too much differs. */
   readonly changes: readonly ListedChange[] | undefined
+  readonly files: ListedFiles
 }
 
 /**
@@ -89,6 +98,8 @@ export async function listTree(request: ListRequest, watch: Watch): Promise<List
     close(rootFd)
   }
 }
+
+const UNKNOWN: ListedTree = { changes: undefined, files: NO_FILES }
 
 interface Part {
   /** For `find`: where it starts; none means nothing is listed. */
@@ -185,18 +196,21 @@ async function complete(
   if (request.base !== undefined && root === base?.root && listed.every((part) => part?.isEqual === true)) {
     rmSync(request.path)
     linkSync(request.base, request.path)
-    return { changes: [] }
+    return { changes: [], files: NO_FILES }
   }
   const [first, ...others] = files
   for (const part of others) await first?.append(part)
   sealListing(request.path, { root, parts: PARTS })
-  if (base === undefined) return { changes: undefined }
+  if (base === undefined) return UNKNOWN
   const changes = root === base.root ? [] : [changeOf('', base.root, root)]
+  let found = NO_FILES
   for (const part of listed) {
-    if (part === undefined) return { changes: undefined }
+    if (part === undefined) return UNKNOWN
     changes.push(...part.changes)
+    const { bytes, changedMs } = part.files
+    found = { bytes: found.bytes + bytes, changedMs: Math.max(found.changedMs, changedMs) }
   }
   // Another root: nothing below it need be what it was.
   const isTooMuch = changes.length > MAX_CHANGES || changes.some(({ path, subtree }) => path === '' && subtree)
-  return { changes: isTooMuch ? undefined : withRewritten(changes) }
+  return isTooMuch ? UNKNOWN : { changes: withRewritten(changes), files: found }
 }

@@ -66,6 +66,8 @@ class Creation {
   #receipt: PointReceipt | undefined
   #known: readonly PointRecord[] = []
   #isClean = false
+  /** Among those who write, where it was taken before the source was opened. */
+  #turn: (() => void) | undefined
   isCommitted = false
 
   constructor(spec: Spec, jobId: string, tools: PipelineTools) {
@@ -98,7 +100,11 @@ class Creation {
   async snapshot(context: StepContext): Promise<void> {
     if (!this.isCommitted && this.#receipt === undefined) {
       if (this.#source.asksForBase) this.#base = await this.#openBase(context.signal)
-      await this.#source.open(context, this.#base !== undefined && takesChanges(this.#base))
+      const takes = this.#base !== undefined && takesChanges(this.#base)
+      if (takes && !this.#spec.consolidate) this.#turn = this.#tools.points.freeTurn()
+      await this.#source.open(context, { takesChanges: takes, isReadAtOnce: this.#turn !== undefined })
+      if (this.#source.instead !== undefined) return
+      this.#giveTurnBack()
     }
     context.release()
   }
@@ -107,7 +113,7 @@ class Creation {
     if (this.isCommitted || this.#receipt !== undefined) return
     const { signal, memory } = context
     const place = this.#place()
-    const turn = await this.#tools.points.turn(signal)
+    this.#turn ??= await this.#tools.points.turn(signal)
     try {
       if (!this.#isClean) await discardUnfinished(place, signal)
       this.#isClean = false
@@ -115,12 +121,17 @@ class Creation {
       await using base = this.#base ?? (await this.#openBase(signal))
       this.#base = undefined
       using rated = new Rated(context.progress, this.#totals(base))
-      const written = await this.#written(place, base, { signal, progress: rated.progress })
+      const written = await this.#written(place, base, { ...context, progress: rated.progress })
       await memory.stage(encodeReceipt(written))
       this.#receipt = written
     } finally {
-      turn()
+      this.#giveTurnBack()
     }
+  }
+
+  #giveTurnBack(): void {
+    this.#turn?.()
+    this.#turn = undefined
   }
 
   /** The receipt goes before the point's files: without them it would promise what is not there. */
@@ -164,6 +175,7 @@ class Creation {
 
   async close(): Promise<void> {
     this.#source.close()
+    this.#giveTurnBack()
     await this.#base?.[Symbol.asyncDispose]()
     this.#base = undefined
     await this.#lease?.[Symbol.asyncDispose]()
@@ -205,7 +217,7 @@ class Creation {
     }
   }
 
-  async #written(place: OwnPlace, base: Base, watch: Parameters<typeof writePoint>[1]): Promise<PointReceipt> {
+  async #written(place: OwnPlace, base: Base, watch: StepContext): Promise<PointReceipt> {
     assert(this.#lease)
     const { compression, target, consolidate } = this.#spec
     const lease = this.#lease
@@ -225,6 +237,8 @@ class Creation {
           settledBeforeMs: await source.settled(watch),
           changes: base.chain === undefined ? undefined : await source.changes(watch),
           whole: source.whole,
+          instead: source.instead,
+          onRead: () => watch.release(),
         },
         watch,
       ),

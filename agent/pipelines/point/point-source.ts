@@ -18,6 +18,18 @@ export interface TreeContent {
   readonly live: LiveTree | undefined
   /** Of what the last point of the base was made of, where that is kept: as `ArchiveBase` has it. */
   readonly olderFd: number | undefined
+  /** Of a tree that lives and was listed: what changed since is not to be read in it, but in what `PointSource.instead` gives. */
+  readonly untouchedSinceMs?: number | undefined
+  /** It holds nothing but what differs from the point that is to be completed. */
+  readonly isPartial?: boolean
+}
+
+/** How a source may be opened. */
+export interface Opening {
+  /** Whether the archive will be of what differs from the point below alone, where that is known. */
+  readonly takesChanges: boolean
+  /** Whether it is read at once, so that a little may be read where it lives. */
+  readonly isReadAtOnce: boolean
 }
 
 /** What nobody writes to. */
@@ -43,12 +55,13 @@ export interface PointSource {
   readonly atomic: boolean
   /** Of an instance that was held. */
   readonly held?: Held | undefined
-  /** @param takesChanges whether the archive will be of what differs from the point below alone, where that is known */
-  open(watch: Watch & Pick<StepContext, 'secret'>, takesChanges?: boolean): Promise<void>
+  open(watch: Watch & Pick<StepContext, 'secret'>, how: Opening): Promise<void>
   /** What is read stands still for as long as it is to. */
   read<Result>(watch: Watch, act: () => Promise<Result>): Promise<Result>
   /** What is read: a tree, or the image of a volume. */
   readonly content: TreeContent | DiskContent
+  /** Of what is read where it lives, and did not stand still: takes what does. Until then, and while it is read, nobody else may work on it. */
+  readonly instead?: ((watch: Watch) => Promise<TreeContent>) | undefined
   readonly whole: ((watch: Watch) => Promise<WholeTree>) | undefined
   settled(watch: Watch): Promise<number | undefined>
   changes(watch: Watch): Promise<ChangeList | undefined>

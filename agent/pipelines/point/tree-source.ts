@@ -14,11 +14,18 @@ import type { PipelineTools } from '../pipeline.ts'
 import { requireFiles } from '../require-files.ts'
 import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
 import { openPathSource } from './path-source.ts'
-import type { PointSource, TreeContent } from './point-source.ts'
+import type { Opening, PointSource, TreeContent } from './point-source.ts'
 import { openRoot } from './restore-new.ts'
 import { dropListings, type Looked, lookForChanges } from './unchanged.ts'
 
 type Spec = Pick<SpecOf<'point.create'>, 'about' | 'source' | 'pointId' | 'target' | 'series' | 'bases'>
+
+/** Less than the frames that are in memory anyway: what is in them by then waits for no target. */
+const LIVE_BYTES = 2 ** 23
+/** Header and padding. */
+const MEMBER_BYTES = 2_048
+/** More than a tick of the clock that times of files are taken from. */
+const TICK_MS = 100
 
 const unwatched = { signal: new AbortController().signal, progress: () => undefined }
 
@@ -40,6 +47,7 @@ export class TreeSource implements PointSource {
   #olderFd: number | undefined
   #looked: Looked | undefined
   #isPartial = false
+  #isLive = false
   /** Whether the tree is of one instant. */
   atomic = false
 
@@ -50,8 +58,16 @@ export class TreeSource implements PointSource {
   }
 
   get content(): TreeContent {
-    const [stamps, live, olderFd] = [this.stamps, this.#live, this.#olderFd]
-    return { kind: 'tree', rootFd: this.rootFd, grafts: undefined, stamps, live, olderFd }
+    return {
+      kind: 'tree',
+      rootFd: this.rootFd,
+      grafts: undefined,
+      stamps: this.stamps,
+      live: this.#live,
+      olderFd: this.#olderFd,
+      isPartial: this.#isPartial,
+      untouchedSinceMs: this.#isLive ? this.#untouchedSinceMs : undefined,
+    }
   }
 
   /** Open for reading. */
@@ -77,16 +93,15 @@ export class TreeSource implements PointSource {
    */
   async settled(watch: Watch): Promise<number | undefined> {
     const { source } = this.#spec
+    if (this.#isLive) return this.#looked?.settledBeforeMs
     if (source.kind !== 'path') return undefined
     const { settledBeforeMs } = await this.#look({ rootFd: this.rootFd, source: source.path }, watch)
     return settledBeforeMs
   }
 
-  /** @param takesChanges whether the archive will be of what differs from the point below alone, where that is known */
-  async open(watch: Watch, takesChanges = false): Promise<void> {
+  async open(watch: Watch, how: Opening): Promise<void> {
     const { source } = this.#spec
     this.close()
-    this.#isPartial = false
     if (source.kind === 'path') {
       this.#rootFd = openPathSource(source.path, this.#tools)
       return
@@ -94,7 +109,7 @@ export class TreeSource implements PointSource {
     assert(source.kind === 'dataset')
     const { pool } = source.place
     requireFiles(this.#tools.driver(pool))
-    if (!keepsBases(this.#tools, pool) && (await this.#openChanged(source.place, { watch, takesChanges }))) return
+    if (!keepsBases(this.#tools, pool) && (await this.#openChanged(source.place, watch, how))) return
     await this.#snapshot(watch)
   }
 
@@ -110,9 +125,19 @@ export class TreeSource implements PointSource {
     return { files: { 'properties.json': Buffer.from(`${JSON.stringify({ ...properties, about }, undefined, 2)}\n`) } }
   }
 
-  /** Of what holds only what differs: the whole tree, as it is now. Undefined where it is whole already. */
+  get instead(): ((watch: Watch) => Promise<TreeContent>) | undefined {
+    if (!this.#isLive) return undefined
+    return async (watch) => {
+      this.close()
+      const changes = this.#looked?.changes
+      if (changes === undefined || !(await this.#snapshotOf(changes, watch))) await this.#snapshot(watch)
+      return this.content
+    }
+  }
+
+  /** Of what holds only what differs, or lives: the whole tree, as it is now. Undefined where that is what is read. */
   get whole(): ((watch: Watch) => Promise<WholeTree>) | undefined {
-    if (!this.#isPartial) return undefined
+    if (!this.#isPartial && !this.#isLive) return undefined
     return async (watch) => {
       await this.#dropImage()
       await this.#snapshot(watch)
@@ -159,6 +184,8 @@ export class TreeSource implements PointSource {
   close(): void {
     if (this.#rootFd !== undefined) close(this.#rootFd)
     this.#rootFd = undefined
+    this.#isPartial = false
+    this.#isLive = false
     if (this.#live !== undefined) close(this.#live.fd)
     this.#live = undefined
     if (this.#olderFd !== undefined) close(this.#olderFd)
@@ -217,25 +244,40 @@ export class TreeSource implements PointSource {
    */
   async #openChanged(
     { pool, dataset }: { readonly pool: string; readonly dataset: string },
-    { watch, takesChanges }: { readonly watch: Watch; readonly takesChanges: boolean },
+    watch: Watch,
+    { takesChanges, isReadAtOnce }: Opening,
   ): Promise<boolean> {
     // Of an earlier run: what is listed now may have come later.
     await this.drop()
     const live = await this.#tools.driver(pool).find(dataset)
     if (live === undefined) return false
     const rootFd = openRoot(live.mountpoint)
-    let isRead = true
+    let isKept = false
     try {
       const { changes } = await this.#look({ rootFd, source: dataset }, watch)
       if (changes === undefined || !takesChanges) return false
-      isRead = changes.length > 0
-      if (isRead && !(await this.#snapshotOf(changes, watch))) return false
-      if (!isRead) this.#rootFd = rootFd
+      const isEmpty = changes.length === 0
+      isKept = isEmpty || (isReadAtOnce && this.#isStill)
+      if (!isKept) return await this.#snapshotOf(changes, watch)
+      this.#rootFd = rootFd
+      this.#isPartial = isEmpty
+      this.#isLive = !isEmpty
+      return true
     } finally {
-      if (isRead) close(rootFd)
+      if (!isKept) close(rootFd)
     }
-    this.#isPartial = true
-    return true
+  }
+
+  /** Whether what differs is little, and nobody seems to write to it. Whatever is read of it is looked at again. */
+  get #isStill(): boolean {
+    const { changes, files } = this.#looked ?? {}
+    if (changes === undefined || files === undefined) return false
+    return files.bytes + changes.length * MEMBER_BYTES <= LIVE_BYTES && files.changedMs < this.#untouchedSinceMs
+  }
+
+  /** Who writes to a file later moves its time of change to one that is later than this: pages that are mapped were clean then. */
+  get #untouchedSinceMs(): number {
+    return (this.#looked?.startedMs ?? 0) - TICK_MS
   }
 
   async #look(tree: { readonly rootFd: number; readonly source: string }, watch: Watch): Promise<Looked> {

@@ -6,7 +6,7 @@ import type { Watch } from '../../drivers/driver.ts'
 import { listTree } from '../../drivers/tree/list-tree.ts'
 import { syncFileSystem } from '../../native/file-system.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
-import type { ListedChange } from '../../tree/listing-diff.ts'
+import { type ListedChange, type ListedFiles, NO_FILES } from '../../tree/listing-diff.ts'
 import { SETTLED_MS } from '../../tree/stamps.ts'
 import type { PipelineTools } from '../pipeline.ts'
 
@@ -32,6 +32,10 @@ export interface Looked {
   readonly settledBeforeMs: number
   /** What differs from the tree of the point that is to be completed; undefined where that is not known. */
   readonly changes: readonly ListedChange[] | undefined
+  /** Of what differs. */
+  readonly files: ListedFiles
+  /** Since the epoch: what was dirty then is clean. */
+  readonly startedMs: number
   /** The point stands: the next is compared with this. Durable when it resolves, and the older one gone; or neither is. */
   keep(): Promise<void>
   drop(): void
@@ -47,7 +51,8 @@ export async function lookForChanges(
   { rootFd, listed }: { readonly rootFd: number; readonly listed: Listed },
   watch: Watch,
 ): Promise<Looked> {
-  const settledBeforeMs = Date.now() - SETTLED_MS
+  const startedMs = Date.now()
+  const settledBeforeMs = startedMs - SETTLED_MS
   await syncFileSystem(rootFd)
   const folder = tools.points.listings
   const prefix = `${keyOf(listed.source)}.${keyOf(listed.series)}.`
@@ -57,6 +62,8 @@ export async function lookForChanges(
   return {
     settledBeforeMs,
     changes: tree?.changes,
+    files: tree?.files ?? NO_FILES,
+    startedMs,
 
     async keep() {
       if (tree === undefined) return

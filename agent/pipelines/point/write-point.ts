@@ -38,7 +38,7 @@ import { TargetFiles } from '../../points/target-files.ts'
 import { TargetSink } from '../../points/target-sink.ts'
 import { alone, type Base } from './base.ts'
 import type { PointReceipt } from './point-receipt.ts'
-import type { DiskContent, TreeContent } from './point-source.ts'
+import type { DiskContent, PointSource, TreeContent } from './point-source.ts'
 
 export interface WritePointRequest {
   readonly place: OwnPlace
@@ -56,7 +56,11 @@ export interface WritePointRequest {
   readonly settledBeforeMs: number | undefined
   /** What differs from the tree of the last point of the base, where that is known. */
   readonly changes: ChangeList | undefined
-  /** Where the tree holds no more than those: gives all of it, should there be no base after all. */
+  /** Where the tree lives, and was to stand still. */
+  readonly instead: PointSource['instead']
+  /** The tree that lives is left alone by now. */
+  readonly onRead: () => void
+  /** Where the tree holds no more than those, or lives: gives all of it, should there be no base after all. */
   readonly whole: ((watch: ArchiveWatch) => Promise<Pick<TreeContent, 'rootFd' | 'stamps' | 'live'>>) | undefined
 }
 
@@ -68,15 +72,31 @@ export async function writePoint(request: WritePointRequest, watch: ArchiveWatch
   const { base, place } = request
   if (base.chain === undefined) return writeTree(request, watch)
   try {
-    return await (request.consolidate ? writeMerged(request, base.chain, watch) : writeTree(request, watch))
+    return await (request.consolidate ? writeMerged(request, base.chain, watch) : writeStill(request, watch))
   } catch (error) {
     if (!(error instanceof FleetError) || error.code !== 'corrupt') throw error
-    await discardUnfinished(place, watch.signal)
-    await claimDirectory(place, watch.signal)
+    await beginAgain(place, watch.signal)
     const whole = await request.whole?.(watch)
-    const content = { ...request.content, ...whole }
+    request.onRead()
+    const content = { ...request.content, ...whole, isPartial: false, untouchedSinceMs: undefined }
     return writeTree({ ...request, content, base: alone('the points that it was to complete are damaged') }, watch)
   }
+}
+
+/** What lives and did not stand still while it was read is read once more, of an image. */
+async function writeStill(request: WritePointRequest, watch: ArchiveWatch): Promise<PointReceipt> {
+  const { instead, onRead, place } = request
+  const written = await writeTree(request, watch)
+  if (instead === undefined || written.made.problemCount === 0) return written
+  await beginAgain(place, watch.signal)
+  const content = await instead(watch)
+  onRead()
+  return writeTree({ ...request, content, settledBeforeMs: undefined }, watch)
+}
+
+async function beginAgain(place: OwnPlace, signal: AbortSignal): Promise<void> {
+  await discardUnfinished(place, signal)
+  await claimDirectory(place, signal)
 }
 
 async function writeTree(request: WritePointRequest, watch: ArchiveWatch): Promise<PointReceipt> {
@@ -116,11 +136,15 @@ async function archiveOf(
     const image = await imageOf(content, chain, signal)
     return { ...common, image, ...(chain === undefined ? {} : { base: { points: base.names, chain } }) }
   }
-  const { rootFd, grafts, stamps, live } = content
+  const { rootFd, grafts, stamps, live, untouchedSinceMs } = content
   return {
     ...common,
     rootFd,
     live,
+    untouchedSinceMs,
+    onRead: (isWhole) => {
+      if (isWhole) request.onRead()
+    },
     ...(grafts === undefined ? {} : { grafts }),
     ...(stamps === undefined ? {} : { stamps }),
     ...(settledBeforeMs === undefined ? {} : { settledBeforeMs }),
@@ -145,9 +169,9 @@ async function imageOf(content: DiskContent, chain: Chain | undefined, signal: A
   }
 }
 
-function baseOf({ base, changes, whole, content }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {
-  const olderFd = content.kind === 'tree' ? content.olderFd : undefined
-  const known = changes === undefined ? {} : { changes: { chain, list: changes, isAll: whole !== undefined } }
+function baseOf({ base, changes, content }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {
+  const { isPartial = false, olderFd } = content.kind === 'tree' ? content : {}
+  const known = changes === undefined ? {} : { changes: { chain, list: changes, isAll: isPartial } }
   const older = olderFd === undefined ? {} : { olderFd }
   return { points: base.names, lines: chain.lines(signal), ...known, ...older }
 }
