@@ -41,7 +41,8 @@ export interface SnapshotRequest {
   readonly stamps?: string
   /**
    * Where images are walks over a tree (reflink, copy): nothing else is in the image, so that it serves an increment by this list and
-   * nothing more. Names may be there of what is not: empty files and directories.
+   * nothing more. Names may be there of what is not: empty files and directories. It need not outlast the host: nobody uses one that he
+   * did not make.
    */
   readonly only?: readonly ListedChange[]
 }

@@ -11,8 +11,8 @@ const PARTIAL = '.partial'
 export interface StampFile {
   readonly fd: number
   readonly settledBeforeMs: number
-  /** Makes them durable under their name, once the staged clone is as it will stay. */
-  complete(datasetsFd: number, staged: string): Promise<void>
+  /** Puts them under their name, once the staged clone is as it will stay: durably, where that lasts. */
+  complete(clone: { readonly datasetsFd: number; readonly staged: string; readonly lasts: boolean }): Promise<void>
   /** What is not complete is removed. */
   close(): Promise<void>
 }
@@ -29,13 +29,13 @@ export async function beginStamps(path: string, sourceFd: number): Promise<Stamp
     fd: handle.fd,
     settledBeforeMs,
 
-    async complete(datasetsFd, staged) {
+    async complete({ datasetsFd, staged, lasts }) {
       const root = new Status().readName(datasetsFd, cString(staged))
       if (root === undefined) throw datasetNotFound(staged)
       sealStamps(handle.fd, root, Date.now() + 1)
-      await handle.sync()
+      if (lasts) await handle.sync()
       await rename(`${path}${PARTIAL}`, path)
-      await syncDirectory(dirname(path))
+      if (lasts) await syncDirectory(dirname(path))
     },
 
     async close() {

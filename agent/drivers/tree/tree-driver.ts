@@ -132,6 +132,7 @@ async function makeImage(request: ImageRequest, watch: TreeWatch): Promise<void>
   let stamps: StampFile | undefined
   try {
     if (request.stamps !== undefined) stamps = await beginStamps(request.stamps, sourceFd)
+    const lasts = request.only === undefined
     const task = {
       subject: 'snapshot',
       kind: 'clone',
@@ -144,11 +145,11 @@ async function makeImage(request: ImageRequest, watch: TreeWatch): Promise<void>
     } as const
     const { cow } = await runTreeTask(task, watch)
     note(datasetsFd, staged, cow && mode === 'share')
-    await stamps?.complete(datasetsFd, staged)
-    await syncFileSystem(datasetsFd)
+    await stamps?.complete({ datasetsFd, staged, lasts })
+    if (lasts) await syncFileSystem(datasetsFd)
     throwIfCancelled(watch.signal)
     rename(datasetsFd, cString(staged), cString(target), RENAME_NOREPLACE)
-    await flush(datasetsFd)
+    if (lasts) await flush(datasetsFd)
   } catch (error) {
     await removeStaged(datasetsFd, staged)
     throw error

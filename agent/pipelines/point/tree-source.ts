@@ -160,10 +160,18 @@ export class TreeSource implements PointSource {
   }
 
   async #dropImage(): Promise<void> {
-    const { source, pointId } = this.#spec
     this.close()
-    // What is not claimed was never made, or is gone.
-    if (source.kind !== 'dataset' || !this.#tools.points.own.has(pointId, 'job')) return
+    if (this.#hasImage) await this.#destroyImage()
+  }
+
+  /** What is not claimed was never made, or is gone. */
+  get #hasImage(): boolean {
+    return this.#tools.points.own.has(this.#spec.pointId, 'job')
+  }
+
+  async #destroyImage(): Promise<void> {
+    const { source, pointId } = this.#spec
+    if (source.kind !== 'dataset') return
     await this.#tools.driver(source.place.pool).destroy(pointId, unwatched)
     this.#tools.points.own.forget(pointId)
     await rm(this.#stampsPath, { force: true })
@@ -235,7 +243,9 @@ export class TreeSource implements PointSource {
       const { pool, dataset } = source.place
       if ((await this.#tools.driver(pool).find(dataset)) === undefined) dropListings(this.#tools, dataset)
     }
-    await this.drop()
+    this.close()
+    // Nobody waits for it. It is claimed until it is gone.
+    if (this.#hasImage) this.#tools.points.later(() => this.#destroyImage())
   }
 
   /**
