@@ -238,6 +238,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     changes,
     authority,
     onChanged: (host) => quietly(reception.reload(host)),
+    reload: (host) => reception.reload(host),
     afterCommit,
     logger,
   })

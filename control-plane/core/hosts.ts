@@ -109,6 +109,8 @@ export type HostNews = 'draining' | 'accepting' | 'removed'
 export function createHosts(deps: {
   readonly reader: HostReader
   readonly removal: HostRemoval
+  /** Has this replica know what was changed before the caller is answered; the others hear of it. */
+  readonly reload: (host: string) => Promise<void>
   /** Tells the feed. */
   readonly tell: (host: string, news: HostNews) => Promise<void>
 }): Hosts {
@@ -139,7 +141,10 @@ export function createHosts(deps: {
       requireFleetRole(caller, 'operator')
       const host = await find(idOrName)
       const isNews = await reader.setDraining(caller, host, draining)
-      if (isNews) await deps.tell(host.name, draining ? 'draining' : 'accepting')
+      if (isNews) {
+        await deps.reload(host.name)
+        await deps.tell(host.name, draining ? 'draining' : 'accepting')
+      }
       return find(host.id)
     },
 
@@ -153,6 +158,7 @@ export function createHosts(deps: {
       }
       await removal.enforce()
       const cleared = await removal.clear()
+      await deps.reload(host.name)
       await deps.tell(host.name, 'removed')
       return { host: { id: host.id, name: host.name }, ...cleared }
     },

@@ -39,16 +39,18 @@ export function openHosts(deps: {
   /** Absent: NATS is somebody else's. */
   readonly authority: OpenAuthority | undefined
   readonly onChanged: (host: string) => void
+  readonly reload: (host: string) => Promise<void>
   readonly afterCommit: (committed: Committed) => void
   readonly logger: Logger
 }): OpenHosts {
-  const { sql, store, changes, authority, afterCommit, logger } = deps
+  const { sql, store, changes, authority, reload, afterCommit, logger } = deps
   const desk = authority && openCredentialDesk({ ...deps, issuer: authority.issuer })
   const enforce = async () => authority?.issuer.enforce()
   const removal = createRemoval({ store: createRemovalStore(sql), changes, afterCommit, enforce })
   const hosts = createHosts({
     reader: store,
     removal,
+    reload,
     async tell(host, state) {
       afterCommit(await changes.tell([{ type: `host.${state}`, jobId: null, groupId: null, body: { host, state } }]))
     },

@@ -64,6 +64,7 @@ export async function openReception(deps: {
 }): Promise<Reception> {
   const { nats, registry, hosts, isOpen, logger } = deps
   const inquiries = new Set<string>()
+  const reloads = new Map<string, Promise<void>>()
   let rooted = false
 
   const complain = (event: string, host: string) => (error: unknown) =>
@@ -71,10 +72,18 @@ export async function openReception(deps: {
 
   const admits = (name: string) => isOpen || registry.isEnrolled(name)
 
-  async function reload(name: string): Promise<void> {
-    const host = await hosts.find(name)
-    if (host) keep(host)
-    else drop(name)
+  /** One after another for each host: an older answer of Postgres never takes the place of a newer one. */
+  function reload(name: string): Promise<void> {
+    const read = async () => {
+      const host = await hosts.find(name)
+      if (host) keep(host)
+      else drop(name)
+    }
+    const mine = (reloads.get(name) ?? Promise.resolve()).then(read, read).finally(() => {
+      if (reloads.get(name) === mine) reloads.delete(name)
+    })
+    reloads.set(name, mine)
+    return mine
   }
 
   function keep(host: KeptHost): void {
