@@ -6,7 +6,7 @@ import type { Chain, ChainMember } from './chain.ts'
 import { compressFrame } from './compression.ts'
 import { type Member, memberLine } from './member.ts'
 import { ComposedContent } from './read/composed-content.ts'
-import type { Extent } from './read/pax-fields.ts'
+import { type Extent, MAX_EXTENTS } from './read/pax-fields.ts'
 import { StreamReader } from './read/stream-reader.ts'
 import { TarBytes } from './read/tar-bytes.ts'
 import { readEntry } from './read/tar-parser.ts'
@@ -118,6 +118,8 @@ class MemberCopy {
   async #addComposed({ member, layer }: ChainMember): Promise<void> {
     const content = await ComposedContent.open(this.#chain, { member, layer }, this.#sources, this.#watch.signal)
     const extents = joined(content.runs)
+    if (extents.length > MAX_EXTENTS)
+      throw new FleetError('too_large', `member '${displayPath(member.path)}': it has more holes than a map may name`)
     const holes = extents.length !== 1 || extents[0]?.size !== member.size
     const map = holes ? encodeMap(extents, member.size) : NO_MAP
     const storedSize = extents.reduce((sum, { size }) => sum + size, map.length)

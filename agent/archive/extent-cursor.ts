@@ -9,6 +9,8 @@ interface Piece {
   readonly lies: number | typeof HOLE | symbol
   /** Where it ends, behind the place that was asked for. */
   readonly end: number
+  /** Whether its place on the disk says what it holds. */
+  readonly isTold: boolean
 }
 
 /** Where the bytes of a file lie, from extents that come in pages. */
@@ -37,13 +39,14 @@ export class ExtentCursor {
   }
 
   at(place: number): Piece {
-    if (place >= this.#sizeBytes) return { lies: HOLE, end: Number.POSITIVE_INFINITY }
+    const hole = { lies: HOLE, isTold: true } as const
+    if (place >= this.#sizeBytes) return { ...hole, end: Number.POSITIVE_INFINITY }
     const extent = this.#extents[this.#next]
-    if (extent === undefined) return { lies: HOLE, end: this.#sizeBytes }
-    if (place < extent.offset) return { lies: HOLE, end: Math.min(extent.offset, this.#sizeBytes) }
+    if (extent === undefined) return { ...hole, end: this.#sizeBytes }
+    if (place < extent.offset) return { ...hole, end: Math.min(extent.offset, this.#sizeBytes) }
     const { at, isShared, offset } = extent
     const lies = at === undefined || !isShared ? Symbol('alone') : at - offset
-    return { lies, end: Math.min(extent.offset + extent.bytes, this.#sizeBytes) }
+    return { lies, isTold: at !== undefined, end: Math.min(extent.offset + extent.bytes, this.#sizeBytes) }
   }
 
   #isBefore(place: number): boolean {
@@ -54,16 +57,16 @@ export class ExtentCursor {
 
 /**
  * Whether two files may differ at a place, and where that may end. What both have at one place of the disk, marked as shared, is the same.
- * @param at neither cursor needs to be fed for it
+ * @param at neither cursor needs to be fed for it @returns `isTold`: not of both the file system says nothing there
  */
 export function compareExtents(
   older: ExtentCursor,
   newer: ExtentCursor,
   at: number,
   limit: number,
-): { readonly end: number; readonly differs: boolean } {
+): { readonly end: number; readonly differs: boolean; readonly isTold: boolean } {
   const [was, is] = [older.at(at), newer.at(at)]
-  return { end: Math.min(was.end, is.end, limit), differs: was.lies !== is.lies }
+  return { end: Math.min(was.end, is.end, limit), differs: was.lies !== is.lies, isTold: was.isTold || is.isTold }
 }
 
 /** Tells whether a file lies where it lay, however it is cut into extents: that changes with who shares them. */

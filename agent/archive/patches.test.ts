@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -15,9 +16,11 @@ import {
   openDataset,
   writePoint,
 } from '../../test/harness/archive.ts'
-import { sharedMounts } from '../../test/harness/loop-mount.ts'
+import { sharedMounts, temporaryDirectory } from '../../test/harness/loop-mount.ts'
 import { runRestore } from '../../test/harness/restore-run.ts'
+import { testUnless } from '../../test/harness/system-packages.ts'
 import { THOROUGHNESS } from '../../test/harness/thoroughness.ts'
+import { openOriginal } from '../pipelines/original.ts'
 import { compareTree } from '../points/compare-tree.ts'
 import { consolidate } from './consolidate.ts'
 import { LocalSink } from './local-sink.ts'
@@ -25,6 +28,7 @@ import { update } from './update.ts'
 import { verify } from './verify.ts'
 
 const MIB = 2 ** 20
+const ROUNDS = 4 * THOROUGHNESS
 const TOOLS = ['tar', 'zstd', 'sha256sum', 'chmod', 'cp', 'dd', 'rm', 'stat', 'touch']
 const POLICY = { devices: 'make', symlinks: 'keep' } as const
 const shared = sharedMounts(test)
@@ -37,14 +41,16 @@ async function open(t: ExecutionContext) {
   const sh = (script: string) => execFileSync('/bin/bash', ['-ec', script], { cwd: live, stdio: 'pipe' })
   const point = async (): Promise<{ readonly stored: number; readonly files: readonly string[] }> => {
     const target = crypto.randomUUID()
-    const { mountpoint } = await driver.snapshot({ source, target, readonly: true }, calm)
+    const { mountpoint, original } = await driver.snapshot({ source, target, readonly: true }, calm)
+    const living = original && openOriginal(original)
     const olderFd = images.length === 0 ? -1 : openSync(images.at(-1) ?? '', 'r')
     images.push(mountpoint)
     const name = `p${names.length}`
     const chain = names.length === 0 ? undefined : await openChain(home, names)
     try {
       const base = chain && { points: [...names], lines: chain.lines(calm.signal), olderFd }
-      const written = await writePoint({ tree: mountpoint, points: home, name }, base === undefined ? {} : { base })
+      const read = { live: living, ...(base === undefined ? {} : { base }) }
+      const written = await writePoint({ tree: mountpoint, points: home, name }, read)
       names.push(name)
       t.is(written.totals.problems, 0)
       t.is(written.totals.version, written.files.some((file) => file.name === 'patches.tar.zst') ? 2 : 1)
@@ -52,6 +58,7 @@ async function open(t: ExecutionContext) {
     } finally {
       if (chain !== undefined) await closeChain(chain)
       if (olderFd >= 0) closeSync(olderFd)
+      if (living !== undefined) closeSync(living.fd)
     }
   }
   return { home, live, images, names, sh, point }
@@ -103,6 +110,14 @@ function byTar(point: string, into: string, expected: string): readonly string[]
   return differences(describeTree(into), expected)
 }
 
+/** Paths of which a point holds a part. What was written right before a snapshot is looked at again: then that part is nothing. */
+function patched({ home }: Backups, name: string): readonly string[] {
+  const index = execFileSync('/usr/bin/zstd', ['-dcq', join(home, name, 'index.ndjson.zst')]).toString()
+  const lines = index.split('\n').filter((line) => line.includes('"patch":'))
+  return lines.map((line) => JSON.parse(line).p)
+}
+
+const asRoot = testUnless(process.getuid?.() === 0 ? undefined : 'needs root')
 const lacks = (t: ExecutionContext) => !canArchive(t)
 
 test('of a large file an increment holds what changed, and every way to restore it makes the whole', async (t) => {
@@ -175,8 +190,8 @@ test('a file is stored whole where a patch would not do', async (t) => {
   sh(
     `${touched('names small')}; head -c 5M /dev/urandom | dd of=half conv=notrunc status=none; mv sub/was sub/is; ${touched('sub/is')}`,
   )
-  const first = await point()
-  t.false(first.files.includes('patches.tar.zst'))
+  await point()
+  t.deepEqual(patched(backups, 'p1'), ['gone'])
   // What plain tar would take for ours is somebody's.
   sh(`mkdir .holdfast-patches; echo mine > .holdfast-patches/1; rm gone; ${touched('half')}`)
   const taken = await point()
@@ -246,4 +261,86 @@ test('a patch whose file is not below it ends a restore, and is named', async (t
   await t.throwsAsync(restored, { code: 'corrupt', message: /'large': what it is a patch of is not in the chain/ })
   const lost = extractTo(join(home, 'lost'), { points: home, names: ['q0', 'p1'], path: 'large' })
   await t.throwsAsync(lost, { code: 'corrupt' })
+})
+
+/** Writes all over a file, says that it has begun, and ends by itself. */
+const WRITER = `import os, sys, time, random, mmap
+fd = os.open(sys.argv[1], os.O_RDWR)
+size = os.fstat(fd).st_size
+mapped = mmap.mmap(fd, size)
+end = time.monotonic() + float(sys.argv[2])
+print('go', flush=True)
+while time.monotonic() < end:
+    place = random.randrange(size // 4096) * 4096
+    if sys.argv[3] == 'mapped': mapped[place:place + 4096] = os.urandom(4096)
+    else: os.pwrite(fd, os.urandom(4096), place)
+`
+
+test('a snapshot in the middle of writes, which has their time and not yet all of their data, misleads no later point', async (t) => {
+  if (lacks(t)) return t.pass()
+  for (const size of ['6M', '200K']) {
+    const backups = await open(t)
+    const { live, images, names, home, sh, point } = backups
+    sh(`head -c ${size} /dev/urandom > busy`)
+    await point()
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const args = [
+        '-c',
+        WRITER,
+        join(live, 'busy'),
+        String(0.01 + Math.random() * 0.05),
+        round % 2 ? 'mapped' : 'plain',
+      ]
+      const writer = spawn('/usr/bin/python3', args, { stdio: ['ignore', 'pipe', 'inherit'] })
+      const ended = once(writer, 'exit')
+      await once(writer.stdout, 'data')
+      await point()
+      await ended
+      await point()
+      sh('printf x | dd of=busy bs=1 seek=100000 conv=notrunc status=none')
+      await point()
+      for (const back of [2, 1]) {
+        const into = join(home, 'into')
+        await extractTo(into, { points: home, names: names.slice(0, names.length - back + 1) })
+        const [found, expected] = [join(into, 'busy'), join(images.at(-back) ?? '', 'busy')]
+        t.true(
+          readFileSync(found).equals(readFileSync(expected)),
+          `${size}, round ${round}, point ${names.length - back}`,
+        )
+        rmSync(into, { recursive: true })
+      }
+    }
+  }
+})
+
+asRoot('who is not root restores a patched file that is read-only', async (t) => {
+  if (lacks(t)) return void t.pass()
+  const backups = await open(t)
+  const { sh, point, home, images } = backups
+  sh('head -c 6M /dev/urandom > large; chmod 0440 large')
+  await point()
+  sh('printf x | dd of=large bs=1 seek=3M conv=notrunc status=none; chmod 0044 large')
+  t.true((await point()).files.includes('patches.tar.zst'))
+  const open755 = temporaryDirectory(t)
+  execFileSync('/bin/sh', [
+    '-ec',
+    'cp -r "$1"/p0 "$1"/p1 "$2"; chmod -R a+rX "$2"; mkdir "$2/own"; chown 65534:65534 "$2/own"',
+    'sh',
+    home,
+    open755,
+  ])
+  const into = join(open755, 'own')
+  // A run as root makes its links to the tools.
+  mkdirSync(join(home, 'root'))
+  runRestore({ point: join(home, 'p1'), into: join(home, 'root'), bin: join(open755, 'bin'), tools: TOOLS })
+  const run = runRestore({ point: join(open755, 'p1'), into, bin: join(open755, 'bin'), tools: TOOLS, uid: 65_534 })
+  t.deepEqual(run, { status: 0, complaint: '' })
+  const seen = (directory: string) =>
+    execFileSync('/bin/sh', [
+      '-c',
+      'cd "$1"; sha256sum large; stat -c "%a %y" large; ls -A',
+      'sh',
+      directory,
+    ]).toString()
+  t.is(seen(into), seen(images[1] ?? ''))
 })

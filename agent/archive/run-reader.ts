@@ -54,37 +54,36 @@ export async function runReader(
   signal.addEventListener('abort', stop)
   const steps = 'rootFd' in task && task.isOfManyFiles === true ? newStepRing() : undefined
   const threads = new ThreadGroup(over)
-  const worker = new Worker(new URL('./read/read-worker.ts', import.meta.url), {
-    // as: a tree's task has its steps, an image's none
-    workerData: { ...task, steps, queue: { port: channel.port2, counts }, counters: counters.memory } as ReadTask,
-    transferList: [channel.port2],
-  })
-  let end: ReadEnd | undefined
-  threads.add(worker).on('message', (message: ReadEnd) => {
-    end = message
-  })
-  if (steps !== undefined && 'rootFd' in task) {
-    const { subject, rootFd, policy } = task
-    const workerData: MakeTask = { subject, steps, counters: counters.memory, rootFd, policy }
-    threads.add(new Worker(new URL('./read/make-worker.ts', import.meta.url), { workerData }))
-  }
   const phase = PHASES[task.mode]
   const timer = setInterval(
     () => watch.progress({ phase, files: counters.files, bytes: counters.bytes }),
     PROGRESS_INTERVAL_MS,
   )
-  const queue = new QueueSender<ReadMessage>(
-    { port: channel.port1, counts },
-    steps === undefined ? undefined : TOLD_DEPTH,
-  )
-  let feedError: unknown
-  const feeding = feed((message, transfer = []) => queue.send(message, transfer, signal), signal)
-    .then(() => queue.send({ kind: 'end' }, [], signal))
-    .catch((error: unknown) => {
-      feedError = error
-      over.abort()
-    })
+  let feeding = Promise.resolve()
   try {
+    let end: ReadEnd | undefined
+    const worker = new Worker(new URL('./read/read-worker.ts', import.meta.url), {
+      // as: a tree's task has its steps, an image's none
+      workerData: { ...task, steps, queue: { port: channel.port2, counts }, counters: counters.memory } as ReadTask,
+      transferList: [channel.port2],
+    })
+    threads.add(worker).on('message', (message: ReadEnd) => {
+      end = message
+    })
+    if (steps !== undefined && 'rootFd' in task) {
+      const { subject, rootFd, policy } = task
+      const workerData: MakeTask = { subject, steps, counters: counters.memory, rootFd, policy }
+      threads.add(new Worker(new URL('./read/make-worker.ts', import.meta.url), { workerData }))
+    }
+    const depth = steps === undefined ? undefined : TOLD_DEPTH
+    const queue = new QueueSender<ReadMessage>({ port: channel.port1, counts }, depth)
+    let feedError: unknown
+    feeding = feed((message, transfer = []) => queue.send(message, transfer, signal), signal)
+      .then(() => queue.send({ kind: 'end' }, [], signal))
+      .catch((error: unknown) => {
+        feedError = error
+        over.abort()
+      })
     await threads.ended()
     over.abort()
     await feeding
@@ -95,6 +94,8 @@ export async function runReader(
     return { files: counters.files, bytes: counters.bytes, damaged, damagedCount, isDoubtful }
   } finally {
     over.abort()
+    // What feeds uses what the caller closes.
+    await feeding
     clearInterval(timer)
     signal.removeEventListener('abort', stop)
     channel.port1.close()

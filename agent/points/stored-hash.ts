@@ -73,19 +73,22 @@ async function* pieces(fd: number, { offset, size }: Extent): AsyncGenerator<Buf
   }
 }
 
+/** @param map in order */
 async function isZeroOutside(
   fd: number,
   sizeBytes: number,
   map: readonly Extent[],
   counted: (bytes: number) => void,
 ): Promise<boolean> {
-  for (const extent of findExtents(fd, sizeBytes) ?? [{ offset: 0, size: sizeBytes }]) {
-    let at = extent.offset
-    const end = extent.offset + extent.size
-    for (const { offset, size } of [...map, { offset: sizeBytes, size: 0 }]) {
-      if (offset > at && !(await isZero(fd, { offset: at, size: Math.min(offset, end) - at }, counted))) return false
-      at = Math.max(at, offset + size)
-      if (at >= end) break
+  let next = 0
+  for (const { offset, size } of findExtents(fd, sizeBytes) ?? [{ offset: 0, size: sizeBytes }]) {
+    const end = offset + size
+    for (let at = offset; at < end; ) {
+      for (let known = map[next]; known !== undefined && known.offset + known.size <= at; known = map[next]) next += 1
+      const known = map[next]
+      const until = Math.min(known?.offset ?? end, end)
+      if (until > at && !(await isZero(fd, { offset: at, size: until - at }, counted))) return false
+      at = known === undefined ? end : Math.max(until, Math.min(known.offset + known.size, end))
     }
   }
   return true

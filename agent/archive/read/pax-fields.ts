@@ -2,7 +2,7 @@ import { FleetError } from '../../../shared/errors.ts'
 import { BLOCK } from '../tar-header.ts'
 import { type ByteReader, readExactly } from './byte-reader.ts'
 
-const MAX_EXTENTS = 2 ** 22
+export const MAX_EXTENTS = 2 ** 22
 const MAX_DIGITS = 20
 const NOT_ASCII = /[\x80-\xff]/
 
@@ -105,7 +105,8 @@ export function checkExtents(extents: readonly Extent[], size: number): void {
   if (end > size) throw new FleetError('corrupt', 'the holes of a member make no sense')
 }
 
-function wholeNumber(text: string): number {
+/** @throws corrupt */
+export function wholeNumber(text: string): number {
   const value = Number(text)
   if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value))
     throw new FleetError('corrupt', 'a number in the archive is none')

@@ -2,34 +2,44 @@ import { FleetError } from '../../../shared/errors.ts'
 import { displayPath } from '../byte-path.ts'
 import type { Member } from '../member.ts'
 import { BLOCK, paddingOf } from '../tar-header.ts'
-import { checkExtents, type Extent, type HoleMap } from './pax-fields.ts'
+import { checkExtents, type Extent, type HoleMap, MAX_EXTENTS, wholeNumber } from './pax-fields.ts'
 import type { TarBytes } from './tar-bytes.ts'
+
+/** A number of sixteen digits at the most, and what ends its line. */
+const LINE_BYTES = 17
 
 /**
  * The map of a member with holes, by its index line: decimal numbers, a line each: how many extents, then offset and size of each; filled
  * up to a block. @throws corrupt
  */
 export async function readStoredMap(member: Member, archive: TarBytes): Promise<HoleMap> {
-  for (let length = Math.min(BLOCK, member.storedSize); ; length = Math.min(2 * length, member.storedSize)) {
-    const map = mapIn(await archive.read(member.dataOffset, length))
-    if (map !== undefined) {
-      checkExtents(map.extents, member.size)
-      return map
-    }
-    if (length === member.storedSize)
-      throw new FleetError('corrupt', `member '${displayPath(member.path)}': the map of its holes is damaged`)
+  const count = wholeNumber(await firstLine(member, archive))
+  if (count > MAX_EXTENTS) throw damaged(member)
+  const most = (1 + 2 * count) * LINE_BYTES
+  const text = (await archive.read(member.dataOffset, Math.min(most + paddingOf(most), member.storedSize))).toString(
+    'latin1',
+  )
+  const extents: Extent[] = []
+  let at = text.indexOf('\n') + 1
+  const next = () => {
+    const end = text.indexOf('\n', at)
+    if (end < 0) throw damaged(member)
+    const number = wholeNumber(text.slice(at, end))
+    at = end + 1
+    return number
   }
+  while (extents.length < count) extents.push({ offset: next(), size: next() })
+  checkExtents(extents, member.size)
+  const length = at + paddingOf(at)
+  if (extents.reduce((sum, { size }) => sum + size, length) !== member.storedSize) throw damaged(member)
+  return { extents, bytes: await archive.read(member.dataOffset, length) }
 }
 
-/** @returns undefined where it is not all there */
-function mapIn(bytes: Buffer): HoleMap | undefined {
-  const lines = bytes.toString('latin1').split('\n')
-  const numbers = 1 + 2 * Number(lines[0])
-  // The last piece is what follows the last newline.
-  if (!Number.isSafeInteger(numbers) || lines.length - 1 < numbers) return undefined
-  const own = lines.slice(0, numbers)
-  const extents: Extent[] = []
-  for (let at = 1; at < numbers; at += 2) extents.push({ offset: Number(own[at]), size: Number(own[at + 1]) })
-  const length = own.reduce((sum, line) => sum + line.length + 1, 0)
-  return { extents, bytes: bytes.subarray(0, length + paddingOf(length)) }
+async function firstLine(member: Member, archive: TarBytes): Promise<string> {
+  const block = (await archive.read(member.dataOffset, Math.min(BLOCK, member.storedSize))).toString('latin1')
+  return block.slice(0, block.indexOf('\n'))
+}
+
+function damaged({ path }: Member): FleetError {
+  return new FleetError('corrupt', `member '${displayPath(path)}': the map of its holes is damaged`)
 }

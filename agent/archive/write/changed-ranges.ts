@@ -15,6 +15,8 @@ export interface FilePair {
   readonly olderBytes: number
   readonly fd: number
   readonly sizeBytes: number
+  /** What nobody can tell of (compressed, inline) counts as the same. */
+  readonly trusts?: boolean
 }
 
 /**
@@ -22,7 +24,13 @@ export interface FilePair {
  * reaches, and zeros behind.
  * @returns in order; undefined where the file system does not tell, or there are too many
  */
-export function changedRanges({ olderFd, olderBytes, fd, sizeBytes }: FilePair): readonly Extent[] | undefined {
+export function changedRanges({
+  olderFd,
+  olderBytes,
+  fd,
+  sizeBytes,
+  trusts = false,
+}: FilePair): readonly Extent[] | undefined {
   const [olderPages, pages] = [extentsNow(olderFd), extentsNow(fd)]
   if (olderPages === undefined || pages === undefined) return undefined
   const [older, newer] = [new ExtentCursor(olderBytes), new ExtentCursor(sizeBytes)]
@@ -34,7 +42,7 @@ export function changedRanges({ olderFd, olderBytes, fd, sizeBytes }: FilePair):
     while (older.needs(at)) older.feed(heard.next().value ?? undefined)
     while (newer.needs(at)) newer.feed(pages.next().value ?? undefined)
     const compared = compareExtents(older, newer, at, sizeBytes)
-    if (compared.differs) ranges.add(at, compared.end)
+    if (compared.differs && (compared.isTold || !trusts)) ranges.add(at, compared.end)
     // What lies in the block in which the shorter one ends is for the longer one alone.
     else if (olderBytes !== sizeBytes && at < end && compared.end >= end)
       ranges.add(end - 1, Math.min(end + 1, sizeBytes))

@@ -28,12 +28,29 @@ export function livingIdentity(settledBeforeMs: number): Identify {
 /** Behind a ctime that says nothing. */
 const UNSETTLED = '?'
 
+/**
+ * Of a snapshot that keeps numbers and times, but may have been taken in the middle of a write: with its time of change and without all of its data, which the
+ * next snapshot has with the same time. A file with one name that changed since is known by no time, and read again if it is looked at.
+ * @param sinceMs of the epoch
+ */
+export function takenIdentity(sinceMs: number): Identify {
+  const since = BigInt(Math.floor(sinceMs)) * 1_000_000n
+  return (status) => {
+    if (status.kind !== 'file' || status.links > 1 || status.changedNanoseconds < since) return status
+    return { inode: status.inode, changed: status.changed + UNSETTLED }
+  }
+}
+
 function known(stamp: ReturnType<StampTable['find']>, changed: string): Identity | undefined {
   return stamp && { inode: stamp.inode, changed: stamp.changed ?? changed + UNSETTLED }
 }
 
 export function isSettled(changed: string): boolean {
   return !changed.endsWith(UNSETTLED)
+}
+
+export function settledTime(changed: string): string {
+  return isSettled(changed) ? changed : changed.slice(0, -UNSETTLED.length)
 }
 
 /**

@@ -4,7 +4,6 @@ import { errorCodeOf } from '../../native/system-error.ts'
 import { type BytePath, isWithin, nameOf, parentOf } from '../byte-path.ts'
 import { FLAGS, HeaderEncoder, type HeaderFields } from '../tar-header.ts'
 import type { AttributeRecords } from './attribute-records.ts'
-import { ownIdentity } from './identity.ts'
 import type { LinkTable } from './link-table.ts'
 import type { PreviousEntries, PreviousEntry } from './previous-entries.ts'
 import type { Realms } from './realms.ts'
@@ -71,7 +70,7 @@ export class LinksTar {
     const { links, realms } = this.#parts
     // What was flawed is in the archive under each of its names that was.
     if (isDirectory || flawed) return
-    if (realms.identify === ownIdentity && !links.has(inode)) return
+    if (realms.keepsNumbers && !links.has(inode)) return
     this.#leaveUntil(path)
     const level = this.#enter(parentOf(path))
     if (level === undefined) return

@@ -18,6 +18,8 @@ export interface PreviousEntry {
   readonly hash: string | undefined
   /** It was not read well then, or may have changed behind it: so it is read again whatever its times say. */
   readonly flawed: boolean
+  /** It was read badly, or while it changed. */
+  readonly hasProblem: boolean
 }
 
 const NEWLINE = 0x0a
@@ -89,5 +91,6 @@ function parseEntry(text: string): PreviousEntry {
     patches: Array.isArray(patch) ? Number(patch[1]) : 0,
     hash: typeof h === 'string' ? h : undefined,
     flawed: x !== undefined || !isSettled(String(c)),
+    hasProblem: x !== undefined,
   }
 }

@@ -1,8 +1,9 @@
 import { closeSync } from 'node:fs'
 import { Status } from '../../native/status.ts'
+import { SETTLED_MS } from '../../tree/stamps.ts'
 import type { BytePath } from '../byte-path.ts'
 import type { LiveTree } from '../write-archive.ts'
-import { type Identify, livingIdentity, ownIdentity, stampedIdentity } from './identity.ts'
+import { type Identify, livingIdentity, ownIdentity, stampedIdentity, takenIdentity } from './identity.ts'
 
 /** How the files of one tree are known again. */
 export interface TreeMarks {
@@ -32,6 +33,8 @@ export class Realms {
   readonly #identities: readonly Identify[]
   readonly #lives: readonly (LiveTree | undefined)[]
   current = 0
+  /** Whether a number that `identify` tells is that of the file itself. */
+  readonly keepsNumbers: boolean
   /** Of a file in the realm that is read. */
   readonly identify: Identify
 
@@ -40,6 +43,7 @@ export class Realms {
     this.#identities = [root, ...grafts].map(identityOf)
     this.#lives = [root, ...grafts].map(({ live }) => live)
     const [own = ownIdentity] = this.#identities
+    this.keepsNumbers = grafts.length === 0 && root.stamps === undefined
     this.identify = grafts.length === 0 ? own : (status) => this.#identify(status)
   }
 
@@ -63,9 +67,10 @@ export class Realms {
   }
 }
 
-function identityOf({ stamps, settledBeforeMs }: TreeMarks): Identify {
+function identityOf({ stamps, settledBeforeMs, live }: TreeMarks): Identify {
   if (stamps !== undefined) return stampedIdentity(stamps.fd, new Status().readDescriptor(stamps.rootFd))
-  return settledBeforeMs === undefined ? ownIdentity : livingIdentity(settledBeforeMs)
+  if (settledBeforeMs !== undefined) return livingIdentity(settledBeforeMs)
+  return live === undefined ? ownIdentity : takenIdentity(live.settledBeforeMs - SETTLED_MS)
 }
 
 export function closeStamps(marks: readonly TreeMarks[]): void {

@@ -145,16 +145,19 @@ apply() {
     new=\${list%.ranges}
     to=$new.file
     { [ -f "$new" ] && [ -f "$to" ]; } || fail "a patched file is not there"
-    dd if=/dev/null of="$to" bs=1 seek="$(stat -c %s "$new")" count=0 status=none || fail "a patched file could not be written"
+    # Whoever is not root may not write to a file of its own that is read-only.
+    mode=$(stat -c %a "$new")
+    chmod u+rw "$new" "$to"
+    dd if=/dev/null of="$to" bs=1 seek="$(stat -c %s "$new")" count=0 conv=nocreat status=none ||
+      fail "a patched file could not be written"
     while read -r first count; do
-      dd if="$new" of="$to" bs=4096 skip="$first" seek="$first" count="$count" conv=notrunc status=none ||
+      dd if="$new" of="$to" bs=4096 skip="$first" seek="$first" count="$count" conv=notrunc,nocreat status=none ||
         fail "a patched file could not be written"
     done < "$list"
-    # Of another mode cp would leave the bits that are in no ACL.
-    chmod --reference="$new" "$to" && cp --attributes-only --preserve=all "$new" "$to" || { echo "restore.sh: not all of a patched file could be restored" >&2; whole=false; }
+    cp --attributes-only --preserve=all "$new" "$to" && chmod "$mode" "$to" || { echo "restore.sh: not all of a patched file could be restored" >&2; whole=false; }
   done
   rm -rf "$into/.holdfast-patches"
-  touch -d "$seen" "$into"
+  touch -d "$seen" "$into" || whole=false
 }
 whole=true
 for point in $chain; do

@@ -133,7 +133,7 @@ export class TreeWalk {
       if (status === undefined) return this.#isMissing(path, selection)
       if (status.kind === 'directory') return this.#enter(level, place)
       if (status.kind === 'socket') return this.#refuse(path, 'socket')
-      if (this.#isUnchanged(path)) return true
+      if (this.#isUnchanged(path) && !this.#isWritten(level, place)) return true
       if (status.kind === 'file') return this.#writeChanged(level, name, path)
       this.#writeParents()
       this.#status.readName(level.fd, terminated)
@@ -146,6 +146,13 @@ export class TreeWalk {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
     }
+  }
+
+  #isWritten({ fd }: Level, { name, path, selection }: VisitedName): boolean {
+    const { patches } = this.#parts
+    if (patches === undefined) return false
+    const place = { path, directoryFd: fd, name: this.#ahead.terminated(name) }
+    return patches.isWritten(place, this.#status, this.#before, selection !== undefined)
   }
 
   #isMissing(path: BytePath, selection: Selection | undefined): true {
