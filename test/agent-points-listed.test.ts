@@ -273,7 +273,8 @@ test('what happens beside a snapshot of what changed makes it whole, or fails th
   t.like(await backups.point(), { full: false, problemCount: 0 })
   t.deepEqual(taken.splice(0), ['whole'], 'its listing was cut off')
 
-  // So that nothing but the file differs.
+  // So that nothing but the file differs, and the point below tells of it.
+  appendFileSync(join(live, 'docs', 'c.txt'), 'more')
   await pause(SETTLED_MS)
   await backups.point()
   taken.splice(0)

@@ -12,12 +12,13 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import test from 'ava'
 import { type Hold, InstanceManifest } from '../../../shared/instance-spec.ts'
 import { pipelineContract } from '../../../test/contracts/pipeline-contract.ts'
 import { instanceHost, tarNames, untar } from '../../../test/harness/instance-host.ts'
 import { lacksLxc, openLxcRoom } from '../../../test/harness/lxc-room.ts'
-import { failureOf, type PointOrders, pointOrders, refOf } from '../../../test/harness/point-orders.ts'
+import { failureOf, type PointOrders, pointOrders, refOf, SETTLED_MS } from '../../../test/harness/point-orders.ts'
 import { testUnless } from '../../../test/harness/system-packages.ts'
 import { until } from '../../../test/harness/until.ts'
 import { openWork } from '../pipelines.ts'
@@ -72,6 +73,7 @@ it('a container that runs is frozen for its snapshots alone, and is one tree wit
   lxc('start', 'web', '-d')
   await isCounting(rootfs)
 
+  await pause(SETTLED_MS) // what changed right before a snapshot is read again
   const full = orders.create([], source('web', 'pause'))
   const made = await orders.run(full, { tools })
   t.like(made, { consistency: 'crash', problemCount: 0, held: { kind: 'pause', intact: true } })

@@ -86,7 +86,7 @@ export async function removeStaged(
 function refuseBlocked(subject: string, blockers: readonly string[]): void {
   if (blockers.length === 0) return
   throw new FleetError('conflict', `${subject} is needed by what rests on it`, {
-    blockers: blockers.slice(0, MAX_BLOCKERS),
+    blockers: blockers.toSorted().slice(0, MAX_BLOCKERS),
   })
 }
 
