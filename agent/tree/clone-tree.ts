@@ -164,7 +164,11 @@ class TreeCloner {
       const kind = this.#status.readName(level.sourceFd, name)?.kind
       mayHaveLost ||= mayBeLost(chosen, kind === undefined || kind === 'directory' ? kind : 'other')
       if (kind === 'directory') level.subdirectories.push(name)
-      else if (kind !== undefined) this.#cloneEntry(level, { name, type: 'unknown', copyName: () => name })
+      else if (kind !== undefined) {
+        this.#cloneEntry(level, { name, type: 'unknown', copyName: () => name })
+        // Gone since it was looked at.
+        mayHaveLost ||= this.#status.readName(level.targetFd, name) === undefined
+      }
     }
     if (mayHaveLost) this.#reader.forEach(level.sourceFd, (entry) => this.#makeName(level, entry, below))
   }
