@@ -52,24 +52,32 @@ async function* pages(map: Buffer, fd: number): AsyncGenerator<readonly Extent[]
   }
 }
 
-/** The same for a thread that may wait. */
-export function extentsNow(fd: number): Generator<readonly Extent[]> | undefined {
+/**
+ * The same for a thread that may wait.
+ * @param from and how many bytes behind it: extents that lie there, whole
+ */
+export function extentsNow(
+  fd: number,
+  from = 0,
+  bytes = Number.POSITIVE_INFINITY,
+): Generator<readonly Extent[]> | undefined {
   const map = emptyMap()
+  const end = from + bytes
   try {
-    fillNow(map, fd, 0)
+    fillNow(map, fd, from, end)
   } catch (error) {
     if (isNotTold(error)) return undefined
     throw error
   }
-  return pagesNow(map, fd)
+  return pagesNow(map, fd, end)
 }
 
-function* pagesNow(map: Buffer, fd: number): Generator<readonly Extent[]> {
+function* pagesNow(map: Buffer, fd: number, limit: number): Generator<readonly Extent[]> {
   for (;;) {
     const { extents, end, isLast } = pageOf(map)
     yield extents
-    if (isLast) return
-    fillNow(map, fd, end)
+    if (isLast || end >= limit) return
+    fillNow(map, fd, end, limit)
   }
 }
 
@@ -103,15 +111,15 @@ function fill(map: Buffer, fd: number, from: number): Promise<void> {
 }
 
 /** @throws SystemError */
-function fillNow(map: Buffer, fd: number, from: number): void {
-  ask(map, from)
+function fillNow(map: Buffer, fd: number, from: number, end: number): void {
+  ask(map, from, end)
   checked('FIEMAP', libc().ioctlBuffer(fd, FS_IOC_FIEMAP, map))
 }
 
-function ask(map: Buffer, from: number): void {
+function ask(map: Buffer, from: number, end = Number.POSITIVE_INFINITY): void {
   map.fill(0, 0, HEADER_BYTES)
   map.writeBigUInt64LE(BigInt(from), 0)
-  map.writeBigUInt64LE(2n ** 63n - 1n - BigInt(from), 8)
+  map.writeBigUInt64LE((end === Number.POSITIVE_INFINITY ? 2n ** 63n - 1n : BigInt(end)) - BigInt(from), 8)
   map.writeUInt32LE(FIEMAP_FLAG_SYNC, 16)
   map.writeUInt32LE(EXTENTS, 24)
 }

@@ -1,18 +1,23 @@
 import { createHash, type Hash, hash } from 'node:crypto'
-import { libc } from '../../native/libc.ts'
 import type { Counters } from '../../tree/counters.ts'
 import type { ProblemReason } from '../member.ts'
 import type { FrameFiller } from './frame-filler.ts'
 import type { Extent } from './hole-map.ts'
+import type { LivingFile } from './living-file.ts'
+import { readFully } from './read-file.ts'
 
 /** One read; small enough that its bytes are still in the processor's cache when they are hashed. */
 const READ_BYTES = 2 ** 18
+/** One of what lives, which costs a look at where it lies. */
+const LIVING_BYTES = 2 ** 20
 
 export interface Content {
   readonly fd: number
   readonly extents: readonly Extent[]
   /** Stored before the data, for a file with holes. */
   readonly map: Buffer | undefined
+  /** Where the same may be read with less effort. */
+  readonly living?: LivingFile | undefined
 }
 
 export interface CopiedContent {
@@ -77,31 +82,20 @@ class ContentCopy {
   #copyExtent(start: number, end: number): void {
     for (let at = start; at < end; ) {
       this.#counters.throwIfStopped()
-      const room = this.#frames.room(Math.min(end - at, READ_BYTES))
-      const { read, problem } =
-        this.#problem === undefined ? readFully(this.#content.fd, room, at) : { read: 0, problem: undefined }
-      this.#problem ??= problem
-      if (read < room.length) room.fill(0, read)
+      const { living } = this.#content
+      const room = this.#frames.room(Math.min(end - at, living?.isSame === true ? LIVING_BYTES : READ_BYTES))
+      if (living?.read(room, at) !== true) this.#read(room, at)
       this.#hash.update(room)
       this.#frames.advance(room.length)
       this.#counters.addBytes(room.length)
       at += room.length
     }
   }
-}
 
-/** Reads until the room is full or there is no more. */
-function readFully(
-  fd: number,
-  room: Buffer,
-  position: number,
-): { readonly read: number; readonly problem: ProblemReason | undefined } {
-  let read = 0
-  while (read < room.length) {
-    const bytes = libc().pread(fd, read === 0 ? room : room.subarray(read), room.length - read, position + read)
-    if (bytes < 0) return { read, problem: 'unreadable' }
-    if (bytes === 0) return { read, problem: 'changed' }
-    read += bytes
+  #read(room: Buffer, at: number): void {
+    const { read, problem } =
+      this.#problem === undefined ? readFully(this.#content.fd, room, at) : { read: 0, problem: undefined }
+    this.#problem ??= problem
+    if (read < room.length) room.fill(0, read)
   }
-  return { read, problem: undefined }
 }

@@ -1,11 +1,12 @@
 import { InodeItems } from '../../native/btrfs-inodes.ts'
-import { libc } from '../../native/libc.ts'
 import { Status } from '../../native/status.ts'
 import type { AttributeRecords } from './attribute-records.ts'
+import { LivingFile } from './living-file.ts'
+import { readFully } from './read-file.ts'
 import type { Realms } from './realms.ts'
 import { inodeOf, isFile, type Level } from './tree-levels.ts'
 
-/** Of longer ones little is saved beside what their content costs, and what was asked for ahead would be read twice. */
+/** Longer ones are not read whole before it is known whether they are the same: see `LivingFile`. */
 const MAX_BYTES = 2 ** 20
 /** Of a directory's files looked up at once: at first, as a walk may leave it again, and at the most. */
 const FIRST_BATCH = 16
@@ -56,14 +57,15 @@ export class LiveFiles {
     if (!this.mayHold(level, status)) return undefined
     const records = hasAttributes ? this.#attributes.ofDescriptor(fd) : NO_RECORDS
     const bytes = this.#content.subarray(0, status.sizeBytes)
-    for (let read = 0; read < bytes.length; ) {
-      const more = libc().pread(fd, read === 0 ? bytes : bytes.subarray(read), bytes.length - read, read)
-      if (more <= 0) return undefined
-      read += more
-    }
+    if (readFully(fd, bytes, 0).read < bytes.length) return undefined
     // Behind all that was read of it.
     const after = this.#after.readDescriptor(fd)
     return after.inode === status.inode && after.hasSameContentAs(status) ? { bytes, records } : undefined
+  }
+
+  /** Whether there is anything to open. @param status of a file in the snapshot */
+  mayLive(level: Level, status: Status): boolean {
+    return level.liveFd >= 0 && (isLong(status) || this.mayHold(level, status))
   }
 
   /** Whether it is worth a look. Of files with several names most are in the archive already. @param status of a file in the snapshot */
@@ -72,6 +74,15 @@ export class LiveFiles {
     if (live === undefined || level.liveFd < 0 || status.kind !== 'file' || status.links > 1) return false
     const isPlain = status.sizeBytes <= MAX_BYTES && status.allocatedBytes >= status.sizeBytes
     return isPlain && status.changedMs < live.settledBeforeMs
+  }
+
+  /**
+   * A long file, whatever number and time it has there.
+   * @param fd of what lives under its name, if anything does @param snapshotFd stays open as `fd` does
+   */
+  follow(fd: number, snapshotFd: number, status: Status): LivingFile | undefined {
+    if (fd < 0 || !isLong(status)) return undefined
+    return new LivingFile(fd, snapshotFd, status.sizeBytes)
   }
 
   /** Those that the walk comes to next in this directory, where the one that it is at is not known yet. */
@@ -84,4 +95,8 @@ export class LiveFiles {
     this.#end = start + this.#batch
     this.#inodes.load(level.fd, Float64Array.from(files, inodeOf).sort())
   }
+}
+
+function isLong(status: Status): boolean {
+  return status.kind === 'file' && status.sizeBytes > MAX_BYTES
 }

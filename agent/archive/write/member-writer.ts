@@ -6,7 +6,7 @@ import type { BytePath } from '../byte-path.ts'
 import { type Member, type MemberType, memberLine, type Patch, type ProblemReason, storedName } from '../member.ts'
 import { FLAGS, HeaderEncoder, type HeaderFields, paddingOf } from '../tar-header.ts'
 import type { AttributeRecords } from './attribute-records.ts'
-import { type CopiedContent, copyContent } from './content.ts'
+import { type Content, type CopiedContent, copyContent } from './content.ts'
 import type { FrameFiller } from './frame-filler.ts'
 import { encodeMap, findExtents, sparseHeader } from './hole-map.ts'
 import type { Identify } from './identity.ts'
@@ -35,6 +35,8 @@ export interface WriterParts {
   readonly patched: (tarBytes: Uint8Array<ArrayBuffer>) => void
 }
 
+type OpenFile = Pick<Content, 'fd' | 'living'>
+
 /** Puts one entry of the tree after the other into the tar, and its line into the index. One a thread. */
 export class MemberWriter {
   readonly #parts: WriterParts
@@ -62,7 +64,7 @@ export class MemberWriter {
   }
 
   /** @param status of the descriptor itself */
-  file(path: BytePath, fd: number, status: Status): void {
+  file(path: BytePath, { fd, living }: OpenFile, status: Status): void {
     if (this.#repeatsLink(path, status)) return
     const size = status.sizeBytes
     const extents = status.allocatedBytes < size ? findExtents(fd, size) : undefined
@@ -70,20 +72,20 @@ export class MemberWriter {
     const offset = this.#parts.frames.offset
     if (extents === undefined) {
       const place = this.#header(status, { name: `./${path}`, flag: FLAGS.file, size, records })
-      const copied = this.#copy(fd, [{ offset: 0, size }], undefined)
+      const copied = this.#copy({ fd, extents: [{ offset: 0, size }], map: undefined, living })
       this.#fileLine(path, fd, status, { place, size, storedSize: size, holes: false, copied })
     } else {
       const map = encodeMap(extents, size)
       const storedSize = extents.reduce((sum, extent) => sum + extent.size, map.length)
       const place = this.#header(status, { ...sparseHeader(path, size, records), flag: FLAGS.file, size: storedSize })
-      const copied = this.#copy(fd, extents, map)
+      const copied = this.#copy({ fd, extents, map, living })
       this.#fileLine(path, fd, status, { place, size, storedSize, holes: true, copied })
     }
     this.#remember(path, status, offset)
   }
 
   /** What changed in a file with one name, since the archives below. @param status of the descriptor itself */
-  patch(path: BytePath, fd: number, status: Status, { ranges, depth, over }: FilePatch): void {
+  patch(path: BytePath, { fd, living }: OpenFile, status: Status, { ranges, depth, over }: FilePatch): void {
     this.#patches += 1
     const patch = { number: this.#patches, depth, over }
     const size = status.sizeBytes
@@ -92,7 +94,7 @@ export class MemberWriter {
     const records = this.#parts.attributes.ofDescriptor(fd)
     const name = storedName({ path, patch })
     const place = this.#header(status, { ...sparseHeader(name, size, records), flag: FLAGS.file, size: storedSize })
-    const copied = this.#copy(fd, ranges, map)
+    const copied = this.#copy({ fd, extents: ranges, map, living })
     this.#parts.patched(patchTar(path, { name, ranges }))
     this.#fileLine(path, fd, status, { place, size, storedSize, holes: true, patch, copied })
   }
@@ -167,8 +169,8 @@ export class MemberWriter {
     return { offset, frame, dataOffset: frames.offset }
   }
 
-  #copy(fd: number, extents: readonly { readonly offset: number; readonly size: number }[], map: Buffer | undefined) {
-    return copyContent({ fd, extents, map }, this.#parts)
+  #copy(content: Content): CopiedContent {
+    return copyContent(content, this.#parts)
   }
 
   #fileLine(path: BytePath, fd: number, status: Status, written: WrittenFile): void {

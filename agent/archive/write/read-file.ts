@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { addressOf, libc } from '../../native/libc.ts'
 import { howBeneath } from '../../native/paths.ts'
 import { lastErrorCode } from '../../native/system-error.ts'
+import type { ProblemReason } from '../member.ts'
 
 /** How the content of a file of a tree is opened: never waiting, should it be a fifo by now. */
 export const READ_FILE = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
@@ -39,4 +40,20 @@ export class MemoryProbe {
     // A directory or the like is not read at all.
     return read >= 0 || !['EAGAIN', 'EOPNOTSUPP'].includes(lastErrorCode())
   }
+}
+
+/** Reads until the room is full or there is no more. */
+export function readFully(
+  fd: number,
+  room: Buffer,
+  position: number,
+): { readonly read: number; readonly problem: ProblemReason | undefined } {
+  let read = 0
+  while (read < room.length) {
+    const bytes = libc().pread(fd, read === 0 ? room : room.subarray(read), room.length - read, position + read)
+    if (bytes < 0) return { read, problem: 'unreadable' }
+    if (bytes === 0) return { read, problem: 'changed' }
+    read += bytes
+  }
+  return { read, problem: undefined }
 }

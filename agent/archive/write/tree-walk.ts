@@ -46,6 +46,19 @@ interface VisitedName {
   readonly selection: Selection | undefined
 }
 
+interface OpenedName {
+  readonly name: BytePath
+  readonly path: BytePath
+  /** Negative: not yet. */
+  readonly opened: number
+  /** Of what stands there in the living tree; negative where that is not known. */
+  readonly living: number
+}
+
+interface LivingName extends Pick<OpenedName, 'name' | 'path' | 'living'> {
+  readonly read: () => LiveContent | undefined
+}
+
 /** Walks a tree in the order of the index, by descriptors alone, and writes what is to be written. Synchronous. */
 export class TreeWalk {
   readonly #parts: WalkParts
@@ -100,26 +113,28 @@ export class TreeWalk {
   #visitFile(level: Level, name: BytePath, path: BytePath): boolean {
     const opened = this.#ahead.open(level)
     try {
-      if (level.liveFd < 0) return this.#writeFile(level, { name, path, opened })
+      if (level.liveFd < 0) return this.#writeFile(level, { name, path, opened, living: NOT_OPENED })
       const read = () => this.#parts.live?.next(level, opened, this.#status)
-      return this.#writeLiving(path, opened, read) || this.#writeFile(level, { name, path, opened: NOT_OPENED })
+      return this.#writeWhereItLives(level, { name, path, living: opened, read })
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
     }
   }
 
-  /** @returns false where it is to be read in the snapshot */
-  #writeLiving(path: BytePath, opened: number, read: () => LiveContent | undefined): boolean {
-    if (opened < 0) return false
+  /**
+   * What cannot be read there, or is something else there, is read in the snapshot.
+   * @param file.living is closed here
+   */
+  #writeWhereItLives(level: Level, { name, path, living, read }: LivingName): boolean {
     try {
-      const content = unlessItFails(read)
-      if (content === undefined) return false
+      const content = living < 0 ? undefined : unlessItFails(read)
+      if (content === undefined) return this.#writeFile(level, { name, path, opened: NOT_OPENED, living })
       this.#writeParents()
       this.#parts.writer.content(path, content, this.#status)
       return true
     } finally {
-      close(opened)
+      if (living >= 0) close(living)
     }
   }
 
@@ -163,17 +178,14 @@ export class TreeWalk {
   /** A file whose status has been read. */
   #writeChanged(level: Level, name: BytePath, path: BytePath): boolean {
     const { live } = this.#parts
-    if (live?.mayHold(level, this.#status)) {
-      const living = tryOpenBeneath(level.liveFd, this.#ahead.terminated(name), READ_LIVE_FILE)
-      if (this.#writeLiving(path, living, () => live.read(level, living, this.#status))) return true
-    }
-    return this.#writeFile(level, { name, path, opened: NOT_OPENED })
+    const living = live?.mayLive(level, this.#status)
+      ? tryOpenBeneath(level.liveFd, this.#ahead.terminated(name), READ_LIVE_FILE)
+      : NOT_OPENED
+    const read = () => live?.read(level, living, this.#status)
+    return this.#writeWhereItLives(level, { name, path, living, read })
   }
 
-  #writeFile(
-    level: Level,
-    { name, path, opened }: { readonly name: BytePath; readonly path: BytePath; readonly opened: number },
-  ): boolean {
+  #writeFile(level: Level, { name, path, opened, living }: OpenedName): boolean {
     const isOpen = opened >= 0
     const fd = isOpen ? opened : tryOpenBeneath(level.fd, this.#ahead.terminated(name), READ_FILE)
     if (fd < 0) return this.#cannotOpen(path)
@@ -182,9 +194,10 @@ export class TreeWalk {
       const status = this.#status.readDescriptor(fd)
       // Opened a little before, its name may be gone by now, or another's.
       if (status.kind !== 'file' || (isOpen && status.links === 0)) return false
+      const followed = this.#parts.live?.follow(living, fd, status)
       const patch = this.#parts.patches?.of(path, fd, status, this.#before)
-      if (patch === undefined) this.#parts.writer.file(path, fd, status)
-      else this.#parts.writer.patch(path, fd, status, patch)
+      if (patch === undefined) this.#parts.writer.file(path, { fd, living: followed }, status)
+      else this.#parts.writer.patch(path, { fd, living: followed }, status, patch)
       return true
     } finally {
       close(fd)
