@@ -1,4 +1,6 @@
+import { execFileSync, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -143,6 +145,56 @@ test('whatever happens to what lives meanwhile, the point is the snapshot', asyn
       setTimeout(() => Atomics.store(new Int32Array(stop), 0, 1), 1_000)
       return ended
     })
+    t.deepEqual(await wrong(mountpoint), [], `round ${round}`)
+  }
+})
+
+test('long files of a snapshot are read where they live, as long as they lie there in the same blocks', async (t) => {
+  const room = await open(t)
+  if (room === undefined) return t.pass()
+  const { live, archived, wrong } = room
+  const sh = (script: string) => execFileSync('/bin/bash', ['-ec', script], { cwd: live, stdio: 'pipe' })
+  sh(`for name in same linked early late longer shorter other gone; do head -c 6M /dev/urandom > $name; done; ln linked name
+    truncate -s 20M same; head -c 3M /dev/urandom | dd of=same bs=1M seek=15 conv=notrunc status=none; fallocate -l 30M same`)
+  const mountpoint = await archived(() => {
+    sh(`for place in 0:early 5M:late; do echo x | dd of=\${place#*:} bs=1 seek=\${place%:*} conv=notrunc status=none; done
+      echo x >> longer; truncate -s 4M shorter; rm other gone; cp --reflink=always same other`)
+    return undefined
+  })
+  t.deepEqual(
+    ['same', 'linked', 'early', 'late', 'longer', 'shorter', 'other', 'gone'].map((name) =>
+      isInMemory(join(mountpoint, name)),
+    ),
+    [false, false, true, true, true, true, true, true],
+  )
+  t.deepEqual(await wrong(mountpoint), [])
+})
+
+/** Writes over all of a file by few calls, which take long: a snapshot in the middle of one has its time, and not all of its data. */
+const LONG_WRITES = `import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+size = os.fstat(fd).st_size
+mapped = mmap.mmap(fd, size)
+print('go', flush=True)
+for turn in range(3): os.pwrite(fd, bytes([65 + turn]) * size, 0)
+for place in range(0, size, 4096): mapped[place] = 97
+os.truncate(fd, size // 2); os.truncate(fd, size)
+os.pwrite(fd, b'z' * (size // 2), size // 4)
+`
+
+test('a snapshot in the middle of a long write is archived as it is', async (t) => {
+  const room = await open(t)
+  if (room === undefined) return t.pass()
+  const { live, archived, wrong } = room
+  const file = join(live, 'busy')
+  execFileSync('/bin/sh', ['-ec', 'head -c 96M /dev/zero > "$1"; sync -f "$1"', 'sh', file])
+  for (let round = 0; round < 4 * THOROUGHNESS; round += 1) {
+    const writer = spawn('/usr/bin/python3', ['-c', LONG_WRITES, file], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const ended = once(writer, 'exit')
+    await once(writer.stdout, 'data')
+    await pause(30 * (round % 4))
+    const mountpoint = await archived(() => undefined)
+    await ended
     t.deepEqual(await wrong(mountpoint), [], `round ${round}`)
   }
 })

@@ -4,11 +4,19 @@ import { libc } from './libc.ts'
 /** linux/fs.h: begins to write what is dirty, and waits for nothing. */
 const SYNC_FILE_RANGE_WRITE = 2
 const STRETCH_BYTES = 2 ** 23
+/** linux/fadvise.h: what is on the disk leaves the memory. */
+const POSIX_FADV_DONTNEED = 4
+/** So much at the end stays in memory: what is short is often read again soon, and what was just begun to be written cannot go yet. */
+const KEPT_BYTES = 2 ** 25
 
-/** Has the kernel write a file out while it grows, so that little is left for the fsync at its end. That alone says what is on disk. */
+/**
+ * Has the kernel write a file out while it grows, so that little is left for the fsync at its end: that alone says what is on disk. What is written does not
+ * stay in memory, where it would take the place of what others read.
+ */
 export class WriteBehind {
   readonly #fd: number
   #begunBytes = 0
+  #droppedBytes = 0
   #running: Promise<void> | undefined
 
   /** @param fd open until `settled` */
@@ -25,10 +33,20 @@ export class WriteBehind {
     this.#running = settled('sync_file_range', (done) =>
       libc().sync_file_range.async(this.#fd, from, bytes, SYNC_FILE_RANGE_WRITE, done),
     )
+      .then(() => this.#drop(sizeBytes - KEPT_BYTES))
       .catch(() => undefined) // a disk that fails tells the fsync
       .finally(() => {
         this.#running = undefined
       })
+  }
+
+  async #drop(end: number): Promise<void> {
+    const from = this.#droppedBytes
+    if (end - from < STRETCH_BYTES) return
+    this.#droppedBytes = end
+    await settled('posix_fadvise', (done) =>
+      libc().posix_fadvise.async(this.#fd, from, end - from, POSIX_FADV_DONTNEED, done),
+    )
   }
 
   /** Nothing uses the descriptor any more. */
