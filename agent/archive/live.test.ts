@@ -187,7 +187,7 @@ test('a snapshot in the middle of a long write is archived as it is', async (t) 
   if (room === undefined) return t.pass()
   const { live, archived, wrong } = room
   const file = join(live, 'busy')
-  execFileSync('/bin/sh', ['-ec', 'head -c 96M /dev/zero > "$1"; sync -f "$1"', 'sh', file])
+  execFileSync('/bin/sh', ['-ec', 'head -c 48M /dev/zero > "$1"; sync -f "$1"', 'sh', file])
   for (let round = 0; round < 4 * THOROUGHNESS; round += 1) {
     const writer = spawn('/usr/bin/python3', ['-c', LONG_WRITES, file], { stdio: ['ignore', 'pipe', 'inherit'] })
     const ended = once(writer, 'exit')

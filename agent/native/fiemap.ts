@@ -9,6 +9,8 @@ const HEADER_BYTES = 32
 const EXTENT_BYTES = 56
 /** Asked for at a time: 56 KiB. */
 const EXTENTS = 1_024
+/** Most are longer. */
+const LEAST_BYTES = 4_096
 
 const LAST = 0x01
 /** UNKNOWN, DELALLOC, ENCODED, DATA_ENCRYPTED, NOT_ALIGNED, DATA_INLINE, DATA_TAIL: where its bytes lie says nothing of what they are. */
@@ -61,7 +63,7 @@ export function extentsNow(
   from = 0,
   bytes = Number.POSITIVE_INFINITY,
 ): Generator<readonly Extent[]> | undefined {
-  const map = emptyMap()
+  const map = emptyMap(Math.min(EXTENTS, Math.ceil(bytes / LEAST_BYTES) + 1))
   const end = from + bytes
   try {
     fillNow(map, fd, from, end)
@@ -96,8 +98,8 @@ function pageOf(map: Buffer): { readonly extents: readonly Extent[]; readonly en
   return { extents, end, isLast }
 }
 
-function emptyMap(): Buffer {
-  return Buffer.alloc(HEADER_BYTES + EXTENTS * EXTENT_BYTES)
+function emptyMap(extents = EXTENTS): Buffer {
+  return Buffer.alloc(HEADER_BYTES + extents * EXTENT_BYTES)
 }
 
 function isNotTold(error: unknown): boolean {
@@ -121,7 +123,7 @@ function ask(map: Buffer, from: number, end = Number.POSITIVE_INFINITY): void {
   map.writeBigUInt64LE(BigInt(from), 0)
   map.writeBigUInt64LE((end === Number.POSITIVE_INFINITY ? 2n ** 63n - 1n : BigInt(end)) - BigInt(from), 8)
   map.writeUInt32LE(FIEMAP_FLAG_SYNC, 16)
-  map.writeUInt32LE(EXTENTS, 24)
+  map.writeUInt32LE((map.length - HEADER_BYTES) / EXTENT_BYTES, 24)
 }
 
 /** Addresses are below 2^63, and those of any disk below 2^53. */

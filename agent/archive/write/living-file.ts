@@ -14,19 +14,14 @@ export class LivingFile {
   readonly #sizeBytes: number
   readonly #taken = new Status()
   readonly #now = new Status()
-  readonly #cursor: ExtentCursor
-  readonly #pages: ReturnType<typeof extentsNow>
-  #isSame: boolean
+  #isSame = true
 
   /** @param fd may be of any file at all @param snapshotFd in the snapshot; both stay open */
   constructor(fd: number, snapshotFd: number, sizeBytes: number) {
     this.#fd = fd
     this.#snapshotFd = snapshotFd
     this.#sizeBytes = sizeBytes
-    this.#taken.readDescriptor(this.#snapshotFd)
-    this.#cursor = new ExtentCursor(sizeBytes)
-    this.#pages = extentsNow(snapshotFd)
-    this.#isSame = this.#pages !== undefined
+    this.#taken.readDescriptor(snapshotFd)
   }
 
   /** Whether it is worth a try. */
@@ -34,7 +29,7 @@ export class LivingFile {
     return this.#isSame
   }
 
-  /** Places come in order from call to call. @returns whether the room holds what the snapshot does there; if not, never again */
+  /** @returns whether the room holds what the snapshot does there; if not, never again */
   read(room: Buffer, place: number): boolean {
     if (!this.#isSame) return false
     try {
@@ -50,15 +45,32 @@ export class LivingFile {
   #liesAlike(start: number, end: number): boolean {
     // What somebody writes to now is not asked for its blocks: it would have to be written out each time.
     if (!this.#now.readDescriptor(this.#fd).hasSameContentAs(this.#taken)) return false
-    const pages = extentsNow(this.#fd, start, end - start)
-    const living = new ExtentCursor(this.#sizeBytes)
+    // In this order, and not asked for long before: a balance may move both.
+    const [living, taken] = [this.#map(this.#fd, start, end), this.#map(this.#snapshotFd, start, end)]
+    if (living === undefined || taken === undefined) return false
     for (let at = start; at < end; ) {
-      while (this.#cursor.needs(at)) this.#cursor.feed(this.#pages?.next().value ?? undefined)
-      while (living.needs(at)) living.feed(pages?.next().value ?? undefined)
-      const compared = compareExtents(this.#cursor, living, at, end)
+      living.feed(at)
+      taken.feed(at)
+      const compared = compareExtents(taken.cursor, living.cursor, at, end)
       if (compared.differs) return false
       at = compared.end
     }
     return true
   }
+
+  #map(fd: number, start: number, end: number): FedCursor | undefined {
+    const pages = extentsNow(fd, start, end - start)
+    if (pages === undefined) return undefined
+    const cursor = new ExtentCursor(this.#sizeBytes)
+    const feed = (place: number) => {
+      while (cursor.needs(place)) cursor.feed(pages.next().value ?? undefined)
+    }
+    return { cursor, feed }
+  }
+}
+
+interface FedCursor {
+  readonly cursor: ExtentCursor
+  /** Has it know of a place. */
+  feed(place: number): void
 }
