@@ -12,13 +12,15 @@ import { runBench, type Workbench } from './harness/workbench.ts'
 /**
  * First, unchanged and slightly changed backups beside restic and borg (Debian's packages), in turns on one btrfs, all with zstd
  * and warm sources. Both peers deduplicate, and restic encrypts too, as it cannot do without; neither indexes what a plain tool
- * could read. Ours finds changed
- * files by inode, ctime and mtime here, as it does where the file system does not tell them, and what changed in large ones by the blocks that snapshots share.
+ * could read. Ours reads snapshots, and finds changed files by inode, ctime and mtime, as it does where nobody tells them (`points` has them told); what changed in
+ * large ones it finds by the blocks that snapshots share.
  */
 const IMAGE_BYTES = 48 * 2 ** 30
 const FIRST_TARGET = 2.5
 const UNCHANGED_TARGET = 0.1
 const CHANGED_TARGET = 8
+/** What changed later before a snapshot is looked at again by the next increment. */
+const SETTLING_MS = 2_500
 
 type Peer = 'restic' | 'borg'
 type Name = 'holdfast' | Peer
@@ -73,6 +75,18 @@ class Repository {
   }
 }
 
+function sleepSync(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}
+
+/** What a backup is made of: a tree, or a snapshot of one that lives. */
+interface Of {
+  readonly tree: string
+  readonly older?: string
+  readonly live?: string
+  readonly settled?: string
+}
+
 function measure(workbench: Workbench, pool: string, source: BenchTree, peers: readonly Peer[]): readonly Finding[] {
   const { title, make, change } = source
   const home = join(pool, 'home')
@@ -92,18 +106,21 @@ function measure(workbench: Workbench, pool: string, source: BenchTree, peers: r
       after: () => after(repository),
     })),
   ]
-  const backup = (name: string, bases: readonly string[], of: { readonly tree: string; readonly older?: string }) =>
+  const backup = (name: string, bases: readonly string[], of: Of) =>
     ours(workbench, 'backup', { points, name, ...of, ...(bases.length === 0 ? {} : { base: bases.join(',') }) })
   const snapshots: string[] = []
+  let settled = ''
   const snapshot = () => {
+    sleepSync(SETTLING_MS)
     snapshots.push(join(pool, `snapshot-${snapshots.length}`))
+    settled = String(Date.now())
     btrfs('snapshot', '-r', home, snapshots.at(-1) ?? '')
   }
   const snapshotTree = (at: number) => join(snapshots.at(at) ?? '', 'tree')
   const forget = (name: string) => rmSync(join(points, name), { recursive: true })
-  const own = (bases: readonly string[], of = () => tree): Turn<Name> => ({
+  const own = (bases: readonly string[], of = (): Of => ({ tree })): Turn<Name> => ({
     name: 'holdfast',
-    run: () => backup('next', bases, { tree: of() }),
+    run: () => backup('next', bases, of()),
     after: () => forget('next'),
   })
 
@@ -114,19 +131,17 @@ function measure(workbench: Workbench, pool: string, source: BenchTree, peers: r
   )
   for (const { repository } of repositories) repository.backup()
   snapshot()
-  backup('p0', [], { tree: snapshotTree(0) })
+  const taken = () => ({ tree: snapshotTree(-1), live: tree, settled })
+  backup('p0', [], taken())
   const unchanged = compare(
     workbench,
     `${title}, unchanged`,
-    turns(
-      own(['p0'], () => snapshotTree(0)),
-      () => undefined,
-    ),
+    turns(own(['p0'], taken), () => undefined),
   )
   const chain = ['p0']
   const growing: Turn<Name> = {
     name: 'holdfast',
-    run: () => backup(`p${chain.length}`, chain, { tree: snapshotTree(-1), older: snapshotTree(-2) }),
+    run: () => backup(`p${chain.length}`, chain, { ...taken(), older: snapshotTree(-2) }),
     after: () => void chain.push(`p${chain.length}`),
   }
   const changed = compare(

@@ -16,7 +16,7 @@ import { writeArchive } from '../../agent/archive/write-archive.ts'
  * One backup, restore or verification by the agent's archive library in a process that does nothing else. Prints as JSON what
  * it cost, from when the modules are loaded, as they are in an agent that runs; memory is of the whole process.
  * `archive-run.ts backup|restore|verify --tree=… --points=… --name=… --base=a,b`; `--older=` is the tree
- * that the last of the bases was made of; `image-backup` and `image-restore` take an image for the tree, and `--base-image=` that one's.
+ * that the last of the bases was made of, `--live=` what the tree is a snapshot of, which was taken later than `--settled=` (ms); `image-backup` and `image-restore` take an image for the tree, and `--base-image=` that one's.
  */
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -27,6 +27,8 @@ const { positionals, values } = parseArgs({
     base: { type: 'string' },
     'base-image': { type: 'string' },
     older: { type: 'string' },
+    live: { type: 'string' },
+    settled: { type: 'string' },
   },
 })
 const { tree, points, name } = values
@@ -43,8 +45,12 @@ async function backup(): Promise<number> {
   const rootFd = openSync(tree, 'r')
   const chain = bases.length === 0 ? undefined : await openChain(bases)
   const older = values.older === undefined ? {} : { olderFd: openSync(values.older, 'r') }
+  const live =
+    values.live === undefined
+      ? {}
+      : { live: { fd: openSync(values.live, 'r'), settledBeforeMs: Number(values.settled) } }
   const base = chain === undefined ? {} : { base: { points: bases, lines: chain.lines(watch.signal), ...older } }
-  const request = { subject: 'bench', compression: 'zstd', scratch: points, rootFd, ...base } as const
+  const request = { subject: 'bench', compression: 'zstd', scratch: points, rootFd, ...live, ...base } as const
   const { problems, totals } = await writeArchive({ ...request, sink: new LocalSink(points, name) }, watch)
   if (problems.length > 0) throw new Error(`problems: ${JSON.stringify(problems.slice(0, 3))}`)
   closeSync(rootFd)

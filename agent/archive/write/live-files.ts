@@ -47,9 +47,19 @@ export class LiveFiles {
    * @returns undefined where it is to be read in the snapshot @throws SystemError
    */
   next(level: Level, fd: number, status: Status): LiveContent | undefined {
-    this.#lookUp(level)
-    const hasAttributes = this.#inodes.read(inodeOf(level.names[level.next - 1] ?? ''), status)
+    const hasAttributes = this.look(level, status)
     return hasAttributes === undefined ? undefined : this.read(level, fd, status, hasAttributes)
+  }
+
+  /**
+   * Where every name of a directory is looked at, that of a file: without having the kernel make an inode of the snapshot's.
+   * @param status becomes that of the file in the snapshot, but for its times of access and birth and the device
+   * @returns whether it has extended attributes; undefined where nothing is known of it @throws SystemError
+   */
+  look(level: Level, status: Status): boolean | undefined {
+    if (level.liveFd < 0) return undefined
+    this.#lookUp(level)
+    return this.#inodes.read(inodeOf(level.names[level.next - 1] ?? ''), status)
   }
 
   /** @param status of the file in the snapshot, by whatever name @returns undefined where it is to be read there @throws SystemError */

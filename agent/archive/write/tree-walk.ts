@@ -44,6 +44,8 @@ interface VisitedName {
   readonly name: BytePath
   readonly path: BytePath
   readonly selection: Selection | undefined
+  /** A snapshot's own table may tell of it, with those of its neighbours. */
+  readonly isInTable?: boolean
 }
 
 interface OpenedName {
@@ -103,8 +105,9 @@ export class TreeWalk {
     if (isDirectory && this.#enter(level, { name, path, selection })) return
     if (this.#parts.previous === undefined && isFile(marked) && this.#visitFile(level, name, path)) return
     if (selection !== undefined) this.#ahead.advise(level)
+    const isFileOfAll = isFile(marked) && selection === undefined
     for (let attempt = 0; attempt < ENTRY_ATTEMPTS; attempt += 1) {
-      if (this.#visitNamed(level, { name, path, selection })) return
+      if (this.#visitNamed(level, { name, path, selection, isInTable: isFileOfAll && attempt === 0 })) return
     }
     this.#parts.problem(path, 'changed')
   }
@@ -143,7 +146,8 @@ export class TreeWalk {
     const { name, path, selection } = place
     const terminated = this.#ahead.terminated(name)
     try {
-      const status = this.#status.readName(level.fd, terminated)
+      const isLooked = place.isInTable === true && this.#parts.live?.look(level, this.#status) !== undefined
+      const status = isLooked ? this.#status : this.#status.readName(level.fd, terminated)
       // A list of changes names what is gone too; what the chain holds of it is found gone when the walk moves on.
       if (status === undefined) return this.#isMissing(path, selection)
       if (status.kind === 'directory') return this.#enter(level, place)
