@@ -21,11 +21,12 @@ import {
 import { sharedMounts } from '../../test/harness/loop-mount.ts'
 import { mutateTree } from '../../test/harness/mutate-tree.ts'
 import { THOROUGHNESS } from '../../test/harness/thoroughness.ts'
+import { SETTLED_MS as UNTOUCHED_MS } from '../tree/stamps.ts'
 import { MemoryProbe } from './write/read-file.ts'
 import type { WriteRequest } from './write-archive.ts'
 
 const shared = sharedMounts(test)
-/** What changed less long before a snapshot is read in it. */
+/** What changed less long before a snapshot is read in it; by the driver it is longer, so that no write can have begun before and gone on behind it. */
 const SETTLED_MS = 200
 
 async function open(t: ExecutionContext) {
@@ -50,13 +51,14 @@ async function open(t: ExecutionContext) {
     async archived(meanwhile: () => Promise<unknown> | undefined, settledBeforeMs?: number) {
       const image = randomUUID()
       const { mountpoint, original } = await driver.snapshot({ source, target: image, readonly: true }, calm)
+      if (original === undefined || original.settledBeforeMs > Date.now() - UNTOUCHED_MS) throw new Error('too late')
       const end = meanwhile()
-      const fd = openSync(original?.mountpoint ?? '', 'r')
+      const fd = openSync(original.mountpoint, 'r')
       const name = `p${names.length}`
       await using base = await baseOf(image)
       await writePoint(
         { tree: mountpoint, points: home, name },
-        { ...base, live: { fd, settledBeforeMs: settledBeforeMs ?? original?.settledBeforeMs ?? 0 } },
+        { ...base, live: { fd, settledBeforeMs: settledBeforeMs ?? original.settledBeforeMs } },
       )
       closeSync(fd)
       names.push(name)
@@ -138,13 +140,16 @@ test('whatever happens to what lives meanwhile, the point is the snapshot', asyn
     }
     await pause(SETTLED_MS)
     const stop = new SharedArrayBuffer(4)
-    const mountpoint = await archived(() => {
-      mutateTree(join(live, 'm'), 400 + round, 5)
-      const worker = new Worker(DISTURB, { eval: true, workerData: { live, files, stop } })
-      const ended = new Promise((resolve, reject) => worker.once('exit', resolve).once('error', reject))
-      setTimeout(() => Atomics.store(new Int32Array(stop), 0, 1), 1_000)
-      return ended
-    })
+    const mountpoint = await archived(
+      () => {
+        mutateTree(join(live, 'm'), 400 + round, 5)
+        const worker = new Worker(DISTURB, { eval: true, workerData: { live, files, stop } })
+        const ended = new Promise((resolve, reject) => worker.once('exit', resolve).once('error', reject))
+        setTimeout(() => Atomics.store(new Int32Array(stop), 0, 1), 1_000)
+        return ended
+      },
+      Date.now() - SETTLED_MS / 2,
+    )
     t.deepEqual(await wrong(mountpoint), [], `round ${round}`)
   }
 })

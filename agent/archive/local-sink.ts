@@ -65,7 +65,7 @@ export class LocalSink implements ArchiveSink {
 
   async abort(): Promise<void> {
     for (const [handle, behind] of this.#open) {
-      await behind.settled()
+      await behind.settled().catch(() => undefined)
       await handle.close()
     }
     this.#open.clear()

@@ -68,7 +68,7 @@ export type ImageSource = ImagePlace & {
 export interface LiveTree {
   /** Of the directory whose image is read, for reading. */
   readonly fd: number
-  /** Taken after that. What changed then or later may have changed again since, and look the same. */
+  /** As in `Original`: what changed then or later may have changed again since, and look the same. */
   readonly settledBeforeMs: number
 }
 

@@ -26,7 +26,10 @@ export interface ImageInfo extends DatasetInfo {
 }
 
 export interface Original extends Pick<DatasetInfo, 'mountpoint'> {
-  /** Since the epoch. All that was dirty when it was taken has been written since: who changed later has a later time of change. */
+  /**
+   * Since the epoch. A change is in the image with its time and its data if that time is earlier: a write moves the time before it writes, and the image may have been taken
+   * in between. Who changed it later has a later time, as all that was dirty has been written since.
+   */
   readonly settledBeforeMs: number
 }
 

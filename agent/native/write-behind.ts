@@ -1,7 +1,9 @@
 import { settled } from './file-system.ts'
 import { libc } from './libc.ts'
 
-/** linux/fs.h: begins to write what is dirty, and waits for nothing. */
+/** linux/fs.h: waits for what is being written. */
+const SYNC_FILE_RANGE_WAIT_BEFORE = 1
+/** Begins to write what is dirty, and waits for nothing. */
 const SYNC_FILE_RANGE_WRITE = 2
 const STRETCH_BYTES = 2 ** 23
 /** linux/fadvise.h: what is on the disk leaves the memory. */
@@ -10,7 +12,7 @@ const POSIX_FADV_DONTNEED = 4
 const KEPT_BYTES = 2 ** 25
 
 /**
- * Has the kernel write a file out while it grows, so that little is left for the fsync at its end: that alone says what is on disk. What is written does not
+ * Has the kernel write a file out while it grows, so that little is left for the fsync at its end: that, behind `settled`, says what is on disk. What is written does not
  * stay in memory, where it would take the place of what others read.
  */
 export class WriteBehind {
@@ -18,6 +20,7 @@ export class WriteBehind {
   #begunBytes = 0
   #droppedBytes = 0
   #running: Promise<void> | undefined
+  #failed: { readonly error: unknown } | undefined
 
   /** @param fd open until `settled` */
   constructor(fd: number) {
@@ -30,11 +33,9 @@ export class WriteBehind {
     if (bytes < STRETCH_BYTES || this.#running !== undefined) return
     const from = this.#begunBytes
     this.#begunBytes = sizeBytes
-    this.#running = settled('sync_file_range', (done) =>
-      libc().sync_file_range.async(this.#fd, from, bytes, SYNC_FILE_RANGE_WRITE, done),
-    )
+    this.#running = this.#sync(from, bytes, SYNC_FILE_RANGE_WRITE)
       .then(() => this.#drop(sizeBytes - KEPT_BYTES))
-      .catch(() => undefined) // a disk that fails tells the fsync
+      .catch(() => undefined) // kept, or told by the fsync
       .finally(() => {
         this.#running = undefined
       })
@@ -44,13 +45,23 @@ export class WriteBehind {
     const from = this.#droppedBytes
     if (end - from < STRETCH_BYTES) return
     this.#droppedBytes = end
+    // What is not on the disk yet would stay. Who waits here is told what failed, and the fsync no more.
+    await this.#sync(from, end - from, SYNC_FILE_RANGE_WAIT_BEFORE).catch((error: unknown) => {
+      this.#failed = { error }
+      throw error
+    })
     await settled('posix_fadvise', (done) =>
       libc().posix_fadvise.async(this.#fd, from, end - from, POSIX_FADV_DONTNEED, done),
     )
   }
 
-  /** Nothing uses the descriptor any more. */
+  #sync(from: number, bytes: number, flags: number): Promise<void> {
+    return settled('sync_file_range', (done) => libc().sync_file_range.async(this.#fd, from, bytes, flags, done))
+  }
+
+  /** Nothing uses the descriptor any more when this settles. @throws SystemError what could not be written, which the fsync may not tell again */
   async settled(): Promise<void> {
     await this.#running
+    if (this.#failed !== undefined) throw this.#failed.error
   }
 }

@@ -21,7 +21,7 @@ export interface LiveContent {
 }
 
 /**
- * Reads small files of a snapshot where they live. A snapshot of btrfs that was just taken has nothing in memory but its tree: each of its inodes would be
+ * Reads files of a snapshot where they live: short ones whole, long ones piece by piece (`LivingFile`). A snapshot of btrfs that was just taken has nothing in memory but its tree: each of its inodes would be
  * made anew and each content come from the disk, while what lives is often there already. A file that has the number, the time of change and the size of the
  * one in the snapshot, after it was read, has not been written to since that time, which lies before the snapshot: then it is the same, and else it is read there.
  */
@@ -87,7 +87,7 @@ export class LiveFiles {
   }
 
   /**
-   * A long file, whatever number and time it has there.
+   * A long file.
    * @param fd of what lives under its name, if anything does @param snapshotFd stays open as `fd` does
    */
   follow(fd: number, snapshotFd: number, status: Status): LivingFile | undefined {

@@ -5,8 +5,8 @@ import { compareExtents, ExtentCursor } from '../extent-cursor.ts'
 import { readFully } from './read-file.ts'
 
 /**
- * A long file of a snapshot, read where it lives, as far as it lies there in the same blocks. Those of a snapshot are never written over, and what was written
- * to the living file and is not on the disk yet goes there before it is asked for: so what was read of it before is what the snapshot holds.
+ * A long file of a snapshot, read where it lives until somebody writes to it. Its time alone does not tell: a call that began before the snapshot may write for
+ * long, and goes on behind it. So what was read must lie in the blocks that the snapshot has there, which are never written over; what is dirty is written out before it is asked for them.
  */
 export class LivingFile {
   readonly #fd: number
@@ -14,14 +14,16 @@ export class LivingFile {
   readonly #sizeBytes: number
   readonly #taken = new Status()
   readonly #now = new Status()
-  #isSame = true
+  #isSame: boolean
+  #isTried = false
 
-  /** @param fd may be of any file at all @param snapshotFd in the snapshot; both stay open */
+  /** @param fd may be of anything at all @param snapshotFd in the snapshot; both stay open @throws SystemError */
   constructor(fd: number, snapshotFd: number, sizeBytes: number) {
     this.#fd = fd
     this.#snapshotFd = snapshotFd
     this.#sizeBytes = sizeBytes
     this.#taken.readDescriptor(snapshotFd)
+    this.#isSame = this.#isUntouched()
   }
 
   /** Whether it is worth a try. */
@@ -31,20 +33,36 @@ export class LivingFile {
 
   /** @returns whether the room holds what the snapshot does there; if not, never again */
   read(room: Buffer, place: number): boolean {
-    if (!this.#isSame) return false
-    try {
-      this.#isSame =
-        readFully(this.#fd, room, place).read === room.length && this.#liesAlike(place, place + room.length)
-    } catch (error) {
-      if (errorCodeOf(error) === undefined) throw error
-      this.#isSame = false
-    }
+    if (this.#isSame) this.#isSame = this.#isRead(room, place)
     return this.#isSame
   }
 
+  #isRead(room: Buffer, place: number): boolean {
+    const end = place + room.length
+    try {
+      // Blocks that tell nothing, as compressed ones, are not worth reading.
+      if (!this.#isTried && !this.#liesAlike(place, end)) return false
+      this.#isTried = true
+      return (
+        readFully(this.#fd, room, place).read === room.length &&
+        // What is being written to is not asked for its blocks: all of it would be written out each time.
+        this.#isUntouched() &&
+        this.#liesAlike(place, end) &&
+        // Nobody gave it back its blocks meanwhile.
+        this.#isUntouched()
+      )
+    } catch (error) {
+      if (errorCodeOf(error) === undefined) throw error
+      return false
+    }
+  }
+
+  #isUntouched(): boolean {
+    const now = this.#now.readDescriptor(this.#fd)
+    return now.kind === 'file' && now.hasSameContentAs(this.#taken)
+  }
+
   #liesAlike(start: number, end: number): boolean {
-    // What somebody writes to now is not asked for its blocks: it would have to be written out each time.
-    if (!this.#now.readDescriptor(this.#fd).hasSameContentAs(this.#taken)) return false
     // In this order, and not asked for long before: a balance may move both.
     const [living, taken] = [this.#map(this.#fd, start, end), this.#map(this.#snapshotFd, start, end)]
     if (living === undefined || taken === undefined) return false

@@ -74,7 +74,7 @@ export class ReadAhead {
     try {
       const status = this.#status.readName(level.fd, terminated)
       if (status?.kind !== 'file' || status.sizeBytes === 0) return
-      isLiving = this.#live?.mayHold(level, status) === true
+      isLiving = this.#live?.mayLive(level, status) === true
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return

@@ -1,6 +1,5 @@
 import { closeSync } from 'node:fs'
 import { Status } from '../../native/status.ts'
-import { SETTLED_MS } from '../../tree/stamps.ts'
 import type { BytePath } from '../byte-path.ts'
 import type { LiveTree } from '../write-archive.ts'
 import { type Identify, livingIdentity, ownIdentity, stampedIdentity, takenIdentity } from './identity.ts'
@@ -70,7 +69,7 @@ export class Realms {
 function identityOf({ stamps, settledBeforeMs, live }: TreeMarks): Identify {
   if (stamps !== undefined) return stampedIdentity(stamps.fd, new Status().readDescriptor(stamps.rootFd))
   if (settledBeforeMs !== undefined) return livingIdentity(settledBeforeMs)
-  return live === undefined ? ownIdentity : takenIdentity(live.settledBeforeMs - SETTLED_MS)
+  return live === undefined ? ownIdentity : takenIdentity(live.settledBeforeMs)
 }
 
 export function closeStamps(marks: readonly TreeMarks[]): void {

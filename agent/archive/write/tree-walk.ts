@@ -126,8 +126,7 @@ export class TreeWalk {
   }
 
   /**
-   * What cannot be read there, or is something else there, is read in the snapshot.
-   * @param file.living is closed here
+   * What cannot be read there, or is something else there, is read in the snapshot. Closes the living descriptor.
    */
   #writeWhereItLives(level: Level, { name, path, living, read }: LivingName): boolean {
     try {

@@ -13,13 +13,11 @@ import { cString, libc } from '../../native/libc.ts'
 import { close, openBeneath } from '../../native/paths.ts'
 import { Status } from '../../native/status.ts'
 import { checked, errorCodeOf } from '../../native/system-error.ts'
+import { SETTLED_MS } from '../../tree/stamps.ts'
 import { runTreeTask } from '../../tree/tree-task.ts'
 import type { DatasetInfo, Driver, ImageInfo, Original } from '../driver.ts'
 import { DATASET_MODE, datasetNotFound, isStagedName, type PoolLayout, throwIfCancelled } from '../pool-layout.ts'
 import { changesBetween } from './changes.ts'
-
-/** Several ticks of the clock that times of files are taken from, which is 10 ms at the most: within one a file may change twice. */
-const TICKS_MS = 100
 
 const flush = promisify(fsync)
 const listNames = promisify(readdir)
@@ -58,7 +56,7 @@ export function createBtrfsDriver(layout: PoolLayout, exec: Run = run): Driver {
       throwIfCancelled(signal)
       return layout.within(async (datasetsFd) => {
         let original: Original | undefined
-        const settledBeforeMs = Date.now() - TICKS_MS
+        const settledBeforeMs = Date.now() - SETTLED_MS
         const made = await madeOnce(datasetsFd, target, async () => {
           const found = layout.find(datasetsFd, source)
           if (!found) throw datasetNotFound(source)

@@ -104,7 +104,7 @@ class LocalUpload implements Upload {
   }
 
   async discard(): Promise<void> {
-    await this.#behind?.settled()
+    await this.#behind?.settled().catch(() => undefined)
     if (this.#fd !== undefined) close(this.#fd)
     this.#fd = undefined
     if (this.#directoryOpen && !this.#published) removeFile(this.#directoryFd, cString(this.#names.partial))
