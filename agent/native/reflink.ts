@@ -4,6 +4,8 @@ import { systemError } from './system-error.ts'
 
 /** _IOW(0x94, 9, int), linux/fs.h. */
 const FICLONE = 0x40049409
+/** Of files of that size, what changed is found by the blocks that they share with what they were. Of shorter ones the whole is as good. */
+export const LARGE_BYTES = 4 * 2 ** 20
 /** Answers that mean "these two files cannot share blocks", not "this failed". ENOTTY: no such ioctl here. */
 const CANNOT_SHARE = ['EXDEV', 'EOPNOTSUPP', 'EINVAL', 'ENOTTY', 'ENOSYS']
 

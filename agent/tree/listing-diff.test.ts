@@ -2,7 +2,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeFileSync } fro
 import { join } from 'node:path'
 import test from 'ava'
 import fc from 'fast-check'
-import { type ListedChange, ListingDiff, withRewritten } from './listing-diff.ts'
+import { changeOf, type ListedChange, ListingDiff, withRewritten } from './listing-diff.ts'
 
 /** Names as a tree may have them: with a newline, with bytes that are no UTF-8, long ones. */
 const NAMES = ['a', 'b', 'new\nline', 'inv\xff\xfe', '?mark', '..x', 'n'.repeat(250)]
@@ -91,7 +91,7 @@ test('listings of many windows, of which a part came, went and changed', (t) => 
   for (let at = 0; at < bytes.length; at += 2 ** 18) diff.take(bytes.subarray(at, at + 2 ** 18))
   const found = diff.finish()
   t.is(found?.changes.length, 30 + 60 + 15)
-  t.deepEqual(found?.files, { bytes: 60 * 11, changedMs: 9_250 })
+  t.deepEqual(found?.files, { bytes: 60 * 11, mostBytes: 11, changedMs: 9_250 })
   t.false(found?.isEqual)
 })
 
@@ -105,4 +105,13 @@ test('rewritten is what no directory around it changed of', (t) => {
   t.deepEqual(told([file('x/y/z'), file('x2/y/z'), directory('x')]), ['x2/y/z'], 'one further up may have been another')
   t.deepEqual(told([file('a/b'), file('c'), directory('')]), [])
   t.deepEqual(told([file('a/b'), { path: 'a', subtree: true }]), [])
+  const of = (bytes: number, mark = '') => `f7 1.5 1.5 ${bytes}${mark}`
+  const [large, short] = [4_194_304, 4_194_303]
+  const changes = [
+    changeOf('large', of(large), of(large + 9, '?1700000000000')),
+    changeOf('shorter', of(large), of(short)),
+    changeOf('longer', of(short), of(large)),
+    changeOf('link', 'l7 1.5 1.5 9999999', of(large)),
+  ]
+  t.deepEqual(told(changes), ['shorter', 'longer', 'link'], 'what the chain has of a large file is worth a look')
 })

@@ -1,4 +1,5 @@
 import { readSync } from 'node:fs'
+import { LARGE_BYTES } from '../native/reflink.ts'
 
 /**
  * A listing of a tree is a record an entry: its path from `.` on, NUL, what is known of it, NUL. The latter begins with the letter of
@@ -17,16 +18,28 @@ export interface ListedChange {
    * it. It certainly differs.
    */
   readonly rewritten?: true
+  /** A large file, before and now: what the chain holds of it is worth a look. */
+  readonly large?: true
 }
 
 /** What would be read of the files that differ. */
 export interface ListedFiles {
   readonly bytes: number
+  /** Of the largest. */
+  readonly mostBytes: number
   /** The latest time of change, in milliseconds since the epoch. */
   readonly changedMs: number
 }
 
-export const NO_FILES: ListedFiles = { bytes: 0, changedMs: 0 }
+export const NO_FILES: ListedFiles = { bytes: 0, mostBytes: 0, changedMs: 0 }
+
+export function filesOfBoth(some: ListedFiles, others: ListedFiles): ListedFiles {
+  return {
+    bytes: some.bytes + others.bytes,
+    mostBytes: Math.max(some.mostBytes, others.mostBytes),
+    changedMs: Math.max(some.changedMs, others.changedMs),
+  }
+}
 
 /** More is not worth a list; what one costs in memory bounds it too. */
 export const MAX_CHANGES = 20_000
@@ -220,7 +233,10 @@ class Window {
 
 /** Of one place, whose records differ. */
 export function changeOf(path: string, before: string, now: string): ListedChange {
-  if (!isDirectory(before) && !isDirectory(now)) return { path, subtree: false }
+  if (!isDirectory(before) && !isDirectory(now)) {
+    const isLarge = Math.min(fileOf(before).bytes, fileOf(now).bytes) >= LARGE_BYTES
+    return isLarge ? { path, subtree: false, large: true } : { path, subtree: false }
+  }
   const inode = numberOf(now)
   return isDirectory(before) && isDirectory(now) && numberOf(before) === inode
     ? { path, subtree: false, inode }
@@ -232,7 +248,7 @@ export function withRewritten(changes: readonly ListedChange[]): readonly Listed
   const directories = new Set<string>()
   for (const { path, subtree, inode } of changes) if (subtree || inode !== undefined) directories.add(path)
   return changes.map((change) =>
-    change.subtree || change.inode !== undefined || isBelowAny(change.path, directories)
+    change.subtree || change.inode !== undefined || change.large || isBelowAny(change.path, directories)
       ? change
       : { ...change, rewritten: true },
   )
@@ -251,13 +267,15 @@ function isDirectory(told: string): boolean {
 }
 
 function withFile(files: ListedFiles, told: string): ListedFiles {
-  if (!told.startsWith(FILE)) return files
-  const [, changed, , bytes = ''] = told.split(' ')
+  return told.startsWith(FILE) ? filesOfBoth(files, fileOf(told)) : files
+}
+
+function fileOf(told: string): ListedFiles {
+  if (!told.startsWith(FILE)) return NO_FILES
+  const [, changed, , size = ''] = told.split(' ')
   // A mark may follow.
-  return {
-    bytes: files.bytes + Number.parseInt(bytes, 10),
-    changedMs: Math.max(files.changedMs, 1_000 * Number(changed)),
-  }
+  const bytes = Number.parseInt(size, 10)
+  return { bytes, mostBytes: bytes, changedMs: 1_000 * Number(changed) }
 }
 
 function numberOf(told: string): number {

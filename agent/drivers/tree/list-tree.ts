@@ -8,6 +8,7 @@ import { Status } from '../../native/status.ts'
 import { errorCodeOf } from '../../native/system-error.ts'
 import {
   changeOf,
+  filesOfBoth,
   type ListedChange,
   type ListedFiles,
   ListingDiff,
@@ -207,8 +208,7 @@ async function complete(
   for (const part of listed) {
     if (part === undefined) return UNKNOWN
     changes.push(...part.changes)
-    const { bytes, changedMs } = part.files
-    found = { bytes: found.bytes + bytes, changedMs: Math.max(found.changedMs, changedMs) }
+    found = filesOfBoth(found, part.files)
   }
   // Another root: nothing below it need be what it was.
   const isTooMuch = changes.length > MAX_CHANGES || changes.some(({ path, subtree }) => path === '' && subtree)
