@@ -51,7 +51,7 @@ export async function consolidate(request: ConsolidateRequest, watch: ArchiveWat
     const stored = await files.finish({ contentBytes, problems, bases: [], image })
     if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
     await sink.commit()
-    return { ...stored, problems: [] }
+    return { ...stored, problems: [], large: undefined }
   } catch (error) {
     await sink.abort()
     throw error

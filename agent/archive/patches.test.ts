@@ -48,7 +48,11 @@ async function open(t: ExecutionContext) {
     const name = `p${names.length}`
     const chain = names.length === 0 ? undefined : await openChain(home, names)
     try {
-      const base = chain && { points: [...names], lines: chain.lines(calm.signal), olderFd }
+      const base = chain && {
+        points: [...names],
+        lines: chain.lines(calm.signal),
+        older: { by: 'path', fd: olderFd } as const,
+      }
       const read = { live: living, ...(base === undefined ? {} : { base }) }
       const written = await writePoint({ tree: mountpoint, points: home, name }, read)
       names.push(name)

@@ -7,6 +7,7 @@ import type { PointTotals } from './frame-table.ts'
 import type { ImagePlace } from './image/image-bytes.ts'
 import type { ImageShape } from './image/image-shape.ts'
 import { requireShape } from './image/shape-file.ts'
+import type { LargeFiles } from './large-file.ts'
 import type { Problem } from './member.ts'
 import type { ArchiveSink, StoredFile } from './sink.ts'
 import type { Change } from './wanted.ts'
@@ -45,6 +46,8 @@ export interface WriteRequest extends AnyRequest {
   readonly onRead?: ((isWhole: boolean) => void) | undefined
   /** Of a snapshot of btrfs: what it was taken of. Files that are the same there are read there, where they may be in memory. */
   readonly live?: LiveTree | undefined
+  /** Where there are no grafts: whether `WrittenArchive.large` is wanted. */
+  readonly tellsLarge?: boolean
   /** Directories of other trees, which are read in the place of empty ones in this. In the same order for every archive of a chain. */
   readonly grafts?: readonly Graft[]
 }
@@ -100,12 +103,18 @@ export interface ArchiveBase {
    * `isAll`: the tree holds nothing else, so whoever gives it knows of no problems.
    */
   readonly changes?: { readonly chain: Chain; readonly list: readonly Change[]; readonly isAll?: boolean }
-  /**
-   * Root of the tree that the last of these points was made of, open for reading; stays open. On the same file system, and of files whose own numbers and times
-   * the index tells: of large files, only what does not lie in the same blocks is written.
-   */
-  readonly olderFd?: number
+  /** Of large files that are in there too, only what does not lie in the same blocks is written. */
+  readonly older?: OlderFiles | undefined
 }
+
+/**
+ * What the last point of a chain was made of, on the same file system; `fd` is open for reading and stays open. `path`: the tree itself, of files whose own
+ * numbers and times the index tells. `number`: clones of files by the numbers that the index tells, with what it says of them noted on each
+ * (large-file.ts); one that changed after `untilMs`, of the epoch, counts for nothing.
+ */
+export type OlderFiles =
+  | { readonly by: 'path'; readonly fd: number }
+  | { readonly by: 'number'; readonly fd: number; readonly untilMs: number }
 
 export interface WrittenArchive {
   readonly totals: PointTotals
@@ -115,6 +124,8 @@ export interface WrittenArchive {
    * Any that is counted makes the point PARTIAL.
    */
   readonly problems: readonly Problem[]
+  /** Where that was asked for. */
+  readonly large: LargeFiles | undefined
 }
 
 /**
@@ -139,7 +150,7 @@ export async function writeArchive(
     const stored = await files.finish({ contentBytes, problems: end.problemCount, bases, image })
     if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
     await sink.commit()
-    return { ...stored, problems: end.problems }
+    return { ...stored, problems: end.problems, large: end.large }
   } catch (error) {
     await sink.abort()
     throw watch.signal.aborted ? new FleetError('cancelled', 'cancelled', { cause: error }) : error

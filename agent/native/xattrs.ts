@@ -5,6 +5,8 @@ import { checked, lastErrorCode } from './system-error.ts'
 const LIMIT_BYTES = 65_536
 /** What Holdfast notes on its own directories; never copied with them. */
 const OWN_PREFIX = 'trusted.holdfast.'
+/** Of a note: a path, whose bytes may become two each, and some words. */
+const NOTE_BYTES = 16_384
 const INHERITED_ACLS = [cString('system.posix_acl_access'), cString('system.posix_acl_default')] as const
 
 /** The three calls, on an open descriptor or on a name that cannot be opened (a link, a fifo). */
@@ -73,7 +75,7 @@ export function dropInheritedAclsOf(path: Buffer): void {
   }
 }
 
-/** Notes `value` on a directory of ours. @returns false where the file system keeps no trusted attributes */
+/** Notes `value`, of 16 KiB at the most, on a file or directory of ours. @returns false where the file system keeps no trusted attributes */
 export function writeNote(fd: number, note: string, value: string): boolean {
   const bytes = Buffer.from(value)
   const result = libc().fsetxattr(fd, cString(`${OWN_PREFIX}${note}`), bytes, bytes.length, 0)
@@ -83,7 +85,7 @@ export function writeNote(fd: number, note: string, value: string): boolean {
 }
 
 export function readNote(fd: number, note: string): string | undefined {
-  const value = Buffer.alloc(256)
+  const value = Buffer.allocUnsafe(NOTE_BYTES)
   const bytes = libc().fgetxattr(fd, cString(`${OWN_PREFIX}${note}`), value, value.length)
   if (bytes < 0 && ['ENODATA', 'EOPNOTSUPP', 'EPERM'].includes(lastErrorCode())) return undefined
   return value.toString('utf8', 0, checked('getxattr', bytes))

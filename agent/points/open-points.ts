@@ -63,7 +63,10 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
   })
   const own = openOwnDatasets(join(state, 'own-datasets'))
   const turns = new Slots(AT_WORK)
-  const pending = new Set<Promise<void>>()
+  const pending = new Map<string | symbol, Promise<void>>()
+  const idle = async () => {
+    while (pending.size > 0) await Promise.all(pending.values())
+  }
   return {
     tools: {
       sourcePaths,
@@ -76,20 +79,20 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
       lease: (request) => targets.lease(request),
       turn: (signal) => turns.take(signal),
       freeTurn: () => turns.takeFree(),
-      later(work) {
-        const working = work()
+      later(work, pointId) {
+        const of = pointId ?? Symbol('of no point')
+        const working = (pending.get(of)?.then(work) ?? work())
           .catch(() => undefined)
-          .finally(() => pending.delete(working))
-        pending.add(working)
+          .finally(() => pending.get(of) === working && pending.delete(of))
+        pending.set(of, working)
       },
+      ended: async (pointId) => pending.get(pointId),
     },
     backupRoot,
     targets,
     setListeners: (told) => void listeners.splice(0, listeners.length, ...told),
 
-    async idle() {
-      while (pending.size > 0) await Promise.all(pending)
-    },
+    idle,
 
     async sweep(drivers, isUnfinished, volumes = new Map()) {
       const superseded = new Set(own.superseded())
@@ -108,7 +111,7 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
     },
 
     async [Symbol.asyncDispose]() {
-      await Promise.all(pending)
+      await idle()
       await targets[Symbol.asyncDispose]()
     },
   }

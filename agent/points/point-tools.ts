@@ -36,8 +36,13 @@ export interface PointTools {
   readonly dialer: Dialer
   /** @throws refused when this host has no key for sealed secrets; invalid what the configuration lacks */
   lease(request: TargetRequest): Promise<TargetLease>
-  /** Work that nobody waits for, and that is done again when the agent starts should it fail; awaited when the agent stops. */
-  later(work: () => Promise<void>): void
+  /**
+   * Work that nobody waits for, and that is done again when the agent starts should it fail; awaited when the agent stops. What is of one point is done
+   * one after another.
+   */
+  later(work: () => Promise<void>, pointId?: string): void
+  /** All of what was left of that point is done, or has failed. */
+  ended(pointId: string): Promise<void>
   /** A turn among those who read or write whole archives: each needs a hundred MiB at most. @returns gives it back. @throws cancelled */
   turn(signal: AbortSignal): Promise<() => void>
   /** The same, where one is free: else undefined. */

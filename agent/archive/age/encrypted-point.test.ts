@@ -62,7 +62,7 @@ async function write({ home, tree, keys }: Place, name: string, bases: readonly 
   const sink = keepingIndex(encryptedSink(new LocalSink(home, name), [keys.recipient]), join(home, 'index', name))
   if (bases.length === 0) return writePoint({ tree, points: home, name }, { sink })
   const chain = await chainOf(bases, (base) => keptIndexFiles(join(home, 'index', base)))
-  const older = olderFd < 0 ? {} : { olderFd }
+  const older = olderFd < 0 ? {} : { older: { by: 'path', fd: olderFd } as const }
   const base = { points: bases, lines: chain.lines(calm.signal), ...older }
   const written = await writePoint({ tree, points: home, name }, { sink, base })
   await closeChain(chain)

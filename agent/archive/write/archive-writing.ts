@@ -8,6 +8,7 @@ import { changedLines, checkRewritten } from '../changed-lines.ts'
 import { compressFrame } from '../compression.ts'
 import { placeOf } from '../image/image-bytes.ts'
 import { imageLines } from '../image/image-lines.ts'
+import type { LargeFiles } from '../large-file.ts'
 import { BLOCK } from '../tar-header.ts'
 import { newCounts, QueueSender } from '../thread/chunk-queue.ts'
 import { type Wanted, wantedOf } from '../wanted.ts'
@@ -25,6 +26,7 @@ const DEFAULT_FRAME_BYTES = 4 * 2 ** 20
 const SLOTS = 1 + Math.min(3, availableParallelism())
 const PROGRESS_INTERVAL_MS = 100
 const END_OF_TAR = 2 * BLOCK
+const NOTHING_LARGE: LargeFiles = { files: [], isAll: true }
 
 /** One archive while it is written: a thread reads and fills frames, this one compresses and stores them. */
 export class ArchiveWriting {
@@ -88,7 +90,7 @@ export class ArchiveWriting {
       return this.#walk(request, { lines: base?.lines, wanted: undefined, stamps, checking: undefined }, signal)
     const wanted = wantedOf(changes.list, changes.isAll)
     // A thread would have nothing to look at.
-    if (wanted.paths.length === 0) return this.#endTar()
+    if (wanted.paths.length === 0) return this.#endTar(request.tellsLarge === true)
     const checking = checkRewritten(changes.chain, wanted, signal).catch((error: unknown) => this.#store.fail(error))
     return this.#walk(request, { lines: changedLines(changes.chain, wanted, signal), wanted, stamps, checking }, signal)
   }
@@ -101,11 +103,11 @@ export class ArchiveWriting {
     return this.#run({ lines, again: undefined, source }, signal)
   }
 
-  async #endTar(): Promise<WriteEnd> {
+  async #endTar(tellsLarge: boolean): Promise<WriteEnd> {
     const end = Buffer.alloc(END_OF_TAR)
     const stored = this.#request.compression === 'zstd' ? await compressFrame(end) : end
     await this.#files.addFrame(stored, end.length)
-    return { type: 'done', problems: [], problemCount: 0 }
+    return { type: 'done', problems: [], problemCount: 0, large: tellsLarge ? NOTHING_LARGE : undefined }
   }
 
   async #walk(
@@ -122,8 +124,8 @@ export class ArchiveWriting {
       stamps: openStamps(graft.stamps),
     }))
     try {
-      const olderFd = base?.olderFd ?? -1
-      const told = { wanted, olderFd, untouchedSinceMs }
+      const tellsLarge = request.tellsLarge === true && grafts.length === 0
+      const told = { wanted, older: base?.older, untouchedSinceMs, tellsLarge }
       const source = { kind: 'tree', rootFd, linkSpillFd, ...told, marks, grafts: grafted } as const
       const end = await this.#run({ lines, again: base?.lines, source }, signal)
       await checking

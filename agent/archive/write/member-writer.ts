@@ -3,6 +3,7 @@ import { libc } from '../../native/libc.ts'
 import { Status } from '../../native/status.ts'
 import type { Counters } from '../../tree/counters.ts'
 import type { BytePath } from '../byte-path.ts'
+import type { LargeFileList } from '../large-file.ts'
 import { type Member, type MemberType, memberLine, type Patch, type ProblemReason, storedName } from '../member.ts'
 import { FLAGS, HeaderEncoder, type HeaderFields, paddingOf } from '../tar-header.ts'
 import type { AttributeRecords } from './attribute-records.ts'
@@ -33,6 +34,8 @@ export interface WriterParts {
   readonly problem: (path: BytePath, reason: ProblemReason) => void
   /** Takes what plain tar needs to apply a patch. */
   readonly patched: (tarBytes: Uint8Array<ArrayBuffer>) => void
+  /** Gets those that nothing is wrong with. */
+  readonly large: LargeFileList | undefined
 }
 
 type OpenFile = Pick<Content, 'fd' | 'living'>
@@ -179,6 +182,7 @@ export class MemberWriter {
     const isTouched = this.#isTouched(status) || this.#changedSince(fd, status)
     const problem = copied.problem ?? (isTouched ? 'changed' : undefined)
     if (problem !== undefined) this.#parts.problem(path, problem)
+    else this.#parts.large?.add(path, status, this.#parts.identify(status))
     const { offset, frame, dataOffset } = place
     const hash = copied.hash ?? EMPTY_HASH
     this.#line(path, 'file', status, { offset, frame, dataOffset, size, storedSize, holes, patch, hash, problem })

@@ -5,10 +5,12 @@ import { Counters } from '../../tree/counters.ts'
 import type { BytePath } from '../byte-path.ts'
 import { type ImagePlace, loadFor, openBytes } from '../image/image-bytes.ts'
 import type { ImageShape } from '../image/image-shape.ts'
+import { LargeFileList, type LargeFiles } from '../large-file.ts'
 import type { Problem, ProblemReason } from '../member.ts'
 import { BLOCK } from '../tar-header.ts'
 import { type QueueEnds, QueueTaker } from '../thread/chunk-queue.ts'
 import type { Wanted } from '../wanted.ts'
+import type { OlderFiles } from '../write-archive.ts'
 import { AttributeRecords } from './attribute-records.ts'
 import { FrameFiller } from './frame-filler.ts'
 import { FrameSlots, type SlotMemory } from './frame-slots.ts'
@@ -48,8 +50,9 @@ export interface TreeTask {
   /** Of an unlinked file. */
   readonly linkSpillFd: number
   readonly wanted: Wanted | undefined
-  /** Of what the chain's last point was made of; -1 where that is not there. */
-  readonly olderFd: number
+  /** What the chain's last point was made of, where that is there. */
+  readonly older: OlderFiles | undefined
+  readonly tellsLarge: boolean
   readonly untouchedSinceMs: number | undefined
   /** Of the root's own tree. */
   readonly marks: TreeMarks
@@ -60,7 +63,12 @@ export interface TreeTask {
 export type WriteMessage = Piece | { readonly type: 'again' } | WriteEnd
 
 export type WriteEnd =
-  | { readonly type: 'done'; readonly problems: readonly Problem[]; readonly problemCount: number }
+  | {
+      readonly type: 'done'
+      readonly problems: readonly Problem[]
+      readonly problemCount: number
+      readonly large: LargeFiles | undefined
+    }
   | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string; readonly detail: string | undefined }
 
 /** Of problems and sockets, this many are told with their path, problems first. */
@@ -108,27 +116,27 @@ function write(task: WriteTask, post: Post): WriteEnd {
   const taker = task.previous && new QueueTaker<Uint8Array | undefined>(task.previous, stop)
   const take = taker && (() => pieceOf(taker.take()))
   const parts = { frames, counters, line, problem, take, stop, post }
-  if (task.source.kind === 'image') writeImage(task.source, parts)
-  else writeTree(task.source, parts)
+  const { source } = task
+  const large = source.kind === 'image' ? writeImage(source, parts) : writeTree(source, parts)
   frames.zeros(END_OF_TAR)
   frames.finish()
   index.flush()
-  return { type: 'done', problems: problems.kept, problemCount: problems.count }
+  return { type: 'done', problems: problems.kept, problemCount: problems.count, large }
 }
 
 function pieceOf(piece: Uint8Array | undefined): Buffer | undefined {
   return piece && Buffer.from(piece.buffer, piece.byteOffset, piece.length)
 }
 
-function writeImage({ place, shape, only }: ImageTask, { take, post, ...parts }: Parts): void {
+function writeImage({ place, shape, only }: ImageTask, { take, post, ...parts }: Parts): undefined {
   using image = openBytes(place, parts.stop)
   const previous = take && new PreviousEntries(take)
   const gone = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'gone', bytes }, [bytes.buffer])
   new ImageWalk({ ...parts, image, shape, only, previous, gone }).run()
 }
 
-function writeTree(task: TreeTask, parts: Parts): void {
-  const { rootFd, linkSpillFd, wanted, olderFd, untouchedSinceMs, marks, grafts } = task
+function writeTree(task: TreeTask, parts: Parts): LargeFiles | undefined {
+  const { rootFd, linkSpillFd, wanted, older, untouchedSinceMs, marks, grafts } = task
   const { frames, counters, line, problem, take, stop, post } = parts
   const gone = new GoneTar()
   const realms = new Realms(marks, grafts)
@@ -136,19 +144,21 @@ function writeTree(task: TreeTask, parts: Parts): void {
   const links = new LinkTable(linkSpillFd, realms)
   const attributes = new AttributeRecords()
   const patched = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'patches', bytes }, [bytes.buffer])
-  const told = { line, problem, patched }
+  const large = task.tellsLarge ? new LargeFileList() : undefined
+  const told = { line, problem, patched, large }
   const writer = new MemberWriter({ frames, links, attributes, counters, identify, untouchedSinceMs, ...told })
   const lost = (level: Level) => post({ type: 'gone', bytes: gone.member(level) })
   const previous = take && new PreviousEntries(take)
   const isLive = [marks, ...grafts].some((tree) => tree.live !== undefined)
   const live = isLive ? new LiveFiles(realms, attributes) : undefined
-  const patches = olderFd < 0 ? undefined : new Patches(rootFd, olderFd)
+  const patches = older && new Patches(rootFd, older)
   new TreeWalk({ rootFd, writer, counters, line, problem, lost, previous, wanted, realms, live, patches }).run()
-  if (take === undefined || writer.namesElsewhere === 0) return
+  if (take === undefined || writer.namesElsewhere === 0) return large?.all
   post({ type: 'again' })
   const again = new PreviousEntries(take, mayHaveNames)
   const tell = (bytes: Uint8Array<ArrayBuffer>) => post({ type: 'links', bytes }, [bytes.buffer])
   new LinksTar({ rootFd, links, attributes, realms, previous: again, tell, throwIfStopped: stop }).run()
+  return large?.all
 }
 
 function outcomeOf(task: WriteTask, port: MessagePort): WriteEnd {

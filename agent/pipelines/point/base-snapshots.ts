@@ -29,6 +29,11 @@ export function keepsBases(tools: PipelineTools, pool: string): boolean {
   return tools.driver(pool).changes !== undefined
 }
 
+/** Whether clones of large files are kept of a pool, for what changes in them: where blocks are shared and nobody tells changes. */
+export function keepsLarge(tools: PipelineTools, pool: string): boolean {
+  return tools.driver(pool).name === 'reflink'
+}
+
 /** Durable when it returns: the older one may go. */
 export function keepBase(tools: PipelineTools, { pool, source, volume, series, pointId }: Snapshotted): void {
   const use = { kind: 'base', source, series, at: Date.now() } as const
@@ -43,6 +48,15 @@ export function dropSuperseded(tools: PipelineTools): void {
   const { own, later } = tools.points
   const superseded = own.superseded()
   if (superseded.length > 0) later(() => destroyAll(tools, superseded))
+}
+
+/** What is kept of the same series for other points. */
+export async function dropOlderBases(tools: PipelineTools, { source, series, pointId }: Snapshotted): Promise<void> {
+  const kept = tools.points.own.basesOf(source).filter(({ dataset }) => dataset !== pointId)
+  await destroyAll(
+    tools,
+    kept.filter(({ use }) => use.kind === 'base' && use.series === series),
+  )
 }
 
 /** All that is kept of a dataset or volume. */

@@ -239,6 +239,7 @@ class Creation {
           whole: source.whole,
           instead: source.instead,
           onRead: () => watch.release(),
+          onWritten: (written) => source.wrote?.(written),
         },
         watch,
       ),

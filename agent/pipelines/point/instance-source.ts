@@ -50,7 +50,7 @@ export class InstanceSource implements PointSource {
       grafts: this.#grafts,
       stamps: undefined,
       live: undefined,
-      olderFd: undefined,
+      older: undefined,
     }
   }
 

@@ -1,9 +1,10 @@
 import type { Held } from '../../../shared/instance-spec.ts'
 import type { ImagePlace } from '../../archive/image/image-bytes.ts'
-import type { Graft, LiveTree } from '../../archive/write-archive.ts'
+import type { Graft, LiveTree, OlderFiles } from '../../archive/write-archive.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
 import type { ImageContent } from '../../points/series-image.ts'
 import type { StepContext } from '../pipeline.ts'
+import type { Written } from './keep-clones.ts'
 import type { WholeTree } from './tree-source.ts'
 
 export interface TreeContent {
@@ -16,8 +17,10 @@ export interface TreeContent {
   readonly stamps: string | undefined
   /** What the snapshot was taken of, where its files are known by it. */
   readonly live: LiveTree | undefined
-  /** Of what the last point of the base was made of, where that is kept: as `ArchiveBase` has it. */
-  readonly olderFd: number | undefined
+  /** What the last point of the base was made of, where that is kept. */
+  readonly older: OlderFiles | undefined
+  /** Whether `PointSource.wrote` is to be told of large files. */
+  readonly tellsLarge?: boolean
   /** Of a tree that lives and was listed: what changed since is not to be read in it, but in what `PointSource.instead` gives. */
   readonly untouchedSinceMs?: number | undefined
   /** It holds nothing but what differs from the point that is to be completed. */
@@ -65,6 +68,8 @@ export interface PointSource {
   readonly whole: ((watch: Watch) => Promise<WholeTree>) | undefined
   settled(watch: Watch): Promise<number | undefined>
   changes(watch: Watch): Promise<ChangeList | undefined>
+  /** What the point has, as far as it is known now; the last that is told counts. */
+  wrote?(written: Written): void
   /** What goes into the image of the series; to be asked for when it was read. */
   image(): Promise<ImageContent>
   drop(): Promise<void>

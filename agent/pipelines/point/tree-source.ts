@@ -4,15 +4,22 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
-import type { LiveTree } from '../../archive/write-archive.ts'
+import { PATCHES_DIRECTORY } from '../../archive/member.ts'
+import type { LiveTree, OlderFiles } from '../../archive/write-archive.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
+import { cString } from '../../native/libc.ts'
 import { close } from '../../native/paths.ts'
+import { LARGE_BYTES } from '../../native/reflink.ts'
+import { Status } from '../../native/status.ts'
+import { openClones } from '../../points/large-clones.ts'
 import type { ImageContent } from '../../points/series-image.ts'
 import type { ListedChange } from '../../tree/listing-diff.ts'
+import { dropTrees } from '../instance/instance-trees.ts'
 import { openOriginal } from '../original.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { requireFiles } from '../require-files.ts'
-import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases } from './base-snapshots.ts'
+import { changesSince, dropBaseOf, dropSuperseded, keepBase, keepsBases, keepsLarge } from './base-snapshots.ts'
+import { keepClones, type Written } from './keep-clones.ts'
 import { openPathSource } from './path-source.ts'
 import type { Opening, PointSource, TreeContent } from './point-source.ts'
 import { openRoot } from './restore-new.ts'
@@ -43,8 +50,14 @@ export class TreeSource implements PointSource {
   readonly #tools: PipelineTools
   #rootFd: number | undefined
   #live: LiveTree | undefined
-  /** Of the snapshot that the last point of the base was made of. */
-  #olderFd: number | undefined
+  /** What the last point of the base was made of, or clones of the large files of that. */
+  #older: OlderFiles | undefined
+  /** Before it was listed the tree had what patches are named by: then there are none. */
+  #hasPatchesName = false
+  /** Nothing of the image was copied. */
+  #isShared = true
+  #written: Written | undefined
+  #isKept = false
   #looked: Looked | undefined
   #isPartial = false
   #isLive = false
@@ -64,7 +77,8 @@ export class TreeSource implements PointSource {
       grafts: undefined,
       stamps: this.stamps,
       live: this.#live,
-      olderFd: this.#olderFd,
+      older: this.#older,
+      tellsLarge: this.#keepsLarge,
       isPartial: this.#isPartial,
       untouchedSinceMs: this.#isLive ? this.#untouchedSinceMs : undefined,
     }
@@ -102,6 +116,7 @@ export class TreeSource implements PointSource {
   async open(watch: Watch, how: Opening): Promise<void> {
     const { source } = this.#spec
     this.close()
+    this.#written = undefined
     if (source.kind === 'path') {
       this.#rootFd = openPathSource(source.path, this.#tools)
       return
@@ -109,8 +124,14 @@ export class TreeSource implements PointSource {
     assert(source.kind === 'dataset')
     const { pool } = source.place
     requireFiles(this.#tools.driver(pool))
+    const olderId = this.#spec.bases.at(-1)?.id
+    if (olderId !== undefined) await this.#tools.points.ended(olderId)
     if (!keepsBases(this.#tools, pool) && (await this.#openChanged(source.place, watch, how))) return
     await this.#snapshot(watch)
+  }
+
+  wrote(written: Written): void {
+    this.#written = written
   }
 
   read<Result>(_watch: Watch, act: () => Promise<Result>): Promise<Result> {
@@ -196,8 +217,8 @@ export class TreeSource implements PointSource {
     this.#isLive = false
     if (this.#live !== undefined) close(this.#live.fd)
     this.#live = undefined
-    if (this.#olderFd !== undefined) close(this.#olderFd)
-    this.#olderFd = undefined
+    if (this.#older !== undefined) close(this.#older.fd)
+    this.#older = undefined
   }
 
   /** @returns false when it changed so much meanwhile that all of it is needed */
@@ -225,18 +246,39 @@ export class TreeSource implements PointSource {
     }
     const image = await this.#tools.driver(pool).snapshot(request, watch)
     this.atomic = image.atomic
+    this.#isShared = image.cow
     this.#rootFd = openRoot(image.mountpoint)
     this.#live = image.original && openOriginal(image.original)
     this.#isPartial = only !== undefined
+    this.#older = await this.#openOlder(pool)
+  }
+
+  async #openOlder(pool: string): Promise<OlderFiles | undefined> {
     const olderId = this.#spec.bases.at(-1)?.id
-    if (olderId !== undefined && this.#tools.points.own.has(olderId, 'base')) {
-      const older = await this.#tools.driver(pool).find(olderId)
-      this.#olderFd = older && openRoot(older.mountpoint)
+    const use = this.#tools.points.own.all().find(({ dataset }) => dataset === olderId)?.use
+    if (olderId === undefined || use?.kind !== 'base' || this.#hasPatchesName) return undefined
+    const older = await this.#tools.driver(pool).find(olderId)
+    if (older === undefined) return undefined
+    const rootFd = openRoot(older.mountpoint)
+    if (!this.#keepsLarge) return { by: 'path', fd: rootFd }
+    try {
+      const fd = openClones(rootFd)
+      return fd === undefined ? undefined : { by: 'number', fd, untilMs: use.at }
+    } finally {
+      close(rootFd)
     }
   }
 
-  async #keepListing(): Promise<void> {
+  /** Whether clones of large files are all that is kept behind a point. */
+  get #keepsLarge(): boolean {
     const { source } = this.#spec
+    return source.kind === 'dataset' && keepsLarge(this.#tools, source.place.pool)
+  }
+
+  async #keepListing(): Promise<void> {
+    const { source, pointId } = this.#spec
+    if (this.#isKept) return
+    this.#isKept = true
     await this.#looked?.keep()
     this.#looked = undefined
     if (source.kind === 'dataset') {
@@ -245,7 +287,24 @@ export class TreeSource implements PointSource {
     }
     this.close()
     // Nobody waits for it. It is claimed until it is gone.
-    if (this.#hasImage) this.#tools.points.later(() => this.#destroyImage())
+    if (this.#hasImage || this.#keepsLarge) this.#tools.points.later(() => this.#leave(), pointId)
+  }
+
+  /** Nothing is left of the job but clones of large files, where those are kept. */
+  async #leave(): Promise<void> {
+    const { source, pointId, bases } = this.#spec
+    assert(source.kind === 'dataset')
+    const { pool, dataset } = source.place
+    const written =
+      this.#isShared && this.#written !== undefined ? this.#written : { large: undefined, completes: false }
+    const place = { pool, source: dataset, series: this.#series, pointId, jobId: this.#jobId }
+    try {
+      const read = { written, olderId: bases.at(-1)?.id, hasImage: this.#hasImage }
+      if (this.#keepsLarge) await keepClones(this.#tools, { ...place, ...read })
+    } finally {
+      await dropTrees(this.#jobId, this.#tools)
+      await rm(this.#stampsPath, { force: true })
+    }
   }
 
   /**
@@ -264,6 +323,7 @@ export class TreeSource implements PointSource {
     const rootFd = openRoot(live.mountpoint)
     let isKept = false
     try {
+      this.#hasPatchesName = new Status().readName(rootFd, cString(PATCHES_DIRECTORY)) !== undefined
       const { changes } = await this.#look({ rootFd, source: dataset }, watch)
       if (changes === undefined || !takesChanges) return false
       const isEmpty = changes.length === 0
@@ -282,6 +342,8 @@ export class TreeSource implements PointSource {
   get #isStill(): boolean {
     const { changes, files } = this.#looked ?? {}
     if (changes === undefined || files === undefined) return false
+    // Of an image, which is kept for the next point.
+    if (this.#keepsLarge && files.mostBytes >= LARGE_BYTES) return false
     return files.bytes + changes.length * MEMBER_BYTES <= LIVE_BYTES && files.changedMs < this.#untouchedSinceMs
   }
 

@@ -37,6 +37,7 @@ import { sha256 } from '../../points/series-metadata.ts'
 import { TargetFiles } from '../../points/target-files.ts'
 import { TargetSink } from '../../points/target-sink.ts'
 import { alone, type Base } from './base.ts'
+import type { Written } from './keep-clones.ts'
 import type { PointReceipt } from './point-receipt.ts'
 import type { DiskContent, PointSource, TreeContent } from './point-source.ts'
 
@@ -60,6 +61,8 @@ export interface WritePointRequest {
   readonly instead: PointSource['instead']
   /** The tree that lives is left alone by now. */
   readonly onRead: () => void
+  /** As `PointSource.wrote`. */
+  readonly onWritten: (written: Written) => void
   /** Where the tree holds no more than those, or lives: gives all of it, should there be no base after all. */
   readonly whole: ((watch: ArchiveWatch) => Promise<Pick<TreeContent, 'rootFd' | 'stamps' | 'live'>>) | undefined
 }
@@ -104,7 +107,9 @@ async function writeTree(request: WritePointRequest, watch: ArchiveWatch): Promi
   const sink = new TargetSink({ target: place.target, directory: workingDirectoryOf(place) })
   const archive = await archiveOf(request, base.chain, wrapped(sink, request, true), watch.signal)
   const written = await writeArchive(archive, watch)
-  return receiptOf(request, { sums: sink.sums, written, full: base.chain === undefined, synthetic: false })
+  const full = base.chain === undefined
+  request.onWritten({ large: written.large, completes: !full })
+  return receiptOf(request, { sums: sink.sums, written, full, synthetic: false })
 }
 
 /** An increment first, hidden; then one full archive out of it and the chain. */
@@ -116,6 +121,7 @@ async function writeMerged(request: WritePointRequest, base: Chain, watch: Archi
   const sink = new TargetSink({ target, directory: workingDirectoryOf(place) })
   const archive = await archiveOf(request, base, wrapped(increment, request, false), watch.signal)
   const changed = await writeArchive(archive, watch)
+  request.onWritten({ large: changed.large, completes: true })
   await using top = await Point.open(decryptedFiles(new TargetFiles(target, directory), lease.identities), watch.signal)
   const chain = Chain.of([...base.points, top])
   const written = await consolidate({ chain, sink: wrapped(sink, request, true), scratch: request.scratch }, watch)
@@ -136,12 +142,13 @@ async function archiveOf(
     const image = await imageOf(content, chain, signal)
     return { ...common, image, ...(chain === undefined ? {} : { base: { points: base.names, chain } }) }
   }
-  const { rootFd, grafts, stamps, live, untouchedSinceMs } = content
+  const { rootFd, grafts, stamps, live, untouchedSinceMs, tellsLarge = false } = content
   return {
     ...common,
     rootFd,
     live,
     untouchedSinceMs,
+    tellsLarge,
     onRead: (isWhole) => {
       if (isWhole) request.onRead()
     },
@@ -170,10 +177,9 @@ async function imageOf(content: DiskContent, chain: Chain | undefined, signal: A
 }
 
 function baseOf({ base, changes, content }: WritePointRequest, chain: Chain, signal: AbortSignal): ArchiveBase {
-  const { isPartial = false, olderFd } = content.kind === 'tree' ? content : {}
+  const { isPartial = false, older } = content.kind === 'tree' ? content : {}
   const known = changes === undefined ? {} : { changes: { chain, list: changes, isAll: isPartial } }
-  const older = olderFd === undefined ? {} : { olderFd }
-  return { points: base.names, lines: chain.lines(signal), ...known, ...older }
+  return { points: base.names, lines: chain.lines(signal), ...known, older }
 }
 
 function wrapped(sink: ArchiveSink, { recipients, keptIndex }: WritePointRequest, keepsIndex: boolean): ArchiveSink {
