@@ -29,17 +29,17 @@ async function open(t: ExecutionContext, on: Mounted = 'xfs') {
   const chains: PointRef[][] = []
   const trees: string[] = []
   const state = { points: made.points as Points, tools: made.tools, taken: 0, beside: (): void => undefined }
-  const driver = {
-    ...made.driver,
-    async snapshot(...[request, watch]: Parameters<typeof made.driver.snapshot>) {
-      state.taken += 1
-      state.beside()
-      return made.driver.snapshot(request, watch)
-    },
+  const snapshot = (...[request, watch]: Parameters<typeof made.driver.snapshot>) => {
+    state.taken += 1
+    state.beside()
+    return made.driver.snapshot(request, watch)
   }
   const sh = (script: string) =>
     execFileSync('/bin/bash', ['-ec', script], { cwd: made.root, stdio: 'pipe' }).toString()
-  const tools = (): PipelineTools => ({ ...state.tools, driver: () => driver })
+  const tools = (): PipelineTools => ({
+    ...state.tools,
+    driver: (pool) => Object.assign(Object.create(state.tools.driver(pool)), { snapshot }),
+  })
   return {
     ...{ made, refs, chains, trees, state, sh, tools },
     kept: () => state.tools.points.own.all().map(({ dataset, use }) => [dataset, use.kind]),
@@ -326,6 +326,66 @@ test('what lies again where it lay two points ago is compared with the last one'
   sh(back)
   await point()
   t.deepEqual(await wrong(backups), [])
+})
+
+/** Of which nothing works any more after so many calls: as of one that is killed. */
+function dying<Tools extends object>(tools: Tools, left: { calls: number }): Tools {
+  return new Proxy(tools, {
+    get(target, name) {
+      const found: unknown = Reflect.get(target, name)
+      if (typeof found !== 'function') return found
+      return (...given: unknown[]) => {
+        left.calls -= 1
+        if (left.calls < 0) throw new Error('killed')
+        return found.apply(target, given)
+      }
+    },
+  })
+}
+
+test('killed wherever it keeps clones, nothing is left but clones of the last point, or none', async (t) => {
+  if (!canArchive(t)) return t.pass()
+  const backups = await open(t)
+  const { made, sh, point, kept, refs, restart, state } = backups
+  sh('head -c 5M /dev/urandom > a; head -c 5M /dev/urandom > b')
+  await pause(SETTLED_MS)
+  let [wasKept, isDone] = [0, false]
+  for (let calls = 0; calls < 30 && !isDone; calls += 1) {
+    // Every third time there is no image.
+    if (calls % 3 === 2) await pause(SETTLED_MS)
+    else sh(written(calls % 2 === 0 ? 'a' : 'b', 1_000 + calls))
+    const { tools, points } = state
+    const left = { calls: Number.POSITIVE_INFINITY }
+    state.tools = {
+      ...tools,
+      driver: () => dying(tools.driver('a'), left),
+      points: {
+        ...tools.points,
+        own: dying(tools.points.own, left),
+        later: (work, pointId) =>
+          tools.points.later(() => {
+            left.calls = calls
+            return work()
+          }, pointId),
+      },
+    }
+    await point()
+    await points.idle()
+    isDone = left.calls > 0 && calls % 3 < 2 && left.calls !== Number.POSITIVE_INFINITY
+    state.tools = tools
+    await restart()
+    const owned = kept()
+    t.true(owned.every(([, use]) => use === 'base') && owned.length <= 1, JSON.stringify(owned))
+    t.is(readdirSync(made.pool).length, 1 + owned.length)
+    if (owned[0]?.[0] === refs.at(-1)?.id) wasKept += 1
+    // So that the next has something to take over.
+    if (owned[0]?.[0] !== refs.at(-1)?.id) {
+      sh(`${written('a', 7)}; ${written('b', 7)}`)
+      await point()
+    }
+  }
+  t.true(isDone && wasKept > 0, String(wasKept))
+  t.deepEqual(await wrong(backups, [backups.chains.length - 1]), [])
 })
 
 test('a tree that has what patches are named by gets none, though its image does not show that', async (t) => {

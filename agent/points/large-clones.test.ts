@@ -17,7 +17,7 @@ import { canMount, sharedMounts } from '../../test/harness/loop-mount.ts'
 import type { LargeFile } from '../archive/large-file.ts'
 import { LARGE_BYTES } from '../native/reflink.ts'
 import { Status } from '../native/status.ts'
-import { openClones, placeClones, pruneClones, takeClones } from './large-clones.ts'
+import { makeClones, placeClones, pruneClones } from './large-clones.ts'
 
 const shared = sharedMounts(test)
 
@@ -37,7 +37,7 @@ function open(t: ExecutionContext) {
     opened.push(fd)
     return fd
   }
-  return { home, livingFd, imageFd, rootFd, folder, opening }
+  return { home, livingFd, imageFd, rootFd, opening }
 }
 
 /** A file that lives, its clone in the image, and what an archive of the image tells. */
@@ -54,11 +54,11 @@ function make(home: string, path: string): LargeFile {
   return { path, inode: ino, changed: '1.5?', sizeBytes: LARGE_BYTES, read: { inode, changed } }
 }
 
-const clonesIn = (home: string, root = 'kept') => readdirSync(join(home, root, 'files')).toSorted()
+const clonesIn = (home: string) => readdirSync(join(home, 'kept', 'files')).toSorted()
 
 test('a clone stays as long as its file lives where it did, large and under one name, and was not written anew', async (t) => {
   if (!canMount(t)) return t.pass()
-  const { home, livingFd, imageFd, rootFd, folder, opening } = open(t)
+  const { home, livingFd, imageFd, rootFd, opening } = open(t)
   const names = [
     'stays',
     'd/stays',
@@ -73,7 +73,7 @@ test('a clone stays as long as its file lives where it did, large and under one 
     'd-moved/a',
   ]
   const files = new Map(names.map((name) => [name, make(home, name)]))
-  const folderFd = opening(takeClones(rootFd, undefined))
+  const folderFd = opening(makeClones(rootFd))
   const all = { files: [...files.values()], isAll: true }
   t.is(await placeClones(folderFd, { imageFd, written: all, held: 0 }), names.length)
   t.deepEqual(clonesIn(home), [...files.values()].map(({ inode }) => String(inode)).toSorted())
@@ -88,15 +88,12 @@ test('a clone stays as long as its file lives where it did, large and under one 
   mkdirSync(living('directory'))
   symlinkSync('stays', living('link'))
   writeFileSync(join(home, 'kept', 'files', '12345'), 'nobody noted anything')
-  // They go on to the next point all at once.
-  const nextFd = folder('next')
-  const movedFd = opening(takeClones(nextFd, rootFd))
-  t.is(openClones(rootFd), undefined)
+  const againFd = opening(makeClones(rootFd))
   const rewritten = files.get('written')
   if (rewritten === undefined) return t.fail()
-  t.is(await pruneClones(movedFd, { livingFd, written: { files: [rewritten], isAll: true } }), 2)
+  t.is(await pruneClones(againFd, { livingFd, written: { files: [rewritten], isAll: true } }), 2)
   const expected = ['stays', 'd/stays'].map((name) => String(files.get(name)?.inode)).toSorted()
-  t.deepEqual(clonesIn(home, 'next'), expected)
+  t.deepEqual(clonesIn(home), expected)
 })
 
 test('nothing is kept that is not what was read, or of which nobody knows which', async (t) => {
@@ -111,7 +108,7 @@ test('nothing is kept that is not what was read, or of which nobody knows which'
   truncateSync(join(home, 'image', 'changed'), LARGE_BYTES)
   truncateSync(join(home, 'image', 'cut'), 1)
   symlinkSync('good', join(home, 'image', 'd', 'other'))
-  const folderFd = opening(takeClones(rootFd, undefined))
+  const folderFd = opening(makeClones(rootFd))
   const files = [good, changed, cut, twice, again, lost, linked]
   t.is(await placeClones(folderFd, { imageFd, written: { files, isAll: true }, held: 0 }), 1)
   t.deepEqual(clonesIn(home), [String(good.inode)])

@@ -18,7 +18,6 @@ const PRIVATE_FILE_MODE = 0o600
 const MAX_CLONES = 4_096
 /** Looked at without letting anybody else have a turn: some milliseconds. */
 const AT_ONCE = 64
-const NOREPLACE = 1
 const READ_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY
 const READ_FILE = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
 /** Breaks nobody's lease. */
@@ -30,23 +29,14 @@ export function openClones(rootFd: number): number | undefined {
   return fd < 0 ? undefined : fd
 }
 
-/**
- * Makes the folder of a new dataset, of an older one's where there is one: all at once, so that no clone is in both.
- * @returns open for reading
- */
-export function takeClones(rootFd: number, olderRootFd: number | undefined): number {
-  if (olderRootFd === undefined || !isMoved(olderRootFd, rootFd)) makeDirectory(rootFd, FOLDER, PRIVATE_MODE)
-  return openBeneath(rootFd, FOLDER.subarray(0, -1), READ_DIRECTORY)
-}
-
-function isMoved(fromFd: number, toFd: number): boolean {
+/** Makes the folder of a dataset where it is missing. @returns open for reading */
+export function makeClones(rootFd: number): number {
   try {
-    renameBetween({ directoryFd: fromFd, name: FOLDER }, { directoryFd: toFd, name: FOLDER }, NOREPLACE)
-    return true
+    makeDirectory(rootFd, FOLDER, PRIVATE_MODE)
   } catch (error) {
-    if (errorCodeOf(error) === 'ENOENT') return false
-    throw error
+    if (errorCodeOf(error) !== 'EEXIST') throw error
   }
+  return openBeneath(rootFd, FOLDER.subarray(0, -1), READ_DIRECTORY)
 }
 
 /** Removes the clones of what was written anew, and of files that live no more or are not large any more. @returns how many are left */

@@ -6,8 +6,8 @@ import type { LargeFiles } from '../../archive/large-file.ts'
 import type { DatasetInfo } from '../../drivers/driver.ts'
 import { syncFileSystem } from '../../native/file-system.ts'
 import { cString } from '../../native/libc.ts'
-import { close, RENAME_EXCHANGE, rename } from '../../native/paths.ts'
-import { placeClones, pruneClones, takeClones } from '../../points/large-clones.ts'
+import { close, RENAME_EXCHANGE, RENAME_NOREPLACE, rename } from '../../native/paths.ts'
+import { makeClones, placeClones, pruneClones } from '../../points/large-clones.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { dropBaseOf, dropOlderBases, dropSuperseded, keepBase, type Snapshotted } from './base-snapshots.ts'
 import { openRoot } from './restore-new.ts'
@@ -50,18 +50,20 @@ async function isGathered(tools: PipelineTools, keeping: Keeping): Promise<boole
   const { pool, source, pointId, jobId, hasImage, written, olderId } = keeping
   const { large, completes } = written
   const { own } = tools.points
-  const takes = completes && large?.isAll === true && olderId !== undefined && own.has(olderId, 'base')
-  if (large === undefined || (large.files.length === 0 && !takes)) return false
+  if (large === undefined) return false
   const driver = tools.driver(pool)
-  const [older, image] = [takes && (await driver.find(olderId)), hasImage && (await driver.find(pointId))]
+  const mayTake = completes && large.isAll && olderId !== undefined && own.has(olderId, 'base')
+  const older = mayTake ? await driver.find(olderId) : undefined
+  const image = hasImage ? await driver.find(pointId) : undefined
   const living = await driver.find(source)
-  if (living === undefined) return false
-  const dataset = hasImage ? randomUUID() : pointId
-  own.claim({ pool, dataset, use: { kind: 'job', jobId } })
-  const { mountpoint } = await driver.create(dataset, unwatched)
-  const held = await fill({ mountpoint, living, older: older || undefined, image: image || undefined }, large)
-  if (held === 0) return false
-  if (dataset !== pointId) await exchange(mountpoint, pointId)
+  if (living === undefined || (older === undefined && (image === undefined || large.files.length === 0))) return false
+  // What is kept goes on from point to point.
+  const dataset = older === undefined || olderId === undefined ? randomUUID() : olderId
+  if (older === undefined) own.claim({ pool, dataset, use: { kind: 'job', jobId } })
+  const { mountpoint } = older ?? (await driver.create(dataset, unwatched))
+  if ((await fill({ mountpoint, living, image }, large)) === 0) return false
+  for (const id of [dataset, pointId]) own.claim({ pool, dataset: id, use: { kind: 'job', jobId } })
+  await giveName(mountpoint, { pointId, isTaken: image !== undefined })
   keepBase(tools, keeping)
   // Deleted meanwhile: whoever did that dropped what was kept before.
   if ((await driver.find(source)) === undefined) await dropBaseOf(tools, pointId)
@@ -73,12 +75,11 @@ interface Places {
   /** Of the dataset that is filled. */
   readonly mountpoint: string
   readonly living: DatasetInfo
-  readonly older: DatasetInfo | undefined
   readonly image: DatasetInfo | undefined
 }
 
 /** @returns how many clones are in it, on the disk */
-async function fill({ mountpoint, living, older, image }: Places, written: LargeFiles): Promise<number> {
+async function fill({ mountpoint, living, image }: Places, written: LargeFiles): Promise<number> {
   const opened: number[] = []
   const opening = (fd: number) => {
     opened.push(fd)
@@ -86,10 +87,11 @@ async function fill({ mountpoint, living, older, image }: Places, written: Large
   }
   try {
     const rootFd = opening(openRoot(mountpoint))
-    const folderFd = opening(takeClones(rootFd, older && opening(openRoot(older.mountpoint))))
+    const folderFd = opening(makeClones(rootFd))
     const left = await pruneClones(folderFd, { livingFd: opening(openRoot(living.mountpoint)), written })
-    const imageFd = image && opening(openRoot(image.mountpoint))
-    const held = imageFd === undefined ? left : await placeClones(folderFd, { imageFd, written, held: left })
+    if (image === undefined) return left
+    const imageFd = opening(openRoot(image.mountpoint))
+    const held = await placeClones(folderFd, { imageFd, written, held: left })
     await syncFileSystem(rootFd)
     return held
   } finally {
@@ -97,11 +99,15 @@ async function fill({ mountpoint, living, older, image }: Places, written: Large
   }
 }
 
-/** The image takes the name of what is kept, and its owner. */
-async function exchange(mountpoint: string, pointId: string): Promise<void> {
+/** What is kept gets the name of the point; the image, where that has it, the other one. */
+async function giveName(
+  mountpoint: string,
+  { pointId, isTaken }: { readonly pointId: string; readonly isTaken: boolean },
+): Promise<void> {
   const folderFd = openRoot(dirname(mountpoint))
   try {
-    rename(folderFd, cString(basename(mountpoint)), cString(pointId), RENAME_EXCHANGE)
+    const mode = isTaken ? RENAME_EXCHANGE : RENAME_NOREPLACE
+    rename(folderFd, cString(basename(mountpoint)), cString(pointId), mode)
     await flush(folderFd)
   } finally {
     close(folderFd)
