@@ -108,7 +108,7 @@ function inode({ made }: Backups, name: string): number {
 
 const written = (file: string, at: number) => `printf changed | dd of=${file} bs=1 seek=${at} conv=notrunc status=none`
 
-for (const on of ['xfs', 'btrfs'] as const)
+for (const on of THOROUGHNESS > 1 ? (['xfs', 'btrfs'] as const) : (['xfs'] as const))
   test(`reflinks on ${on}: of a large file a point holds what changed, and clones of large files are all that is kept`, async (t) => {
     if (!canArchive(t)) return t.pass()
     const backups = await open(t, on)
@@ -364,7 +364,8 @@ test('killed wherever it keeps clones, nothing is left but clones of the last po
         own: dying(tools.points.own, left),
         later: (work, pointId) =>
           tools.points.later(() => {
-            left.calls = calls
+            // What follows of the same job has what is left.
+            if (pointId !== undefined) left.calls = calls
             return work()
           }, pointId),
       },

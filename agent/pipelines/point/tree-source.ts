@@ -302,8 +302,11 @@ export class TreeSource implements PointSource {
       const read = { written, olderId: bases.at(-1)?.id, hasImage: this.#hasImage }
       if (this.#keepsLarge) await keepClones(this.#tools, { ...place, ...read })
     } finally {
-      await dropTrees(this.#jobId, this.#tools)
-      await rm(this.#stampsPath, { force: true })
+      // For this the next job of the series does not wait.
+      this.#tools.points.later(async () => {
+        await dropTrees(this.#jobId, this.#tools)
+        await rm(this.#stampsPath, { force: true })
+      })
     }
   }
 
