@@ -7,9 +7,11 @@ import { runBench, type Workbench } from './harness/workbench.ts'
 
 /**
  * The memory of an agent's process that backs up, verifies or restores a million files, or all of `/usr`, and does nothing else.
- * Once each: memory does not depend on who else works here. An increment on top reads the whole index and finds nothing.
+ * Once each: memory does not depend on who else works here. An increment on top reads the whole index and finds nothing. A few files come first: who finds no
+ * compiled code takes some 25 MiB more, as an agent does once behind its installation.
  */
 const FILES = 1_000_000
+const FEW_FILES = 5_000
 const FILES_IN_DIRECTORY = 2_000
 const IMAGE_BYTES = 48 * 2 ** 30
 const TARGET_MIB = 150
@@ -18,9 +20,12 @@ await runBench(async (workbench) => {
   const pool = mountPool(workbench, IMAGE_BYTES)
   const files = Math.round(FILES * workbench.scale)
   const tree = join(pool, 'tree')
-  makeFiles(tree, files)
-  const found = measure(workbench, pool, { title: `${files} files`, tree })
-  rmSync(tree, { recursive: true })
+  const found: Finding[] = []
+  for (const count of [FEW_FILES, files]) {
+    makeFiles(tree, count)
+    found.push(...measure(workbench, pool, { title: `${count} files`, tree }))
+    rmSync(tree, { recursive: true })
+  }
   return [...found, ...measure(workbench, pool, { title: '/usr', tree: '/usr' })]
 })
 

@@ -10,6 +10,8 @@ import type { ArchiveWatch } from './write-archive.ts'
 
 /** So many are worth the start of a thread, if they have no more bytes each on the average. */
 const MANY_FILES = 4_096
+/** Of a million, two threads were seen to take 145 to 165 MiB together, and one 121. */
+const TOO_MANY_FILES = 250_000
 const SMALL_FILE_BYTES = 2 ** 16
 
 export interface ExtractRequest {
@@ -80,7 +82,8 @@ export function isOfManyFiles(chain: Chain, path: BytePath): boolean {
     members += table.totals.members
     bytes += table.totals.contentBytes
   }
-  return path === '' && members >= MANY_FILES && bytes / members <= SMALL_FILE_BYTES
+  const areMany = members >= MANY_FILES && members <= TOO_MANY_FILES
+  return path === '' && areMany && bytes / members <= SMALL_FILE_BYTES
 }
 
 function below(path: BytePath, directory: BytePath): BytePath {
