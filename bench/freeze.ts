@@ -10,7 +10,7 @@ import { mountFileSystem } from './harness/pool.ts'
 import { atMost } from './harness/report.ts'
 import { startNats, startPostgres } from './harness/servers.ts'
 import { median, percentile } from './harness/statistics.ts'
-import { followJobs } from './harness/whole-jobs.ts'
+import { followPlane } from './harness/whole-jobs.ts'
 import { runBench } from './harness/workbench.ts'
 import { perform } from './programs/bare-operation.ts'
 
@@ -49,7 +49,7 @@ await runBench(async (workbench) => {
   const client = new pg.Client({ connectionString: databaseUrl })
   await client.connect()
   workbench.defer(() => client.end())
-  const jobs = await followJobs({ url: `http://127.0.0.1:${plane.port}`, token: plane.token, defer: workbench.defer })
+  const jobs = await followPlane(workbench, plane)
 
   const held: number[] = []
   const bare: number[] = []

@@ -9,7 +9,7 @@ import { atMost, type Finding } from './harness/report.ts'
 import { openRestic } from './harness/restic.ts'
 import { startNats, startPostgres } from './harness/servers.ts'
 import { median } from './harness/statistics.ts'
-import { followJobs } from './harness/whole-jobs.ts'
+import { followPlane } from './harness/whole-jobs.ts'
 import { runBench, type Workbench } from './harness/workbench.ts'
 
 /**
@@ -35,11 +35,7 @@ await runBench(async (workbench) => {
   agentOn('xfs', 'reflink')
   await plane.rooted()
   agentOn('ext4', 'copy')
-  const jobs = await followJobs({
-    url: `http://127.0.0.1:${plane.port}`,
-    token: plane.token,
-    defer: workbench.defer,
-  })
+  const jobs = await followPlane(workbench, plane)
   const findings: Finding[] = []
   for (const [host, title] of [
     ['reflink', 'reflinks on XFS'],

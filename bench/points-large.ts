@@ -8,7 +8,7 @@ import { mountFileSystem } from './harness/pool.ts'
 import type { Finding } from './harness/report.ts'
 import { openRestic } from './harness/restic.ts'
 import { startNats, startPostgres } from './harness/servers.ts'
-import { followJobs } from './harness/whole-jobs.ts'
+import { followPlane } from './harness/whole-jobs.ts'
 import { runBench, type Workbench } from './harness/workbench.ts'
 
 /** As `points`, of one file of 4 GiB, on btrfs and in a pool of reflinks: all of it, and 1 % of it changed. */
@@ -29,11 +29,7 @@ await runBench(async (workbench) => {
   agentOn('btrfs', 'btrfs')
   await plane.rooted()
   agentOn('xfs', 'reflink')
-  const jobs = await followJobs({
-    url: `http://127.0.0.1:${plane.port}`,
-    token: plane.token,
-    defer: workbench.defer,
-  })
+  const jobs = await followPlane(workbench, plane)
   const findings: Finding[] = []
   for (const [host, where] of [
     ['btrfs', 'btrfs'],

@@ -7,7 +7,7 @@ import { atMost, type Finding } from './harness/report.ts'
 import { openRestic } from './harness/restic.ts'
 import { startNats, startPostgres } from './harness/servers.ts'
 import { median } from './harness/statistics.ts'
-import { followJobs } from './harness/whole-jobs.ts'
+import { followPlane } from './harness/whole-jobs.ts'
 import { runBench, type Workbench } from './harness/workbench.ts'
 
 /**
@@ -32,11 +32,7 @@ await runBench(async (workbench) => {
   const start = () => startAgent(workbench, { natsUrl, driver: 'btrfs', path, name: 'btrfs' })
   const earlier = start()
   await plane.rooted()
-  const jobs = await followJobs({
-    url: `http://127.0.0.1:${plane.port}`,
-    token: plane.token,
-    defer: workbench.defer,
-  })
+  const jobs = await followPlane(workbench, plane)
   const tree = await datasetOn(plane, 'btrfs')
   small.make(tree)
   // As an installed agent, which an earlier start left compiled: the first that reads its own sources needs 35 MiB more for that alone.

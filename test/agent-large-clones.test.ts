@@ -328,7 +328,7 @@ test('what lies again where it lay two points ago is compared with the last one'
   t.deepEqual(await wrong(backups), [])
 })
 
-/** Of which nothing works any more after so many calls: as of one that is killed. */
+/** Of which nothing works any more after so many calls. */
 function dying<Tools extends object>(tools: Tools, left: { calls: number }): Tools {
   return new Proxy(tools, {
     get(target, name) {
@@ -336,14 +336,14 @@ function dying<Tools extends object>(tools: Tools, left: { calls: number }): Too
       if (typeof found !== 'function') return found
       return (...given: unknown[]) => {
         left.calls -= 1
-        if (left.calls < 0) throw new Error('killed')
+        if (left.calls < 0) throw new Error('dead')
         return found.apply(target, given)
       }
     },
   })
 }
 
-test('killed wherever it keeps clones, nothing is left but clones of the last point, or none', async (t) => {
+test('whichever of its calls fails while it keeps clones, nothing is left behind a restart but clones of the last point, or none', async (t) => {
   if (!canArchive(t)) return t.pass()
   const backups = await open(t)
   const { made, sh, point, kept, refs, restart, state } = backups

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, realpathSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { abortable } from '../../shared/abortable.ts'
 import type { Listener } from '../../shared/addresses.ts'
 import { ConfigError } from '../../shared/config.ts'
 import type { Driver } from '../drivers/driver.ts'
@@ -86,7 +87,7 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
           .finally(() => pending.get(of) === working && pending.delete(of))
         pending.set(of, working)
       },
-      ended: async (pointId) => pending.get(pointId),
+      ended: (pointId, signal) => abortable(pending.get(pointId) ?? Promise.resolve(), signal),
     },
     backupRoot,
     targets,

@@ -41,8 +41,8 @@ export interface PointTools {
    * one after another.
    */
   later(work: () => Promise<void>, pointId?: string): void
-  /** All of what was left of that point is done, or has failed. */
-  ended(pointId: string): Promise<void>
+  /** All of what was left of that point is done, or has failed. @throws cancelled */
+  ended(pointId: string, signal: AbortSignal): Promise<void>
   /** A turn among those who read or write whole archives: each needs a hundred MiB at most. @returns gives it back. @throws cancelled */
   turn(signal: AbortSignal): Promise<() => void>
   /** The same, where one is free: else undefined. */

@@ -2,6 +2,7 @@ import { type LookupAddress, lookup } from 'node:dns'
 import { connect, isIP, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { promisify } from 'node:util'
+import { abortable } from '../../shared/abortable.ts'
 import { type AddressPolicy, type Listener, whyDenied } from '../../shared/addresses.ts'
 import { FleetError } from '../../shared/errors.ts'
 
@@ -120,14 +121,5 @@ function connected(address: string, port: number, signal: AbortSignal): Promise<
       socket.off('error', fail)
       resolve(socket)
     })
-  })
-}
-
-function abortable<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason)
-    if (signal.aborted) return onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
   })
 }

@@ -1,5 +1,7 @@
 import { once } from 'node:events'
 import { z } from 'zod'
+import type { ControlPlane } from './fleet.ts'
+import type { Workbench } from './workbench.ts'
 
 const Accepted = z.object({ job_id: z.uuid() })
 const Told = z.object({ type: z.string(), job_id: z.uuid().nullish() })
@@ -20,6 +22,11 @@ export interface WholeJobs {
   run(path: string, body: object): Promise<WholeJob>
   /** What the agent says it spent where, in milliseconds. */
   phases(jobId: string): Promise<ReadonlyMap<string, number>>
+}
+
+/** The same of a control plane of this bench. */
+export function followPlane({ defer }: Workbench, { port, token }: ControlPlane): Promise<WholeJobs> {
+  return followJobs({ url: `http://127.0.0.1:${port}`, token, defer })
 }
 
 interface Server {

@@ -17,13 +17,13 @@ export class LivingFile {
   #isSame: boolean
   #isTried = false
 
-  /** @param fd may be of anything at all @param snapshotFd in the snapshot; both stay open @throws SystemError */
+  /** @param fd may be of anything at all @param snapshotFd in the snapshot; both stay open @throws SystemError when that one cannot be asked */
   constructor(fd: number, snapshotFd: number, sizeBytes: number) {
     this.#fd = fd
     this.#snapshotFd = snapshotFd
     this.#sizeBytes = sizeBytes
     this.#taken.readDescriptor(snapshotFd)
-    this.#isSame = this.#isUntouched()
+    this.#isSame = isSo(() => this.#isUntouched())
   }
 
   /** Whether it is worth a try. */
@@ -33,28 +33,23 @@ export class LivingFile {
 
   /** @returns whether the room holds what the snapshot does there; if not, never again */
   read(room: Buffer, place: number): boolean {
-    if (this.#isSame) this.#isSame = this.#isRead(room, place)
+    if (this.#isSame) this.#isSame = isSo(() => this.#isRead(room, place))
     return this.#isSame
   }
 
   #isRead(room: Buffer, place: number): boolean {
     const end = place + room.length
-    try {
-      // Blocks that tell nothing, as compressed ones, are not worth reading.
-      if (!this.#isTried && !this.#liesAlike(place, end)) return false
-      this.#isTried = true
-      return (
-        readFully(this.#fd, room, place).read === room.length &&
-        // What is being written to is not asked for its blocks: all of it would be written out each time.
-        this.#isUntouched() &&
-        this.#liesAlike(place, end) &&
-        // Nobody gave it back its blocks meanwhile.
-        this.#isUntouched()
-      )
-    } catch (error) {
-      if (errorCodeOf(error) === undefined) throw error
-      return false
-    }
+    // Blocks that tell nothing, as compressed ones, are not worth reading.
+    if (!this.#isTried && !this.#liesAlike(place, end)) return false
+    this.#isTried = true
+    return (
+      readFully(this.#fd, room, place).read === room.length &&
+      // What is being written to is not asked for its blocks: all of it would be written out each time.
+      this.#isUntouched() &&
+      this.#liesAlike(place, end) &&
+      // Nobody gave it back its blocks meanwhile.
+      this.#isUntouched()
+    )
   }
 
   #isUntouched(): boolean {
@@ -84,6 +79,16 @@ export class LivingFile {
       while (cursor.needs(place)) cursor.feed(pages.next().value ?? undefined)
     }
     return { cursor, feed }
+  }
+}
+
+/** What cannot be asked where it lives is read in the snapshot. */
+function isSo(ask: () => boolean): boolean {
+  try {
+    return ask()
+  } catch (error) {
+    if (errorCodeOf(error) === undefined) throw error
+    return false
   }
 }
 

@@ -51,7 +51,7 @@ class Deletion {
     this.#lease ??= await points.lease({ target: this.#spec.target, sealed: secret, context })
     this.#isOurs = await this.#looksLikeOurs(signal)
     if (this.#isOurs) await requireUnused(this.#place(), signal)
-    await points.ended(this.#spec.pointId)
+    await points.ended(this.#spec.pointId, signal)
     await dropBaseOf(this.#tools, this.#spec.pointId)
     await rm(join(points.indexes, this.#spec.pointId), { recursive: true, force: true })
     signal.throwIfAborted()

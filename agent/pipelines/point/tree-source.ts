@@ -125,7 +125,7 @@ export class TreeSource implements PointSource {
     const { pool } = source.place
     requireFiles(this.#tools.driver(pool))
     const olderId = this.#spec.bases.at(-1)?.id
-    if (olderId !== undefined) await this.#tools.points.ended(olderId)
+    if (olderId !== undefined) await this.#tools.points.ended(olderId, watch.signal)
     if (!keepsBases(this.#tools, pool) && (await this.#openChanged(source.place, watch, how))) return
     await this.#snapshot(watch)
   }
