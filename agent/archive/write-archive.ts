@@ -44,7 +44,7 @@ export interface WriteRequest extends AnyRequest {
   readonly untouchedSinceMs?: number | undefined
   /** Called when nothing of the tree is read any more. @param isWhole nothing was wrong with what was read */
   readonly onRead?: ((isWhole: boolean) => void) | undefined
-  /** Of a snapshot of btrfs: what it was taken of. Files that are the same there are read there, where they may be in memory. */
+  /** Of a snapshot of btrfs, or a tree of clones with stamps: what it was taken of. Files that are the same there are read there, where they may be in memory. */
   readonly live?: LiveTree | undefined
   /** Where there are no grafts: whether `WrittenArchive.large` is wanted. */
   readonly tellsLarge?: boolean
@@ -67,7 +67,7 @@ export type ImageSource = ImagePlace & {
   readonly only?: Uint32Array | undefined
 }
 
-/** What a snapshot was taken of, where files keep their numbers and times in snapshots. */
+/** What a snapshot was taken of, where files keep their numbers and times in snapshots, or stamps tell them. */
 export interface LiveTree {
   /** Of the directory whose image is read, for reading. */
   readonly fd: number

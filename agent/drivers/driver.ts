@@ -21,7 +21,7 @@ export interface ImageInfo extends DatasetInfo {
   readonly atomic: boolean
   /** No data byte was copied. */
   readonly cow: boolean
-  /** Of an image that was made just now and whose files have the numbers and times of what it was made of. */
+  /** Of an image that was made just now without copying, and whose files have the numbers and times of what it was made of, or stamps that tell them. */
   readonly original?: Original | undefined
 }
 

@@ -44,12 +44,12 @@ async function openChain(names: readonly string[]): Promise<Chain> {
 async function backup(): Promise<number> {
   const rootFd = openSync(tree, 'r')
   const chain = bases.length === 0 ? undefined : await openChain(bases)
-  const older = values.older === undefined ? {} : { olderFd: openSync(values.older, 'r') }
+  const older = values.older === undefined ? undefined : ({ by: 'path', fd: openSync(values.older, 'r') } as const)
   const live =
     values.live === undefined
       ? {}
       : { live: { fd: openSync(values.live, 'r'), settledBeforeMs: Number(values.settled) } }
-  const base = chain === undefined ? {} : { base: { points: bases, lines: chain.lines(watch.signal), ...older } }
+  const base = chain === undefined ? {} : { base: { points: bases, lines: chain.lines(watch.signal), older } }
   const request = { subject: 'bench', compression: 'zstd', scratch: points, rootFd, ...live, ...base } as const
   const { problems, totals } = await writeArchive({ ...request, sink: new LocalSink(points, name) }, watch)
   if (problems.length > 0) throw new Error(`problems: ${JSON.stringify(problems.slice(0, 3))}`)

@@ -4,6 +4,13 @@ import { errorCodeOf } from '../../native/system-error.ts'
 import { compareExtents, ExtentCursor } from '../extent-cursor.ts'
 import { readFully } from './read-file.ts'
 
+/** What a file was when its snapshot was taken. */
+export interface Taken {
+  readonly sizeBytes: number
+  /** ctime, as `timeText` writes it. */
+  readonly changed: string
+}
+
 /**
  * A long file of a snapshot, read where it lives until somebody writes to it. Its time alone does not tell: a call that began before the snapshot may write for
  * long, and goes on behind it. So what was read must lie in the blocks that the snapshot has there, which are never written over; what is dirty is written out before it is asked for them.
@@ -11,18 +18,16 @@ import { readFully } from './read-file.ts'
 export class LivingFile {
   readonly #fd: number
   readonly #snapshotFd: number
-  readonly #sizeBytes: number
-  readonly #taken = new Status()
+  readonly #taken: Taken
   readonly #now = new Status()
   #isSame: boolean
   #isTried = false
 
-  /** @param fd may be of anything at all @param snapshotFd in the snapshot; both stay open @throws SystemError when that one cannot be asked */
-  constructor(fd: number, snapshotFd: number, sizeBytes: number) {
+  /** @param fd may be of anything at all @param snapshotFd in the snapshot; both stay open @param taken of the file that lived */
+  constructor(fd: number, snapshotFd: number, taken: Taken) {
     this.#fd = fd
     this.#snapshotFd = snapshotFd
-    this.#sizeBytes = sizeBytes
-    this.#taken.readDescriptor(snapshotFd)
+    this.#taken = taken
     this.#isSame = isSo(() => this.#isUntouched())
   }
 
@@ -54,7 +59,8 @@ export class LivingFile {
 
   #isUntouched(): boolean {
     const now = this.#now.readDescriptor(this.#fd)
-    return now.kind === 'file' && now.hasSameContentAs(this.#taken)
+    const { sizeBytes, changed } = this.#taken
+    return now.kind === 'file' && now.sizeBytes === sizeBytes && now.changed === changed
   }
 
   #liesAlike(start: number, end: number): boolean {
@@ -74,7 +80,7 @@ export class LivingFile {
   #map(fd: number, start: number, end: number): FedCursor | undefined {
     const pages = extentsNow(fd, start, end - start)
     if (pages === undefined) return undefined
-    const cursor = new ExtentCursor(this.#sizeBytes)
+    const cursor = new ExtentCursor(this.#taken.sizeBytes)
     const feed = (place: number) => {
       while (cursor.needs(place)) cursor.feed(pages.next().value ?? undefined)
     }

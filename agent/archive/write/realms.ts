@@ -31,6 +31,7 @@ export class Realms {
   readonly #grafts: ReadonlyMap<BytePath, { readonly fd: number; readonly realm: number }>
   readonly #identities: readonly Identify[]
   readonly #lives: readonly (LiveTree | undefined)[]
+  readonly #stamped: readonly boolean[]
   current = 0
   /** Whether a number that `identify` tells is that of the file itself. */
   readonly keepsNumbers: boolean
@@ -41,6 +42,7 @@ export class Realms {
     this.#grafts = new Map(grafts.map(({ path, fd }, index) => [path, { fd, realm: index + 1 }]))
     this.#identities = [root, ...grafts].map(identityOf)
     this.#lives = [root, ...grafts].map(({ live }) => live)
+    this.#stamped = [root, ...grafts].map(({ stamps }) => stamps !== undefined)
     const [own = ownIdentity] = this.#identities
     this.keepsNumbers = grafts.length === 0 && root.stamps === undefined
     this.identify = grafts.length === 0 ? own : (status) => this.#identify(status)
@@ -53,6 +55,11 @@ export class Realms {
 
   liveOf(realm: number): LiveTree | undefined {
     return this.#lives[realm]
+  }
+
+  /** Whether its files are clones, which have numbers and times of their own. */
+  isStamped(realm: number): boolean {
+    return this.#stamped[realm] === true
   }
 
   /** The number of a file among those of all realms. */

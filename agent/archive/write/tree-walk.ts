@@ -117,12 +117,21 @@ export class TreeWalk {
     const opened = this.#ahead.open(level)
     try {
       if (level.liveFd < 0) return this.#writeFile(level, { name, path, opened, living: NOT_OPENED })
-      const read = () => this.#parts.live?.next(level, opened, this.#status)
+      const read = () => this.#readLiving(level, name, opened)
       return this.#writeWhereItLives(level, { name, path, living: opened, read })
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
     }
+  }
+
+  /** Of a file that nobody has looked at yet. */
+  #readLiving(level: Level, name: BytePath, fd: number): LiveContent | undefined {
+    const { live } = this.#parts
+    const hasAttributes = live?.look(level, this.#status)
+    const isThere =
+      hasAttributes !== undefined || this.#status.readName(level.fd, this.#ahead.terminated(name)) !== undefined
+    return isThere ? live?.read(level, fd, this.#status, hasAttributes) : undefined
   }
 
   /**
