@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { compileAgent } from '../deploy/node-flags.ts'
 import { startAgent, startControlPlane } from './harness/fleet.ts'
 import { atMost } from './harness/report.ts'
 import { startNats, startPostgres } from './harness/servers.ts'
 import { median } from './harness/statistics.ts'
-import { runBench } from './harness/workbench.ts'
+import { ROOT, runBench } from './harness/workbench.ts'
 
 /** What an agent that has nothing to do takes of its host's memory, half a minute after it was welcomed. */
 
@@ -19,12 +20,9 @@ await runBench(async (workbench) => {
     natsUrl,
   })
   const options = { natsUrl, driver: 'sim', path: '/sim' } as const
-  // Its modules are compiled and kept; an agent's first start on a machine is not what it costs every day.
-  const first = startAgent(workbench, options)
-  await controlPlane.rooted()
-  await first[Symbol.asyncDispose]()
-
+  await compileAgent(ROOT, workbench.compileCache)
   const agent = startAgent(workbench, options)
+  await controlPlane.rooted()
   const args = [JSON.stringify({ natsUrl })]
   const peer = workbench.startNode({ name: 'idle-peer', entry: 'bench/programs/idle-peer.ts', args })
   await peer.hear()

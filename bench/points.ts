@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { compileAgent } from '../deploy/node-flags.ts'
 import { type BenchTree, benchTrees } from './harness/archive-trees.ts'
 import { beside, type Contest, datasetOn, judged, newTook, takeTurns } from './harness/contest.ts'
 import { startAgent, startControlPlane } from './harness/fleet.ts'
@@ -8,7 +9,7 @@ import { openRestic } from './harness/restic.ts'
 import { startNats, startPostgres } from './harness/servers.ts'
 import { median } from './harness/statistics.ts'
 import { followPlane } from './harness/whole-jobs.ts'
-import { runBench, type Workbench } from './harness/workbench.ts'
+import { ROOT, runBench, type Workbench } from './harness/workbench.ts'
 
 /**
  * Backups of 100,000 small files as a client waits for them: from `POST /points` to the feed's word that the job has succeeded, with a
@@ -29,16 +30,12 @@ await runBench(async (workbench) => {
   const databaseUrl = await postgres.createDatabase('ours')
   const plane = await startControlPlane(workbench, { databaseUrl, natsUrl })
   const path = mountFileSystem(workbench, { kind: 'btrfs', name: 'pool' })
-  const start = () => startAgent(workbench, { natsUrl, driver: 'btrfs', path, name: 'btrfs' })
-  const earlier = start()
+  await compileAgent(ROOT, workbench.compileCache)
+  const agent = startAgent(workbench, { natsUrl, driver: 'btrfs', path, name: 'btrfs' })
   await plane.rooted()
   const jobs = await followPlane(workbench, plane)
   const tree = await datasetOn(plane, 'btrfs')
   small.make(tree)
-  // As an installed agent, which an earlier start left compiled: the first that reads its own sources needs 35 MiB more for that alone.
-  await jobs.run('/api/v1/points', { source: { dataset: 'on-btrfs' }, path: 'earlier', incremental: true })
-  await earlier[Symbol.asyncDispose]()
-  const agent = start()
   const restic = openRestic(workbench, tree, 'restic-btrfs')
   const contest = { title: small.title, source: { dataset: 'on-btrfs' }, tree, jobs, restic }
   const findings = await onBtrfs(workbench, contest, small)

@@ -96,13 +96,13 @@ function rate(mib: number, wallMs: number): string {
   return `${((mib * 1_000) / wallMs).toFixed(0)} MiB/s`
 }
 
-function ours({ folder, profileFolder }: Workbench, { server, verify, file, protocol }: Contest): Cost {
+function ours({ compileCache, profileFolder }: Workbench, { server, verify, file, protocol }: Contest): Cost {
   const profile =
     profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${join(profileFolder, `${protocol}-${verify}`)}`]
   const { config, secret } = server
   const told = execFileSync(process.execPath, [...AGENT.flags, ...profile, PROGRAM], {
     input: JSON.stringify({ config: { ...config, verify }, secret, file, path: UPLOAD }),
-    env: { PATH: process.env.PATH, ...AGENT.environment, NODE_COMPILE_CACHE: join(folder, 'compile-cache') },
+    env: { PATH: process.env.PATH, ...AGENT.environment, NODE_COMPILE_CACHE: compileCache },
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   // as: the program prints exactly this

@@ -75,7 +75,7 @@ function enrolmentEnvironment(fleet: FleetEnvironment, agent: LocalAgent): Reado
 }
 
 /** Compiled code, so that processes and their threads start in a third of the time; of use to equal flags only. */
-function compileCache({ logs }: FleetEnvironment, program: 'agent' | 'control-plane'): string {
+export function compileCache({ logs }: Pick<FleetEnvironment, 'logs'>, program: 'agent' | 'control-plane'): string {
   return join(logs, '..', 'compile-cache', program)
 }
 

@@ -2,11 +2,18 @@ import { join } from 'node:path'
 import { ensureCredentials, ensureSecretsKey } from './credentials.ts'
 import { enrolAgents, hasCredentials } from './enrol-agents.ts'
 import { ensurePackages } from './ensure-packages.ts'
-import { agentProcess, controlPlaneProcess, type FleetEnvironment, type LocalAgent } from './fleet-processes.ts'
+import {
+  agentProcess,
+  compileCache,
+  controlPlaneProcess,
+  type FleetEnvironment,
+  type LocalAgent,
+} from './fleet-processes.ts'
 import { waitUntilReady } from './fleet-ready.ts'
 import { ensureTls, type LocalTls } from './local-tls.ts'
 import { tailOfLog } from './log-file.ts'
 import { answersAsNats, ensureAuthority, preparePrivateNats } from './nats.ts'
+import { compileAgent } from './node-flags.ts'
 import { openPool } from './pool.ts'
 import { isPortFree, keptPort } from './ports.ts'
 import { preparePrivatePostgres, refusalOf } from './postgres.ts'
@@ -67,7 +74,7 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
   }
   const authorityFile = settings.NATS_URL ? settings.NATS_AUTHORITY_FILE : await ensureAuthority(state.nats, deps.root)
   const nats = settings.NATS_URL ? existingNats(settings.NATS_URL) : await startNats(deps, supervisor)
-  await Promise.all([database.ready(), nats.ready()])
+  await Promise.all([database.ready(), nats.ready(), compileAgent(deps.root, compileCache(state, 'agent'))])
   signal.throwIfAborted()
 
   const tls = await openTls(deps)

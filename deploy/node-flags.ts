@@ -1,3 +1,7 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
 /** How our two programs are run wherever we run them: `npm start`, the systemd units (a test compares), the benches. */
 
 interface Program {
@@ -15,4 +19,14 @@ export const AGENT: Program = {
 export const CONTROL_PLANE: Program = {
   flags: ['--max-semi-space-size=16'],
   environment: { MALLOC_ARENA_MAX: '2' },
+}
+
+/**
+ * Before an agent starts, as its unit does.
+ * @param root of the sources @param cache a directory, `NODE_COMPILE_CACHE` of the agent too
+ */
+export async function compileAgent(root: string, cache: string): Promise<void> {
+  await promisify(execFile)(process.execPath, [...AGENT.flags, join(root, 'agent/main.ts'), 'compile'], {
+    env: { ...AGENT.environment, NODE_COMPILE_CACHE: cache },
+  })
 }

@@ -34,6 +34,8 @@ function outcomeOf(task: TreeTask, counters: Counters): TreeTaskOutcome {
   }
 }
 
-// The owner is this file's only starter (tree-task.ts), so what it sends is of its type.
-const { task, memory } = workerData as { readonly task: TreeTask; readonly memory: SharedArrayBuffer }
-parentPort?.postMessage(outcomeOf(task, new Counters(memory)))
+if (parentPort !== null) {
+  // The owner is this file's only starter (tree-task.ts), so what it sends is of its type.
+  const { task, memory } = workerData as { readonly task: TreeTask; readonly memory: SharedArrayBuffer }
+  parentPort.postMessage(outcomeOf(task, new Counters(memory)))
+}

@@ -23,11 +23,11 @@ export function ours(
   act: 'backup' | 'restore' | 'verify' | 'image-backup' | 'image-restore',
   options: Readonly<Record<string, string>>,
 ): OwnCost {
-  const { profileFolder, folder } = workbench
+  const { profileFolder, compileCache } = workbench
   const profile = profileFolder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
   const args = Object.entries(options).map(([key, value]) => `--${key}=${value}`)
   const told = execFileSync(process.execPath, [...AGENT.flags, ...profile, PROGRAM, act, ...args], {
-    env: { PATH: process.env.PATH, ...AGENT.environment, NODE_COMPILE_CACHE: join(folder, 'compile-cache') },
+    env: { PATH: process.env.PATH, ...AGENT.environment, NODE_COMPILE_CACHE: compileCache },
   })
   // as: the program prints exactly this
   return JSON.parse(told.toString()) as OwnCost

@@ -15,6 +15,8 @@ const MARKER = '.made-by-bench-harness'
 export interface Workbench {
   /** A scratch directory that anybody may enter. */
   readonly folder: string
+  /** Of all processes: the first of each program finds nothing in it, but for agents behind `compileAgent`. */
+  readonly compileCache: string
   /** With `--profile`: where profiles are kept. */
   readonly profileFolder: string | undefined
   /** Rounds of ours and of the peer, in turn. */
@@ -39,7 +41,8 @@ export interface NodeSpec {
 }
 
 const LEFTOVER = new RegExp(`^${PREFIX}(\\d+)$`)
-const ROOT = join(import.meta.dirname, '../..')
+/** Of the sources. */
+export const ROOT = join(import.meta.dirname, '../..')
 
 /** Runs one bench from scratch directory to report. Its findings go to `run.ts` or, run by itself, to the terminal. */
 export async function runBench(bench: (workbench: Workbench) => Promise<readonly Finding[]>): Promise<void> {
@@ -82,9 +85,11 @@ function open(made: {
   readonly profileFolder: string | undefined
 }): Workbench {
   const { folder, stack, rounds, scale, profileFolder } = made
+  const compileCache = join(folder, 'compile-cache')
   const start = (spec: Omit<ProcessSpec, 'folder'>) => stack.use(new BenchProcess({ ...spec, folder }))
   return {
     folder,
+    compileCache,
     profileFolder,
     rounds,
     scale,
@@ -93,9 +98,8 @@ function open(made: {
       const profile = profileFolder
         ? ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`, `--cpu-prof-name=${name}.cpuprofile`]
         : []
-      const cache = { NODE_COMPILE_CACHE: join(folder, 'compile-cache') }
       const program = { command: process.execPath, args: [...flags, ...profile, join(ROOT, entry), ...args] }
-      return start({ name, ...program, environment: { ...cache, ...environment } })
+      return start({ name, ...program, environment: { NODE_COMPILE_CACHE: compileCache, ...environment } })
     },
     defer: (undo) => stack.defer(undo),
     say: (text) => console.error(`${text}  [load ${loadavg()[0]?.toFixed(1)}]`),

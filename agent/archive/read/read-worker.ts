@@ -316,9 +316,12 @@ function outcomeOf(task: ReadTask): ReadEnd {
   }
 }
 
-// run-reader.ts alone starts this file, so what it sends is of its type.
-const task = workerData as ReadTask
-const port: MessagePort | null = parentPort
-if ('place' in task) await loadFor(task.place)
-port?.postMessage(outcomeOf(task))
-task.queue.port.close()
+async function run(port: MessagePort): Promise<void> {
+  // run-reader.ts alone starts this file, so what it sends is of its type.
+  const task = workerData as ReadTask
+  if ('place' in task) await loadFor(task.place)
+  port.postMessage(outcomeOf(task))
+  task.queue.port.close()
+}
+
+if (parentPort !== null) await run(parentPort)
