@@ -1,8 +1,9 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 
 /** What runs as a process of its own begins at once. */
-const PROGRAMS = ['main.ts', 'instances/watchdog-process.ts']
+export const PROGRAMS: readonly string[] = ['main.ts', 'instances/watchdog-process.ts']
 
 /**
  * Loads what an agent and its threads ever load, and does nothing with it. Node keeps what it compiled (`NODE_COMPILE_CACHE`) for all that follow: who strips types for
@@ -11,7 +12,7 @@ const PROGRAMS = ['main.ts', 'instances/watchdog-process.ts']
 export async function loadAll(): Promise<void> {
   const folder = import.meta.dirname
   const names = readdirSync(folder, { recursive: true, encoding: 'utf8' })
-  for (const name of names) if (isModule(name)) await import(join(folder, name))
+  for (const name of names) if (isModule(name)) await import(pathToFileURL(join(folder, name)).href)
 }
 
 function isModule(name: string): boolean {

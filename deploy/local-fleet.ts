@@ -74,7 +74,7 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
   }
   const authorityFile = settings.NATS_URL ? settings.NATS_AUTHORITY_FILE : await ensureAuthority(state.nats, deps.root)
   const nats = settings.NATS_URL ? existingNats(settings.NATS_URL) : await startNats(deps, supervisor)
-  await Promise.all([database.ready(), nats.ready(), compileAgent(deps.root, compileCache(state, 'agent'))])
+  await Promise.all([database.ready(), nats.ready(), compiled(deps)])
   signal.throwIfAborted()
 
   const tls = await openTls(deps)
@@ -106,6 +106,16 @@ export async function startLocalFleet(deps: LocalFleetDeps): Promise<void> {
   for (const { name, pool } of agents) say(describePool(name, pool.driver, pool.note))
   if (tls) say(await tls.link(credentials))
   say(`ready ${url}`)
+}
+
+/** What agents can do without stops no start. */
+async function compiled({ root, state, say, signal }: LocalFleetDeps): Promise<void> {
+  try {
+    await compileAgent(root, compileCache(state, 'agent'), signal)
+  } catch (error) {
+    signal.throwIfAborted()
+    say(`agents compile their own code: ${error instanceof Error ? error.message.split('\n')[0] : error}`)
+  }
 }
 
 /** Ends survivors, and finds what would stop a start before anything has begun. */

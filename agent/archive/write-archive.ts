@@ -44,7 +44,7 @@ export interface WriteRequest extends AnyRequest {
   readonly untouchedSinceMs?: number | undefined
   /** Called when nothing of the tree is read any more. @param isWhole nothing was wrong with what was read */
   readonly onRead?: ((isWhole: boolean) => void) | undefined
-  /** Of a snapshot of btrfs, or a tree of clones with stamps: what it was taken of. Files that are the same there are read there, where they may be in memory. */
+  /** Of a snapshot of btrfs, or of clones with stamps: what it was taken of. Files that are the same there are read there, where they may be in memory. */
   readonly live?: LiveTree | undefined
   /** Where there are no grafts: whether `WrittenArchive.large` is wanted. */
   readonly tellsLarge?: boolean
@@ -72,7 +72,7 @@ export interface LiveTree {
   /** Of the directory whose image is read, for reading. */
   readonly fd: number
   /** As in `Original`: what changed then or later may have changed again since, and look the same. */
-  readonly settledBeforeMs: number
+  readonly settledBeforeMs?: number | undefined
 }
 
 export interface ImageBase {

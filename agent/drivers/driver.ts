@@ -21,16 +21,16 @@ export interface ImageInfo extends DatasetInfo {
   readonly atomic: boolean
   /** No data byte was copied. */
   readonly cow: boolean
-  /** Of an image that was made just now without copying, and whose files have the numbers and times of what it was made of, or stamps that tell them. */
+  /** Of an image that was made just now without copying, whose files have the numbers and times of what it was made of, or stamps that tell them. */
   readonly original?: Original | undefined
 }
 
 export interface Original extends Pick<DatasetInfo, 'mountpoint'> {
   /**
-   * Since the epoch. A change is in the image with its time and its data if that time is earlier: a write moves the time before it writes, and the image may have been taken
+   * Undefined where stamps tell numbers and times. Since the epoch. A change is in the image with its time and its data if that time is earlier: a write moves the time before it writes, and the image may have been taken
    * in between. Who changed it later has a later time, as all that was dirty has been written since.
    */
-  readonly settledBeforeMs: number
+  readonly settledBeforeMs?: number | undefined
 }
 
 export interface SnapshotRequest {

@@ -1,7 +1,7 @@
 import { InodeItems } from '../../native/btrfs-inodes.ts'
 import { Status } from '../../native/status.ts'
 import type { AttributeRecords } from './attribute-records.ts'
-import { type Identity, isSettled, settledTime } from './identity.ts'
+import { isSettled, settledTime } from './identity.ts'
 import { LivingFile } from './living-file.ts'
 import { readFully } from './read-file.ts'
 import type { Realms } from './realms.ts'
@@ -21,10 +21,17 @@ export interface LiveContent {
   readonly records: readonly Buffer[]
 }
 
+interface Opened {
+  /** Of what lives under its name, if anything does. */
+  readonly fd: number
+  readonly snapshotFd: number
+}
+
 /**
  * Reads files of a snapshot where they live: short ones whole, long ones piece by piece (`LivingFile`). A snapshot of btrfs that was just taken has nothing in memory but its tree: each of its inodes would be
  * made anew and each content come from the disk, while what lives is often there already. A file that has the number, the time of change and the size of the
  * one in the snapshot, after it was read, has not been written to since that time, which lies before the snapshot: then it is the same, and else it is read there.
+ * Of clones long files alone are read that way: XFS can swap the contents of two files and leave their times, and blocks tell.
  */
 export class LiveFiles {
   readonly #realms: Realms
@@ -42,56 +49,71 @@ export class LiveFiles {
     this.#attributes = attributes
   }
 
+  /** Whether short files of this directory are read where they live. */
+  readsShort(level: Level): boolean {
+    return level.liveFd >= 0 && this.#realms.liveOf(level.realm)?.settledBeforeMs !== undefined
+  }
+
   /**
-   * Where every file of a directory is looked at: without having the kernel make an inode of the snapshot's.
+   * Where every file of a directory is read.
+   * @param fd of the living file under the name that the level is at @param status becomes that of the file in the snapshot
+   * @returns undefined where it is to be read in the snapshot @throws SystemError
+   */
+  next(level: Level, fd: number, status: Status): LiveContent | undefined {
+    const hasAttributes = this.look(level, status)
+    return hasAttributes === undefined ? undefined : this.read(level, fd, status, hasAttributes)
+  }
+
+  /**
+   * Where every name of a directory is looked at, that of a file: without having the kernel make an inode of the snapshot's.
    * @param status becomes that of the file in the snapshot, but for its times of access and birth and the device
    * @returns whether it has extended attributes; undefined where nothing is known of it @throws SystemError
    */
   look(level: Level, status: Status): boolean | undefined {
-    // A clone's inode has just been made, and is in memory.
-    if (level.liveFd < 0 || this.#realms.isStamped(level.realm)) return undefined
+    if (!this.readsShort(level)) return undefined
     this.#lookUp(level)
     return this.#inodes.read(inodeOf(level.names[level.next - 1] ?? ''), status)
   }
 
   /** @param status of the file in the snapshot, by whatever name @returns undefined where it is to be read there @throws SystemError */
   read(level: Level, fd: number, status: Status, hasAttributes = true): LiveContent | undefined {
-    const was = this.#settled(level, status)
-    if (was === undefined) return undefined
+    if (!this.mayHold(level, status)) return undefined
     const records = hasAttributes ? this.#attributes.ofDescriptor(fd) : NO_RECORDS
     const bytes = this.#content.subarray(0, status.sizeBytes)
     if (readFully(fd, bytes, 0).read < bytes.length) return undefined
     // Behind all that was read of it.
     const after = this.#after.readDescriptor(fd)
-    const isSame = this.#realms.number(after.inode) === was.inode && after.changed === was.changed
-    return isSame && after.sizeBytes === status.sizeBytes ? { bytes, records } : undefined
+    return after.inode === status.inode && after.hasSameContentAs(status) ? { bytes, records } : undefined
   }
 
   /** Whether there is anything to open. @param status of a file in the snapshot */
   mayLive(level: Level, status: Status): boolean {
-    return level.liveFd >= 0 && (isLong(status) || this.#settled(level, status) !== undefined)
+    return level.liveFd >= 0 && (isLong(status) || this.mayHold(level, status))
   }
 
-  /**
-   * Of a short file that is worth a look: those with several names are in the archive already, mostly.
-   * @param status of a file in the snapshot @returns what the living one was when that was taken
-   */
-  #settled(level: Level, status: Status): Identity | undefined {
-    const { kind, links, sizeBytes, allocatedBytes } = status
-    if (level.liveFd < 0 || kind !== 'file' || links > 1) return undefined
-    if (sizeBytes > MAX_BYTES || allocatedBytes < sizeBytes) return undefined
-    const was = this.#realms.identify(status)
-    return isSettled(was.changed) ? was : undefined
+  /** Whether it is worth a look. Of files with several names most are in the archive already. @param status of a file in the snapshot */
+  mayHold(level: Level, status: Status): boolean {
+    const settledBeforeMs = this.#realms.liveOf(level.realm)?.settledBeforeMs
+    if (settledBeforeMs === undefined || level.liveFd < 0 || status.kind !== 'file' || status.links > 1) return false
+    const isPlain = status.sizeBytes <= MAX_BYTES && status.allocatedBytes >= status.sizeBytes
+    return isPlain && status.changedMs < settledBeforeMs
+  }
+
+  /** Whether it is a file that nobody has opened yet where it lives, to `follow` it. */
+  mayFollow(level: Level, status: Status): boolean {
+    return level.liveFd >= 0 && !this.readsShort(level) && isLong(status)
   }
 
   /**
    * A long file.
-   * @param fd of what lives under its name, if anything does @param snapshotFd stays open as `fd` does
+   * @param opened both stay open
    */
-  follow(fd: number, snapshotFd: number, status: Status): LivingFile | undefined {
+  follow(level: Level, { fd, snapshotFd }: Opened, status: Status): LivingFile | undefined {
     if (fd < 0 || !isLong(status)) return undefined
-    const changed = settledTime(this.#realms.identify(status).changed)
-    return new LivingFile(fd, snapshotFd, { sizeBytes: status.sizeBytes, changed })
+    const { changed } = this.#realms.identify(status)
+    // Of a clone that says nothing of the file that lived.
+    if (!isSettled(changed) && !this.readsShort(level)) return undefined
+    return new LivingFile(fd, snapshotFd, { sizeBytes: status.sizeBytes, changed: settledTime(changed) })
   }
 
   /** Those that the walk comes to next in this directory, where the one that it is at is not known yet. */

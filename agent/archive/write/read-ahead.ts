@@ -33,7 +33,7 @@ export class ReadAhead {
    * @returns a descriptor, the caller's from now on; negative: to be opened by the caller, who then learns why
    */
   open(level: Level): number {
-    const { directoryFd, how } = placeOf(level, level.liveFd >= 0)
+    const { directoryFd, how } = placeOf(level, this.#live?.readsShort(level) === true)
     while (this.#opened.length <= FILES_AHEAD) {
       const name = fileAt(level, this.#opened.length)
       if (name === undefined) break
@@ -74,7 +74,8 @@ export class ReadAhead {
     try {
       const status = this.#status.readName(level.fd, terminated)
       if (status?.kind !== 'file' || status.sizeBytes === 0) return
-      isLiving = this.#live?.mayLive(level, status) === true
+      // XFS would have advice wait for a call that is writing to what lives.
+      isLiving = this.#live?.readsShort(level) === true && this.#live.mayLive(level, status)
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return

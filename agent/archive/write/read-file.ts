@@ -34,9 +34,9 @@ export class MemoryProbe {
     this.#iovec.writeBigUInt64LE(1n, 8)
   }
 
-  /** @returns whether the first byte of a file is in memory, as the kernel may refuse to tell: then it is taken to be elsewhere */
-  has(fd: number): boolean {
-    const read = libc().preadv2(fd, this.#iovec, 1, 0, RWF_NOWAIT)
+  /** @returns whether a byte of a file is in memory, as the kernel may refuse to tell: then it is taken to be elsewhere */
+  has(fd: number, place = 0): boolean {
+    const read = libc().preadv2(fd, this.#iovec, 1, place, RWF_NOWAIT)
     // A directory or the like is not read at all.
     return read >= 0 || !['EAGAIN', 'EOPNOTSUPP'].includes(lastErrorCode())
   }

@@ -31,7 +31,6 @@ export class Realms {
   readonly #grafts: ReadonlyMap<BytePath, { readonly fd: number; readonly realm: number }>
   readonly #identities: readonly Identify[]
   readonly #lives: readonly (LiveTree | undefined)[]
-  readonly #stamped: readonly boolean[]
   current = 0
   /** Whether a number that `identify` tells is that of the file itself. */
   readonly keepsNumbers: boolean
@@ -41,8 +40,7 @@ export class Realms {
   constructor(root: TreeMarks, grafts: readonly TaskGraft[]) {
     this.#grafts = new Map(grafts.map(({ path, fd }, index) => [path, { fd, realm: index + 1 }]))
     this.#identities = [root, ...grafts].map(identityOf)
-    this.#lives = [root, ...grafts].map(({ live }) => live)
-    this.#stamped = [root, ...grafts].map(({ stamps }) => stamps !== undefined)
+    this.#lives = [root, ...grafts].map((tree) => (isKnown(tree) ? tree.live : undefined))
     const [own = ownIdentity] = this.#identities
     this.keepsNumbers = grafts.length === 0 && root.stamps === undefined
     this.identify = grafts.length === 0 ? own : (status) => this.#identify(status)
@@ -57,11 +55,6 @@ export class Realms {
     return this.#lives[realm]
   }
 
-  /** Whether its files are clones, which have numbers and times of their own. */
-  isStamped(realm: number): boolean {
-    return this.#stamped[realm] === true
-  }
-
   /** The number of a file among those of all realms. */
   number(inode: number): number {
     return inode + this.current * REALM_INODES
@@ -73,10 +66,15 @@ export class Realms {
   }
 }
 
+/** Whether it can be told which of its files are those that live. */
+function isKnown({ stamps, live }: TreeMarks): boolean {
+  return stamps !== undefined || live?.settledBeforeMs !== undefined
+}
+
 function identityOf({ stamps, settledBeforeMs, live }: TreeMarks): Identify {
   if (stamps !== undefined) return stampedIdentity(stamps.fd, new Status().readDescriptor(stamps.rootFd))
   if (settledBeforeMs !== undefined) return livingIdentity(settledBeforeMs)
-  return live === undefined ? ownIdentity : takenIdentity(live.settledBeforeMs)
+  return live?.settledBeforeMs === undefined ? ownIdentity : takenIdentity(live.settledBeforeMs)
 }
 
 export function closeStamps(marks: readonly TreeMarks[]): void {

@@ -57,6 +57,10 @@ interface OpenedName {
   readonly living: number
 }
 
+interface OpenFile extends Pick<OpenedName, 'path' | 'living'> {
+  readonly fd: number
+}
+
 interface LivingName extends Pick<OpenedName, 'name' | 'path' | 'living'> {
   readonly read: () => LiveContent | undefined
 }
@@ -116,22 +120,14 @@ export class TreeWalk {
   #visitFile(level: Level, name: BytePath, path: BytePath): boolean {
     const opened = this.#ahead.open(level)
     try {
-      if (level.liveFd < 0) return this.#writeFile(level, { name, path, opened, living: NOT_OPENED })
-      const read = () => this.#readLiving(level, name, opened)
+      const { live } = this.#parts
+      if (live?.readsShort(level) !== true) return this.#writeFile(level, { name, path, opened, living: NOT_OPENED })
+      const read = () => live.next(level, opened, this.#status)
       return this.#writeWhereItLives(level, { name, path, living: opened, read })
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return this.#refuse(path, 'unreadable')
     }
-  }
-
-  /** Of a file that nobody has looked at yet. */
-  #readLiving(level: Level, name: BytePath, fd: number): LiveContent | undefined {
-    const { live } = this.#parts
-    const hasAttributes = live?.look(level, this.#status)
-    const isThere =
-      hasAttributes !== undefined || this.#status.readName(level.fd, this.#ahead.terminated(name)) !== undefined
-    return isThere ? live?.read(level, fd, this.#status, hasAttributes) : undefined
   }
 
   /**
@@ -206,14 +202,31 @@ export class TreeWalk {
       const status = this.#status.readDescriptor(fd)
       // Opened a little before, its name may be gone by now, or another's.
       if (status.kind !== 'file' || (isOpen && status.links === 0)) return false
-      const followed = this.#parts.live?.follow(living, fd, status)
-      const patch = this.#parts.patches?.of(path, fd, status, this.#before)
-      if (patch === undefined) this.#parts.writer.file(path, { fd, living: followed }, status)
-      else this.#parts.writer.patch(path, { fd, living: followed }, status, patch)
+      if (living >= 0 || this.#parts.live?.mayFollow(level, status) !== true)
+        this.#writeOpen(level, { path, fd, living })
+      else this.#writeFollowed(level, name, { path, fd })
       return true
     } finally {
       close(fd)
     }
+  }
+
+  #writeFollowed(level: Level, name: BytePath, { path, fd }: Pick<OpenFile, 'path' | 'fd'>): void {
+    const living = tryOpenBeneath(level.liveFd, this.#ahead.terminated(name), READ_LIVE_FILE)
+    try {
+      this.#writeOpen(level, { path, fd, living })
+    } finally {
+      if (living >= 0) close(living)
+    }
+  }
+
+  /** A file that is open, of which the status has been read. */
+  #writeOpen(level: Level, { path, fd, living }: OpenFile): void {
+    const { live, patches, writer } = this.#parts
+    const followed = live?.follow(level, { fd: living, snapshotFd: fd }, this.#status)
+    const patch = patches?.of(path, fd, this.#status, this.#before)
+    if (patch === undefined) writer.file(path, { fd, living: followed }, this.#status)
+    else writer.patch(path, { fd, living: followed }, this.#status, patch)
   }
 
   /** @returns false when it is no directory any more */

@@ -68,12 +68,12 @@ export function createTreeDriver(layout: PoolLayout, { name, mode }: TreeImages)
         const existing = await imageFound(datasetsFd, target)
         if (existing) return existing
         if (!layout.find(datasetsFd, source)) throw datasetNotFound(source)
-        const settledBeforeMs = await makeImage({ datasetsFd, source, target, mode, stamps, only }, watch)
+        await makeImage({ datasetsFd, source, target, mode, stamps, only }, watch)
         const [made, living] = [await imageFound(datasetsFd, target), layout.find(datasetsFd, source)]
         if (made === undefined) return fail(target)
         // What was copied was read just now, and is in memory as the rest.
-        if (!made.cow || living === undefined || settledBeforeMs === undefined) return made
-        return { ...made, original: { mountpoint: living.mountpoint, settledBeforeMs } }
+        const isKnown = made.cow && stamps !== undefined && living !== undefined
+        return isKnown ? { ...made, original: { mountpoint: living.mountpoint } } : made
       })
     },
 
@@ -128,8 +128,7 @@ interface ImageRequest {
   readonly only: SnapshotRequest['only']
 }
 
-/** @returns what its stamps tell the time of change of, if there are any: of what changed earlier */
-async function makeImage(request: ImageRequest, watch: TreeWatch): Promise<number | undefined> {
+async function makeImage(request: ImageRequest, watch: TreeWatch): Promise<void> {
   const { datasetsFd, source, target, mode } = request
   const staged = stagedName(target)
   await removeStaged(datasetsFd, staged)
@@ -155,7 +154,6 @@ async function makeImage(request: ImageRequest, watch: TreeWatch): Promise<numbe
     throwIfCancelled(watch.signal)
     rename(datasetsFd, cString(staged), cString(target), RENAME_NOREPLACE)
     if (lasts) await flush(datasetsFd)
-    return stamps?.settledBeforeMs
   } catch (error) {
     await removeStaged(datasetsFd, staged)
     throw error
