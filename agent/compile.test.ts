@@ -18,6 +18,7 @@ test('what was compiled before an agent starts is all that it and its threads ru
       {
         env: { NODE_COMPILE_CACHE: cache, NODE_DEBUG_NATIVE: 'COMPILE_CACHE' },
         maxBuffer: 2 ** 28,
+        timeout: 60_000,
       },
     ).toString()
   compile()

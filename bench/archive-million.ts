@@ -8,7 +8,7 @@ import { runBench, type Workbench } from './harness/workbench.ts'
 /**
  * The memory of an agent's process that backs up, verifies or restores a million files, or all of `/usr`, and does nothing else.
  * Once each: memory does not depend on who else works here. An increment on top reads the whole index and finds nothing. A few files come first: who finds no
- * compiled code takes some 25 MiB more, as an agent does once behind its installation.
+ * compiled code takes some 25 MiB more, which no agent does: its code is compiled before it starts.
  */
 const FILES = 1_000_000
 const FEW_FILES = 5_000

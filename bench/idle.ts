@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { compileAgent } from '../deploy/node-flags.ts'
+import { compileAgent } from '../deploy/compile-agent.ts'
 import { startAgent, startControlPlane } from './harness/fleet.ts'
 import { atMost } from './harness/report.ts'
 import { startNats, startPostgres } from './harness/servers.ts'

@@ -3,13 +3,10 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type BenchTree, benchTrees } from './harness/archive-trees.ts'
 import { beside, type Contest, datasetOn, judged, newTook, takeTurns } from './harness/contest.ts'
-import { startAgent, startControlPlane } from './harness/fleet.ts'
-import { mountFileSystem } from './harness/pool.ts'
+import { startFleetOn } from './harness/fleet-on-pools.ts'
 import { atMost, type Finding } from './harness/report.ts'
 import { openRestic } from './harness/restic.ts'
-import { startNats, startPostgres } from './harness/servers.ts'
 import { median } from './harness/statistics.ts'
-import { followPlane } from './harness/whole-jobs.ts'
 import { runBench, type Workbench } from './harness/workbench.ts'
 
 /**
@@ -23,19 +20,12 @@ const CHANGED_TARGET = 8
 await runBench(async (workbench) => {
   const [small] = benchTrees(workbench.scale)
   if (small === undefined) throw new Error('no tree')
-  const postgres = await startPostgres(workbench)
-  const natsUrl = await startNats(workbench)
-  const databaseUrl = await postgres.createDatabase('ours')
-  const plane = await startControlPlane(workbench, { databaseUrl, natsUrl })
+  const pools = [
+    { host: 'reflink', kind: 'xfs', driver: 'reflink' },
+    { host: 'copy', kind: 'ext4', driver: 'copy' },
+  ] as const
   const environment = { HOLDFAST_AGENT_SOURCE_PATHS: `${join(workbench.folder, 'live')}/` }
-  const agentOn = (kind: 'xfs' | 'ext4', driver: 'reflink' | 'copy') => {
-    const path = mountFileSystem(workbench, { kind, name: kind })
-    return startAgent(workbench, { natsUrl, driver, path, name: driver, environment })
-  }
-  agentOn('xfs', 'reflink')
-  await plane.rooted()
-  agentOn('ext4', 'copy')
-  const jobs = await followPlane(workbench, plane)
+  const { plane, jobs } = await startFleetOn(workbench, pools, environment)
   const findings: Finding[] = []
   for (const [host, title] of [
     ['reflink', 'reflinks on XFS'],

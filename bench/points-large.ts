@@ -3,12 +3,9 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type BenchTree, benchTrees } from './harness/archive-trees.ts'
 import { beside, type Contest, datasetOn, judged, newTook, takeTurns } from './harness/contest.ts'
-import { startAgent, startControlPlane } from './harness/fleet.ts'
-import { mountFileSystem } from './harness/pool.ts'
+import { startFleetOn } from './harness/fleet-on-pools.ts'
 import type { Finding } from './harness/report.ts'
 import { openRestic } from './harness/restic.ts'
-import { startNats, startPostgres } from './harness/servers.ts'
-import { followPlane } from './harness/whole-jobs.ts'
 import { runBench, type Workbench } from './harness/workbench.ts'
 
 /** As `points`, of one file of 4 GiB, on btrfs and in a pool of reflinks: all of it, and 1 % of it changed. */
@@ -19,17 +16,10 @@ const IMAGE_BYTES = 48 * 2 ** 30
 await runBench(async (workbench) => {
   const [, large] = benchTrees(workbench.scale)
   if (large === undefined) throw new Error('no tree')
-  const postgres = await startPostgres(workbench)
-  const natsUrl = await startNats(workbench)
-  const plane = await startControlPlane(workbench, { databaseUrl: await postgres.createDatabase('ours'), natsUrl })
-  const agentOn = (kind: 'btrfs' | 'xfs', driver: 'btrfs' | 'reflink') => {
-    const path = mountFileSystem(workbench, { kind, name: kind, imageBytes: IMAGE_BYTES })
-    return startAgent(workbench, { natsUrl, driver, path, name: kind })
-  }
-  agentOn('btrfs', 'btrfs')
-  await plane.rooted()
-  agentOn('xfs', 'reflink')
-  const jobs = await followPlane(workbench, plane)
+  const { plane, jobs } = await startFleetOn(workbench, [
+    { host: 'btrfs', kind: 'btrfs', driver: 'btrfs', imageBytes: IMAGE_BYTES },
+    { host: 'xfs', kind: 'xfs', driver: 'reflink', imageBytes: IMAGE_BYTES },
+  ])
   const findings: Finding[] = []
   for (const [host, where] of [
     ['btrfs', 'btrfs'],

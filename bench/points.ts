@@ -1,15 +1,11 @@
 import { execFileSync } from 'node:child_process'
-import { compileAgent } from '../deploy/node-flags.ts'
 import { type BenchTree, benchTrees } from './harness/archive-trees.ts'
 import { beside, type Contest, datasetOn, judged, newTook, takeTurns } from './harness/contest.ts'
-import { startAgent, startControlPlane } from './harness/fleet.ts'
-import { mountFileSystem } from './harness/pool.ts'
+import { startFleetOn } from './harness/fleet-on-pools.ts'
 import { atMost, type Finding } from './harness/report.ts'
 import { openRestic } from './harness/restic.ts'
-import { startNats, startPostgres } from './harness/servers.ts'
 import { median } from './harness/statistics.ts'
-import { followPlane } from './harness/whole-jobs.ts'
-import { ROOT, runBench, type Workbench } from './harness/workbench.ts'
+import { runBench, type Workbench } from './harness/workbench.ts'
 
 /**
  * Backups of 100,000 small files as a client waits for them: from `POST /points` to the feed's word that the job has succeeded, with a
@@ -25,21 +21,13 @@ const AGENT_MIB = 150
 await runBench(async (workbench) => {
   const [small] = benchTrees(workbench.scale)
   if (small === undefined) throw new Error('no tree')
-  const postgres = await startPostgres(workbench)
-  const natsUrl = await startNats(workbench)
-  const databaseUrl = await postgres.createDatabase('ours')
-  const plane = await startControlPlane(workbench, { databaseUrl, natsUrl })
-  const path = mountFileSystem(workbench, { kind: 'btrfs', name: 'pool' })
-  await compileAgent(ROOT, workbench.compileCache)
-  const agent = startAgent(workbench, { natsUrl, driver: 'btrfs', path, name: 'btrfs' })
-  await plane.rooted()
-  const jobs = await followPlane(workbench, plane)
+  const { plane, agents, jobs } = await startFleetOn(workbench, [{ host: 'btrfs', kind: 'btrfs', driver: 'btrfs' }])
   const tree = await datasetOn(plane, 'btrfs')
   small.make(tree)
   const restic = openRestic(workbench, tree, 'restic-btrfs')
   const contest = { title: small.title, source: { dataset: 'on-btrfs' }, tree, jobs, restic }
   const findings = await onBtrfs(workbench, contest, small)
-  const peak = agent.peakMebibytes()
+  const peak = Math.max(...agents.map((agent) => agent.peakMebibytes()))
   findings.push({
     bench: 'points: agent',
     figure: `peak RSS ${peak.toFixed(0)} MiB`,

@@ -58,7 +58,10 @@ test('the units run our programs as npm start does', (t) => {
   const programs = { 'holdfast-agent.service': AGENT, 'holdfast-control-plane.service': CONTROL_PLANE }
   for (const [unit, { flags, environment }] of Object.entries(programs)) {
     const text = readFileSync(join(UNITS, unit), 'utf8')
-    t.true(text.includes(`/bin/node ${flags.join(' ')} /usr/lib/holdfast/`), unit)
+    const started = [...text.matchAll(/^ExecStart(?:Pre)?=-?(.*)$/gm)].map(([, line]) => line)
+    t.true(started.length > 0)
+    for (const line of started)
+      t.true(line?.startsWith(`/usr/lib/holdfast/bin/node ${flags.join(' ')} /usr/lib/holdfast/`), line)
     for (const [name, value] of Object.entries(environment))
       t.regex(text, new RegExp(`^Environment=.*\\b${name}=${value}\\b`, 'm'))
   }

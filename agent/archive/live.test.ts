@@ -244,7 +244,7 @@ testOn(
       await pause(settledMs)
       const mountpoint = await archived(() => {
         const writer = spawn('/usr/bin/python3', ['-c', LONG_WRITES, file], { stdio: ['ignore', 'ignore', 'inherit'] })
-        return once(writer, 'exit')
+        return once(writer, 'exit').then(([code]) => t.is(code, 0))
       })
       t.deepEqual(await wrong(mountpoint), [], `round ${round}`)
     }

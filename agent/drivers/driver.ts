@@ -27,7 +27,7 @@ export interface ImageInfo extends DatasetInfo {
 
 export interface Original extends Pick<DatasetInfo, 'mountpoint'> {
   /**
-   * Undefined where stamps tell numbers and times. Since the epoch. A change is in the image with its time and its data if that time is earlier: a write moves the time before it writes, and the image may have been taken
+   * Since the epoch; undefined where stamps tell numbers and times. A change is in the image with its time and its data if that time is earlier: a write moves the time before it writes, and the image may have been taken
    * in between. Who changed it later has a later time, as all that was dirty has been written since.
    */
   readonly settledBeforeMs?: number | undefined

@@ -86,9 +86,9 @@ export class LiveFiles {
     return after.inode === status.inode && after.hasSameContentAs(status) ? { bytes, records } : undefined
   }
 
-  /** Whether there is anything to open. @param status of a file in the snapshot */
+  /** Where short files are read where they live: whether there is anything to open. @param status of a file in the snapshot */
   mayLive(level: Level, status: Status): boolean {
-    return level.liveFd >= 0 && (isLong(status) || this.mayHold(level, status))
+    return this.readsShort(level) && (isLong(status) || this.mayHold(level, status))
   }
 
   /** Whether it is worth a look. Of files with several names most are in the archive already. @param status of a file in the snapshot */
@@ -99,15 +99,12 @@ export class LiveFiles {
     return isPlain && status.changedMs < settledBeforeMs
   }
 
-  /** Whether it is a file that nobody has opened yet where it lives, to `follow` it. */
+  /** Where they are not: whether there is anything to open once the file in the snapshot is open, for `follow`. */
   mayFollow(level: Level, status: Status): boolean {
     return level.liveFd >= 0 && !this.readsShort(level) && isLong(status)
   }
 
-  /**
-   * A long file.
-   * @param opened both stay open
-   */
+  /** @param status of a long file in the snapshot, or of another one @returns undefined where it is to be read there; both descriptors stay open */
   follow(level: Level, { fd, snapshotFd }: Opened, status: Status): LivingFile | undefined {
     if (fd < 0 || !isLong(status)) return undefined
     const { changed } = this.#realms.identify(status)

@@ -74,8 +74,8 @@ export class ReadAhead {
     try {
       const status = this.#status.readName(level.fd, terminated)
       if (status?.kind !== 'file' || status.sizeBytes === 0) return
-      // XFS would have advice wait for a call that is writing to what lives.
-      isLiving = this.#live?.readsShort(level) === true && this.#live.mayLive(level, status)
+      // Of a clone nothing living: XFS would have the advice wait for a call that is writing to it.
+      isLiving = this.#live?.mayLive(level, status) === true
     } catch (error) {
       if (errorCodeOf(error) === undefined) throw error
       return
