@@ -1,7 +1,8 @@
 import { FleetError } from '../../../shared/errors.ts'
 import { type BytePath, displayPath } from '../byte-path.ts'
 
-const MAX_NAME_BYTES = 255
+/** Of one part of a path that passes. */
+export const MAX_NAME_BYTES = 255
 /** As our own archives and most others have names: nothing in it that needs to be looked at part by part. */
 const PLAIN = /^\.\/(?!\.\.?(?:\/|$))[^/\0]{1,255}(?:\/(?!\.\.?(?:\/|$))[^/\0]{1,255})*$/
 

@@ -8,7 +8,7 @@ import type { Counters } from '../../tree/counters.ts'
 import { removeTree } from '../../tree/remove-tree.ts'
 import { type BytePath, displayPath, isWithin, joinPath, nameOf, parentOf } from '../byte-path.ts'
 import { type Made, MemberMetadata } from './member-metadata.ts'
-import { placeOf, staysInside } from './member-name.ts'
+import { MAX_NAME_BYTES, placeOf, staysInside } from './member-name.ts'
 import type { TarEntry } from './tar-parser.ts'
 import type { TreeMaker } from './tree-maker.ts'
 
@@ -55,6 +55,8 @@ export class TreeBuilder implements TreeMaker {
   readonly #metadata = new MemberMetadata()
   readonly #status = new Status()
   readonly #mask = creationMask()
+  /** A file's name, in memory that is used again: of a million small Buffers a collector sees little, and comes by late. */
+  readonly #fileName = Buffer.allocUnsafeSlow(MAX_NAME_BYTES + 1)
   #made: Made | undefined
   #file = NO_FILE
 
@@ -95,7 +97,8 @@ export class TreeBuilder implements TreeMaker {
   }
 
   #newFile(entry: TarEntry): number {
-    const { level, name } = this.#parent(entry.name)
+    const { level, path } = this.#parent(entry.name)
+    const name = cBytes(nameOf(path), this.#fileName)
     const { newFile } = level
     // Where it is the owner's at once it has its last mode at once; else nobody reads it before the owner is set.
     const isKnown = typeof newFile === 'object' && newFile.uid === entry.uid && newFile.gid === entry.gid
@@ -107,9 +110,9 @@ export class TreeBuilder implements TreeMaker {
   }
 
   #fileAgain(entry: TarEntry): number {
-    const { level, name } = this.#parent(entry.name)
+    const { level, path } = this.#parent(entry.name)
     this.#made = undefined
-    return checked('openat2', tryOpenBeneath(level.fd, name, WRITE_FILE))
+    return checked('openat2', tryOpenBeneath(level.fd, cBytes(nameOf(path), this.#fileName), WRITE_FILE))
   }
 
   /** Groups come from the directory on some mounts, ACLs and labels on others: so a new file is looked at, once a directory. */
@@ -120,7 +123,9 @@ export class TreeBuilder implements TreeMaker {
   }
 
   special(entry: TarEntry): void {
-    const { fd, name, path } = this.#parent(entry.name)
+    const { level, path } = this.#parent(entry.name)
+    const { fd } = level
+    const name = cBytes(nameOf(path))
     if ((entry.type === 'character' || entry.type === 'block') && this.#policy.devices === 'refuse')
       throw refused(entry.name, 'device nodes are not permitted here')
     if (entry.type === 'symlink') {
@@ -139,7 +144,9 @@ export class TreeBuilder implements TreeMaker {
 
   hardLink(entry: TarEntry, target: BytePath): void {
     const from = placeOf(target)
-    const { fd, name, path } = this.#parent(entry.name)
+    const { level, path } = this.#parent(entry.name)
+    const { fd } = level
+    const name = cBytes(nameOf(path))
     const [root] = this.#levels
     const parent = parentOf(from)
     const parentFd = parent === '' ? (root?.fd ?? -1) : tryOpenDeep(root?.fd ?? -1, parent)
@@ -159,7 +166,8 @@ export class TreeBuilder implements TreeMaker {
   /** Of an older tree, what stands at a path with all below it, or only what is no directory. */
   clear(path: BytePath, onlyOther: boolean, counters: Counters): void {
     if (path === '') return
-    const { fd, name } = this.#parent(path)
+    const { fd } = this.#parent(path).level
+    const name = cBytes(nameOf(path))
     if (libc().unlinkat(fd, name, 0) === 0) return
     const code = lastErrorCode()
     if (code === 'ENOENT') return
@@ -182,16 +190,11 @@ export class TreeBuilder implements TreeMaker {
     this.#levels.length = 0
   }
 
-  #parent(memberName: BytePath): {
-    readonly level: Level
-    readonly fd: number
-    readonly name: Buffer
-    readonly path: BytePath
-  } {
+  /** @returns the directory to make it in, and its place in the tree */
+  #parent(memberName: BytePath): { readonly level: Level; readonly path: BytePath } {
     const path = placeOf(memberName)
     if (path === '') throw refused(memberName, 'the root of the tree is a directory')
-    const level = this.#descend(parentOf(path), memberName)
-    return { level, fd: level.fd, name: cBytes(nameOf(path)), path }
+    return { level: this.#descend(parentOf(path), memberName), path }
   }
 
   /** Goes to a directory, making what is missing on the way. */
@@ -286,8 +289,8 @@ function refused(name: BytePath, why: string): FleetError {
   return new FleetError('refused', `member '${displayPath(name)}': ${why}`)
 }
 
-function cBytes(path: BytePath): Buffer {
-  const bytes = Buffer.allocUnsafe(path.length + 1)
+/** NUL-terminated. @param bytes what to write it in; valid until that is written again */
+function cBytes(path: BytePath, bytes = Buffer.allocUnsafe(path.length + 1)): Buffer {
   bytes.write(path, 'latin1')
   bytes[path.length] = 0
   return bytes
