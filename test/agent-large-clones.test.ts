@@ -78,9 +78,10 @@ function describe(directory: string): string {
 
 type Backups = Awaited<ReturnType<typeof open>>
 
-/** @returns in what points that were restored, by our reader and by plain tar, differ from the trees they were made of */
+/** @returns in what points that were restored, by our reader and each third and the last by plain tar, differ from the trees they were made of */
 async function wrong({ made, chains, trees }: Backups, points = [...chains.keys()]): Promise<readonly string[]> {
   const found: string[] = []
+  const byTar = THOROUGHNESS > 1 ? points : points.filter((at, n) => n % 3 === 2 || at === points.at(-1))
   for (const at of points) {
     const names = (chains[at] ?? []).map(({ name }) => name)
     if (!names.every((name) => existsSync(join(made.backups, name)))) continue
@@ -88,6 +89,7 @@ async function wrong({ made, chains, trees }: Backups, points = [...chains.keys(
     await extractTo(into, { points: made.backups, names })
     found.push(...differences(describe(into), trees[at] ?? '').map((line) => `${at}: ${line}`))
     rmSync(into, { recursive: true })
+    if (!byTar.includes(at)) continue
     execFileSync('/bin/mkdir', [into])
     const run = runRestore({
       point: join(made.backups, names.at(-1) ?? ''),
