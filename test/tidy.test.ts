@@ -22,10 +22,11 @@ const forbidden: readonly (readonly [folder: string, imports: RegExp])[] = [
   ['agent/transfer/', /^agent\/(?!transfer\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
   [
     'agent/archive/',
-    /^agent\/(?!archive\/|iscsi\/|native\/|exec\/|tree\/(?:counters|remove-tree|stamps)\.ts)|^(nats|@nats-io\/.*)$/,
+    /^agent\/(?!archive\/|iscsi\/|native\/|exec\/|threads\/|tree\/(?:counters|remove-tree|stamps)\.ts)|^(nats|@nats-io\/.*)$/,
   ],
   ['agent/instances/', /^agent\/(?!instances\/|native\/|exec\/)|^(nats|@nats-io\/.*)$/],
   ['agent/native/', /^agent\/(?!native\/)/],
+  ['agent/threads/', /^agent\/(?!threads\/|native\/)|^(nats|@nats-io\/.*)$/],
   ['agent/iscsi/', /^agent\/(?!iscsi\/|native\/)|^(nats|@nats-io\/.*)$/],
   ['agent/exec/', /^agent\/(?!exec\/)/],
   ['agent/zfs/', /^agent\/(?!zfs\/|exec\/)|^(nats|@nats-io\/.*)$/],

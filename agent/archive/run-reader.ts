@@ -1,12 +1,12 @@
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { FleetError } from '../../shared/errors.ts'
+import { newCounts, QueueSender } from '../threads/chunk-queue.ts'
+import { errorOf } from '../threads/thread-failure.ts'
+import { ThreadGroup } from '../threads/thread-group.ts'
 import { Counters } from '../tree/counters.ts'
 import type { MakeTask } from './read/make-worker.ts'
 import type { ImageReadTask, ReadEnd, ReadMessage, ReadTask, TreeReadTask } from './read/read-worker.ts'
 import { newStepRing } from './read/step-ring.ts'
-import { errorOf } from './read/thread-failure.ts'
-import { newCounts, QueueSender } from './thread/chunk-queue.ts'
-import { ThreadGroup } from './thread/thread-group.ts'
 import type { ArchiveWatch } from './write-archive.ts'
 
 const PROGRESS_INTERVAL_MS = 100

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { FleetError } from '../../shared/errors.ts'
 import { type DirectoryEntry, DirectoryReader } from '../native/directory-entries.ts'
@@ -8,7 +9,7 @@ import { checked, lastErrorCode } from '../native/system-error.ts'
 import { type Chosen, isWhole, mayBeLost } from './chosen.ts'
 import type { Counters } from './counters.ts'
 import { type ContentMode, transferContent } from './file-content.ts'
-import { HardLinks, type Place } from './hard-links.ts'
+import { HardLinks } from './hard-links.ts'
 import { disinherit, MetadataCopier } from './metadata.ts'
 import { copySpecialEntry } from './special-entry.ts'
 import type { StampWriter } from './stamps.ts'
@@ -25,7 +26,6 @@ const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | co
 
 /** One directory on the way down. `subdirectories` are still to be cloned; the last is taken first. */
 interface Level {
-  readonly name: Buffer
   readonly sourceFd: number
   readonly targetFd: number
   readonly subdirectories: Buffer[]
@@ -58,10 +58,11 @@ export interface TreeSource {
  * chosen is not there any more)
  */
 export function cloneTree(source: TreeSource, counters: Counters): { readonly cow: boolean } {
-  return new TreeCloner(source, counters).run()
+  using cloner = new TreeCloner(source, counters)
+  return cloner.run()
 }
 
-class TreeCloner {
+class TreeCloner implements Disposable {
   readonly #source: TreeSource
   readonly #counters: Counters
   readonly #reader = new DirectoryReader()
@@ -69,7 +70,7 @@ class TreeCloner {
   readonly #made = new Status()
   readonly #after = new Status()
   readonly #metadata = new MetadataCopier()
-  readonly #links = new HardLinks()
+  readonly #links = new HardLinks(cString(`.links-${randomUUID()}`))
   readonly #levels: Level[] = []
   #cow = true
   #ownRoot = ''
@@ -80,18 +81,19 @@ class TreeCloner {
   }
 
   run(): { readonly cow: boolean } {
-    try {
-      this.#begin()
-      for (let level = this.#levels.at(-1); level !== undefined; level = this.#levels.at(-1)) {
-        this.#counters.throwIfStopped()
-        const name = level.subdirectories.pop()
-        if (name === undefined) this.#leave(level)
-        else this.#enterNamed(level, name)
-      }
-      return { cow: this.#cow }
-    } finally {
-      for (const level of this.#levels) this.#close(level)
+    this.#begin()
+    for (let level = this.#levels.at(-1); level !== undefined; level = this.#levels.at(-1)) {
+      this.#counters.throwIfStopped()
+      const name = level.subdirectories.pop()
+      if (name === undefined) this.#leave(level)
+      else this.#enterNamed(level, name)
     }
+    return { cow: this.#cow }
+  }
+
+  [Symbol.dispose](): void {
+    this.#links[Symbol.dispose]()
+    for (const level of this.#levels) this.#close(level)
   }
 
   #begin(): void {
@@ -128,7 +130,7 @@ class TreeCloner {
       if (targetFd >= 0) close(targetFd)
       throw error
     }
-    const level = { name, sourceFd, targetFd, subdirectories: [] }
+    const level = { sourceFd, targetFd, subdirectories: [] }
     this.#levels.push({ ...level, chosen: this.#narrowed(chosen, sourceFd) })
   }
 
@@ -142,6 +144,7 @@ class TreeCloner {
     checked('fchmod', libc().fchmod(targetFd, STAGED_MODE))
     const { device, inode } = this.#status.readDescriptor(targetFd)
     this.#ownRoot = `${device}:${inode}`
+    this.#links.within(targetFd)
   }
 
   #cloneEntries(): void {
@@ -186,6 +189,7 @@ class TreeCloner {
   /** Times and mode come last: filling the directory changed the one and may need the other. */
   #leave(level: Level): void {
     const { sourceFd, targetFd } = level
+    if (this.#levels.length === 1) this.#links.remove(() => this.#counters.throwIfStopped())
     const status = this.#status.readDescriptor(sourceFd)
     this.#metadata.toDescriptor(status, { sourceFd, targetFd, createdMode: STAGED_MODE })
     this.#stampOpen(status, sourceFd, targetFd)
@@ -221,7 +225,7 @@ class TreeCloner {
       const place = { sourceFd: level.sourceFd, targetFd: level.targetFd, name: entry.copyName() }
       if (!copySpecialEntry(place, status, this.#metadata)) return false
       this.#stampNamed(status, place)
-      if (status.links > 1) this.#links.remember(status, this.#placeOf(entry))
+      this.#links.keep(status, level.targetFd, entry.name)
     }
     this.#counters.addFiles(1)
     return true
@@ -260,7 +264,7 @@ class TreeCloner {
     } finally {
       close(targetFd)
     }
-    if (status.links > 1) this.#links.remember(status, this.#placeOf(entry))
+    this.#links.keep(status, level.targetFd, entry.name)
   }
 
   #stampOpen(status: Status, sourceFd: number, targetFd: number): void {
@@ -286,12 +290,6 @@ class TreeCloner {
     if (code === 'ELOOP' || code === 'ENOTDIR' || code === 'ENXIO' || code === 'EAGAIN') return 'changed'
     if (code === 'EXDEV') throw new FleetError('refused', 'a mount point stands inside the tree')
     return checked('openat2', fd)
-  }
-
-  /** Where an entry of the topmost level is, from the clone's root down. */
-  #placeOf(entry: DirectoryEntry): Place {
-    const parents = this.#levels.slice(1).map((level) => level.name)
-    return { rootFd: this.#levels[0]?.targetFd ?? -1, names: [...parents, entry.copyName()] }
   }
 }
 

@@ -1,50 +1,68 @@
 import { constants } from 'node:fs'
-import { type CString, libc } from '../native/libc.ts'
-import { close, howBeneath, tryOpenBeneath } from '../native/paths.ts'
+import { type CString, cString, libc } from '../native/libc.ts'
+import { close, howBeneath, makeDirectory, tryOpenBeneath } from '../native/paths.ts'
 import type { Status } from '../native/status.ts'
-import { checked } from '../native/system-error.ts'
+import { checked, lastErrorCode } from '../native/system-error.ts'
+import { removeTree } from './remove-tree.ts'
 
-const WALK = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY)
+const READ_DIRECTORY = howBeneath(constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY)
+const MODE = 0o700
 
-/** An entry of a tree that is being made: NUL-terminated names from the root's descriptor down. */
-export interface Place {
-  readonly rootFd: number
-  readonly names: readonly Buffer[]
-}
+/**
+ * Which files of a tree are one: of each that has several names, the first that is made gets one more, its number, in a directory of
+ * the new tree itself, and the others are linked to that. Memory would not hold them all: a tree may have a million such files.
+ */
+export class HardLinks implements Disposable {
+  readonly #name: Buffer
+  #rootFd = -1
+  #directoryFd: number | undefined
 
-/** Which files of a tree are one: remembers the first name of each that has several, and links the later ones to it. */
-export class HardLinks {
-  readonly #places = new Map<string, Place>()
-
-  remember(status: Status, place: Place): void {
-    this.#places.set(keyOf(status), place)
+  /** @param name NUL-terminated, of the directory: one that nothing in the tree has */
+  constructor(name: Buffer) {
+    this.#name = name
   }
 
-  /** @returns false when this file was not seen yet (or has but one name), so it must be made */
+  /** Before anything else. @param rootFd of the new tree; stays open */
+  within(rootFd: number): void {
+    this.#rootFd = rootFd
+  }
+
+  /** @returns false when this file was not made yet (or has but one name), so it must be */
   repeat(status: Status, directoryFd: number, name: CString): boolean {
     if (status.links === 1) return false
-    const place = this.#places.get(keyOf(status))
-    if (place === undefined) return false
-    linkTo(place, directoryFd, name)
+    const [fromFd, key] = [this.#open(), keyOf(status)]
+    if (libc().linkat(fromFd, key, directoryFd, name, 0) === 0) return true
+    const code = lastErrorCode()
+    if (code === 'ENOENT') return false
+    // As many names as a file may have: the last gets what was ours.
+    if (code === 'EMLINK') checked('rename', libc().renameat2(fromFd, key, directoryFd, name, 0))
+    else checked('linkat', -1)
     return true
   }
-}
 
-function keyOf(status: Status): string {
-  return `${status.device}:${status.inode}`
-}
-
-/** Component by component, as a whole path may be longer than the kernel takes. */
-function linkTo({ rootFd, names }: Place, directoryFd: number, name: CString): void {
-  let parentFd = rootFd
-  try {
-    for (const parent of names.slice(0, -1)) {
-      const fd = checked('openat2', tryOpenBeneath(parentFd, parent, WALK))
-      if (parentFd !== rootFd) close(parentFd)
-      parentFd = fd
-    }
-    checked('linkat', libc().linkat(parentFd, names.at(-1) ?? name, directoryFd, name, 0))
-  } finally {
-    if (parentFd !== rootFd) close(parentFd)
+  /** What was made under this name is the first of its file. */
+  keep(status: Status, directoryFd: number, name: CString): void {
+    if (status.links > 1) checked('linkat', libc().linkat(directoryFd, name, this.#open(), keyOf(status), 0))
   }
+
+  /** Once the tree is whole. */
+  remove(throwIfStopped: () => void): void {
+    if (this.#directoryFd !== undefined)
+      removeTree(this.#rootFd, this.#name, { throwIfStopped, addFiles: () => undefined })
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#directoryFd !== undefined) close(this.#directoryFd)
+  }
+
+  #open(): number {
+    if (this.#directoryFd !== undefined) return this.#directoryFd
+    makeDirectory(this.#rootFd, this.#name, MODE)
+    this.#directoryFd = checked('openat2', tryOpenBeneath(this.#rootFd, this.#name, READ_DIRECTORY))
+    return this.#directoryFd
+  }
+}
+
+function keyOf(status: Status): CString {
+  return cString(`${status.device}-${status.inode}`)
 }

@@ -6,6 +6,9 @@ import { close, howBeneath, removeDirectory, removeFile, tryOpenBeneath } from '
 import { checked, lastErrorCode } from '../native/system-error.ts'
 import type { Counters } from './counters.ts'
 
+/** Who may stop it and learns how much is gone. */
+type Watch = Pick<Counters, 'throwIfStopped' | 'addFiles'>
+
 const MAX_DEPTH = 4_096
 /** How often a directory that fills up again is emptied before that counts as somebody's use of it. */
 const MAX_ROUNDS = 100
@@ -25,7 +28,7 @@ interface Level {
  * @param name NUL-terminated
  * @throws SystemError; cancelled; conflict (a mount point inside); busy (somebody keeps filling it)
  */
-export function removeTree(parentFd: number, name: Buffer, counters: Counters): void {
+export function removeTree(parentFd: number, name: Buffer, counters: Watch): void {
   const levels: Level[] = []
   const reader = new DirectoryReader()
   try {
@@ -57,7 +60,7 @@ function descend(levels: Level[], parentFd: number, name: Buffer): void {
 }
 
 /** Removes the level's files and notes its directories. @returns whether it held anything */
-function empty(level: Level, reader: DirectoryReader, counters: Counters): boolean {
+function empty(level: Level, reader: DirectoryReader, counters: Watch): boolean {
   level.rounds += 1
   if (level.rounds > MAX_ROUNDS) throw new FleetError('busy', 'the directory is being filled while it is removed')
   const { unlinkat, lseek } = libc()

@@ -15,7 +15,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
 import type { Progress } from '../../shared/job-event.ts'
-import { canMount, temporaryDirectory } from '../../test/harness/loop-mount.ts'
+import { canMount, mountLoop, temporaryDirectory } from '../../test/harness/loop-mount.ts'
 import { cString } from '../native/libc.ts'
 import { runTreeTask } from './tree-task.ts'
 
@@ -159,4 +159,52 @@ test('a file cut short while it is copied ends the copy', async (t) => {
   truncateSync(join(directory, 'a'), 3)
   await runTreeTask({ subject: 'c', kind: 'copy', sourceFd, targetFd, sizeBytes: 5, allocatedBytes: 4_096 }, calm)
   t.is(readFileSync(join(directory, 'b'), 'utf8'), 'sho')
+})
+
+test('files with several names have them in a clone too, whatever kind they are, and nothing is left beside them', async (t) => {
+  const directory = temporaryDirectory(t)
+  const script = `import os,sys
+os.chdir(sys.argv[1]); os.makedirs('tree/d/e'); os.chdir('tree')
+open('a','w').write('a'); open('alone','w').write('alone'); os.symlink('a','s'); os.mkfifo('f')
+for one in 'asf':
+    os.link(one,'d/'+one,follow_symlinks=False); os.link(one,'d/e/another '+one,follow_symlinks=False)
+os.link('d/a',b'\\xff'); os.mkdir('.links'); os.utime('.',(1,1))`
+  execFileSync('/usr/bin/python3', ['-c', script, directory])
+  const [sourceFd, parentFd] = [open(t, join(directory, 'tree')), open(t, directory)]
+  const task = { subject: 'clone', kind: 'clone', sourceFd, parentFd, name: cString('clone'), mode: 'copy' } as const
+  t.is((await runTreeTask(task, calm)).files, 15)
+  const [tree, clone] = ['tree', 'clone'].map((name) => {
+    const all = ['-printf', '%P %y %n %m %T@ %i\n']
+    const lines = execFileSync('/usr/bin/find', [join(directory, name), ...all])
+      .toString('latin1')
+      .trim()
+      .split('\n')
+    const numbers = new Map<string, number>()
+    // Inodes by the order in which they are seen.
+    return lines.toSorted().map((line) => {
+      const inode = line.slice(line.lastIndexOf(' ') + 1)
+      numbers.set(inode, numbers.get(inode) ?? numbers.size)
+      return `${line.slice(0, -inode.length)}${numbers.get(inode)}`
+    })
+  })
+  t.deepEqual(clone, tree)
+  t.is(statSync(join(directory, 'clone', 'a')).nlink, 4)
+})
+
+test('a file with as many names as the file system allows has them in its clone', async (t) => {
+  if (!canMount(t)) return t.pass()
+  const mounted = mountLoop(t, 'ext4')
+  const script = `import os,sys
+os.chdir(sys.argv[1]); os.mkdir('tree'); os.chdir('tree'); open('0','w').close(); names=1
+try:
+    while True: os.link('0',str(names)); names+=1
+except OSError as error:
+    assert error.errno==31
+print(names)`
+  const names = Number(execFileSync('/usr/bin/python3', ['-c', script, mounted]).toString())
+  const [sourceFd, parentFd] = [open(t, join(mounted, 'tree')), open(t, mounted)]
+  const task = { subject: 'clone', kind: 'clone', sourceFd, parentFd, name: cString('clone'), mode: 'copy' } as const
+  await runTreeTask(task, calm)
+  t.is(statSync(join(mounted, 'clone', '0')).nlink, names)
+  t.is(readdirSync(join(mounted, 'clone')).length, names)
 })

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
-import { type ErrorCode, FleetError } from '../../shared/errors.ts'
+import { FleetError } from '../../shared/errors.ts'
 import type { Progress } from '../../shared/job-event.ts'
+import { errorOf } from '../threads/thread-failure.ts'
+import type { ThreadFailure } from '../threads/thread-group.ts'
 import { Counters } from './counters.ts'
 import type { ContentMode } from './file-content.ts'
 import type { ListedChange } from './listing-diff.ts'
@@ -29,9 +31,7 @@ export type TreeTask = { readonly subject: string } & (
     }
 )
 
-export type TreeTaskOutcome =
-  | { readonly type: 'done'; readonly cow: boolean }
-  | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string; readonly detail: string | undefined }
+export type TreeTaskOutcome = { readonly type: 'done'; readonly cow: boolean } | ThreadFailure
 
 export interface TreeTaskDone {
   /** No data byte was copied. */
@@ -73,8 +73,7 @@ export async function runTreeTask(task: TreeTask, watch: TreeWatch): Promise<Tre
       unknown,
     ]
     if (outcome.type === 'done') return { cow: outcome.cow, files: counters.files, bytes: counters.bytes }
-    const { code, message, detail } = outcome
-    throw new FleetError(code, message, detail === undefined ? {} : { detail })
+    throw errorOf(outcome)
   } finally {
     clearInterval(timer)
     watch.signal.removeEventListener('abort', stop)

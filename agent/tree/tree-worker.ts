@@ -1,6 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { FleetError } from '../../shared/errors.ts'
-import { asFleetError } from '../native/system-error.ts'
+import { failureOf } from '../threads/thread-failure.ts'
 import { chosenOf } from './chosen.ts'
 import { cloneTree } from './clone-tree.ts'
 import { Counters } from './counters.ts'
@@ -27,10 +26,7 @@ function outcomeOf(task: TreeTask, counters: Counters): TreeTaskOutcome {
   try {
     return { type: 'done', cow: perform(task, counters) }
   } catch (thrown) {
-    const error = asFleetError(thrown, task.subject)
-    if (!(error instanceof FleetError)) throw error
-    const { code, message, detail } = error
-    return { type: 'failed', code, message, detail }
+    return failureOf(thrown, task.subject)
   }
 }
 

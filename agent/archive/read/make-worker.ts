@@ -1,8 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { failureOf } from '../../threads/thread-failure.ts'
+import type { ThreadEnd } from '../../threads/thread-group.ts'
 import { Counters } from '../../tree/counters.ts'
-import type { ThreadEnd } from '../thread/thread-group.ts'
 import { StepTaker } from './step-ring.ts'
-import { failureOf } from './thread-failure.ts'
 import { type BuildPolicy, TreeBuilder } from './tree-builder.ts'
 import { makeTold } from './tree-steps.ts'
 

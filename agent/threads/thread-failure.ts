@@ -1,6 +1,6 @@
-import { FleetError } from '../../../shared/errors.ts'
-import { asFleetError } from '../../native/system-error.ts'
-import type { ThreadFailure } from '../thread/thread-group.ts'
+import { FleetError } from '../../shared/errors.ts'
+import { asFleetError } from '../native/system-error.ts'
+import type { ThreadFailure } from './thread-group.ts'
 
 /** @throws what is a bug */
 export function failureOf(thrown: unknown, subject: string): ThreadFailure {

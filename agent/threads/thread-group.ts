@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type { Worker } from 'node:worker_threads'
-import type { ErrorCode } from '../../../shared/errors.ts'
+import type { ErrorCode } from '../../shared/errors.ts'
 
 /** An error as it leaves a thread. */
 export interface ThreadFailure {

@@ -1,5 +1,5 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
-import { FleetError } from '../../../shared/errors.ts'
+import { FleetError } from '../../shared/errors.ts'
 
 /** How long either side sleeps before it looks again whether the other is still there. */
 const LOOK_MS = 100
