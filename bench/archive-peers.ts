@@ -7,6 +7,7 @@ import { type BenchTree, benchTrees } from './harness/archive-trees.ts'
 import { mountPool } from './harness/pool.ts'
 import { requireTool } from './harness/processes.ts'
 import { atLeast, atMost, type Finding } from './harness/report.ts'
+import { warm } from './harness/warm.ts'
 import { runBench, type Workbench } from './harness/workbench.ts'
 
 /**
@@ -102,6 +103,7 @@ function measure(workbench: Workbench, pool: string, source: BenchTree, peers: r
     own,
     ...repositories.map(({ peer, repository }) => ({
       name: peer,
+      before: () => warm(tree),
       run: () => repository.backup(),
       after: () => after(repository),
     })),
@@ -120,6 +122,7 @@ function measure(workbench: Workbench, pool: string, source: BenchTree, peers: r
   const forget = (name: string) => rmSync(join(points, name), { recursive: true })
   const own = (bases: readonly string[], of = (): Of => ({ tree })): Turn<Name> => ({
     name: 'holdfast',
+    before: () => warm(tree),
     run: () => backup('next', bases, of()),
     after: () => forget('next'),
   })
@@ -141,6 +144,7 @@ function measure(workbench: Workbench, pool: string, source: BenchTree, peers: r
   const chain = ['p0']
   const growing: Turn<Name> = {
     name: 'holdfast',
+    before: () => warm(tree),
     run: () => backup(`p${chain.length}`, chain, { ...taken(), older: snapshotTree(-2) }),
     after: () => void chain.push(`p${chain.length}`),
   }

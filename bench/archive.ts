@@ -5,6 +5,7 @@ import { type Cost, compare, ours, seconds, theirs } from './harness/archive-cos
 import { type BenchTree, benchTrees } from './harness/archive-trees.ts'
 import { mountPool } from './harness/pool.ts'
 import { atMost, type Finding } from './harness/report.ts'
+import { warm } from './harness/warm.ts'
 import { runBench, type Workbench } from './harness/workbench.ts'
 
 /**
@@ -38,20 +39,27 @@ function measure(workbench: Workbench, pool: string, { title, make }: BenchTree)
   const written = compare(workbench, `${title}, backup`, [
     {
       name: 'holdfast',
+      before: () => warm(tree),
       run: () => ours(workbench, 'backup', { tree, points, name: 'point' }),
       after: () => rmSync(join(points, 'point'), { recursive: true }),
     },
-    { name: 'tar', run: () => theirs(TAR, [tree, peer]), after: () => rmSync(join(peer, 'data.tar.zst')) },
+    {
+      name: 'tar',
+      before: () => warm(tree),
+      run: () => theirs(TAR, [tree, peer]),
+      after: () => rmSync(join(peer, 'data.tar.zst')),
+    },
   ])
   ours(workbench, 'backup', { tree, points, name: 'point' })
   theirs(TAR, [tree, peer])
   const restored = compare(workbench, `${title}, restore`, [
     {
       name: 'holdfast',
+      before: () => warm(points),
       run: () => ours(workbench, 'restore', { tree: back, points, name: 'point' }),
       after: removeBack,
     },
-    { name: 'tar', run: () => theirs(UNTAR, [peer, back]), after: removeBack },
+    { name: 'tar', before: () => warm(peer), run: () => theirs(UNTAR, [peer, back]), after: removeBack },
   ])
   for (const directory of [tree, points, peer]) rmSync(directory, { recursive: true })
   return [

@@ -54,6 +54,8 @@ export function theirs(
 /** A contender and what to do behind its turn, outside of the clock: remove what it made. */
 export interface Turn<Name extends string> {
   readonly name: Name
+  /** Outside of the clock too. */
+  readonly before?: () => void
   readonly run: () => Cost
   readonly after: () => void
 }
@@ -74,6 +76,7 @@ export function compare<Name extends string>(
     execFileSync('/bin/sync', ['-f', join(workbench.folder, 'pool')])
     const order = turns.map((_, index) => turns[(index + round) % turns.length])
     for (const turn of order) {
+      turn?.before?.()
       const cost = turn?.run()
       turn?.after()
       execFileSync('/bin/sync', ['-f', join(workbench.folder, 'pool')])

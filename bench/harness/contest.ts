@@ -5,6 +5,7 @@ import type { ControlPlane } from './fleet.ts'
 import { atLeast, type Finding } from './report.ts'
 import type { Restic } from './restic.ts'
 import { median } from './statistics.ts'
+import { warm } from './warm.ts'
 import type { WholeJobs } from './whole-jobs.ts'
 import type { Workbench } from './workbench.ts'
 
@@ -40,9 +41,9 @@ export function newTook(): Took {
   return { ours: [], restic: [] }
 }
 
-/** Both, whose turn is first alternating; what they wrote is on disk before the next begins. */
+/** Both, whose turn is first alternating; what they wrote is on disk, and the tree in memory, before the next begins. */
 export async function takeTurns(workbench: Workbench, contest: Contest, turn: { to: Took; series: string; n: number }) {
-  const { jobs, source, restic, title } = contest
+  const { jobs, source, tree, restic, title } = contest
   const ours = async () => {
     const job = await jobs.run('/api/v1/points', { source, path: turn.series, incremental: true })
     turn.to.ours.push(job.ms)
@@ -55,6 +56,7 @@ export async function takeTurns(workbench: Workbench, contest: Contest, turn: { 
     workbench.say(`${title}, ${turn.series}: restic ${turn.to.restic.at(-1)?.toFixed(0)} ms`)
   }
   for (const act of turn.n % 2 === 0 ? [ours, theirs] : [theirs, ours]) {
+    warm(tree)
     await act()
     await sleep(PAUSE_MS)
     execFileSync('/bin/sync')
