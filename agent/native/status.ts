@@ -119,6 +119,15 @@ export class Status {
   get device(): string {
     return `${this.#bytes.readUInt32LE(136)}:${this.#bytes.readUInt32LE(140)}`
   }
+  /**
+   * Of one file and no other for as long as it stands, and where birth times are kept of none that gets its number later: all 64 bits of it,
+   * which `inode` rounds. Not for what was assigned. Without slashes and colons.
+   */
+  get identity(): string {
+    const bytes = this.#bytes
+    const device = `${bytes.readUInt32LE(136)}-${bytes.readUInt32LE(140)}`
+    return `${device}-${bytes.readBigUInt64LE(32)}-${this.born}`
+  }
   /** The device a special file stands for, as `dev_t`: the huge encoding of glibc's makedev. */
   get specialDevice(): number {
     const major = this.#bytes.readUInt32LE(128)

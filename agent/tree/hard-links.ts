@@ -63,6 +63,7 @@ export class HardLinks implements Disposable {
   }
 }
 
+/** A number may be another file's a moment later, while a live tree is cloned. */
 function keyOf(status: Status): CString {
-  return cString(`${status.device}-${status.inode}`)
+  return cString(status.identity)
 }

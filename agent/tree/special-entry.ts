@@ -1,6 +1,7 @@
 import { libc } from '../native/libc.ts'
+import { removeFile } from '../native/paths.ts'
 import type { Status } from '../native/status.ts'
-import { checked, lastErrorCode } from '../native/system-error.ts'
+import { checked, errorCodeOf, lastErrorCode } from '../native/system-error.ts'
 import type { MetadataCopier } from './metadata.ts'
 
 const LINK_BYTES = 4_096
@@ -21,10 +22,17 @@ export function copySpecialEntry(place: SamePlace, status: Status, metadata: Met
   if (status.kind !== 'symlink') {
     checked('mknod', libc().mknodat(place.targetFd, place.name, status.mode, status.specialDevice))
   }
-  metadata.toName(status, {
-    source: pathBelow(place.sourceFd, place.name),
-    target: pathBelow(place.targetFd, place.name),
-  })
+  try {
+    metadata.toName(status, {
+      source: pathBelow(place.sourceFd, place.name),
+      target: pathBelow(place.targetFd, place.name),
+    })
+  } catch (error) {
+    if (errorCodeOf(error) !== 'ENOENT') throw error
+    // Gone since it was looked at: a live tree.
+    removeFile(place.targetFd, place.name)
+    return false
+  }
   return true
 }
 

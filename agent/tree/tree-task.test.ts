@@ -208,3 +208,36 @@ print(names)`
   t.is(statSync(join(mounted, 'clone', '0')).nlink, names)
   t.is(readdirSync(join(mounted, 'clone')).length, names)
 })
+
+test('links and fifos that come and go while a tree is cloned fail no clone', async (t) => {
+  const directory = temporaryDirectory(t)
+  const tree = join(directory, 'tree')
+  mkdirSync(tree)
+  for (let entry = 0; entry < 200; entry += 1) symlinkSync('nowhere', join(tree, `link ${entry}`))
+  const stop = new SharedArrayBuffer(4)
+  const churn = `
+    const { symlinkSync, unlinkSync } = require('node:fs')
+    const { workerData: { tree, stop } } = require('node:worker_threads')
+    for (let at = 0; Atomics.load(new Int32Array(stop), 0) === 0; at = (at + 1) % 200) {
+      unlinkSync(tree + '/link ' + at); symlinkSync('nowhere', tree + '/link ' + at)
+    }`
+  const worker = new Worker(churn, { eval: true, workerData: { tree, stop } })
+  const ended = new Promise((resolve) => worker.once('exit', resolve))
+  const [sourceFd, parentFd] = [open(t, tree), open(t, directory)]
+  try {
+    for (let round = 0; round < 20; round += 1) {
+      const task = {
+        subject: 'c',
+        kind: 'clone',
+        sourceFd,
+        parentFd,
+        name: cString(`c${round}`),
+        mode: 'copy',
+      } as const
+      await t.notThrowsAsync(runTreeTask(task, calm))
+    }
+  } finally {
+    Atomics.store(new Int32Array(stop), 0, 1)
+    await ended
+  }
+})
