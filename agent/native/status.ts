@@ -106,8 +106,14 @@ export class Status {
   get gid(): number {
     return this.#bytes.readUInt32LE(24)
   }
+  /**
+   * The number. One beyond 2^53 (overlay with `xino`, some network file systems) is folded to 52 bits, its uppermost over others: the same for the same file, and a number
+   * that an index can hold; `wholeNumber` has all of it.
+   */
   get inode(): number {
-    return this.#unsigned(32)
+    const [low, high] = [this.#bytes.readUInt32LE(32), this.#bytes.readUInt32LE(36)]
+    if (high < 2 ** 21) return high * HIGH + low
+    return ((high & 0xfffff) ^ ((high >>> 20) << 8)) * HIGH + low
   }
   get sizeBytes(): number {
     return this.#unsigned(40)
@@ -119,14 +125,17 @@ export class Status {
   get device(): string {
     return `${this.#bytes.readUInt32LE(136)}:${this.#bytes.readUInt32LE(140)}`
   }
+  /** All 64 bits of the number, in decimal. */
+  get wholeNumber(): string {
+    return String(this.#bytes.readBigUInt64LE(32))
+  }
   /**
-   * Of one file and no other for as long as it stands, and where birth times are kept of none that gets its number later: all 64 bits of it,
-   * which `inode` rounds. Not for what was assigned. Without slashes and colons.
+   * Of one file and no other for as long as it stands, and where birth times are kept of none that gets its number later. Not for what was assigned. Without slashes and colons.
    */
   get identity(): string {
     const bytes = this.#bytes
     const device = `${bytes.readUInt32LE(136)}-${bytes.readUInt32LE(140)}`
-    return `${device}-${bytes.readBigUInt64LE(32)}-${this.born}`
+    return `${device}-${this.wholeNumber}-${this.born}`
   }
   /** The device a special file stands for, as `dev_t`: the huge encoding of glibc's makedev. */
   get specialDevice(): number {

@@ -89,9 +89,9 @@ export class LinksTar {
       if (errorCodeOf(error) === undefined) throw error
       return undefined
     }
-    const file = findFile(this.#parts.links, this.#status.inode)
-    if (file === undefined || file.changed !== ctime) return undefined
-    return this.#parts.realms.identify(this.#status).inode === inode ? file.path : undefined
+    const now = this.#parts.realms.identify(this.#status)
+    const file = now.inode === inode ? findFile(this.#parts.links, this.#status, ctime) : undefined
+    return file?.path
   }
 
   /** From the directory that is open down to this one, which is at or below it. */

@@ -139,13 +139,13 @@ export class MemberWriter {
 
   #remember(path: BytePath, status: Status, offset: number): void {
     if (status.links === 1) return
-    rememberFile(this.#parts.links, status.inode, { path, offset, changed: this.#parts.identify(status).changed })
+    rememberFile(this.#parts.links, status, { path, offset, changed: this.#parts.identify(status).changed })
     this.#namesElsewhere += status.links - 1
   }
 
   #repeatsLink(path: BytePath, status: Status): boolean {
     if (status.links === 1) return false
-    const first = findFile(this.#parts.links, status.inode)
+    const first = findFile(this.#parts.links, status, this.#parts.identify(status).changed)
     if (first === undefined) return false
     this.#namesElsewhere -= 1
     const place = this.#header(status, { name: `./${path}`, flag: FLAGS.hardlink, link: `./${first.path}` })

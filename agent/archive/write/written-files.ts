@@ -1,3 +1,4 @@
+import type { Status } from '../../native/status.ts'
 import type { FirstName, LinkTable } from './link-table.ts'
 
 /** A file with several names that is in the archive. */
@@ -6,14 +7,18 @@ export interface WrittenFile extends FirstName {
   readonly changed: string
 }
 
-/** @param inode of the tree itself, whatever the index says */
-export function rememberFile(links: LinkTable, inode: number, { path, offset, changed }: WrittenFile): void {
-  links.remember(inode, { path: `${changed} ${path}`, offset })
+/** @param status of the file in the tree itself, whatever the index says */
+export function rememberFile(links: LinkTable, status: Status, { path, offset, changed }: WrittenFile): void {
+  links.remember(status.inode, { path: `${status.wholeNumber} ${changed} ${path}`, offset })
 }
 
-export function findFile(links: LinkTable, inode: number): WrittenFile | undefined {
-  const known = links.find(inode)
-  if (known === undefined) return undefined
-  const space = known.path.indexOf(' ')
-  return { path: known.path.slice(space + 1), offset: known.offset, changed: known.path.slice(0, space) }
+/**
+ * @param changed its ctime by now, as its line in the index would have it: another file may have got the number, while a live tree is read
+ * @returns undefined where it is not in the archive as it is now
+ */
+export function findFile(links: LinkTable, status: Status, changed: string): WrittenFile | undefined {
+  const known = links.find(status.inode)
+  const stamp = `${status.wholeNumber} ${changed} `
+  if (known === undefined || !known.path.startsWith(stamp)) return undefined
+  return { path: known.path.slice(stamp.length), offset: known.offset, changed }
 }
