@@ -192,7 +192,7 @@ testOn(
       echo x >> longer; truncate -s 4M shorter; rm other gone; cp --reflink=always same other`)
       return undefined
     })
-    // Of a clone the beginning was asked for. What was read of the others need not be in memory any more: a kernel may page out what rests for a second.
+    // Of a clone the beginning was asked for. The others are held to what they were below: a kernel may have paged out what was read.
     t.deepEqual(
       ['same', 'linked'].map((name) => isInMemory(join(mountpoint, name), 6_000_000)),
       [false, false],

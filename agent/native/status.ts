@@ -107,8 +107,8 @@ export class Status {
     return this.#bytes.readUInt32LE(24)
   }
   /**
-   * The number. One beyond 2^53 (overlay with `xino`, some network file systems) is folded to 52 bits, its uppermost over others: the same for the same file, and a number
-   * that an index can hold; `wholeNumber` has all of it.
+   * The number. One beyond 2^53 (overlay with `xino`, some network file systems) is folded to 52 bits, its uppermost over others: the
+   * same for the same file, and one that an index can hold. `wholeNumber` has all of it.
    */
   get inode(): number {
     const [low, high] = [this.#bytes.readUInt32LE(32), this.#bytes.readUInt32LE(36)]
@@ -130,7 +130,8 @@ export class Status {
     return String(this.#bytes.readBigUInt64LE(32))
   }
   /**
-   * Of one file and no other for as long as it stands, and where birth times are kept of none that gets its number later. Not for what was assigned. Without slashes and colons.
+   * Of one file and no other for as long as it stands, and where birth times are kept of none that gets its number later. Not for what
+   * was assigned. Without slashes and colons.
    */
   get identity(): string {
     const bytes = this.#bytes

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { FleetError } from '../../shared/errors.ts'
 import { type DirectoryEntry, DirectoryReader } from '../native/directory-entries.ts'
@@ -70,7 +69,7 @@ class TreeCloner implements Disposable {
   readonly #made = new Status()
   readonly #after = new Status()
   readonly #metadata = new MetadataCopier()
-  readonly #links = new HardLinks(cString(`.links-${randomUUID()}`))
+  readonly #links = new HardLinks()
   readonly #levels: Level[] = []
   #cow = true
   #ownRoot = ''

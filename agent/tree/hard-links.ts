@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type CString, cString, libc } from '../native/libc.ts'
 import { close, howBeneath, makeDirectory, tryOpenBeneath } from '../native/paths.ts'
@@ -13,14 +14,10 @@ const MODE = 0o700
  * the new tree itself, and the others are linked to that. Memory would not hold them all: a tree may have a million such files.
  */
 export class HardLinks implements Disposable {
-  readonly #name: Buffer
+  /** One that nothing in the tree has. */
+  readonly #name = cString(`.links-${randomUUID()}`)
   #rootFd = -1
   #directoryFd: number | undefined
-
-  /** @param name NUL-terminated, of the directory: one that nothing in the tree has */
-  constructor(name: Buffer) {
-    this.#name = name
-  }
 
   /** Before anything else. @param rootFd of the new tree; stays open */
   within(rootFd: number): void {

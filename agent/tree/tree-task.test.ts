@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
 import type { Progress } from '../../shared/job-event.ts'
+import { treeWithLargeNumbers } from '../../test/harness/large-numbers.ts'
 import { canMount, mountLoop, temporaryDirectory } from '../../test/harness/loop-mount.ts'
 import { cString } from '../native/libc.ts'
 import { runTreeTask } from './tree-task.ts'
@@ -211,17 +212,21 @@ print(names)`
 
 test('links and fifos that come and go while a tree is cloned fail no clone', async (t) => {
   const directory = temporaryDirectory(t)
-  const tree = join(directory, 'tree')
-  mkdirSync(tree)
-  for (let entry = 0; entry < 200; entry += 1) symlinkSync('nowhere', join(tree, `link ${entry}`))
+  const [tree, away] = [join(directory, 'tree'), join(directory, 'away')]
+  for (const path of [tree, away]) mkdirSync(path)
+  const names = Array.from({ length: 100 }, (_, entry) => [`link ${entry}`, `fifo ${entry}`]).flat()
+  for (const name of names)
+    if (name.startsWith('link')) symlinkSync('nowhere', join(tree, name))
+    else execFileSync('/usr/bin/mkfifo', [join(tree, name)])
   const stop = new SharedArrayBuffer(4)
   const churn = `
-    const { symlinkSync, unlinkSync } = require('node:fs')
-    const { workerData: { tree, stop } } = require('node:worker_threads')
-    for (let at = 0; Atomics.load(new Int32Array(stop), 0) === 0; at = (at + 1) % 200) {
-      unlinkSync(tree + '/link ' + at); symlinkSync('nowhere', tree + '/link ' + at)
+    const { renameSync } = require('node:fs')
+    const { workerData: { tree, away, names, stop } } = require('node:worker_threads')
+    for (let at = 0; Atomics.load(new Int32Array(stop), 0) === 0; at = (at + 1) % names.length) {
+      const [here, there] = [tree, away].map((path) => path + '/' + names[at])
+      renameSync(here, there); renameSync(there, here)
     }`
-  const worker = new Worker(churn, { eval: true, workerData: { tree, stop } })
+  const worker = new Worker(churn, { eval: true, workerData: { tree, away, names, stop } })
   const ended = new Promise((resolve) => worker.once('exit', resolve))
   const [sourceFd, parentFd] = [open(t, tree), open(t, directory)]
   try {
@@ -240,4 +245,18 @@ test('links and fifos that come and go while a tree is cloned fail no clone', as
     Atomics.store(new Int32Array(stop), 0, 1)
     await ended
   }
+})
+
+test('files whose numbers are beyond what a double holds stay files of their own', async (t) => {
+  if (!canMount(t)) return t.pass()
+  const { tree, beside } = treeWithLargeNumbers(t)
+  const [sourceFd, parentFd] = [open(t, tree), open(t, beside)]
+  const task = { subject: 'clone', kind: 'clone', sourceFd, parentFd, name: cString('clone'), mode: 'copy' } as const
+  await runTreeTask(task, calm)
+  const clone = join(beside, 'clone')
+  for (let file = 0; file < 20; file += 1) {
+    t.is(readFileSync(join(clone, `g${file}`), 'utf8'), `f${file}`)
+    t.is(statSync(join(clone, `f${file}`)).ino, statSync(join(clone, `g${file}`)).ino)
+  }
+  t.false(readdirSync(clone).some((name) => name.startsWith('.links')))
 })

@@ -7,7 +7,7 @@ import type { Workbench } from './workbench.ts'
 const IMAGE_BYTES = 8 * 1024 ** 3
 
 /**
- * Nearly as `npm start` mounts its own (deploy/loop-image.ts). `ssd` because loop devices count as rotating disks, and there btrfs
+ * As `npm start` mounts its own (deploy/loop-image.ts). `ssd` because loop devices count as rotating disks, and there btrfs
  * makes an fsync from another thread than the last one's wait for a timer tick.
  */
 const MOUNT_OPTIONS = 'noatime,discard=async,ssd'
@@ -35,22 +35,16 @@ export function mountFileSystem(
   closeSync(file)
   mkdirSync(path)
   execFileSync(requireTool(maker), [...flags, image])
-  const device = loopDevice(image)
+  const losetup = requireTool('losetup')
+  const device = execFileSync(losetup, ['--find', '--show', image]).toString().trim()
   try {
+    // Else each page is in memory twice, and what was read is no longer warm when its turn comes.
+    execFileSync(losetup, ['--direct-io=on', device])
     execFileSync(requireTool('mount'), ['-t', wish.kind, '-o', options, device, path])
   } finally {
     // What is mounted keeps it until it is unmounted.
-    execFileSync(requireTool('losetup'), ['--detach', device])
+    execFileSync(losetup, ['--detach', device])
   }
   workbench.defer(() => void execFileSync(requireTool('umount'), [path]))
   return path
-}
-
-/**
- * A device that goes past the page cache of the disk below: else each page is there twice, of what is written the memory is full
- * sooner, and a source that was read is no longer warm when its turn comes.
- */
-function loopDevice(image: string): string {
-  const args = ['--find', '--show', '--direct-io=on', image]
-  return execFileSync(requireTool('losetup'), args).toString().trim()
 }
