@@ -32,6 +32,7 @@ function standing({ pool, outside, backups, root, tools }: PointOrders): readonl
   const state = join(tools.points.scratch, '..')
   const own = ['own-datasets', 'indexes', 'stamps', 'scratch'].map((name) => join(state, name))
   return [pool, outside, root, backups, ...own].flatMap((folder) =>
+  SERIES,
     existsSync(folder) ? readdirSync(folder).toSorted() : [],
   )
 }
@@ -124,6 +125,26 @@ async function endedWell(t: ExecutionContext, made: PointOrders, spec: JobSpec, 
     if (destination.kind === 'dataset') t.is(seen(made.root), tree)
     if (destination.kind === 'new') t.is(seen(join(made.pool, destination.place.dataset)), seen(made.root))
     if (destination.kind === 'host') t.is(readFileSync(destination.path, 'utf8'), 'alpha\nround 1\nround 2\n')
+test('a deletion that had begun when its agent died is finished, also when it is cancelled then', async (t) => {
+  const made = await pointOrders(t)
+  const { refs } = await threePoints(made)
+  const { id: pointId, name } = refs.at(-1) ?? { id: '', name: '' }
+  const spec = { kind: 'point.delete', target: made.target, series: SERIES, pointId, name } as const
+  const cancelled = async ({ jobId, memory }: { readonly jobId: string; readonly memory: JobMemory }) =>
+    runPipeline(await openWork(spec, jobId, made.tools), contextOf(jobId, memory, AbortSignal.abort()), true)
+  const { steps } = await openWork(spec, randomUUID(), made.tools)
+  const hides = steps.findIndex((step) => step.commits)
+  const early = await killedAfter(made, spec, hides)
+  t.is((await failureOf(t, cancelled(early))).code, 'cancelled')
+  t.true(existsSync(join(made.backups, name)))
+  const late = await killedAfter(made, spec, hides + 1)
+  t.false(existsSync(join(made.backups, name)))
+  t.deepEqual((await cancelled(late)).result, {})
+  const told = JSON.parse(readFileSync(join(made.backups, 'backup-metadata'), 'utf8'))
+  t.is(told.points.length, refs.length - 1)
+  t.false(standing(made).some((one) => one.includes('partial')))
+})
+
   }
 }
 

@@ -314,7 +314,7 @@ test('a point whose files cannot be taken away is gone all the same, and the nex
     randomUUID(),
     made.tools,
   )
-  const [hide, remove] = work.steps
+  const [, hide, remove] = work.steps
   const context = {
     ...{ jobId: randomUUID(), signal: cancelled.signal, progress: () => undefined, release: () => undefined },
     memory: { staged: () => undefined, stage: async () => undefined },

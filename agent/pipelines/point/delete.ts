@@ -8,7 +8,7 @@ import { discardUnfinished, hide, type OwnPlace, ownerOf, sweepSeries } from '..
 import { removeImageOfNone } from '../../points/series-image.ts'
 import { readMetadata, updateMetadata } from '../../points/series-metadata.ts'
 import { isOurs, removeEmptyTrash, trashedPlaceOf } from '../../points/trash.ts'
-import type { Pipeline, PipelineTools, StepContext } from '../pipeline.ts'
+import type { JobMemory, Pipeline, PipelineTools, StepContext } from '../pipeline.ts'
 import { dropBaseOf } from './base-snapshots.ts'
 import { named, tolerating } from './steps.ts'
 
@@ -16,17 +16,23 @@ import { named, tolerating } from './steps.ts'
 const unstopped = new AbortController().signal
 const CLEAR_MS = 600_000
 
+/** In the journal: from here on the point may be gone. */
+const BEGUN = 'begun'
+
 /**
  * Absence is success: the order may be a repeat. The point is gone as of one rename; nothing beside it is touched. What cannot be
- * cleared away behind that is taken by the next order of the series.
+ * cleared away behind that is taken by the next order of the series. A repeat goes on with what was begun, whoever cancels it: a point
+ * that is gone would be told as one that stayed.
  */
 export const deletePoint: Pipeline<'point.delete'> = (spec, jobId, tools) => {
   const deletion = new Deletion(spec, jobId, tools)
   return {
     steps: [
+      { ...named('look', async ({ memory }) => deletion.look(memory)), undo: async () => undefined },
       { ...named('hide', (context) => deletion.hide(context)), commits: true },
       named('remove', () => deletion.clear()),
     ],
+    committed: () => deletion.isBegun,
     result: () => ({}),
     close: () => deletion.close(),
   }
@@ -38,6 +44,7 @@ class Deletion {
   readonly #tools: PipelineTools
   #lease: TargetLease | undefined
   #isOurs = false
+  isBegun = false
 
   constructor(spec: SpecOf<'point.delete'>, jobId: string, tools: PipelineTools) {
     this.#spec = spec
@@ -45,16 +52,22 @@ class Deletion {
     this.#tools = tools
   }
 
-  async hide({ signal, secret }: StepContext): Promise<void> {
+  look(memory: JobMemory): void {
+    this.isBegun = memory.staged() === BEGUN
+  }
+
+  async hide({ memory, secret, ...context }: StepContext): Promise<void> {
     const { points } = this.#tools
-    const context = `order/${this.#jobId}`
-    this.#lease ??= await points.lease({ target: this.#spec.target, sealed: secret, context })
+    const signal = this.isBegun ? unstopped : context.signal
+    const order = `order/${this.#jobId}`
+    this.#lease ??= await points.lease({ target: this.#spec.target, sealed: secret, context: order })
     this.#isOurs = await this.#looksLikeOurs(signal)
     if (this.#isOurs) await requireUnused(this.#place(), signal)
     await points.ended(this.#spec.pointId, signal)
     await dropBaseOf(this.#tools, this.#spec.pointId)
     await rm(join(points.indexes, this.#spec.pointId), { recursive: true, force: true })
     signal.throwIfAborted()
+    if (!this.isBegun) await memory.stage(BEGUN)
     if (this.#isOurs) await hide(this.#place(), unstopped)
     const trashed = trashedPlaceOf(this.#place())
     if (this.#spec.trashed && (await isOurs(trashed, this.#spec, signal))) await hide(trashed, unstopped)
