@@ -1,6 +1,15 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { openDriver } from '../agent/drivers/registry.ts'
@@ -12,7 +21,7 @@ import type { JobSpec } from '../shared/job-spec.ts'
 import type { PointRef } from '../shared/point-spec.ts'
 import { newBoxKeys, openSealed, sealFor } from '../shared/sealed-box.ts'
 import { contextOf, memoryOf } from './contracts/pipeline-contract.ts'
-import { canMount } from './harness/loop-mount.ts'
+import { canMount, mountLoop } from './harness/loop-mount.ts'
 import {
   change,
   failureOf,
@@ -23,16 +32,17 @@ import {
   readable,
   refOf,
   restoreTo,
+  SERIES,
   seen,
   threePoints,
 } from './harness/point-orders.ts'
+import { makeUnreadable } from './harness/rot.ts'
 
 /** Everything that an order may leave behind, on the target, in the pool, beside a destination and in the agent's own state. */
 function standing({ pool, outside, backups, root, tools }: PointOrders): readonly string[] {
   const state = join(tools.points.scratch, '..')
   const own = ['own-datasets', 'indexes', 'stamps', 'scratch'].map((name) => join(state, name))
   return [pool, outside, root, backups, ...own].flatMap((folder) =>
-  SERIES,
     existsSync(folder) ? readdirSync(folder).toSorted() : [],
   )
 }
@@ -115,16 +125,6 @@ for (const driver of ['copy', 'btrfs'] as const) {
   }
 }
 
-async function endedWell(t: ExecutionContext, made: PointOrders, spec: JobSpec, tree: string): Promise<void> {
-  if (spec.kind === 'point.create') {
-    const path = join(made.outside, randomUUID())
-    await made.run(restoreTo(made, [refOf(spec)], { kind: 'host', path }))
-    t.is(seen(path), seen(made.root))
-  } else if (spec.kind === 'point.restore') {
-    const { destination } = spec
-    if (destination.kind === 'dataset') t.is(seen(made.root), tree)
-    if (destination.kind === 'new') t.is(seen(join(made.pool, destination.place.dataset)), seen(made.root))
-    if (destination.kind === 'host') t.is(readFileSync(destination.path, 'utf8'), 'alpha\nround 1\nround 2\n')
 test('a deletion that had begun when its agent died is finished, also when it is cancelled then', async (t) => {
   const made = await pointOrders(t)
   const { refs } = await threePoints(made)
@@ -145,6 +145,16 @@ test('a deletion that had begun when its agent died is finished, also when it is
   t.false(standing(made).some((one) => one.includes('partial')))
 })
 
+async function endedWell(t: ExecutionContext, made: PointOrders, spec: JobSpec, tree: string): Promise<void> {
+  if (spec.kind === 'point.create') {
+    const path = join(made.outside, randomUUID())
+    await made.run(restoreTo(made, [refOf(spec)], { kind: 'host', path }))
+    t.is(seen(path), seen(made.root))
+  } else if (spec.kind === 'point.restore') {
+    const { destination } = spec
+    if (destination.kind === 'dataset') t.is(seen(made.root), tree)
+    if (destination.kind === 'new') t.is(seen(join(made.pool, destination.place.dataset)), seen(made.root))
+    if (destination.kind === 'host') t.is(readFileSync(destination.path, 'utf8'), 'alpha\nround 1\nround 2\n')
   }
 }
 
@@ -175,6 +185,39 @@ test('what cannot be read, or is no part of the tree, makes a point partial and 
   const result = await made.run(spec)
   t.is(result.problemCount, 1)
   t.deepEqual(result.problems, [{ path: 'docs/mnt', reason: 'mount-point' }])
+})
+
+test('what its disk does not give back is damage: verify names it, and the next point stands alone', async (t) => {
+  if (!canMount(t)) return t.pass()
+  const disk = mountLoop(t, 'btrfs', 512 * 2 ** 20)
+  const made = await pointOrders(t, { backupRoot: join(disk, 'backups') })
+  for (let n = 0; n < 300; n += 1) writeFileSync(join(made.root, `${n}-${'x'.repeat(100)}`), randomBytes(1_000))
+  const unreadable = async (path: string) => {
+    makeUnreadable(disk, path)
+    t.throws(() => readFileSync(path), { code: 'EIO' })
+  }
+  const full = made.create()
+  await made.run(full)
+  const refs = [refOf(full)]
+  const verify = () => made.run({ kind: 'point.verify', ...readable(made, refs) } as const)
+  const metadata = join(made.backups, 'backup-metadata')
+  appendFileSync(metadata, ' '.repeat(10_000))
+  await unreadable(metadata)
+  await verify()
+
+  await unreadable(join(made.backups, full.name, 'data.tar.zst'))
+  t.like(await failureOf(t, verify()), { code: 'corrupt' })
+  const destination = { kind: 'host', path: join(made.outside, 'restored') } as const
+  t.like(await failureOf(t, made.run(restoreTo(made, refs, destination))), { code: 'corrupt' })
+
+  await unreadable(join(made.backups, full.name, 'index.ndjson.zst'))
+  const found = await failureOf(t, verify())
+  t.is(found.code, 'corrupt', found.message)
+  t.deepEqual(found.members, [`${full.name}/index.ndjson.zst`])
+  writeFileSync(join(made.root, 'new'), 'new')
+  const next = made.create(refs)
+  t.regex((await made.run(next)).fullReason ?? '', /damaged/)
+  t.is(JSON.parse(readFileSync(metadata, 'utf8')).points.length, 2)
 })
 
 test('encrypted points need no identity to be made and looked into, and one to be restored', async (t) => {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
+import { FleetError } from '../../shared/errors.ts'
 import { Id } from '../../shared/ids.ts'
 import { PointName } from '../../shared/point-spec.ts'
 import type { Target } from '../transfer/transfer.ts'
@@ -36,7 +37,7 @@ const Metadata = z.looseObject({ version: z.literal(1), points: z.array(PointRec
 
 /** Oldest first; none where the file is absent, damaged or of another version. */
 export async function readMetadata(target: Target, series: string, signal: AbortSignal): Promise<PointRecord[]> {
-  const text = await readText(target, `${series}/${METADATA}`, signal)
+  const text = await readText(target, `${series}/${METADATA}`, signal).catch(noneIfCorrupt)
   const parsed = text === undefined ? undefined : Metadata.safeParse(parseJson(text))
   return parsed?.success ? parsed.data.points.toSorted(byName) : []
 }
@@ -70,7 +71,7 @@ async function found(
   place: { readonly target: Target; readonly series: string; readonly name: string },
   signal: AbortSignal,
 ): Promise<PointRecord> {
-  const sums = await sumsAt(place.target, directoryOf(place), signal)
+  const sums = await sumsAt(place.target, directoryOf(place), signal).catch(noneIfCorrupt)
   return { name: place.name, ...(sums === undefined ? {} : { sumsSha256: sha256(sums) }) }
 }
 
@@ -91,6 +92,12 @@ export function sha256(text: string): string {
 
 function byName(a: PointRecord, b: PointRecord): number {
   return a.name < b.name ? -1 : a.name > b.name ? 1 : 0
+}
+
+/** For what is as good as absent where its disk does not give it back. */
+export function noneIfCorrupt(error: unknown): undefined {
+  if (error instanceof FleetError && error.code === 'corrupt') return undefined
+  throw error
 }
 
 function parseJson(text: string): unknown {

@@ -12,7 +12,7 @@ import { filesOf } from './open-chain.ts'
 import type { PointTools, TargetLease } from './point-tools.ts'
 import { Rated } from './rate.ts'
 import { directoryOf, sumsAt } from './series.ts'
-import { readMetadata, sha256 } from './series-metadata.ts'
+import { noneIfCorrupt, readMetadata, sha256 } from './series-metadata.ts'
 
 export interface VerifyRequest {
   readonly lease: TargetLease
@@ -100,7 +100,7 @@ async function lookAtFiles(ref: PointRef, request: VerifyRequest, watch: Archive
   const { lease, series } = request
   const { target } = lease
   const directory = directoryOf({ series, name: ref.name })
-  const sums = await sumsAt(target, directory, watch.signal)
+  const sums = await sumsAt(target, directory, watch.signal).catch(noneIfCorrupt)
   const listed = sums === undefined ? undefined : parseSums(sums)
   if (sums === undefined || listed === undefined || !(await isRecorded(ref, request, sums, watch.signal)))
     return { broken: [SUMS], isSealed: false, files: 0, bytes: 0 }
@@ -144,7 +144,7 @@ function parseSums(sums: string): readonly { readonly name: string; readonly has
   return listed.length === 0 ? undefined : listed
 }
 
-/** @returns undefined where it is absent */
+/** @returns undefined where it is absent or cannot be read from its disk */
 async function hashOf(
   target: Target,
   path: string,
@@ -157,6 +157,6 @@ async function hashOf(
     return { hash: hash.digest('hex'), bytes: source.sizeBytes }
   } catch (error) {
     if (error instanceof FleetError && error.code === 'not_found') return undefined
-    throw error
+    return noneIfCorrupt(error)
   }
 }

@@ -64,13 +64,20 @@ export async function pointOrders(
     readonly on?: string
     readonly target?: OrderTarget
     readonly unseal?: Unseal
+    readonly backupRoot?: string
   } = {},
 ): Promise<PointOrders> {
   const name = options.driver ?? 'copy'
   const pool = options.on ?? (name === 'btrfs' ? mountLoop(t, 'btrfs', 512 * 2 ** 20) : temporaryDirectory(t))
   const outside = temporaryDirectory(t)
   const driver = await openDriver({ name: 'a', path: pool, driver: name })
-  const points = pointsOf(t, { sourcePaths: [`${outside}/`], poolPaths: [pool] }, options.unseal)
+  const { backupRoot } = options
+  const config = {
+    sourcePaths: [`${outside}/`],
+    poolPaths: [pool],
+    ...(backupRoot === undefined ? {} : { backupRoot }),
+  }
+  const points = pointsOf(t, config, options.unseal)
   const tools: PipelineTools = {
     driver: () => driver,
     restorePaths: [`${outside}/`],

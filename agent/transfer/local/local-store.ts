@@ -13,6 +13,7 @@ import {
   reopen,
 } from '../../native/paths.ts'
 import { renameBetween } from '../../native/rename-between.ts'
+import { errorCodeOf } from '../../native/system-error.ts'
 import { Listing } from '../listing.ts'
 import { nameOf, parentOf, segmentsOf } from '../target-path.ts'
 import type { Entry, FreeSpace, Page, Store, StoreFile, Upload, UploadOptions, Watch } from '../transfer.ts'
@@ -133,6 +134,12 @@ async function syncDirectory(pathFd: number): Promise<void> {
   }
 }
 
+/** A bad sector, or a checksum of the file system that does not hold. @throws corrupt for those */
+function unreadable(error: unknown): never {
+  if (errorCodeOf(error) !== 'EIO') throw error
+  throw new FleetError('corrupt', 'a file cannot be read from its disk', { cause: error, detail: String(error) })
+}
+
 class LocalFile implements StoreFile {
   readonly sizeBytes: number
   readonly #fd: number
@@ -146,7 +153,7 @@ class LocalFile implements StoreFile {
     for (let done = 0; done < length; ) {
       signal.throwIfAborted()
       const buffer = Buffer.allocUnsafeSlow(Math.min(READ_BYTES, length - done))
-      const { bytesRead } = await read(this.#fd, buffer, 0, buffer.length, offset + done)
+      const { bytesRead } = await read(this.#fd, buffer, 0, buffer.length, offset + done).catch(unreadable)
       if (bytesRead === 0) return
       done += bytesRead
       yield buffer.subarray(0, bytesRead)
