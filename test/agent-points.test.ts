@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import {
+  appendFileSync,
   closeSync,
   existsSync,
   mkdirSync,
@@ -11,6 +12,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
@@ -242,6 +244,36 @@ test('verify names the file whose bytes rotted, and what is missing; a target th
   t.true(missing.members?.includes(`${refs[1]?.name}/restore.sh`), String(missing.members))
   rmSync(join(made.backups, refs[1]?.name ?? ''), { recursive: true })
   t.true((await failureOf(t, made.run(order))).members?.includes(`${refs[1]?.name}/sums`))
+})
+
+test('verify finds what restore.sh would refuse although every member is as it was', async (t) => {
+  const made = await pointOrders(t)
+  const { refs } = await threePoints(made)
+  const order = { kind: 'point.verify', ...readable(made, refs) } as const
+  const name = `${refs[0]?.name}/data.tar.zst`
+  const data = join(made.backups, name)
+  const { size } = statSync(data)
+  appendFileSync(data, 'more')
+  t.deepEqual((await failureOf(t, made.run(order))).members, [name])
+  truncateSync(data, size)
+  await made.run(order)
+})
+
+test('verify reads what of an archive lies behind its last member', async (t) => {
+  const made = await pointOrders(t)
+  // With the headers before it, all of the first frame.
+  const filled = (bytes: number) => writeFileSync(join(made.root, 'file'), Buffer.alloc(bytes, 'x'))
+  filled(2 ** 20)
+  const first = made.create([], { compression: 'none' })
+  await made.run(first)
+  const data = (spec: typeof first) => join(made.backups, spec.name, 'data.tar')
+  filled(2 ** 22 - (statSync(data(first)).size - 2 * 512 - 2 ** 20))
+  const spec = made.create([], { compression: 'none' })
+  await made.run(spec)
+  t.is(statSync(data(spec)).size, 2 ** 22 + 2 * 512)
+  writeAt(data(spec), 2 ** 22 + 1, 'rot')
+  const order = { kind: 'point.verify', ...readable(made, [refOf(spec)]) } as const
+  t.deepEqual((await failureOf(t, made.run(order))).members, [`${spec.name}/data.tar`])
 })
 
 test('a rehearsal measures a restore and leaves nothing', async (t) => {

@@ -88,6 +88,12 @@ export class Point implements AsyncDisposable {
     return frameAt(this.table.data, rawOffset)
   }
 
+  /** Whether what is stored of the tar ends where its last frame does. */
+  get endsWithFrames(): boolean {
+    const last = this.table.data.at(-1)
+    return this.#data.size === (last === undefined ? 0 : last.offset + last.bytes)
+  }
+
   /** One frame of the tar, checked. @throws corrupt */
   async frame(number: number, signal: AbortSignal): Promise<Buffer> {
     const frame = this.table.data[number]

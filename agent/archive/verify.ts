@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs'
+import { FleetError } from '../../shared/errors.ts'
 import type { BytePath } from './byte-path.ts'
 import { Chain } from './chain.ts'
 import type { Point } from './point.ts'
@@ -13,6 +14,8 @@ export interface Verified {
   /** Members whose bytes are not those that were stored: at most a thousand paths. `damagedCount` counts all. */
   readonly damaged: readonly BytePath[]
   readonly damagedCount: number
+  /** False: what no member lies in is damaged, so other tools cannot read the archive. */
+  readonly isWhole: boolean
 }
 
 /** Reads everything that one archive holds, and compares frames, headers and contents with what the index says of them. */
@@ -23,8 +26,9 @@ export async function verify(
   const { subject, point, scratch } = request
   const linkSpillFd = openUnlinked(scratch)
   const policy = { devices: 'refuse', symlinks: 'keep', ordered: true } as const
+  let end = 0
   try {
-    return await runReader(
+    const found = await runReader(
       { subject, mode: 'check', rootFd: -1, policy },
       async (send, signal) => {
         const chain = Chain.ofOne(point)
@@ -35,13 +39,28 @@ export async function verify(
           linkSpillFd,
         })
         for await (const entry of point.entries('', signal)) {
-          if (entry.type !== 'gone') await plan.add({ member: entry, layer: 0 }, entry.path)
+          if (entry.type === 'gone') continue
+          await plan.add({ member: entry, layer: 0 }, entry.path)
+          end = entry.dataOffset + entry.storedSize
         }
         await plan.flush()
       },
       watch,
     )
+    return { ...found, isWhole: point.endsWithFrames && (await isSound(point, end, watch.signal)) }
   } finally {
     closeSync(linkSpillFd)
+  }
+}
+
+/** Frames that begin behind the last member. @param end of that, in the tar */
+async function isSound(point: Point, end: number, signal: AbortSignal): Promise<boolean> {
+  try {
+    for (const [number, { rawOffset }] of point.table.data.entries())
+      if (rawOffset >= end) await point.frame(number, signal)
+    return true
+  } catch (error) {
+    if (error instanceof FleetError && error.code === 'corrupt') return false
+    throw error
   }
 }

@@ -3,7 +3,7 @@ import { FleetError } from '../../shared/errors.ts'
 import type { PointRef } from '../../shared/point-spec.ts'
 import { AGE_SUFFIX } from '../archive/age/encrypted-sink.ts'
 import { displayPath } from '../archive/byte-path.ts'
-import { SUMS } from '../archive/frame-table.ts'
+import { DATA, SUMS } from '../archive/frame-table.ts'
 import { Point } from '../archive/point.ts'
 import { verify } from '../archive/verify.ts'
 import type { ArchiveWatch } from '../archive/write-archive.ts'
@@ -69,6 +69,7 @@ async function verifyOne(
     const source = filesOf(ref, { lease, series, refs: [ref], indexOnly: false }, tools)
     await using point = await Point.open(source, watch.signal)
     const found = await verify({ subject: 'verify', point, scratch: tools.scratch }, watch)
+    if (!found.isWhole) told.push(`${ref.name}/${DATA[point.table.totals.compression]}`)
     return {
       files: found.files,
       bytes: found.bytes,
@@ -95,7 +96,7 @@ interface Looked {
   readonly bytes: number
 }
 
-/** Compares the point's files with its `sums`; data that can be read are checked member by member instead. */
+/** Compares the point's files with its `sums`; data that can be read are checked by their frames and members instead. */
 async function lookAtFiles(ref: PointRef, request: VerifyRequest, watch: ArchiveWatch): Promise<Looked> {
   const { lease, series } = request
   const { target } = lease
