@@ -1,5 +1,5 @@
 import { FleetError } from '../../shared/errors.ts'
-import { type BytePath, comparePaths, displayPath, isWithin, parentOf } from './byte-path.ts'
+import { type BytePath, comparePaths, displayPath, isWithin, nameOf, parentOf } from './byte-path.ts'
 import type { Chain } from './chain.ts'
 import type { Member } from './member.ts'
 
@@ -65,10 +65,10 @@ function childOf(path: BytePath, directory: BytePath): BytePath {
   return end < 0 ? path : path.slice(0, end)
 }
 
-/** Members whose path holds all of the text, whatever the case of ASCII letters; a page may be short and not the last. */
+/** Members whose own name holds all of the text, whatever the case; a page may be short and not the last. */
 export async function search(
   chain: Chain,
-  request: { readonly text: BytePath; readonly cursor?: BytePath; readonly limit: number },
+  request: { readonly text: string; readonly cursor?: BytePath; readonly limit: number },
   signal: AbortSignal,
 ): Promise<Page> {
   const wanted = request.text.toLowerCase()
@@ -77,7 +77,7 @@ export async function search(
   for await (const { member } of chain.members(request.cursor ?? '', signal)) {
     if (members.length === request.limit || past === SEARCH_PAST) return { members, next: member.path }
     past += 1
-    if (member.path.toLowerCase().includes(wanted)) members.push(member)
+    if (member.path !== '' && displayPath(nameOf(member.path)).toLowerCase().includes(wanted)) members.push(member)
   }
   return { members, next: undefined }
 }

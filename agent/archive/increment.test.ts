@@ -17,6 +17,7 @@ import {
 } from '../../test/harness/archive.ts'
 import { temporaryDirectory } from '../../test/harness/loop-mount.ts'
 import { diff, listDirectory, search } from './browse.ts'
+import { displayPath } from './byte-path.ts'
 import { consolidate } from './consolidate.ts'
 import { LocalSink } from './local-sink.ts'
 
@@ -137,6 +138,23 @@ test('a directory is listed in pages over a chain, and searched', async (t) => {
   await t.throwsAsync(listDirectory(chain, { path: 'added', limit: 9 }, calm.signal), { code: 'conflict' })
   const found = await search(chain, { text: 'F249', limit: 99 }, calm.signal)
   t.is(found.members.length, 11)
+  await closeChain(chain)
+})
+
+test('a search looks at names alone: what lies in a directory of that name is not found for it', async (t) => {
+  const home = temporaryDirectory(t)
+  const tree = join(home, 'tree')
+  sh(
+    home,
+    'mkdir -p tree/Été/sub tree/other; cd tree; : > Été/plain; : > other/mi-été; : > "$(printf "other/\\351t\\351")"',
+  )
+  await writePoint({ tree, points: home, name: 'p0' })
+  const chain = await openChain(home, ['p0'])
+  const found = async (text: string) =>
+    (await search(chain, { text, limit: 99 }, calm.signal)).members.map(({ path }) => displayPath(path))
+  t.deepEqual(await found('ÉTÉ'), ['other/mi-été', 'Été'])
+  t.deepEqual(await found('SUB'), ['Été/sub'])
+  t.deepEqual(await found('other/mi'), [])
   await closeChain(chain)
 })
 

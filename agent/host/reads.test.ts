@@ -77,6 +77,8 @@ test('a directory of a point is read page by page, and searched, without its dat
   )
   const below = await asked(t, made, 'point-files', { point, path: 'docs', search: 'a', limit: 10 })
   t.deepEqual(below.found(), { items: files, next: null })
+  const itself = await asked(t, made, 'point-files', { point, path: 'docs', search: 'docs', limit: 10 })
+  t.deepEqual(itself.found(), { items: [], next: null })
   t.like(await asked(t, made, 'point-files', { point, path: 'absent', limit: 10 }), { error: { code: 'not_found' } })
   t.like(await asked(t, made, 'point-files', { point, path: '', limit: 10, cursor: '!' }), {
     error: { code: 'invalid', field: 'cursor' },

@@ -26,7 +26,7 @@ export async function pointFiles(
       const page =
         text === undefined
           ? await listDirectory(chain, { path, limit, ...(cursor === undefined ? {} : { cursor }) }, signal)
-          : await searchBelow(chain, { path, text: bytePath(text), cursor, limit }, signal)
+          : await searchBelow(chain, { path, text, cursor, limit }, signal)
       return fitted(page)
     },
   )
@@ -37,7 +37,7 @@ async function searchBelow(
   chain: Chain,
   asked: {
     readonly path: BytePath
-    readonly text: BytePath
+    readonly text: string
     readonly cursor: BytePath | undefined
     readonly limit: number
   },
@@ -47,9 +47,9 @@ async function searchBelow(
   const top = await chain.find(path, signal)
   if (top === undefined) throw new FleetError('not_found', `'${displayPath(path)}' is not in this point`)
   const { members, next } = await search(chain, { text, cursor, limit }, signal)
-  const below = members.filter((member) => isWithin(member.path, path))
-  const isOver = below.length < members.length || next === undefined || !isWithin(next, path)
-  return { members: below, next: isOver ? undefined : next }
+  const within = members.filter((member) => isWithin(member.path, path))
+  const isOver = within.length < members.length || next === undefined || !isWithin(next, path)
+  return { members: within.filter((member) => member.path !== path), next: isOver ? undefined : next }
 }
 
 function fitted({ members, next }: Page): ReadAnswerOf<'point-files'> {
