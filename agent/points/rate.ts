@@ -47,10 +47,16 @@ export class Rated implements Disposable {
     const bytesPerSecond = this.#rateAt({ atMs: this.#now(), bytes })
     this.#tell({
       ...progress,
-      ...this.#totals,
+      ...this.#totalsBehind(progress),
       ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
       ...this.#ahead(bytes, bytesPerSecond),
     })
+  }
+
+  /** Totals are what the last time had: passed, they were none of this one's. */
+  #totalsBehind({ bytes = 0, files = 0 }: Progress): Totals {
+    const { totalBytes = -1, totalFiles = -1 } = this.#totals
+    return { ...(bytes <= totalBytes ? { totalBytes } : {}), ...(files <= totalFiles ? { totalFiles } : {}) }
   }
 
   #rateAt(look: Look): number | undefined {
