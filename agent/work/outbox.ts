@@ -6,6 +6,7 @@ import type { JobReport } from '../../shared/job-event.ts'
 import type { Logger } from '../../shared/logger.ts'
 import { type ReportMessage, reportMessageId, WIRE_VERSION } from '../../shared/wire/messages.ts'
 import { subjects } from '../../shared/wire/subjects.ts'
+import { bounded } from './failure.ts'
 
 const STORE_RETRY_MS = 500
 /** Reports in one message, as long as they are small; NATS takes 1 MiB. */
@@ -32,6 +33,14 @@ export function createOutbox(deps: {
   const { nats, jetstream, host, signal, logger } = deps
   const encode = (reports: readonly JobReport[]) =>
     JSON.stringify({ v: WIRE_VERSION, reports: [...reports] } satisfies ReportMessage)
+
+  function tell(report: JobReport): void {
+    try {
+      nats.publish(subjects.event(host), encode([sendable(report)]))
+    } catch (error) {
+      logger.warn({ event: 'report.untold', jobId: report.jobId, error: String(error) })
+    }
+  }
 
   const store = createBatcher<JobReport, { readonly stored: true }>({
     maxItems: MESSAGE_REPORTS,
@@ -60,11 +69,19 @@ export function createOutbox(deps: {
   }
 
   return {
-    tell: (report) => nats.publish(subjects.event(host), encode([report])),
+    tell,
     async store(report) {
-      await store(report)
+      await store(sendable(report))
     },
   }
+}
+
+/** What NATS would not take is never stored, and all that waits behind it neither: an older agent may have journaled such an end. */
+function sendable(report: JobReport): JobReport {
+  const events = report.events.map((event) =>
+    event.type === 'fail' ? { ...event, error: bounded(event.error) } : event,
+  )
+  return { ...report, events }
 }
 
 /** In their order; one that is large goes alone. */
