@@ -72,6 +72,22 @@ test.serial('a point whose job failed tells why, rests on nothing and can be tri
   await t.throwsAsync(room.points.files(ADMIN, point.id, { path: '', limit: 1 }), conflict)
 })
 
+test.serial('what a restore finds damaged is told, and nothing is built on it', async (t) => {
+  const room = await openPointRoom(t)
+  await room.dataset('x')
+  const { id } = await room.point('x')
+  const request = { destination: { newDataset: 'y' } }
+  const full = await room.points.restore(ADMIN, id, request)
+  await room.fail(full.jobId, { code: 'no_space', message: 'the pool is full' })
+  t.is((await room.points.get(ADMIN, id)).damage, null)
+  const { jobId } = await room.points.restore(ADMIN, id, request)
+  await room.fail(jobId, { code: 'corrupt', message: "member 'a': its content does not match its recorded hash" })
+  t.like(await room.points.get(ADMIN, id), { status: 'good', damage: { members: [] } })
+  const next = await room.point('x', { incremental: true })
+  t.deepEqual(next.chain, [])
+  t.regex(next.fullReason ?? '', /damaged/)
+})
+
 test.serial('an increment completes the newest good point, never a partial or damaged one', async (t) => {
   const room = await openPointRoom(t)
   await room.dataset('x')

@@ -257,7 +257,7 @@ export function pointSettlementsOf(change: JobChange): readonly PointSettlement[
     case 'point.restore':
     case 'volume.restore':
     case 'lun.restore':
-      return []
+      return good ? [] : damageOf(spec, change.error)
   }
 }
 
