@@ -92,6 +92,12 @@ export const deleteVolume: Pipeline<'volume.delete'> = ({ place }, _jobId, tools
         },
       },
     ],
+    async late() {
+      if (snapshot !== undefined) return (await volumes.findSnapshot(volume, snapshot)) === undefined
+      if ((await volumes.find(volume)) !== undefined) return false
+      await dropBases(tools, sourceOf(place))
+      return true
+    },
     result: () => ({}),
   }
 }

@@ -200,6 +200,19 @@ test('what is exported is not deleted, and on a pool that copies not snapshotted
   t.truthy(await volumes.find('golden'))
 })
 
+test('what an agent that died had deleted is told as deleted, also when its order is cancelled', async (t) => {
+  const { tools, observe } = await prepare(t)
+  const cancelled = contextOf('j', undefined, AbortSignal.abort())
+  for (const gone of [source, { pool: 'a', volume: 'golden' }]) {
+    const deletion = () => deleteVolume({ kind: 'volume.delete', place: gone }, 'j', tools)
+    const before = observe()
+    await t.throwsAsync(runPipeline(deletion(), cancelled, true), { message: 'cancelled' })
+    t.deepEqual(observe(), before)
+    await runPipeline(deletion(), contextOf('j'))
+    t.deepEqual((await runPipeline(deletion(), cancelled, true)).result, {})
+  }
+})
+
 test('what is not there is not rolled back to, and a snapshot that somebody else took is no safety', async (t) => {
   const { tools, volumes, observe } = await prepare(t)
   const before = observe()
