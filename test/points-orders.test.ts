@@ -281,9 +281,10 @@ test.serial('names that nobody has, hosts that are away and rights that are miss
   await t.throwsAsync(room.points.create(ADMIN, { source, target: '17' }), { code: 'not_found' })
   await t.throwsAsync(room.points.create(ADMIN, { source, path: '.trash' }), { code: 'invalid' })
   await t.throwsAsync(room.points.create(ADMIN, { source, path: 'a/../b' }), { code: 'invalid' })
-  await t.throwsAsync(room.points.create(ADMIN, { source, path: 'dataset-backup@b/20260101T000000Z' }), {
-    code: 'invalid',
-  })
+  for (const inside of ['20260101T000000Z', 'backup-metadata', 'image.tar', 'image.tar.age/deeper']) {
+    const path = `dataset-backup@b/${inside}`
+    await t.throwsAsync(room.points.create(ADMIN, { source, path }), { code: 'invalid', message: /beside points/ })
+  }
   await t.throwsAsync(room.points.create({ ...OPERATOR, role: 'viewer' }, { source }), { code: 'forbidden' })
   await t.throwsAsync(room.points.get(ADMIN, 'nonsense'), { code: 'not_found' })
   await t.throwsAsync(room.points.list(ADMIN, {}, { limit: 1, cursor: 'x' }), { code: 'invalid' })

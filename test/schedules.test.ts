@@ -214,6 +214,8 @@ test.serial(
     const { id, version } = await room.create()
     await t.throwsAsync(room.create({ path: 'backups//' }), { code: 'exists' })
     await room.create({ path: 'elsewhere' })
+    for (const path of ['container-backup@a/20260101T000000Z', 'container-backup@a/backup-metadata'])
+      await t.throwsAsync(room.create({ path }), { code: 'invalid', message: /beside points/ })
     await t.throwsAsync(
       room.schedules.change(ADMIN, id, { retention: 3 }, (current) => current.version > version),
       { code: 'stale' },

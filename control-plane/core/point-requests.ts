@@ -10,11 +10,13 @@ const MAX_PATH_BYTES = 256 * 1024
 
 /** What the directories of points are called, finished or not. */
 const OF_A_POINT = /^\d{8}T\d{6}Z/
+/** What the files are called that lie beside points: a directory in their place would keep every point of that series from being made. */
+const OF_A_SERIES: ReadonlySet<string> = new Set(['backup-metadata', 'image.tar', 'image.tar.age'])
 
 /** Segments of a target's path, without slashes at its ends or doubled ones. What lies in a point's directory would go with that point. */
-const SeriesPath = TargetPath.transform((path) => path.split('/').filter(Boolean).join('/')).refine(
-  (path) => !path.split('/').some((segment) => OF_A_POINT.test(segment)),
-  'must not lead into the directory of a point',
+export const SeriesPath = TargetPath.transform((path) => path.split('/').filter(Boolean).join('/')).refine(
+  (path) => !path.split('/').some((segment) => OF_A_POINT.test(segment) || OF_A_SERIES.has(segment)),
+  'must not lead into the directory of a point, nor be called as what lies beside points',
 )
 
 /** As indexes spell it: without a leading slash or `./`. */

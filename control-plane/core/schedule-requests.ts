@@ -3,6 +3,7 @@ import { FleetError } from '../../shared/errors.ts'
 import { HostName, ResourceName } from '../../shared/ids.ts'
 import { TargetPath } from '../../shared/point-spec.ts'
 import { checkKept, checkRequest } from './check-request.ts'
+import { SeriesPath } from './point-requests.ts'
 import { backupDirectory } from './point-series.ts'
 import type { Recurrence } from './recurrence.ts'
 import { type At, atSchema, recurrenceOf, type StartUnit } from './recurrence-schema.ts'
@@ -102,7 +103,7 @@ export function checkContainer(type: SourceType, container: string): string {
 export function seriesPath(path: string, name?: string): string {
   const directory = path.split('/').filter(Boolean).join('/')
   const whole = [directory, ...(name === undefined ? [] : [backupDirectory(name)])].filter(Boolean).join('/')
-  checkRequest(z.object({ path: TargetPath }), { path: whole })
+  checkRequest(z.object({ path: name === undefined ? TargetPath : SeriesPath }), { path: whole })
   return directory
 }
 
