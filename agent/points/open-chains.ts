@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto'
+import { abortable } from '../../shared/abortable.ts'
 import { type ChainRequest, type OpenChain, openChain } from './open-chain.ts'
 import type { PointTools, TargetLease, TargetRequest } from './point-tools.ts'
 
 /** A page is often followed by the next: opened tables are kept so long and so many. */
 const IDLE_MS = 30_000
 const MAX_KEPT = 4
+/** A long chain on a target far away takes longer to open than anybody waits: it goes on for who asks again. */
+const OPEN_MS = 60_000
 
 interface Kept {
   readonly opening: Promise<OpenChain>
@@ -17,12 +20,13 @@ interface Kept {
 export class OpenChains implements AsyncDisposable {
   readonly #tools: PointTools
   readonly #kept = new Map<string, Kept>()
+  readonly #closing = new AbortController()
 
   constructor(tools: PointTools) {
     this.#tools = tools
   }
 
-  /** For indexes alone. @throws as openChain */
+  /** For indexes alone. @throws as openChain; cancelled */
   async use<Result>(
     request: TargetRequest & Pick<ChainRequest, 'series' | 'refs'>,
     signal: AbortSignal,
@@ -30,20 +34,24 @@ export class OpenChains implements AsyncDisposable {
   ): Promise<Result> {
     const lease = await this.#tools.lease(request)
     const key = keyOf(lease, request)
-    const kept = await this.#take(key, lease, () =>
-      openChain({ ...request, lease, indexOnly: true }, this.#tools, signal),
-    )
+    const kept = await this.#take(key, lease, () => {
+      const bound = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(OPEN_MS)])
+      return openChain({ ...request, lease, indexOnly: true }, this.#tools, bound)
+    })
+    kept.opening.catch(() => this.#forget(key, kept)) // what could not be opened is opened anew
     try {
-      return await read(await kept.opening)
-    } catch (error) {
-      this.#kept.delete(key) // what could not be read is opened anew
-      throw error
+      const open = await abortable(kept.opening, signal)
+      return await read(open).catch((error: unknown) => {
+        this.#forget(key, kept) // and what could not be read
+        throw error
+      })
     } finally {
-      await this.#giveBack(key, kept)
+      this.#giveBack(key, kept)
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort()
     const all = [...this.#kept.values()]
     this.#kept.clear()
     for (const kept of all) if (kept.users === 0) await close(kept)
@@ -60,20 +68,25 @@ export class OpenChains implements AsyncDisposable {
     return kept
   }
 
-  async #giveBack(key: string, kept: Kept): Promise<void> {
-    kept.users -= 1
-    if (kept.users > 0) return
-    if (this.#kept.get(key) !== kept) return close(kept)
-    kept.timer = setTimeout(() => void this.#drop(key, kept).catch(() => undefined), IDLE_MS)
-    kept.timer.unref()
-    const idle = [...this.#kept].filter(([, { users }]) => users === 0)
-    for (const [oldKey, old] of idle.slice(0, -MAX_KEPT)) await this.#drop(oldKey, old)
+  #forget(key: string, kept: Kept): void {
+    if (this.#kept.get(key) === kept) this.#kept.delete(key)
   }
 
-  async #drop(key: string, kept: Kept): Promise<void> {
+  /** Nobody waits for what is closed: it may still be opened. */
+  #giveBack(key: string, kept: Kept): void {
+    kept.users -= 1
+    if (kept.users > 0) return
+    if (this.#kept.get(key) !== kept) return void close(kept).catch(() => undefined)
+    kept.timer = setTimeout(() => this.#drop(key, kept), IDLE_MS)
+    kept.timer.unref()
+    const idle = [...this.#kept].filter(([, { users }]) => users === 0)
+    for (const [oldKey, old] of idle.slice(0, -MAX_KEPT)) this.#drop(oldKey, old)
+  }
+
+  #drop(key: string, kept: Kept): void {
     if (kept.users > 0 || this.#kept.get(key) !== kept) return
     this.#kept.delete(key)
-    await close(kept)
+    void close(kept).catch(() => undefined)
   }
 }
 
