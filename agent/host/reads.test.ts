@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { createLogger } from '../../shared/logger.ts'
@@ -126,6 +126,8 @@ test('a target tells whether it is alive and what it holds, and which directorie
   t.truthy(dead.found().reason)
   const parent = SERIES.split('/').slice(0, -1).join('/')
   mkdirSync(join(made.backups, '..', 'other'))
+  // Nobody may read it, as one of another user's.
+  symlinkSync('nowhere', join(made.backups, '..', 'other', 'backup-metadata'))
   writeFileSync(join(made.backups, '..', 'file'), 'x')
   const listed = (await asked(t, made, 'target-list', { target: made.target, path: parent, limit: 2 })).found()
   t.like(listed.items[0], { name: 'data', kind: 'directory', points: refs.map(({ name }) => name).reverse() })

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { FleetError } from '../../shared/errors.ts'
 import { PointName } from '../../shared/point-spec.ts'
 import type { ReadAnswerOf, TargetEntry } from '../../shared/wire/reads.ts'
 import type { Entry, Target } from '../transfer/transfer.ts'
@@ -7,7 +8,7 @@ import { ROOT_MARK } from './backup-root.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
 import type { PointTools } from './point-tools.ts'
 import { isPoint, TRASHED_SUMS } from './series.ts'
-import { readMetadata } from './series-metadata.ts'
+import { type PointRecord, readMetadata } from './series-metadata.ts'
 import { isTrash } from './trash.ts'
 
 /** Each directory costs a request that asks for its metadata. */
@@ -58,7 +59,7 @@ async function told(target: Target, path: string, entry: Entry, signal: AbortSig
   if (name === ROOT_MARK || isTrash(name) || (await isTrashed(target, path, entry, signal))) return undefined
   const item = { name, kind, sizeBytes, modifiedAt: modifiedAt?.toISOString() ?? null }
   if (kind !== 'directory') return item
-  const records = await readMetadata(target, path === '' ? name : `${path}/${name}`, signal)
+  const records = await readMetadata(target, path === '' ? name : `${path}/${name}`, signal).catch(noneIfClosed)
   if (records.length === 0) return item
   return {
     ...item,
@@ -67,6 +68,12 @@ async function told(target: Target, path: string, entry: Entry, signal: AbortSig
       .reverse()
       .slice(0, MAX_NAMES),
   }
+}
+
+/** What lies beside points is others': a directory that may not be looked into keeps nobody from seeing the rest. */
+function noneIfClosed(error: unknown): PointRecord[] {
+  if (error instanceof FleetError && ['refused', 'invalid', 'too_large'].includes(error.code)) return []
+  throw error
 }
 
 /** Where directories cannot be renamed, a trashed point stays in its series. */
