@@ -3,8 +3,11 @@ import type { Duplex } from 'node:stream'
 import { connect as startTls } from 'node:tls'
 import { FleetError } from '../../shared/errors.ts'
 import type { Dialer } from './dial.ts'
-import { HttpUpload } from './http-upload.ts'
-import { patiently, STALL_MS } from './patience.ts'
+import { BODY_PIECE_BYTES, HttpUpload } from './http-upload.ts'
+import { type Patience, patiently, STALL_MS } from './patience.ts'
+
+/** What the system has taken of a long body is still on its way when all was handed over: so many times the usual patience. */
+const LONG_BODY_STALLS = 2
 
 export interface HttpClientOptions {
   readonly dialer: Dialer
@@ -57,11 +60,16 @@ export class HttpClient implements Disposable {
 
   /** @throws FleetError, or the system's error; any status is an answer */
   async send(asked: HttpRequest): Promise<HttpAnswer> {
-    const sent = this.#begin(asked, asked.body === undefined ? {} : { 'content-length': byteLength(asked.body) })
+    const { body, signal } = asked
+    const sent = this.#begin(asked, body === undefined ? {} : { 'content-length': Buffer.byteLength(body) })
     const answered = answerOf(sent)
-    sent.end(asked.body)
     const giveUp = (reason: FleetError) => void sent.destroy(reason)
-    const incoming = await patiently(answered, { signal: asked.signal, stallMs: this.stallMs, giveUp })
+    const patience = { signal, stallMs: this.stallMs, giveUp }
+    const isLong = typeof body === 'object' && body.length > BODY_PIECE_BYTES
+    if (isLong) await sendBody(sent, body, answered, patience)
+    else sent.end(body)
+    const stalls = isLong ? LONG_BODY_STALLS : 1
+    const incoming = await patiently(answered, { ...patience, stallMs: stalls * this.stallMs })
     return new HttpAnswer(incoming, this.stallMs)
   }
 
@@ -163,6 +171,21 @@ function answerOf(sent: ClientRequest): Promise<IncomingMessage> {
   return answer
 }
 
-function byteLength(body: Buffer | string): number {
-  return Buffer.byteLength(body)
+/** Piece by piece, as they are taken: however slow the way is, only one that stands still is given up. */
+async function sendBody(
+  sent: ClientRequest,
+  body: Buffer,
+  answered: Promise<IncomingMessage>,
+  patience: Patience,
+): Promise<void> {
+  let isAnswered = false
+  const answer = answered.then(() => {
+    isAnswered = true
+  })
+  let at = 0
+  for (; at + BODY_PIECE_BYTES < body.length && !isAnswered; at += BODY_PIECE_BYTES) {
+    const taken = new Promise<void>((resolve) => sent.write(body.subarray(at, at + BODY_PIECE_BYTES), () => resolve()))
+    await patiently(Promise.race([taken, answer]), patience)
+  }
+  sent.end(body.subarray(at))
 }

@@ -6,8 +6,8 @@ import { patiently } from './patience.ts'
 
 /** A server that does not know `Expect` is sent the body after so long. */
 const CONTINUE_MS = 1_000
-/** Handed to the socket and not yet taken by the system. */
-const MAX_PENDING_BYTES = 2 * 2 ** 20
+/** Of a body that is handed over at once: while these are taken, the other side is there. */
+export const BODY_PIECE_BYTES = 2 ** 18
 
 interface Parts {
   readonly sent: ClientRequest
@@ -52,10 +52,16 @@ export class HttpUpload {
   }
 
   async write(chunk: Buffer): Promise<void> {
+    for (let at = 0; at < chunk.length; at += BODY_PIECE_BYTES)
+      await this.#writePiece(chunk.subarray(at, at + BODY_PIECE_BYTES))
+  }
+
+  /** However slow the way is: only one that stands still is given up. */
+  async #writePiece(piece: Buffer): Promise<void> {
     this.#check()
     const { sent, signal, stallMs } = this.#parts
-    sent.write(chunk)
-    while (sent.writableLength > MAX_PENDING_BYTES && this.#failure === undefined) {
+    sent.write(piece)
+    while (sent.writableLength > BODY_PIECE_BYTES && this.#failure === undefined) {
       const drained = new Promise<void>((resolve) => {
         this.#wake = resolve
         sent.once('drain', resolve)

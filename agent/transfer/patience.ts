@@ -3,15 +3,18 @@ import { FleetError } from '../../shared/errors.ts'
 /** Without a byte or an answer for so long, a connection is given up. */
 export const STALL_MS = 30_000
 
+export interface Patience {
+  readonly signal: AbortSignal
+  readonly stallMs: number
+  /** Ends what is waited for, when the signal or the time does; its late rejection is nobody's. */
+  readonly giveUp: (reason: FleetError) => void
+}
+
 /**
  * Waits for something that the other side must do.
- * @param giveUp ends what is waited for, when the signal or the time does; its late rejection is nobody's
  * @throws FleetError `cancelled`; `timeout` after `stallMs`
  */
-export function patiently<Result>(
-  work: Promise<Result>,
-  options: { readonly signal: AbortSignal; readonly stallMs: number; readonly giveUp: (reason: FleetError) => void },
-): Promise<Result> {
+export function patiently<Result>(work: Promise<Result>, options: Patience): Promise<Result> {
   return new Promise((resolve, reject) => {
     const end = (reason: FleetError) => {
       clear()
