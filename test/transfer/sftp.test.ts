@@ -1,6 +1,9 @@
+import { once } from 'node:events'
 import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
+import ssh2 from 'ssh2'
 import { openTarget, readHostKey } from '../../agent/transfer/open-target.ts'
 import type { Target } from '../../agent/transfer/transfer.ts'
 import { SftpTargetConfig, type TargetSecret } from '../../shared/target-config.ts'
@@ -107,6 +110,50 @@ serially('an upload goes on after its server was killed', async (t) => {
   await sink.write(bytes.subarray(4_000_000))
   await sink.finish()
   t.true((await load(target, 'survivor')).equals(bytes))
+})
+
+serially('an upload goes on after its server was away for a moment', async (t) => {
+  const patient = { ...context, retries: { attempts: 6, baseMs: 400, maxMs: 2_000, random: () => 1 } }
+  const target = await openTarget(configOf(), { privateKey: server.privateKey }, patient)
+  const bytes = noise(9_000_000)
+  const sink = await target.put('patient', watch)
+  await sink.write(bytes.subarray(0, 4_000_000))
+  await server.kill()
+  const back = delay(1_000).then(() => server.resume())
+  await sink.write(bytes.subarray(4_000_000))
+  await sink.finish()
+  await back
+  t.true((await load(target, 'patient')).equals(bytes))
+})
+
+test('a server that ends each connection as soon as something is written is given up', async (t) => {
+  const key = ssh2.utils.generateKeyPairSync('ed25519')
+  let connections = 0
+  const fickle = new ssh2.Server({ hostKeys: [key.private] }, (client) => {
+    connections += 1
+    client.on('error', () => undefined)
+    client.on('authentication', (attempt) => attempt.accept())
+    client.on('session', (accept) => {
+      accept().on('sftp', (accept) => {
+        const sftp = accept()
+        const { OK, NO_SUCH_FILE, OP_UNSUPPORTED } = ssh2.utils.sftp.STATUS_CODE
+        sftp.on('OPEN', (id) => sftp.handle(id, Buffer.from('h')))
+        sftp.on('WRITE', () => client.end())
+        sftp.on('LSTAT', (id) => sftp.status(id, NO_SUCH_FILE))
+        sftp.on('EXTENDED', (id) => sftp.status(id, OP_UNSUPPORTED))
+        for (const event of ['CLOSE', 'REMOVE'] as const) sftp.on(event, (id: number) => sftp.status(id, OK))
+      })
+    })
+  }).listen(0, '127.0.0.1')
+  await once(fickle, 'listening')
+  t.teardown(() => void fickle.close())
+  const place = { protocol: 'sftp', name: 'fickle', host: '127.0.0.1', base: '/', username: 'a' }
+  const config = SftpTargetConfig.parse({ ...place, port: fickle.address().port })
+  const hostKey = await readHostKey(config, context, watch.signal)
+  const target = await openTarget({ ...config, hostKey }, { password: 'p' }, context)
+  await t.throwsAsync(store(target, 'a', noise(3_000_000)), { code: 'unavailable', message: /fickle/ })
+  t.true(connections < 10, `${connections} connections`)
+  await target[Symbol.asyncDispose]()
 })
 
 serially('a server that stops answering is given up, and what it keeps is swept later', async (t) => {

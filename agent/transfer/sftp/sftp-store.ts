@@ -27,17 +27,19 @@ interface FileSystemFacts {
 /** SFTP version 3 with OpenSSH's extensions where the server has them: fsync, posix-rename, statvfs. */
 export async function openSftpStore(config: SftpTargetConfig, secret: TargetSecret, parts: Parts): Promise<Store> {
   if (config.hostKey === undefined) throw new FleetError('invalid', 'has no host key to trust', { field: 'host_key' })
-  return new SftpStore(new SftpLink(config, secret, parts), config.base, parts)
+  return new SftpStore(new SftpLink(config, secret, parts), config, parts)
 }
 
 class SftpStore implements Store {
   readonly features = { renameDirectory: true, keepsChunks: true, refusesFullDirectory: true }
   readonly #link: SftpLink
+  readonly #name: string
   readonly #base: string
   readonly #parts: Parts
 
-  constructor(link: SftpLink, base: string, parts: Parts) {
+  constructor(link: SftpLink, { name, base }: Pick<SftpTargetConfig, 'name' | 'base'>, parts: Parts) {
     this.#link = link
+    this.#name = name
     this.#base = base
     this.#parts = parts
   }
@@ -45,7 +47,7 @@ class SftpStore implements Store {
   async upload(path: string, options: UploadOptions): Promise<Upload> {
     const { policy, stallMs } = this.#parts
     const upload = new SftpUpload({
-      ...{ link: this.#link, policy, options, stallMs, partial: this.#path(options.partialPath) },
+      ...{ link: this.#link, policy, options, stallMs, name: this.#name, partial: this.#path(options.partialPath) },
       publish: () => this.rename(options.partialPath, path, options),
       freeBytes: async () => (await this.free(options))?.freeBytes,
     })

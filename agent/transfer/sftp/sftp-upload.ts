@@ -1,7 +1,8 @@
 import { FleetError } from '../../../shared/errors.ts'
 import { patiently, STALL_MS } from '../patience.ts'
-import { mayRetry, type RetryPolicy, retry } from '../retry.ts'
+import { mayRetry, pauseAfter, type RetryPolicy, retry } from '../retry.ts'
 import type { Upload, UploadOptions } from '../transfer.ts'
+import { asTransferError } from '../transfer-error.ts'
 import type { SftpSession } from './sftp-connection.ts'
 import { asSftpError, isPlainFailure } from './sftp-error.ts'
 import type { SftpLink } from './sftp-link.ts'
@@ -21,6 +22,8 @@ export interface SftpUploadParts {
   readonly policy: RetryPolicy
   readonly options: UploadOptions
   readonly stallMs: number | undefined
+  /** Of the target. */
+  readonly name: string
   /** As the server names it. */
   readonly partial: string
   readonly publish: () => Promise<void>
@@ -48,6 +51,8 @@ export class SftpUpload implements Upload {
   #file: OpenFile | undefined
   #offset = 0
   #failure: unknown
+  /** Connections in a row over which nothing was confirmed. */
+  #fruitless = 0
   #wake: () => void = () => undefined
 
   constructor(parts: SftpUploadParts) {
@@ -71,8 +76,8 @@ export class SftpUpload implements Upload {
 
   async close(): Promise<void> {
     await this.#settle(0)
-    const { link, options, policy } = this.#parts
-    await retry(policy, options.signal, async (attempt) => {
+    const { link, options } = this.#parts
+    await this.#try(async (attempt) => {
       if (attempt > 1) this.#file = await this.#open('r+')
       const { session, handle } = this.#opened()
       await link.optional(session, options.signal, (sftp, done) => sftp.ext_openssh_fsync(handle, done))
@@ -121,7 +126,10 @@ export class SftpUpload implements Upload {
     file.session.sftp.write(file.handle, piece.bytes, 0, piece.bytes.length, piece.offset, (error) => {
       if (file !== this.#file) return // of a connection that was given up
       if (error) this.#failure ??= asSftpError(error)
-      else this.#unconfirmed.delete(piece.offset)
+      else {
+        this.#unconfirmed.delete(piece.offset)
+        this.#fruitless = 0
+      }
       this.#wake()
     })
   }
@@ -130,10 +138,12 @@ export class SftpUpload implements Upload {
   async #recover(): Promise<void> {
     const failure = await this.#explained(this.#failure)
     const { policy, options } = this.#parts
-    if (!mayRetry(failure) || options.signal.aborted) throw failure
+    if (!mayRetry(failure) || options.signal.aborted || this.#fruitless === policy.attempts) throw failure
     this.#file?.session.end()
     this.#file = undefined
-    this.#file = await retry(policy, options.signal, () => this.#open('r+'))
+    if (this.#fruitless > 0) await pauseAfter(policy, this.#fruitless, options.signal)
+    this.#fruitless += 1
+    this.#file = await this.#try(() => this.#open('r+'))
     this.#failure = undefined
     for (const piece of this.#unconfirmed.values()) this.#send(piece)
   }
@@ -153,6 +163,17 @@ export class SftpUpload implements Upload {
       sftp.open(partial, flags, { mode: 0o600 }, done),
     )
     return { session, handle }
+  }
+
+  #try<Result>(work: (attempt: number) => Promise<Result>): Promise<Result> {
+    const { policy, options, name } = this.#parts
+    return retry(policy, options.signal, async (attempt) => {
+      try {
+        return await work(attempt)
+      } catch (error) {
+        throw asTransferError(error, name)
+      }
+    })
   }
 
   #opened(): OpenFile {
