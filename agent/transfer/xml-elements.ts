@@ -3,6 +3,10 @@ import { FleetError } from '../../shared/errors.ts'
 
 const MAX_DEPTH = 32
 const MAX_TEXT_BYTES = 65_536
+/** From one tag to the next: longer ones, and longer comments, are kept whole by saxes. */
+const MAX_BETWEEN_BYTES = 4 * MAX_TEXT_BYTES
+/** Of the longest listing that is read, with a score for each entry. */
+const MAX_ELEMENTS = 2 ** 21
 
 export interface XmlReader {
   /** An element ended. @param path local names from the root, joined by `/`. @param text what stood directly in it */
@@ -17,6 +21,7 @@ export async function readXml(chunks: AsyncIterable<Buffer>, reader: XmlReader):
   const parser = new SaxesParser({ xmlns: true, position: false })
   const decoder = new TextDecoder('utf-8', { fatal: true })
   const stack: { readonly path: string; text: string }[] = []
+  let [betweenBytes, elements] = [0, 0]
   parser.on('error', (cause) => {
     throw unreadable(cause)
   })
@@ -24,7 +29,9 @@ export async function readXml(chunks: AsyncIterable<Buffer>, reader: XmlReader):
     throw unreadable()
   })
   parser.on('opentag', ({ local }) => {
-    if (stack.length === MAX_DEPTH) throw unreadable()
+    betweenBytes = 0
+    elements += 1
+    if (stack.length === MAX_DEPTH || elements > MAX_ELEMENTS) throw unreadable()
     const parent = stack.at(-1)
     stack.push({ path: parent === undefined ? local : `${parent.path}/${local}`, text: '' })
   })
@@ -37,14 +44,13 @@ export async function readXml(chunks: AsyncIterable<Buffer>, reader: XmlReader):
   parser.on('text', addText)
   parser.on('cdata', addText)
   parser.on('closetag', () => {
+    betweenBytes = 0
     const element = stack.pop()
     if (element !== undefined) reader.element(element.path, element.text)
   })
-  let pending = 0
   for await (const chunk of chunks) {
-    // saxes keeps an unfinished tag or text whole: without an end in sight it is no answer to a question of ours.
-    pending = chunk.includes('<') || chunk.includes('>') ? 0 : pending + chunk.length
-    if (pending > MAX_TEXT_BYTES) throw unreadable()
+    betweenBytes += chunk.length
+    if (betweenBytes > MAX_BETWEEN_BYTES) throw unreadable()
     parser.write(decoded(decoder, chunk))
   }
   parser.close()

@@ -3,11 +3,17 @@ import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { openTarget } from '../../agent/transfer/open-target.ts'
+import type { Target } from '../../agent/transfer/transfer.ts'
 import { TargetConfig } from '../../shared/target-config.ts'
 import { context, load, watch } from './target-setup.ts'
 
+const PLACES = {
+  webdav: { base: '/', username: 'a' },
+  s3: { pathStyle: true, bucket: 'bucket', accessKeyId: 'a' },
+}
+
 /** A server that answers as nobody should, and what it was asked. */
-async function hostile(t: ExecutionContext, answer: RequestListener) {
+async function hostile(t: ExecutionContext, answer: RequestListener, protocol: keyof typeof PLACES = 'webdav') {
   const asked: string[] = []
   const server = createServer((request, response) => {
     asked.push(`${request.method} ${request.url}`)
@@ -20,7 +26,7 @@ async function hostile(t: ExecutionContext, answer: RequestListener) {
   })
   // as: a TCP server that listens has an AddressInfo
   const { port } = server.address() as AddressInfo
-  const place = { protocol: 'webdav', name: 'evil', host: '127.0.0.1', port, encrypt: false, base: '/', username: 'a' }
+  const place = { protocol, name: 'evil', host: '127.0.0.1', port, encrypt: false, ...PLACES[protocol] }
   const retries = { attempts: 1 }
   const target = await openTarget(TargetConfig.parse(place), { password: 'hunter2' }, { ...context, retries })
   return { target, asked }
@@ -57,7 +63,7 @@ test('XML that grows, that is deep, that is endless or that is none is not read'
   }
 })
 
-test('a listing without an end is given up, in little memory', async (t) => {
+test.serial('a listing without an end is given up, in little memory', async (t) => {
   const { target } = await hostile(t, (_, response) => {
     response.writeHead(207)
     response.write(`<D:multistatus xmlns:D="DAV:">${root}`)
@@ -69,6 +75,73 @@ test('a listing without an end is given up, in little memory', async (t) => {
     more()
   })
   await t.throwsAsync(target.list('', watch), { code: 'too_large', message: /evil/ })
+})
+
+const PIECE_BYTES = 65_536
+/** An answer without an end may have got so far before it is given up, with what waits in sockets. */
+const MAX_SENT_BYTES = 2 ** 24
+
+const UPLOADS = '<ListMultipartUploadsResult>'
+
+/** What follows its beginning for as long as somebody reads it. */
+function endless(sent: { bytes: number }, beginning: string, piece: (number: number) => string): RequestListener {
+  return (request, response) => {
+    if (beginning === UPLOADS && !request.url?.includes('uploads')) return void response.writeHead(200).end('<r/>')
+    response.writeHead(request.method === 'PROPFIND' ? 207 : 200)
+    response.write(beginning)
+    let number = 0
+    const more = () => {
+      for (let room = true; room && !response.destroyed; number += 1) {
+        const text = piece(number)
+        sent.bytes += text.length
+        room = response.write(text)
+      }
+      response.once('drain', more)
+    }
+    more()
+  }
+}
+
+test.serial('XML in which one thing has no end is given up before it fills the memory', async (t) => {
+  const beginnings: Readonly<Record<string, string>> = {
+    attribute: `<D:multistatus xmlns:D="DAV:"><D:response a="`,
+    text: `<D:multistatus xmlns:D="DAV:"><D:response><![CDATA[`,
+    comment: '<!--',
+  }
+  for (const [what, beginning] of Object.entries(beginnings)) {
+    const sent = { bytes: 0 }
+    const piece = (what === 'attribute' ? '>' : '<').repeat(PIECE_BYTES)
+    const { target } = await hostile(
+      t,
+      endless(sent, beginning, () => piece),
+    )
+    await t.throwsAsync(target.list('', watch), { code: 'internal', message: /evil.*XML/ }, what)
+    t.true(sent.bytes < MAX_SENT_BYTES, `${what}: ${sent.bytes} bytes`)
+  }
+})
+
+test.serial('a page of S3 that has no end is given up before it fills the memory', async (t) => {
+  const object = '<Contents><Key>a</Key><Size>1</Size></Contents>'
+  const upload = '<Upload><Key>a</Key><UploadId>u</UploadId></Upload>'
+  for (const [beginning, element, ask] of [
+    ['<ListBucketResult>', object, (target: Target) => target.list('', watch)],
+    [UPLOADS, upload, (target: Target) => target.sweep('', { ...watch, olderThanMs: 0 })],
+  ] as const) {
+    const sent = { bytes: 0 }
+    const { target } = await hostile(
+      t,
+      endless(sent, beginning, () => element.repeat(1_000)),
+      's3',
+    )
+    await t.throwsAsync(ask(target), { code: 'too_large', message: /evil/ })
+    t.true(sent.bytes < MAX_SENT_BYTES, `${sent.bytes} bytes`)
+  }
+})
+
+test.serial('elements that belong to nothing are not read for ever', async (t) => {
+  const elements = (number: number) => Array.from({ length: 1_000 }, (_, index) => `<m${number}-${index}/>`).join('')
+  const { target } = await hostile(t, endless({ bytes: 0 }, '<r><Contents>', elements), 's3')
+  await t.throwsAsync(target.list('', watch), { code: 'internal', message: /evil.*XML/ })
 })
 
 test('names that lead elsewhere are not listed', async (t) => {

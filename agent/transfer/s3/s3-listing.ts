@@ -1,8 +1,14 @@
+import { FleetError } from '../../../shared/errors.ts'
 import { isName } from '../target-path.ts'
 import type { Entry, Page } from '../transfer.ts'
 import { readXml } from '../xml-elements.ts'
 
-/** ListObjectsV2's answer. @param prefix what was asked for; names come without it */
+/** S3 itself tells a thousand at a time, others some thousands. */
+const MAX_PAGE_ENTRIES = 10_000
+/** What of an entry is kept until it ends. */
+const MEMBERS: ReadonlySet<string> = new Set(['Key', 'Size', 'LastModified', 'Prefix', 'UploadId', 'Initiated'])
+
+/** ListObjectsV2's answer. @param prefix what was asked for; names come without it. @throws FleetError `too_large` */
 export async function readObjects(chunks: AsyncIterable<Buffer>, prefix: string): Promise<Page> {
   const entries: Entry[] = []
   let cursor: string | undefined
@@ -10,14 +16,24 @@ export async function readObjects(chunks: AsyncIterable<Buffer>, prefix: string)
   await readXml(chunks, {
     element(path, text) {
       const [, parent = '', member] = path.split('/')
-      if (member !== undefined) found[member] = text
+      if (member !== undefined) keep(found, member, text)
       else if (parent === 'NextContinuationToken' && text !== '') cursor = text
       else if (parent === 'Contents') entries.push(...fileOf(found, prefix))
       else if (parent === 'CommonPrefixes') entries.push(...directoryOf(found, prefix))
+      requireFew(entries)
       if (member === undefined) found = {}
     },
   })
   return { entries, cursor }
+}
+
+function keep(found: Record<string, string>, member: string, text: string): void {
+  if (MEMBERS.has(member)) found[member] = text
+}
+
+function requireFew(entries: readonly unknown[]): void {
+  if (entries.length > MAX_PAGE_ENTRIES)
+    throw new FleetError('too_large', `answers with more than ${MAX_PAGE_ENTRIES} entries at a time`)
 }
 
 function fileOf(found: Readonly<Record<string, string>>, prefix: string): readonly Entry[] {
@@ -44,7 +60,7 @@ export interface OpenMultipart {
   readonly begunAt: Date | undefined
 }
 
-/** ListMultipartUploads' answer. */
+/** ListMultipartUploads' answer. @throws FleetError `too_large` */
 export async function readMultiparts(chunks: AsyncIterable<Buffer>): Promise<readonly OpenMultipart[]> {
   const uploads: OpenMultipart[] = []
   let found: Record<string, string> = {}
@@ -52,11 +68,12 @@ export async function readMultiparts(chunks: AsyncIterable<Buffer>): Promise<rea
     element(path, text) {
       const [, parent, member, deeper] = path.split('/')
       if (parent !== 'Upload' || deeper !== undefined) return
-      if (member !== undefined) found[member] = text
+      if (member !== undefined) keep(found, member, text)
       else {
         const { Key: key, UploadId: uploadId } = found
         if (key !== undefined && uploadId !== undefined)
           uploads.push({ key, uploadId, begunAt: dateOf(found.Initiated) })
+        requireFew(uploads)
         found = {}
       }
     },
