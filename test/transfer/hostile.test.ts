@@ -5,7 +5,7 @@ import test, { type ExecutionContext } from 'ava'
 import { openTarget } from '../../agent/transfer/open-target.ts'
 import type { Target } from '../../agent/transfer/transfer.ts'
 import { TargetConfig } from '../../shared/target-config.ts'
-import { context, load, watch } from './target-setup.ts'
+import { context, load, store, watch } from './target-setup.ts'
 
 const PLACES = {
   webdav: { base: '/', username: 'a' },
@@ -210,6 +210,22 @@ test('an upload that a server answers without reading it is a failure', async (t
     },
     { instanceOf: Error, message: /evil/ },
   )
+})
+
+test('a name on S3 that cannot be looked at is not taken for a free one', async (t) => {
+  let heads = 0
+  const { target, asked } = await hostile(
+    t,
+    (request, response) => {
+      if (request.method === 'GET') return void response.writeHead(200).end('<ListBucketResult/>')
+      if (request.method !== 'HEAD') return void response.writeHead(200).end()
+      heads += 1
+      response.writeHead(heads === 1 ? 404 : 503).end()
+    },
+    's3',
+  )
+  await t.throwsAsync(store(target, 'a', Buffer.from('new')), { code: 'unavailable', message: /evil/ })
+  t.false(asked.some((line) => line.startsWith('PUT')))
 })
 
 test('no secret is in what is thrown', async (t) => {

@@ -1,4 +1,5 @@
 import { FleetError } from '../../../shared/errors.ts'
+import { statusError } from '../http-status.ts'
 import { type RetryPolicy, retry } from '../retry.ts'
 import type { Upload, UploadOptions } from '../transfer.ts'
 import { asTransferError } from '../transfer-error.ts'
@@ -158,6 +159,7 @@ export class S3Upload implements Upload {
     const answer = await client.send({ method: 'HEAD', path, signal: options.signal })
     await answer.discard(options.signal)
     if (answer.status === 200) throw new FleetError('exists', 'the destination exists already')
+    if (answer.status !== 404) throw statusError(answer.status)
   }
 
   #try<Result>(work: () => Promise<Result>): Promise<Result> {
