@@ -45,6 +45,7 @@ export function workingDirectoryOf(place: OwnPlace): string {
   return place.target.features.renameDirectory ? hiddenDirectoryOf(place) : directoryOf(place)
 }
 
+/** Where directories cannot be renamed: a file that says that the point went, whatever the series' metadata go on telling. */
 function hiddenDirectoryOf(place: OwnPlace): string {
   return `${directoryOf(place)}.${place.owner}${PARTIAL}`
 }
@@ -57,6 +58,10 @@ export function incrementDirectoryOf(place: OwnPlace): string {
 function isOwnPartial(name: string, owner: string): boolean {
   const [point, ...rest] = name.split('.')
   return PointName.safeParse(point).success && [owner, `${owner}.increment`].includes(rest.slice(0, -1).join('.'))
+}
+
+function pointOfPartial(name: string): string {
+  return name.split('.')[0] ?? name
 }
 
 /** @returns what `sums` holds, or undefined where no point is */
@@ -128,8 +133,9 @@ export async function discardUnfinished(place: OwnPlace, signal: AbortSignal): P
   await discardTree(target, incrementDirectoryOf(place), signal)
   if (target.features.renameDirectory) return discardTree(target, hiddenDirectoryOf(place), signal)
   const { isPoint, isOwn, isOthers } = await lookedAt(place, signal)
-  if (isPoint || !isOwn) return
-  await (isOthers ? releaseClaim(place, signal) : discardTree(target, directoryOf(place), signal))
+  if (isPoint) return
+  if (isOwn) await (isOthers ? releaseClaim(place, signal) : discardTree(target, directoryOf(place), signal))
+  await target.remove(hiddenDirectoryOf(place), { signal })
 }
 
 /**
@@ -154,7 +160,8 @@ export async function hide(place: OwnPlace, signal: AbortSignal): Promise<void> 
   const directory = directoryOf(place)
   if (!target.features.renameDirectory) {
     if (!(await lookedAt(place, signal)).isPoint) return
-    await putSmall(target, claimOf(place), 'no point any more\n', signal)
+    for (const path of [claimOf(place), hiddenDirectoryOf(place)])
+      await putSmall(target, path, 'no point any more\n', signal)
     await target.remove(`${directory}/${TRASHED_SUMS}`, { signal })
     return target.remove(`${directory}/${SUMS}`, { signal })
   }
@@ -182,6 +189,8 @@ export async function sweepSeries(
   signal: AbortSignal,
 ): Promise<void> {
   for await (const { name, kind } of entriesOf(target, series, signal)) {
+    if (kind === 'file' && isOwnPartial(name, owner))
+      await discardUnfinished({ target, series, name: pointOfPartial(name), owner }, signal)
     if (kind !== 'directory' || known.has(name)) continue
     if (name.endsWith(PARTIAL)) {
       if (isOwnPartial(name, owner)) await discardTree(target, `${series}/${name}`, signal)
