@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { openDriver } from '../agent/drivers/registry.ts'
 import type { JobMemory, Step } from '../agent/pipelines/pipeline.ts'
@@ -33,6 +34,7 @@ import {
   refOf,
   restoreTo,
   SERIES,
+  SETTLED_MS,
   seen,
   threePoints,
 } from './harness/point-orders.ts'
@@ -53,7 +55,7 @@ async function killedAfter(made: PointOrders, spec: JobSpec, count: number) {
   const work = await openWork(spec, jobId, made.tools)
   for (const step of work.steps.slice(0, count)) await step.run(contextOf(jobId, memory))
   await work.close?.()
-  return { jobId, memory }
+  return { jobId, memory, staged: memory.staged() ?? '' }
 }
 
 const LATER = 'later'
@@ -81,7 +83,12 @@ function orderOf(made: PointOrders, kind: Ordered, refs: readonly PointRef[]): J
 }
 
 /** Goes on with a killed order, and cancels it as soon as it has looked around. */
-async function cancelledAtOnce(made: PointOrders, spec: JobSpec, killed: { jobId: string; memory: JobMemory }) {
+async function cancelledAtOnce(
+  made: PointOrders,
+  spec: JobSpec,
+  killed: { readonly jobId: string; readonly memory: JobMemory },
+  meanwhile?: () => Promise<unknown>,
+) {
   const cancel = new AbortController()
   const work = await openWork(spec, killed.jobId, made.tools)
   const [first, ...rest] = work.steps
@@ -90,6 +97,7 @@ async function cancelledAtOnce(made: PointOrders, spec: JobSpec, killed: { jobId
     ...first,
     async run(context) {
       await first.run(context)
+      await meanwhile?.()
       cancel.abort()
     },
   }
@@ -320,4 +328,22 @@ test('metadata that are damaged or gone are made again from what stands there', 
     points.map((point: { name: string; sumsSha256: string }) => [point.name, point.sumsSha256.length]),
     [...refs, spec].map(({ name }) => [name, 64]),
   )
+})
+
+test('a point of another group that has the same name and the same content is not taken for one’s own', async (t) => {
+  const made = await pointOrders(t)
+  fill(made.root)
+  await delay(SETTLED_MS)
+  for (const code of ['exists', 'cancelled'] as const) {
+    const theirs = made.create()
+    const ours = { ...made.create(), target: { ...made.target, id: randomUUID() }, name: theirs.name }
+    const killed = await killedAfter(made, ours, 3)
+    const sums = () => readFileSync(join(made.backups, theirs.name, 'sums'), 'utf8')
+    const publish = () => made.run(theirs)
+    if (code === 'exists') await publish()
+    const ended = code === 'exists' ? made.run(ours, killed) : cancelledAtOnce(made, ours, killed, publish)
+    t.is((await failureOf(t, ended)).code, code)
+    t.true(killed.staged.includes(JSON.stringify(sums())), 'both are of the same bytes')
+  }
+  t.false(standing(made).some((name) => name.includes('partial')))
 })

@@ -150,8 +150,15 @@ export async function publish(place: OwnPlace, sums: string, signal: AbortSignal
     await target.rename(hiddenDirectoryOf(place), directory, { signal })
   } catch (error) {
     const isThere = error instanceof FleetError && ['exists', 'not_found'].includes(error.code)
-    if (!isThere || (await sumsAt(target, directory, signal)) !== sums) throw error
+    if (!isThere || !(await isPublished(place, sums, signal))) throw error
   }
+}
+
+/** Whether the point stands that was written: another's may be of the same bytes, and then one's own still lies beside it. */
+export async function isPublished(place: OwnPlace, sums: string, signal: AbortSignal): Promise<boolean> {
+  const { target } = place
+  if ((await sumsAt(target, directoryOf(place), signal)) !== sums) return false
+  return !target.features.renameDirectory || (await target.stat(hiddenDirectoryOf(place), { signal })) === undefined
 }
 
 /** A point vanishes at once from under its name; `discardUnfinished` takes away what it was. Absence is well. */

@@ -11,6 +11,7 @@ import {
   directoryOf,
   discardUnfinished,
   hide,
+  isPublished,
   type OwnPlace,
   ownerOf,
   publish,
@@ -80,14 +81,15 @@ class Creation {
   async look({ memory, secret, signal }: StepContext): Promise<void> {
     this.#receipt = parseReceipt(memory.staged())
     const place = await this.#open(secret)
-    const standing = await sumsAt(place.target, directoryOf(place), signal)
-    this.isCommitted = this.#receipt !== undefined && standing === this.#receipt.sums
+    const sums = this.#receipt?.sums
+    this.isCommitted = sums !== undefined && (await isPublished(place, sums, signal))
     if (this.isCommitted) {
       // An earlier run ended right behind its commit, perhaps while it wrote the metadata.
       await tolerating(place.target.sweep(place.series, { signal, olderThanMs: 0 }))
       return
     }
-    if (standing !== undefined) throw new FleetError('exists', 'the target holds a point of this name already')
+    if ((await sumsAt(place.target, directoryOf(place), signal)) !== undefined)
+      throw new FleetError('exists', 'the target holds a point of this name already')
     if (this.#receipt !== undefined) return
     await place.target.mkdir(place.series, { signal })
     await discardUnfinished(place, signal)
@@ -144,8 +146,7 @@ class Creation {
     const place = this.#place()
     const sums = this.#receipt?.sums
     // An earlier run may have ended right after it published: nobody was told of that point.
-    if (sums !== undefined && (await sumsAt(place.target, directoryOf(place), signal)) === sums)
-      await hide(place, signal)
+    if (sums !== undefined && (await isPublished(place, sums, signal))) await hide(place, signal)
     if (sums !== undefined) await memory.stage('')
     this.#receipt = undefined
     await discardUnfinished(place, signal)
