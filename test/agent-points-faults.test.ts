@@ -260,6 +260,28 @@ test('encrypted points need no identity to be made and looked into, and one to b
   t.regex((await made.run(long)).fullReason ?? '', /identity/)
 })
 
+test('a point rests on no other that somebody who may read it cannot open', async (t) => {
+  const [own, other] = [ageKeys(t)?.recipient, ageKeys(t)?.recipient]
+  if (own === undefined || other === undefined) return t.pass()
+  const made = await pointOrders(t)
+  fill(made.root)
+  const refs: PointRef[] = []
+  const point = async (recipients: readonly string[]) => {
+    const spec = { ...made.create(refs), target: { ...made.target, recipients: [...recipients] } }
+    const { full, fullReason } = await made.run(spec)
+    if (full) refs.length = 0
+    refs.push(refOf(spec))
+    return full ? fullReason : 'increment'
+  }
+  t.is(await point([]), null)
+  t.is(await point([own]), 'increment', 'anybody may read what it rests on')
+  t.regex((await point([other])) ?? '', /recipients/)
+  t.is(await point([other]), 'increment')
+  t.regex((await point([other, own])) ?? '', /recipients/)
+  t.is(await point([own]), 'increment')
+  t.regex((await point([])) ?? '', /recipients/)
+})
+
 function ageKeys(
   t: Pick<ExecutionContext, 'log'>,
 ): { readonly identity: string; readonly recipient: string } | undefined {

@@ -21,6 +21,8 @@ export const PointRecord = z.looseObject({
   full: z.boolean().optional(),
   synthetic: z.boolean().optional(),
   encrypted: z.boolean().optional(),
+  /** Of whoever it is encrypted for: hashes, as a file of age names nobody. */
+  readers: z.array(z.string()).optional(),
   consistency: z.enum(['crash', 'fuzzy']).optional(),
   members: count.optional(),
   sourceBytes: count.optional(),
@@ -84,6 +86,11 @@ async function put(
   if (points.length === 0) return target.remove(path, { signal })
   const text = `${JSON.stringify({ version: 1, points }, null, 2)}\n`
   await putSmall(target, path, text, signal)
+}
+
+/** As a point's record names those that it is encrypted for. */
+export function readersOf(recipients: readonly string[]): string[] {
+  return recipients.map(sha256)
 }
 
 export function sha256(text: string): string {

@@ -5,6 +5,7 @@ import type { Chain } from '../../archive/chain.ts'
 import { openChain } from '../../points/open-chain.ts'
 import type { PointTools, TargetLease } from '../../points/point-tools.ts'
 import { isPoint } from '../../points/series.ts'
+import { type PointRecord, readersOf } from '../../points/series-metadata.ts'
 
 /** What a new point completes, or why it stands alone. */
 export interface Base extends AsyncDisposable {
@@ -32,14 +33,16 @@ const UNUSABLE: Readonly<Record<string, string>> = {
  */
 export async function openBase(
   spec: Pick<SpecOf<'point.create'>, 'target' | 'series' | 'bases' | 'fullReason' | 'consolidate'>,
-  from: { readonly lease: TargetLease; readonly tools: PointTools },
+  from: { readonly lease: TargetLease; readonly tools: PointTools; readonly known: readonly PointRecord[] },
   signal: AbortSignal,
 ): Promise<Base> {
   const { series, bases, consolidate } = spec
   if (bases.length === 0) return alone(spec.fullReason)
-  const { lease, tools } = from
+  const { lease, tools, known } = from
   if (consolidate && spec.target.recipients.length > 0 && lease.identities.length === 0)
     return alone('the chain is long, and merging encrypted points needs an identity that this host has not')
+  const closed = consolidate ? undefined : firstClosed(bases, known, spec.target.recipients)
+  if (closed !== undefined) return alone(`point ${closed} is not encrypted for all of the target's recipients`)
   const missing = await firstMissing(bases, { lease, series }, signal)
   if (missing !== undefined) return alone(`point ${missing} ${MISSING}`)
   try {
@@ -52,6 +55,20 @@ export async function openBase(
     const name = /^point (\S+):/.exec(error instanceof Error ? error.message : '')?.[1]
     return alone(name === undefined ? `its chain ${why}` : `point ${name} ${why}`)
   }
+}
+
+/** What is merged rests on nothing. Of a point whose readers were not told they are taken to be the same. */
+function firstClosed(
+  bases: readonly PointRef[],
+  known: readonly PointRecord[],
+  recipients: readonly string[],
+): string | undefined {
+  const wanted = readersOf(recipients)
+  const isClosed = ({ name }: PointRef) => {
+    const { readers = wanted } = known.find((record) => record.name === name) ?? {}
+    return readers.length > 0 && (wanted.length === 0 || wanted.some((reader) => !readers.includes(reader)))
+  }
+  return bases.find(isClosed)?.name
 }
 
 /** A point whose index is kept here may still be gone from its target. */

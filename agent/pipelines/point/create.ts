@@ -20,7 +20,7 @@ import {
   sweepSeries,
 } from '../../points/series.ts'
 import { putImage, removeImageOfNone } from '../../points/series-image.ts'
-import { type PointRecord, readMetadata, sha256, updateMetadata } from '../../points/series-metadata.ts'
+import { type PointRecord, readersOf, readMetadata, sha256, updateMetadata } from '../../points/series-metadata.ts'
 import type { Pipeline, PipelineTools, StepContext, UndoContext } from '../pipeline.ts'
 import { type Base, openBase, takesChanges } from './base.ts'
 import { InstanceSource } from './instance-source.ts'
@@ -205,7 +205,7 @@ class Creation {
 
   async #openBase(signal: AbortSignal): Promise<Base> {
     assert(this.#lease)
-    return openBase(this.#spec, { lease: this.#lease, tools: this.#tools.points }, signal)
+    return openBase(this.#spec, { lease: this.#lease, tools: this.#tools.points, known: this.#known }, signal)
   }
 
   /** Of a full one, what the last full one had: nobody knows before the tree is read. */
@@ -253,7 +253,7 @@ class Creation {
   }
 
   #record({ made, sums, finishedAt, image }: PointReceipt) {
-    const { name, pointId, bases, source, about } = this.#spec
+    const { name, pointId, bases, source, about, target } = this.#spec
     const { full, synthetic, encrypted, consistency, members, sourceBytes, storedBytes, problemCount } = made
     return {
       name,
@@ -261,6 +261,7 @@ class Creation {
       chain: full ? [] : bases.map((base) => base.name),
       sumsSha256: sha256(sums),
       ...{ full, synthetic, encrypted, consistency, members, sourceBytes, storedBytes, problems: problemCount },
+      ...(encrypted ? { readers: readersOf(target.recipients) } : {}),
       finishedAt,
       source: toldOf(source),
       ...(image === undefined ? {} : { image }),
