@@ -7,11 +7,9 @@ import type { RetryPolicy } from '../retry.ts'
 import { segmentsOf } from '../target-path.ts'
 import type { Entry, Page, Store, StoreFile, Upload, UploadOptions, Watch } from '../transfer.ts'
 import { encodePath, S3Client } from './s3-client.ts'
-import { readMember, readMultiparts, readObjects } from './s3-listing.ts'
+import { copyObject } from './s3-copy.ts'
+import { readMultiparts, readObjects } from './s3-listing.ts'
 import { S3Upload } from './s3-upload.ts'
-
-/** One copy within S3 takes at most 5 GiB (CopyObject). */
-const MAX_COPY_BYTES = 5 * 2 ** 30
 
 interface Parts {
   readonly dialer: Dialer
@@ -83,13 +81,10 @@ class S3Store implements Store {
     const source = await this.stat(from, options)
     if (source === undefined) throw new FleetError('not_found', 'no such file or directory')
     if (source.kind === 'directory') throw new FleetError('invalid', 'cannot rename a directory in one step')
-    if (source.sizeBytes > MAX_COPY_BYTES) throw new FleetError('too_large', 'cannot copy more than 5 GiB in one step')
     if (!replace && (await this.stat(to, options)) !== undefined)
       throw new FleetError('exists', 'the destination exists already')
-    const headers = { 'x-amz-copy-source': encodePath(`/${this.#config.bucket}/${this.#client.key(from)}`) }
-    const answer = await this.#client.expect({ method: 'PUT', path: to, headers, signal })
-    if ((await readMember(answer.chunks(signal), 'ETag')) === undefined)
-      throw new FleetError('unavailable', 'reports a failure of its own')
+    const name = encodePath(`/${this.#config.bucket}/${this.#client.key(from)}`)
+    await copyObject(this.#client, { source: name, sizeBytes: source.sizeBytes, to }, signal)
     await this.remove(from, options)
   }
 
