@@ -16,6 +16,8 @@ export const TRASHED_SUMS = `${SUMS}.trashed`
 /** Of single files and parts: somebody else's clock may tell their age. */
 const STALE_MS = 24 * 3_600_000
 const MAX_SMALL_BYTES = 2 ** 26
+/** Of a directory; a million entries. */
+const MAX_PAGES = 1_000
 
 /** One point in the directory of its series. */
 export interface PointPlace {
@@ -207,10 +209,10 @@ export async function sweepSeries(
   await target.sweep(series, { signal, olderThanMs: STALE_MS })
 }
 
-/** @returns nothing where the directory is absent */
+/** @returns nothing where the directory is absent. @throws too_large */
 export async function* entriesOf(target: Target, path: string, signal: AbortSignal): AsyncGenerator<Entry> {
   let cursor: string | undefined
-  do {
+  for (let pages = 0; pages < MAX_PAGES; pages += 1) {
     let page: Awaited<ReturnType<Target['list']>>
     try {
       page = await target.list(path, { signal, cursor })
@@ -220,7 +222,9 @@ export async function* entriesOf(target: Target, path: string, signal: AbortSign
     }
     yield* page.entries
     cursor = page.cursor
-  } while (cursor !== undefined)
+    if (cursor === undefined) return
+  }
+  throw new FleetError('too_large', `target '${target.name}': the directory holds too many entries`)
 }
 
 function isAbsent(error: unknown): boolean {

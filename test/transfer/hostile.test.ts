@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
+import { entriesOf } from '../../agent/points/series.ts'
 import { openTarget } from '../../agent/transfer/open-target.ts'
 import type { Target } from '../../agent/transfer/transfer.ts'
 import { TargetConfig } from '../../shared/target-config.ts'
@@ -226,6 +227,21 @@ test('a name on S3 that cannot be looked at is not taken for a free one', async 
   )
   await t.throwsAsync(store(target, 'a', Buffer.from('new')), { code: 'unavailable', message: /evil/ })
   t.false(asked.some((line) => line.startsWith('PUT')))
+})
+
+test('a directory whose pages never end is given up', async (t) => {
+  const { target, asked } = await hostile(
+    t,
+    (_, response) => {
+      const page = '<Contents><Key>series/a</Key></Contents><NextContinuationToken>more</NextContinuationToken>'
+      response.writeHead(200).end(`<ListBucketResult>${page}</ListBucketResult>`)
+    },
+    's3',
+  )
+  const read = async () => {
+    for await (const _ of entriesOf(target, 'series', watch.signal)) if (asked.length > 3_000) return
+  }
+  await t.throwsAsync(read(), { code: 'too_large', message: /evil/ })
 })
 
 test('no secret is in what is thrown', async (t) => {

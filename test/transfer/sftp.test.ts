@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { mkdirSync, readdirSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
@@ -147,8 +148,10 @@ test('a server that ends each connection as soon as something is written is give
   }).listen(0, '127.0.0.1')
   await once(fickle, 'listening')
   t.teardown(() => void fickle.close())
-  const place = { protocol: 'sftp', name: 'fickle', host: '127.0.0.1', base: '/', username: 'a' }
-  const config = SftpTargetConfig.parse({ ...place, port: fickle.address().port })
+  // as: a TCP server that listens has an AddressInfo
+  const { port } = fickle.address() as AddressInfo
+  const place = { protocol: 'sftp', name: 'fickle', host: '127.0.0.1', port, base: '/', username: 'a' }
+  const config = SftpTargetConfig.parse(place)
   const hostKey = await readHostKey(config, context, watch.signal)
   const target = await openTarget({ ...config, hostKey }, { password: 'p' }, context)
   await t.throwsAsync(store(target, 'a', noise(3_000_000)), { code: 'unavailable', message: /fickle/ })
