@@ -2,6 +2,7 @@ import { FleetError } from '../../shared/errors.ts'
 import { type BytePath, comparePaths, displayPath, isWithin, nameOf, parentOf } from './byte-path.ts'
 import type { Chain } from './chain.ts'
 import type { Member } from './member.ts'
+import { isSettled } from './write/identity.ts'
 
 /** How much of a subtree is read past before a jump behind it is cheaper: about one frame of the index. */
 const READ_PAST = 1_000
@@ -130,8 +131,13 @@ function contentOf({ type, size, link }: Member): string {
   return type === 'file' || type === 'hardlink' ? `file ${size}` : `${type} ${link ?? ''}`
 }
 
-/** A hard link's line carries no hash; then the time of the last writing tells. */
+/** A hard link's line carries no hash; then the time of the last writing tells. That of a patch is not of the file: then it must be as it was. */
 function sameHash(old: Member, now: Member): boolean {
-  if (old.type === 'file' && now.type === 'file') return old.hash === now.hash
+  if (old.type === 'file' && now.type === 'file')
+    return old.hash === now.hash || ((old.patch ?? now.patch) !== undefined && isUntouched(old, now))
   return (old.type !== 'hardlink' && now.type !== 'hardlink') || old.mtime === now.mtime
+}
+
+function isUntouched(old: Member, now: Member): boolean {
+  return old.inode === now.inode && old.ctime === now.ctime && isSettled(now.ctime)
 }

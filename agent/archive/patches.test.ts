@@ -2,6 +2,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
 import {
@@ -22,12 +23,15 @@ import { testUnless } from '../../test/harness/system-packages.ts'
 import { THOROUGHNESS } from '../../test/harness/thoroughness.ts'
 import { openOriginal } from '../pipelines/original.ts'
 import { compareTree } from '../points/compare-tree.ts'
+import { diff } from './browse.ts'
 import { consolidate } from './consolidate.ts'
 import { LocalSink } from './local-sink.ts'
 import { update } from './update.ts'
 import { verify } from './verify.ts'
 
 const MIB = 2 ** 20
+/** Of what changed within two seconds before a snapshot nothing is known by its time. */
+const SETTLED_MS = 2_200
 const ROUNDS = 4 * THOROUGHNESS
 const TOOLS = ['tar', 'zstd', 'sha256sum', 'chmod', 'cp', 'dd', 'rm', 'stat', 'touch']
 const POLICY = { devices: 'make', symlinks: 'keep' } as const
@@ -179,6 +183,27 @@ test('a tree of an earlier point becomes that of a later one, patches and all', 
   }
   await extractTo(join(home, 'one'), { points: home, names, path: 'large' })
   t.true(readFileSync(join(home, 'one/large')).equals(readFileSync(join(images[2] ?? '', 'large'))))
+})
+
+test('what is stored in part here and whole there is no difference, unless it changed', async (t) => {
+  if (lacks(t)) return t.pass()
+  const { sh, point, home, names } = await open(t)
+  sh('head -c 8M /dev/urandom > large; head -c 8M /dev/urandom > other')
+  await point()
+  sh('for f in large other; do echo 1 | dd of=$f bs=1 seek=3M conv=notrunc status=none; done')
+  await delay(SETTLED_MS)
+  await point()
+  const chain = await openChain(home, names)
+  await consolidate({ chain, sink: new LocalSink(home, 'merged'), scratch: home }, calm)
+  const merged = await openChain(home, ['merged'])
+  t.deepEqual(await Array.fromAsync(diff(chain, merged, calm.signal)), [])
+  sh('echo 2 | dd of=large bs=1 seek=5M conv=notrunc status=none')
+  await delay(SETTLED_MS)
+  await point()
+  const later = await openChain(home, names)
+  const found = await Array.fromAsync(diff(merged, later, calm.signal), ({ path, kind }) => `${kind} ${path}`)
+  t.deepEqual(found, ['content large'])
+  for (const each of [chain, merged, later]) await closeChain(each)
 })
 
 test('a file is stored whole where a patch would not do', async (t) => {
