@@ -9,13 +9,14 @@ const PAGE_ENTRIES = 1000
 /** Gathers what a server lists all at once; names that no path could hold are left out. */
 export class Listing {
   readonly #entries: Entry[] = []
+  #told = 0
 
   /** @throws FleetError `too_large` */
   add(entry: Entry): void {
-    if (!isName(entry.name)) return
-    if (this.#entries.length === MAX_ENTRIES)
+    this.#told += 1
+    if (this.#told > MAX_ENTRIES)
       throw new FleetError('too_large', `the directory holds more than ${MAX_ENTRIES} entries`)
-    this.#entries.push(entry)
+    if (isName(entry.name)) this.#entries.push(entry)
   }
 
   /** @param cursor the last name of the page before */

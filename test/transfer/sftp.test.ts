@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import ssh2 from 'ssh2'
+import ssh2, { type SFTPWrapper as ServerSftp } from 'ssh2'
 import { openTarget, readHostKey } from '../../agent/transfer/open-target.ts'
 import type { Target } from '../../agent/transfer/transfer.ts'
 import { SftpTargetConfig, type TargetSecret } from '../../shared/target-config.ts'
@@ -127,36 +127,68 @@ serially('an upload goes on after its server was away for a moment', async (t) =
   t.true((await load(target, 'patient')).equals(bytes))
 })
 
-test('a server that ends each connection as soon as something is written is given up', async (t) => {
+/** A server that lets anybody in and answers as nobody should. */
+async function odd(t: ExecutionContext, answer: (sftp: ServerSftp, end: () => void) => void) {
   const key = ssh2.utils.generateKeyPairSync('ed25519')
-  let connections = 0
-  const fickle = new ssh2.Server({ hostKeys: [key.private] }, (client) => {
-    connections += 1
+  const seen = { connections: 0 }
+  const server = new ssh2.Server({ hostKeys: [key.private] }, (client) => {
+    seen.connections += 1
     client.on('error', () => undefined)
     client.on('authentication', (attempt) => attempt.accept())
-    client.on('session', (accept) => {
-      accept().on('sftp', (accept) => {
-        const sftp = accept()
-        const { OK, NO_SUCH_FILE, OP_UNSUPPORTED } = ssh2.utils.sftp.STATUS_CODE
-        sftp.on('OPEN', (id) => sftp.handle(id, Buffer.from('h')))
-        sftp.on('WRITE', () => client.end())
-        sftp.on('LSTAT', (id) => sftp.status(id, NO_SUCH_FILE))
-        sftp.on('EXTENDED', (id) => sftp.status(id, OP_UNSUPPORTED))
-        for (const event of ['CLOSE', 'REMOVE'] as const) sftp.on(event, (id: number) => sftp.status(id, OK))
-      })
-    })
+    client.on('session', (accept) => accept().on('sftp', (accept) => answer(accept(), () => void client.end())))
   }).listen(0, '127.0.0.1')
-  await once(fickle, 'listening')
-  t.teardown(() => void fickle.close())
+  await once(server, 'listening')
+  t.teardown(() => void server.close())
   // as: a TCP server that listens has an AddressInfo
-  const { port } = fickle.address() as AddressInfo
-  const place = { protocol: 'sftp', name: 'fickle', host: '127.0.0.1', port, base: '/', username: 'a' }
+  const { port } = server.address() as AddressInfo
+  const place = { protocol: 'sftp', name: 'odd', host: '127.0.0.1', port, base: '/', username: 'a' }
   const config = SftpTargetConfig.parse(place)
   const hostKey = await readHostKey(config, context, watch.signal)
   const target = await openTarget({ ...config, hostKey }, { password: 'p' }, context)
-  await t.throwsAsync(store(target, 'a', noise(3_000_000)), { code: 'unavailable', message: /fickle/ })
-  t.true(connections < 10, `${connections} connections`)
-  await target[Symbol.asyncDispose]()
+  t.teardown(() => target[Symbol.asyncDispose]())
+  return { target, seen }
+}
+
+test('a server that ends each connection as soon as something is written is given up', async (t) => {
+  const { OK, NO_SUCH_FILE, OP_UNSUPPORTED } = ssh2.utils.sftp.STATUS_CODE
+  const { target, seen } = await odd(t, (sftp, end) => {
+    sftp.on('OPEN', (id) => sftp.handle(id, Buffer.from('h')))
+    sftp.on('WRITE', end)
+    sftp.on('LSTAT', (id) => sftp.status(id, NO_SUCH_FILE))
+    sftp.on('EXTENDED', (id) => sftp.status(id, OP_UNSUPPORTED))
+    for (const event of ['CLOSE', 'REMOVE'] as const) sftp.on(event, (id: number) => sftp.status(id, OK))
+  })
+  await t.throwsAsync(store(target, 'a', noise(3_000_000)), { code: 'unavailable', message: /odd/ })
+  t.true(seen.connections < 10, `${seen.connections} connections`)
+})
+
+const ATTRIBUTES = { mode: 0o100644, uid: 0, gid: 0, size: 0, atime: 0, mtime: 0 }
+const told = (filename: string) => ({ filename, longname: filename, attrs: ATTRIBUTES })
+
+test('a directory is listed to its end, however few names a server tells at a time', async (t) => {
+  const { OK, EOF } = ssh2.utils.sftp.STATUS_CODE
+  const names = ['.', '..', 'a', '..', 'b']
+  const { target } = await odd(t, (sftp) => {
+    let next = 0
+    sftp.on('OPENDIR', (id) => sftp.handle(id, Buffer.from('h')))
+    sftp.on('READDIR', (id) => {
+      const name = names[next]
+      next += 1
+      return name === undefined ? sftp.status(id, EOF) : sftp.name(id, [told(name)])
+    })
+    sftp.on('CLOSE', (id) => sftp.status(id, OK))
+  })
+  t.deepEqual(await namesIn(target), ['a', 'b'])
+})
+
+test('a directory of names that are none, without an end, is given up', async (t) => {
+  const { target } = await odd(t, (sftp) => {
+    const names = Array.from({ length: 500 }, () => told('\u0001'))
+    sftp.on('OPENDIR', (id) => sftp.handle(id, Buffer.from('h')))
+    sftp.on('READDIR', (id) => sftp.name(id, names))
+    sftp.on('CLOSE', (id) => sftp.status(id, ssh2.utils.sftp.STATUS_CODE.OK))
+  })
+  await t.throwsAsync(target.list('', { signal: AbortSignal.timeout(20_000) }), { code: 'too_large', message: /odd/ })
 })
 
 serially('a server that stops answering is given up, and what it keeps is swept later', async (t) => {

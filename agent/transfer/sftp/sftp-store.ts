@@ -11,6 +11,9 @@ import { openSftpFile } from './sftp-file.ts'
 import { SftpLink } from './sftp-link.ts'
 import { SftpUpload } from './sftp-upload.ts'
 
+/** Answers that list one directory: a server may tell one name in each. */
+const MAX_BATCHES = 100_000
+
 interface Parts {
   readonly dialer: Dialer
   readonly policy: RetryPolicy
@@ -66,16 +69,16 @@ class SftpStore implements Store {
     const handle = await link.call<Buffer>(session, signal, (sftp, done) => sftp.opendir(directory, done))
     try {
       const listing = new Listing()
-      for (;;) {
-        const batch = await link.call<FileEntryWithStats[]>(session, signal, (sftp, done) =>
+      for (let batches = 0; batches < MAX_BATCHES; batches += 1) {
+        // Without `.` and `..`, which ssh2 leaves out: one that is empty is not the end.
+        const batch = await link.call<FileEntryWithStats[] | undefined>(session, signal, (sftp, done) =>
           // as: the types know only a path here, the protocol and ssh2 take a handle
-          sftp.readdir(handle as unknown as string, (error, list) =>
-            done(isEnd(error) ? undefined : error, list ?? []),
-          ),
+          sftp.readdir(handle as unknown as string, (error, list) => done(isEnd(error) ? undefined : error, list)),
         )
-        if (batch.length === 0) return listing.page(cursor)
+        if (batch === undefined) return listing.page(cursor)
         for (const { filename, attrs } of batch) listing.add(entryOf(filename, attrs))
       }
+      throw new FleetError('too_large', 'lists a directory in too many answers')
     } finally {
       await link.call(session, signal, (sftp, done) => sftp.close(handle, done)).catch(() => undefined)
     }
