@@ -1,8 +1,8 @@
 import { promisify } from 'node:util'
 import { constants, zstdCompress } from 'node:zlib'
 import { FleetError } from '../../shared/errors.ts'
+import { release } from '../native/release.ts'
 import { decompressWhole } from '../native/zstd.ts'
-import { release } from './read/release.ts'
 
 export type Compression = 'zstd' | 'none'
 

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { closeSync } from 'node:fs'
 import { FleetError } from '../../shared/errors.ts'
+import { release } from '../native/release.ts'
+import { ZstdCompressor } from '../native/zstd.ts'
 import { type BytePath, displayPath } from './byte-path.ts'
 import type { Chain, ChainMember } from './chain.ts'
 import { compressFrame } from './compression.ts'
@@ -14,12 +16,13 @@ import type { ArchiveSink } from './sink.ts'
 import { BLOCK, FLAGS, HeaderEncoder, type HeaderFields, paddingOf, paxRecord } from './tar-header.ts'
 import { ArchiveFiles } from './write/archive-files.ts'
 import { encodeMap, sparseHeader } from './write/hole-map.ts'
+import { letWritersGo } from './write/kept.ts'
 import { LinkTable } from './write/link-table.ts'
+import { DEFAULT_LEVEL, INDEX_FRAME_BYTES, INDEX_MAX_BYTES } from './write/piece-store.ts'
 import { openUnlinked } from './write/spool.ts'
 import type { ArchiveWatch, WrittenArchive } from './write-archive.ts'
 
 const FRAME_BYTES = 4 * 2 ** 20
-const INDEX_FRAME_BYTES = 2 ** 18
 const TOLD_BYTES = 2 ** 24
 const NO_MAP = Buffer.alloc(0)
 const ATTRIBUTE = /^SCHILY\.(xattr|acl)/
@@ -40,11 +43,12 @@ export async function consolidate(request: ConsolidateRequest, watch: ArchiveWat
   const { chain, sink, scratch } = request
   const { signal } = watch
   if (signal.aborted) throw new FleetError('cancelled', 'cancelled')
+  letWritersGo()
   const compression = chain.points.at(-1)?.table.totals.compression ?? 'zstd'
   const files = new ArchiveFiles({ sink, scratch, compression, signal })
   const linkSpillFd = openUnlinked(scratch)
   try {
-    const copying = new MemberCopy(chain, files, watch, { compression, linkSpillFd })
+    using copying = new MemberCopy(chain, files, watch, { compression, linkSpillFd })
     for await (const found of chain.members('', signal)) await copying.add(found)
     const { contentBytes, problems } = await copying.finish()
     const image = chain.points.at(-1)?.table.totals.image
@@ -61,7 +65,7 @@ export async function consolidate(request: ConsolidateRequest, watch: ArchiveWat
   }
 }
 
-class MemberCopy {
+class MemberCopy implements Disposable {
   readonly #chain: Chain
   readonly #files: ArchiveFiles
   readonly #watch: ArchiveWatch
@@ -69,6 +73,8 @@ class MemberCopy {
   readonly #sources: readonly TarBytes[]
   readonly #links: LinkTable
   readonly #encoder = new HeaderEncoder()
+  readonly #frames = new ZstdCompressor({ level: DEFAULT_LEVEL, maxBytes: FRAME_BYTES })
+  readonly #index = new ZstdCompressor({ level: DEFAULT_LEVEL, maxBytes: INDEX_MAX_BYTES })
   #frame = Buffer.allocUnsafeSlow(FRAME_BYTES)
   #used = 0
   #number = 0
@@ -140,6 +146,11 @@ class MemberCopy {
     }
     await this.#put(Buffer.alloc(paddingOf(storedSize)))
     await this.#line({ ...member, ...place, storedSize, holes, patch: undefined, hash: hash.digest('hex') })
+  }
+
+  [Symbol.dispose](): void {
+    this.#frames[Symbol.dispose]()
+    this.#index[Symbol.dispose]()
   }
 
   async finish(): Promise<{ readonly contentBytes: number; readonly problems: number }> {
@@ -231,7 +242,9 @@ class MemberCopy {
     const chunk = { rawBytes: text.length, firstPath: this.#firstPath, lines: this.#lineCount }
     this.#lines = ''
     this.#lineCount = 0
-    await this.#files.addIndex(await compressFrame(text), chunk)
+    const isLong = text.length > INDEX_MAX_BYTES
+    await this.#files.addIndex(await (isLong ? compressFrame(text) : this.#index.compress(text)), chunk)
+    release(text)
   }
 
   async #keepWhole(bytes: number): Promise<void> {
@@ -250,7 +263,7 @@ class MemberCopy {
   async #endFrame(): Promise<void> {
     if (this.#used === 0) return
     const raw = this.#frame.subarray(0, this.#used)
-    await this.#files.addFrame(this.#compression === 'zstd' ? await compressFrame(raw) : raw, raw.length)
+    await this.#files.addFrame(this.#compression === 'zstd' ? await this.#frames.compress(raw) : raw, raw.length)
     this.#start += this.#used
     this.#number += 1
     this.#used = 0

@@ -1,4 +1,5 @@
 import { type BytePath, comparePaths } from './byte-path.ts'
+import type { HeldBytes } from './held-bytes.ts'
 import { parseJson, pathOfLine } from './member.ts'
 import { lastNotAfter, type Point } from './point.ts'
 
@@ -18,6 +19,8 @@ export class IndexCursor {
   readonly #point: Point
   readonly #signal: AbortSignal
   #frame = -1
+  /** What a cursor that nobody moves any more held is left to the collector. */
+  #held: HeldBytes | undefined
   #text: Buffer = Buffer.alloc(0)
   /** Where the current line begins and where it ends, its newline included. */
   #start = 0
@@ -77,7 +80,10 @@ export class IndexCursor {
   }
 
   async #load(frame: number): Promise<void> {
-    this.#text = await this.#point.indexText(frame, this.#signal)
+    const held = await this.#point.indexText(frame, this.#signal)
+    this.#held?.[Symbol.dispose]()
+    this.#held = held
+    this.#text = held.bytes
     this.#frame = frame
     this.#start = 0
   }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { createZstdDecompress } from 'node:zlib'
 import { FleetError } from '../../shared/errors.ts'
+import { release } from '../native/release.ts'
 import { type BytePath, comparePaths } from './byte-path.ts'
 import { decompressFrame } from './compression.ts'
 import {
@@ -14,10 +15,10 @@ import {
   type IndexFrame,
   parseFrameTable,
 } from './frame-table.ts'
+import { HeldBytes } from './held-bytes.ts'
 import type { IndexEntry, Member } from './member.ts'
 import { parseEntry } from './parse-entry.ts'
 import type { PointFiles, RangeSource } from './range-source.ts'
-import { release } from './read/release.ts'
 
 const NEWLINE = 0x0a
 /** The table of an archive of 4 TiB; more cannot be ours. */
@@ -29,7 +30,7 @@ export class Point implements AsyncDisposable {
   readonly #index: RangeSource
   readonly #data: RangeSource
   /** Frames of the index: the one that was read last, and the one that may be read next. */
-  #kept: { readonly number: number; readonly text: Buffer } | undefined
+  #kept: { readonly number: number; readonly text: HeldBytes } | undefined
   #ahead: { readonly number: number; readonly text: Promise<Buffer> } | undefined
 
   private constructor(table: FrameTable, index: RangeSource, data: RangeSource) {
@@ -55,16 +56,20 @@ export class Point implements AsyncDisposable {
     await this.#data[Symbol.asyncDispose]()
   }
 
-  /** The lines of the index as they are stored, a frame at a time. */
+  /** The lines of the index as they are stored, a frame at a time; each is valid until the next is asked for. */
   async *lines(signal: AbortSignal): AsyncGenerator<Buffer> {
-    for (const number of this.table.index.keys()) yield await this.indexText(number, signal)
+    for (const number of this.table.index.keys()) {
+      using text = await this.indexText(number, signal)
+      yield text.bytes
+    }
   }
 
   /** In order, beginning with the first that is not before `from`. */
   async *entries(from: BytePath, signal: AbortSignal): AsyncGenerator<IndexEntry> {
     const frames = this.table.index
     for (let at = lastNotAfter(frames, from); at < frames.length; at += 1) {
-      const text = await this.indexText(at, signal)
+      using held = await this.indexText(at, signal)
+      const text = held.bytes
       // One after the other: of all lines at once a young collector would have much to carry.
       for (let start = 0, end = 0; start < text.length; start = end + 1) {
         end = text.indexOf(NEWLINE, start)
@@ -103,18 +108,22 @@ export class Point implements AsyncDisposable {
     return this.table.totals.compression === 'none' ? stored : decompressFrame(stored, frame.rawBytes)
   }
 
-  /** The lines of one frame of the index, checked. Who went from one to the next finds the one behind it begun. @throws corrupt */
-  async indexText(number: number, signal: AbortSignal): Promise<Buffer> {
+  /**
+   * The lines of one frame of the index, checked, for whoever disposes of them. Who went from one to the next finds the one behind it begun.
+   * @throws corrupt
+   */
+  async indexText(number: number, signal: AbortSignal): Promise<HeldBytes> {
     const kept = this.#kept
-    if (kept?.number === number) return kept.text
+    if (kept?.number === number) return kept.text.hold()
     const ahead = this.#ahead?.number === number ? this.#ahead : undefined
     const isNext = kept !== undefined && number === kept.number + 1
     this.#ahead = isNext && number + 1 < this.table.index.length ? this.#begun(number + 1, signal) : undefined
     // Begun for somebody who gave up meanwhile, it is read again.
     const read = () => this.#readIndex(number, signal)
-    const text = await (ahead?.text.catch(read) ?? read())
+    const text = new HeldBytes(await (ahead?.text.catch(read) ?? read()))
+    this.#kept?.text[Symbol.dispose]()
     this.#kept = { number, text }
-    return text
+    return text.hold()
   }
 
   /** Whether a frame of the index is as it was stored; its lines are not read. @throws corrupt */

@@ -7,6 +7,7 @@ import { Counters } from '../tree/counters.ts'
 import type { MakeTask } from './read/make-worker.ts'
 import type { ImageReadTask, ReadEnd, ReadMessage, ReadTask, TreeReadTask } from './read/read-worker.ts'
 import { newStepRing } from './read/step-ring.ts'
+import { letWritersGo } from './write/kept.ts'
 import type { ArchiveWatch } from './write-archive.ts'
 
 const PROGRESS_INTERVAL_MS = 100
@@ -45,6 +46,7 @@ export async function runReader(
   watch: ArchiveWatch,
 ): Promise<ReadDone> {
   if (watch.signal.aborted) throw new FleetError('cancelled', 'cancelled')
+  letWritersGo()
   const counters = new Counters()
   const channel = new MessageChannel()
   const counts = newCounts()

@@ -1,6 +1,7 @@
 import koffi from 'koffi'
 import { FleetError } from '../../shared/errors.ts'
 import { libc } from './libc.ts'
+import { release } from './release.ts'
 
 /** ZSTD_cParameter, zstd.h (stable since 1.4). */
 const COMPRESSION_LEVEL = 100
@@ -114,6 +115,7 @@ export class ZstdCompressor implements Disposable {
   /** Not while it compresses. */
   [Symbol.dispose](): void {
     this.#zstd.free(this.#context)
+    release(this.#target)
   }
 }
 

@@ -11,7 +11,7 @@ import { cString, libc } from '../native/libc.ts'
 import { close, howBeneath, openBeneath, tryOpenBeneath } from '../native/paths.ts'
 import { Status } from '../native/status.ts'
 import { AttributeComparison } from './compare-attributes.ts'
-import { hashAsStored, isAsComposed } from './stored-hash.ts'
+import { FileReading, hashAsStored, isAsComposed } from './stored-hash.ts'
 
 const MAX_TOLD = 100
 /** Members looked at before others get a turn on this thread. */
@@ -60,6 +60,11 @@ class ComparingWalk {
   readonly #status = new Status()
   readonly #reader = new DirectoryReader()
   readonly #attributes = new AttributeComparison()
+  readonly #reading = new FileReading((bytes) => {
+    this.#watch.signal.throwIfAborted()
+    this.#bytes += bytes
+    this.#tell()
+  })
   readonly #paths: string[] = []
   #count = 0
   #members = 0
@@ -174,15 +179,10 @@ class ComparingWalk {
     const archive = this.#sources[layer]
     if (fd < 0 || archive === undefined) return false
     try {
-      const counted = (bytes: number) => {
-        this.#watch.signal.throwIfAborted()
-        this.#bytes += bytes
-        this.#tell()
-      }
-      if (member.patch === undefined) return (await hashAsStored(fd, member, archive, counted)) === member.hash
+      if (member.patch === undefined) return (await hashAsStored(fd, member, archive, this.#reading)) === member.hash
       const { signal } = this.#watch
       const content = await ComposedContent.open(this.#chain, { member, layer }, this.#sources, signal)
-      return await isAsComposed(fd, content, counted)
+      return await isAsComposed(fd, content, this.#reading)
     } finally {
       close(fd)
     }

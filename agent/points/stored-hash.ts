@@ -15,61 +15,69 @@ interface Extent {
   readonly size: number
 }
 
+/** What files are read with, one after the other. */
+export class FileReading {
+  /** Memory for all of them: of its own for each it would wait for a collector. */
+  readonly piece = Buffer.allocUnsafeSlow(STEP_BYTES)
+  /** Is called with the size of each piece that was read. */
+  readonly counted: (bytes: number) => void
+
+  constructor(counted: (bytes: number) => void) {
+    this.counted = counted
+  }
+}
+
 /**
  * SHA-256 of a file as an archive stores it, from the file itself. Of one with holes the map of its holes is stored too; it is
  * taken from the archive, and everything outside of it must be zero: file systems differ in where a hole may begin.
- * @param counted is called with the size of each piece that was read @returns hex; '' when data stand where the map has a hole
+ * @returns hex; '' when data stand where the map has a hole
  */
 export async function hashAsStored(
   fd: number,
   member: Member,
   archive: TarBytes,
-  counted: (bytes: number) => void,
+  reading: FileReading,
 ): Promise<string> {
   const hash = createHash('sha256')
   if (!member.holes) {
-    await hashRange(fd, { offset: 0, size: member.size }, hash, counted)
+    await hashRange(fd, { offset: 0, size: member.size }, hash, reading)
     return hash.digest('hex')
   }
   const map = await readStoredMap(member, archive)
   hash.update(map.bytes)
-  for (const extent of map.extents) await hashRange(fd, extent, hash, counted)
-  if (!(await isZeroOutside(fd, member.size, map.extents, counted))) return ''
+  for (const extent of map.extents) await hashRange(fd, extent, hash, reading)
+  if (!(await isZeroOutside(fd, member.size, map.extents, reading))) return ''
   return hash.digest('hex')
 }
 
-/** Whether a file is what a whole member and the patches over it make up. @param counted as of `hashAsStored` @throws corrupt */
-export async function isAsComposed(
-  fd: number,
-  content: ComposedContent,
-  counted: (bytes: number) => void,
-): Promise<boolean> {
+/** Whether a file is what a whole member and the patches over it make up. @throws corrupt */
+export async function isAsComposed(fd: number, content: ComposedContent, reading: FileReading): Promise<boolean> {
   for await (const { offset, bytes } of content.pieces()) {
     let at = 0
-    for await (const piece of pieces(fd, { offset, size: bytes.length })) {
+    for await (const piece of pieces(fd, { offset, size: bytes.length }, reading)) {
       if (!piece.equals(bytes.subarray(at, at + piece.length))) return false
       at += piece.length
     }
     if (at < bytes.length) return false
-    counted(at)
+    reading.counted(at)
   }
-  return isZeroOutside(fd, content.sizeBytes, content.runs, counted)
+  return isZeroOutside(fd, content.sizeBytes, content.runs, reading)
 }
 
-async function hashRange(fd: number, extent: Extent, hash: Hash, counted: (bytes: number) => void): Promise<void> {
-  for await (const piece of pieces(fd, extent)) {
+async function hashRange(fd: number, extent: Extent, hash: Hash, reading: FileReading): Promise<void> {
+  for await (const piece of pieces(fd, extent, reading)) {
     hash.update(piece)
-    counted(piece.length)
+    reading.counted(piece.length)
   }
 }
 
-async function* pieces(fd: number, { offset, size }: Extent): AsyncGenerator<Buffer> {
-  const buffer = Buffer.allocUnsafe(Math.min(size, STEP_BYTES))
+/** Each is valid until the next is asked for. */
+async function* pieces(fd: number, { offset, size }: Extent, { piece }: FileReading): AsyncGenerator<Buffer> {
   for (let done = 0; done < size; ) {
-    const { bytesRead } = await read(fd, buffer, 0, Math.min(buffer.length, size - done), offset + done)
+    const { bytesRead } = await read(fd, piece, 0, Math.min(piece.length, size - done), offset + done)
     if (bytesRead === 0) return
     done += bytesRead
-    yield buffer.subarray(0, bytesRead)
+    yield piece.subarray(0, bytesRead)
   }
 }
 
@@ -78,7 +86,7 @@ async function isZeroOutside(
   fd: number,
   sizeBytes: number,
   map: readonly Extent[],
-  counted: (bytes: number) => void,
+  reading: FileReading,
 ): Promise<boolean> {
   let next = 0
   for (const { offset, size } of findExtents(fd, sizeBytes) ?? [{ offset: 0, size: sizeBytes }]) {
@@ -87,16 +95,16 @@ async function isZeroOutside(
       for (let known = map[next]; known !== undefined && known.offset + known.size <= at; known = map[next]) next += 1
       const known = map[next]
       const until = Math.min(known?.offset ?? end, end)
-      if (until > at && !(await isZero(fd, { offset: at, size: until - at }, counted))) return false
+      if (until > at && !(await isZero(fd, { offset: at, size: until - at }, reading))) return false
       at = known === undefined ? end : Math.max(until, Math.min(known.offset + known.size, end))
     }
   }
   return true
 }
 
-async function isZero(fd: number, extent: Extent, counted: (bytes: number) => void): Promise<boolean> {
-  for await (const piece of pieces(fd, extent)) {
-    counted(piece.length)
+async function isZero(fd: number, extent: Extent, reading: FileReading): Promise<boolean> {
+  for await (const piece of pieces(fd, extent, reading)) {
+    reading.counted(piece.length)
     if (piece.some((byte) => byte !== 0)) return false
   }
   return true

@@ -7,6 +7,7 @@ import { DATA, SUMS } from '../archive/frame-table.ts'
 import { Point } from '../archive/point.ts'
 import { verify } from '../archive/verify.ts'
 import type { ArchiveWatch } from '../archive/write-archive.ts'
+import { release } from '../native/release.ts'
 import type { Target } from '../transfer/transfer.ts'
 import { filesOf } from './open-chain.ts'
 import type { PointTools, TargetLease } from './point-tools.ts'
@@ -154,7 +155,10 @@ async function hashOf(
   try {
     await using source = await target.get(path, { signal })
     const hash = createHash('sha256')
-    for await (const piece of source.stream(0, source.sizeBytes, signal)) hash.update(piece)
+    for await (const piece of source.stream(0, source.sizeBytes, signal)) {
+      hash.update(piece)
+      release(piece)
+    }
     return { hash: hash.digest('hex'), bytes: source.sizeBytes }
   } catch (error) {
     if (error instanceof FleetError && error.code === 'not_found') return undefined

@@ -1,5 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import type { TargetConfig } from '../../shared/target-config.ts'
+import { release } from '../native/release.ts'
 import type { Throttle } from './bandwidth.ts'
 import { requireSame, Tally } from './tally.ts'
 import type { PutOptions, Sink, Store, Stored, Upload, Verified } from './transfer.ts'
@@ -109,6 +110,7 @@ export class LimitedSink implements Sink {
       for await (const chunk of file.stream(0, file.sizeBytes, options.signal)) {
         await throttle.pass(chunk.length, options.signal)
         tally.add(chunk)
+        release(chunk)
       }
       requireSame({ sizeBytes: tally.sizeBytes, sha256: tally.digest() }, written, 'what arrived')
     } finally {

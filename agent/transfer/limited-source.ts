@@ -1,4 +1,5 @@
 import { FleetError } from '../../shared/errors.ts'
+import { release } from '../native/release.ts'
 import type { Throttle } from './bandwidth.ts'
 import { mayRetry, pauseAfter, type RetryPolicy } from './retry.ts'
 import type { Slots } from './slots.ts'
@@ -27,10 +28,16 @@ export class LimitedSource implements RangeSource {
 
   async read(offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
     if (length > MAX_READ_BYTES) throw new FleetError('invalid', `at most ${MAX_READ_BYTES} bytes are read at a time`)
-    const chunks: Buffer[] = []
-    for await (const chunk of this.stream(offset, length, signal)) chunks.push(chunk)
-    const [only] = chunks
-    return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks)
+    const wanted = Math.max(0, Math.min(length, this.sizeBytes - offset))
+    let whole: Buffer | undefined
+    let read = 0
+    for await (const chunk of this.stream(offset, length, signal)) {
+      if (chunk.length === wanted) return chunk
+      whole ??= Buffer.allocUnsafeSlow(wanted)
+      read += chunk.copy(whole, read)
+      release(chunk)
+    }
+    return whole?.subarray(0, read) ?? Buffer.alloc(0)
   }
 
   async *stream(offset: number, length: number, signal: AbortSignal): AsyncGenerator<Buffer, void> {

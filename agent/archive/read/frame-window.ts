@@ -1,6 +1,6 @@
 import { FleetError } from '../../../shared/errors.ts'
+import { release } from '../../native/release.ts'
 import type { ByteReader } from './byte-reader.ts'
-import { release } from './release.ts'
 
 export interface TarFrame {
   readonly layer: number

@@ -1,6 +1,6 @@
 import { FleetError } from '../../../shared/errors.ts'
+import { release } from '../../native/release.ts'
 import type { ByteReader } from './byte-reader.ts'
-import { release } from './release.ts'
 
 /** A tar that comes in pieces and says nothing of its length. */
 export class StreamReader implements ByteReader {

@@ -57,9 +57,13 @@ export function giveBackTools(tools: FrameTools): void {
     tools[Symbol.dispose]()
     return
   }
-  const end = setTimeout(() => {
-    kept = undefined
-    tools[Symbol.dispose]()
-  }, KEPT_MS).unref()
-  kept = { tools, end }
+  kept = { tools, end: setTimeout(letToolsGo, KEPT_MS).unref() }
+}
+
+/** Those that nobody uses, at once. */
+export function letToolsGo(): void {
+  if (kept === undefined) return
+  clearTimeout(kept.end)
+  kept.tools[Symbol.dispose]()
+  kept = undefined
 }

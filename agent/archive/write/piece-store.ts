@@ -1,6 +1,6 @@
+import { release } from '../../native/release.ts'
 import type { ZstdCompressor } from '../../native/zstd.ts'
 import { type Compression, compressFrame } from '../compression.ts'
-import { release } from '../read/release.ts'
 import type { ArchiveFiles, PlainTar } from './archive-files.ts'
 import type { FilledFrame } from './frame-filler.ts'
 import { FrameSlots } from './frame-slots.ts'
@@ -10,7 +10,7 @@ import type { IndexChunk } from './index-text.ts'
 export const DEFAULT_LEVEL = 3
 export const INDEX_FRAME_BYTES = 2 ** 18
 /** The last line may reach beyond; what is longer still is compressed with memory of its own. */
-const INDEX_MAX_BYTES = INDEX_FRAME_BYTES + 2 ** 20
+export const INDEX_MAX_BYTES = INDEX_FRAME_BYTES + 2 ** 20
 
 export interface PlainPiece {
   readonly type: PlainTar

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { closeSync, constants, openSync, read, unlinkSync, write } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { release } from '../../native/release.ts'
 import type { SinkFile } from '../sink.ts'
 
 const COPY_BYTES = 2 ** 20
@@ -42,12 +43,13 @@ export class Spool {
 
   /** @returns its SHA-256 in hex */
   async copyTo(file: SinkFile): Promise<string> {
+    const piece = Buffer.allocUnsafeSlow(Math.min(COPY_BYTES, this.#bytes))
     for (let at = 0; at < this.#bytes; ) {
-      const chunk = Buffer.allocUnsafe(Math.min(COPY_BYTES, this.#bytes - at))
-      const { bytesRead } = await readAsync(this.#fd, chunk, 0, chunk.length, at)
-      await file.write(chunk.subarray(0, bytesRead))
+      const { bytesRead } = await readAsync(this.#fd, piece, 0, Math.min(piece.length, this.#bytes - at), at)
+      await file.write(piece.subarray(0, bytesRead))
       at += bytesRead
     }
+    release(piece)
     await file.close()
     return this.#hash.digest('hex')
   }

@@ -63,12 +63,17 @@ function keep(worker: Worker): void {
   const forget = () => {
     if (idle?.worker === worker) idle = undefined
   }
-  const end = setTimeout(() => {
-    forget()
-    void worker.terminate()
-  }, KEPT_MS).unref()
+  const end = setTimeout(letThreadGo, KEPT_MS).unref()
   worker.unref()
   worker.once('error', forget)
   worker.once('exit', forget)
   idle = { worker, end }
+}
+
+/** The one that has nothing to do, at once. */
+export function letThreadGo(): void {
+  if (idle === undefined) return
+  clearTimeout(idle.end)
+  void idle.worker.terminate()
+  idle = undefined
 }
