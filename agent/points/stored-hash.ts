@@ -6,9 +6,11 @@ import type { ComposedContent } from '../archive/read/composed-content.ts'
 import { readStoredMap } from '../archive/read/stored-map.ts'
 import type { TarBytes } from '../archive/read/tar-bytes.ts'
 import { findExtents } from '../archive/write/hole-map.ts'
+import { MemoryReader } from '../native/memory-reader.ts'
 
 const read = promisify(readCallback)
 const STEP_BYTES = 2 ** 20
+const SHORT_BYTES = 2 ** 17
 
 interface Extent {
   readonly offset: number
@@ -17,8 +19,8 @@ interface Extent {
 
 /** What files are read with, one after the other. */
 export class FileReading {
-  /** Memory for all of them: of its own for each it would wait for a collector. */
-  readonly piece = Buffer.allocUnsafeSlow(STEP_BYTES)
+  /** With memory for all of them: of its own for each it would wait for a collector. */
+  readonly memory = new MemoryReader(Buffer.allocUnsafeSlow(STEP_BYTES))
   /** Is called with the size of each piece that was read. */
   readonly counted: (bytes: number) => void
 
@@ -72,12 +74,16 @@ async function hashRange(fd: number, extent: Extent, hash: Hash, reading: FileRe
 }
 
 /** Each is valid until the next is asked for. */
-async function* pieces(fd: number, { offset, size }: Extent, { piece }: FileReading): AsyncGenerator<Buffer> {
+async function* pieces(fd: number, { offset, size }: Extent, { memory }: FileReading): AsyncGenerator<Buffer> {
+  const { room } = memory
   for (let done = 0; done < size; ) {
-    const { bytesRead } = await read(fd, piece, 0, Math.min(piece.length, size - done), offset + done)
+    const [wanted, place] = [Math.min(room.length, size - done), offset + done]
+    // The way through another thread takes longer than a short file; of a long one others get their turn between its pieces.
+    const atOnce = size <= SHORT_BYTES ? memory.read(fd, wanted, place) : -1
+    const bytesRead = atOnce >= 0 ? atOnce : (await read(fd, room, 0, wanted, place)).bytesRead
     if (bytesRead === 0) return
     done += bytesRead
-    yield piece.subarray(0, bytesRead)
+    yield room.subarray(0, bytesRead)
   }
 }
 

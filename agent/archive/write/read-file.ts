@@ -1,5 +1,6 @@
 import { constants } from 'node:fs'
-import { addressOf, libc } from '../../native/libc.ts'
+import { libc } from '../../native/libc.ts'
+import { MemoryReader } from '../../native/memory-reader.ts'
 import { howBeneath } from '../../native/paths.ts'
 import { lastErrorCode } from '../../native/system-error.ts'
 import type { ProblemReason } from '../member.ts'
@@ -14,10 +15,6 @@ export const READ_LIVE_FILE = howBeneath(
 const BYTES_AHEAD = 131_072
 /** linux/fadvise.h */
 const POSIX_FADV_WILLNEED = 3
-/** linux/fs.h */
-const RWF_NOWAIT = 8
-/** `struct iovec`: an address and a length. */
-const IOVEC_BYTES = 16
 
 /** Has the kernel begin to read what is not in memory. */
 export function askForContent(fd: number): void {
@@ -26,17 +23,11 @@ export function askForContent(fd: number): void {
 
 /** Tells whether reading would wait for a disk. One a thread. */
 export class MemoryProbe {
-  readonly #byte = Buffer.allocUnsafeSlow(1)
-  readonly #iovec = Buffer.alloc(IOVEC_BYTES)
-
-  constructor() {
-    this.#iovec.writeBigUInt64LE(BigInt(addressOf(this.#byte)), 0)
-    this.#iovec.writeBigUInt64LE(1n, 8)
-  }
+  readonly #reader = new MemoryReader(Buffer.allocUnsafeSlow(1))
 
   /** @returns whether a byte of a file is in memory, as the kernel may refuse to tell: then it is taken to be elsewhere */
   has(fd: number, place = 0): boolean {
-    const read = libc().preadv2(fd, this.#iovec, 1, place, RWF_NOWAIT)
+    const read = this.#reader.read(fd, 1, place)
     // A directory or the like is not read at all.
     return read >= 0 || !['EAGAIN', 'EOPNOTSUPP'].includes(lastErrorCode())
   }
