@@ -1,6 +1,7 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type OwnCost, ours, seconds } from './harness/archive-costs.ts'
+import { MILLION, makeManyFiles } from './harness/many-files.ts'
 import { mountPool } from './harness/pool.ts'
 import { atMost, type Finding } from './harness/report.ts'
 import { runBench, type Workbench } from './harness/workbench.ts'
@@ -10,32 +11,22 @@ import { runBench, type Workbench } from './harness/workbench.ts'
  * Once each: memory does not depend on who else works here. An increment on top reads the whole index and finds nothing. A few files come first: who finds no
  * compiled code takes some 25 MiB more, which no agent does: its code is compiled before it starts.
  */
-const FILES = 1_000_000
 const FEW_FILES = 5_000
-const FILES_IN_DIRECTORY = 2_000
 const IMAGE_BYTES = 48 * 2 ** 30
 const TARGET_MIB = 150
 
 await runBench(async (workbench) => {
   const pool = mountPool(workbench, IMAGE_BYTES)
-  const files = Math.round(FILES * workbench.scale)
+  const files = Math.round(MILLION * workbench.scale)
   const tree = join(pool, 'tree')
   const found: Finding[] = []
   for (const count of [FEW_FILES, files]) {
-    makeFiles(tree, count)
+    makeManyFiles(tree, count)
     found.push(...measure(workbench, pool, { title: `${count} files`, tree }))
     rmSync(tree, { recursive: true })
   }
   return [...found, ...measure(workbench, pool, { title: '/usr', tree: '/usr' })]
 })
-
-function makeFiles(tree: string, files: number): void {
-  for (let file = 0; file < files; file += 1) {
-    const directory = join(tree, `directory-${Math.floor(file / FILES_IN_DIRECTORY)}`)
-    if (file % FILES_IN_DIRECTORY === 0) mkdirSync(directory, { recursive: true })
-    writeFileSync(join(directory, `a file of the million, number ${file}`), `its content: ${file}\n`)
-  }
-}
 
 function measure(
   workbench: Workbench,

@@ -30,6 +30,7 @@ const BENCHES = [
   'points',
   'points-elsewhere',
   'points-large',
+  'points-million',
   'one-file',
   'uploads',
   'volume-backup',

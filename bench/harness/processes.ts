@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,6 +12,8 @@ const READY_POLL_MS = 20
 const REQUEST_TIMEOUT_MS = 600_000
 const LOG_TAIL_CHARACTERS = 2_000
 /** sysconf(_SC_CLK_TCK); 100 on every Linux that Node runs on. */
+/** proc(5) */
+const CLEAR_PEAK = '5'
 const TICKS_PER_SECOND = 100
 
 export interface ProcessSpec {
@@ -108,9 +110,14 @@ export class BenchProcess implements AsyncDisposable {
     return this.#mebibytes('VmRSS')
   }
 
-  /** The most it ever had. */
+  /** The most it ever had, or since that was forgotten. */
   peakMebibytes(): number {
     return this.#mebibytes('VmHWM')
+  }
+
+  /** From here on the most is what it has from now on. */
+  forgetPeak(): void {
+    writeFileSync(`/proc/${this.pid}/clear_refs`, CLEAR_PEAK)
   }
 
   #mebibytes(field: string): number {

@@ -250,7 +250,7 @@ withAge('the kept index is private, is the point’s own, and goes with a point 
   const directory = join(home, 'index', 'p0')
   t.deepEqual(readdirSync(directory).toSorted(), ['frames.ndjson.zst', 'index.ndjson.zst'])
   for (const name of readdirSync(directory)) t.is(statSync(join(directory, name)).mode & 0o777, 0o600)
-  const point = await Point.open(keptIndexFiles(directory), calm.signal)
+  await using point = await Point.open(keptIndexFiles(directory), calm.signal)
   t.is((await point.find('a', calm.signal))?.path, 'a')
   await t.throwsAsync(point.frame(0, calm.signal), { code: 'refused' })
   const kept = readFileSync(join(directory, 'index.ndjson.zst'))
