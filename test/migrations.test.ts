@@ -207,6 +207,27 @@ test.serial(
   },
 )
 
+test.serial(
+  'files that change while it runs are of the last increment, and what cannot be read then ends it',
+  async (t) => {
+    const room = await openRoom(t)
+    const web = await room.instance('web')
+    const problem = (reason: string) => ({ ...MADE, problemCount: 1, problems: [{ path: 'log', reason }] })
+    const locked = await room.ask(web)
+    await room.succeed((await room.step(locked.id, 'copy')).jobId, problem('unreadable'))
+    t.like(await cleaned(room, locked.id), { outcome: 'failed', reason: '1 of its files could not be read' })
+    t.is((await room.jobsOf('instance.stop')).length, 0)
+
+    const busy = await room.ask(web)
+    await room.succeed((await room.step(busy.id, 'copy')).jobId, problem('changed'))
+    await room.succeed((await room.step(busy.id, 'precopy', 'b')).jobId, RESTORED)
+    await room.succeed((await room.step(busy.id, 'stop')).jobId)
+    await room.succeed((await room.step(busy.id, 'final')).jobId, { ...problem('changed'), full: false })
+    await room.succeed((await room.step(busy.id, 'restart')).jobId)
+    t.like(await cleaned(room, busy.id), { outcome: 'failed', reason: '1 of its files could not be read' })
+  },
+)
+
 test.serial('a migration is stopped before its instance is down, and while it is', async (t) => {
   const room = await openRoom(t)
   const web = await room.instance('web')

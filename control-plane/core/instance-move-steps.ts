@@ -19,13 +19,21 @@ export interface MoveStanding {
 /** By then a host has told of what it has: some five seconds lie between them. */
 const ENOUGH_DENIALS = 8
 
+export interface MadePoint {
+  readonly problemCount: number
+  /** Files were written to or went while they were read, and nothing else was wrong. */
+  readonly isMoving: boolean
+  readonly isFuzzy: boolean
+  readonly wasHeld: boolean
+}
+
 /** How the job of a step ended. */
 export interface StepEnd {
   readonly state: JobState | null
   readonly error: JobFailure | null
   readonly attempt: number
   /** Of a point that was made. */
-  readonly made: { readonly problemCount: number; readonly isFuzzy: boolean; readonly wasHeld: boolean } | undefined
+  readonly made: MadePoint | undefined
 }
 
 /** What is known of the host that it goes to. */
@@ -83,7 +91,9 @@ export function turnOf(move: MoveStanding, end: StepEnd, there: Destination): Tu
 /** Why a point that was made must not become the instance. */
 function flawOf({ phase }: MoveStanding, { made }: StepEnd): string | undefined {
   if (made === undefined) return undefined
-  if (made.problemCount > 0) return `${made.problemCount} of its files could not be read`
+  // What runs writes: the last increment looks at all of such a point again.
+  const isBearable = phase === 'copy' && made.isMoving
+  if (made.problemCount > 0 && !isBearable) return `${made.problemCount} of its files could not be read`
   if (phase === 'final' && (made.wasHeld || made.isFuzzy)) return 'somebody started it while it was being migrated'
   return undefined
 }

@@ -67,6 +67,9 @@ const Owed = z
   }))
 export type OwedMove = z.infer<typeof Owed>
 
+/** Of what is wrong with a file that was read while its instance ran. A socket is no problem. */
+const PASSING: ReadonlySet<string> = new Set(['changed', 'vanished', 'socket'])
+
 function endOf(row: {
   readonly state: JobState | null
   readonly error: JobFailure | null
@@ -79,6 +82,7 @@ function endOf(row: {
     made: made.success
       ? {
           problemCount: made.data.problemCount,
+          isMoving: made.data.problems.every(({ reason }) => PASSING.has(reason)),
           isFuzzy: made.data.consistency === 'fuzzy',
           wasHeld: made.data.held !== undefined,
         }
