@@ -7,7 +7,7 @@ import { patiently } from './patience.ts'
 /** A server that does not know `Expect` is sent the body after so long. */
 const CONTINUE_MS = 1_000
 /** Of a body that is handed over at once: while these are taken, the other side is there. */
-export const BODY_PIECE_BYTES = 2 ** 18
+export const BODY_PIECE_BYTES = 2 ** 19
 
 interface Parts {
   readonly sent: ClientRequest
