@@ -10,7 +10,7 @@ import { type Member, memberLine } from './member.ts'
 import { ComposedContent } from './read/composed-content.ts'
 import { type Extent, MAX_EXTENTS } from './read/pax-fields.ts'
 import { StreamReader } from './read/stream-reader.ts'
-import { TarBytes } from './read/tar-bytes.ts'
+import { type TarBytes, tarsOf } from './read/tar-bytes.ts'
 import { readEntry } from './read/tar-parser.ts'
 import type { ArchiveSink } from './sink.ts'
 import { BLOCK, FLAGS, HeaderEncoder, type HeaderFields, paddingOf, paxRecord } from './tar-header.ts'
@@ -97,7 +97,7 @@ class MemberCopy implements Disposable {
     this.#files = files
     this.#watch = watch
     this.#compression = options.compression
-    this.#sources = chain.points.map((point) => new TarBytes(point, watch.signal))
+    this.#sources = tarsOf(chain.points, watch.signal)
     this.#links = new LinkTable(options.linkSpillFd)
   }
 

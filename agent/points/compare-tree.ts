@@ -4,7 +4,7 @@ import { bytesOf, displayPath, isWithin, nameOf, parentOf } from '../archive/byt
 import type { Chain, ChainMember } from '../archive/chain.ts'
 import type { Member } from '../archive/member.ts'
 import { ComposedContent } from '../archive/read/composed-content.ts'
-import { TarBytes } from '../archive/read/tar-bytes.ts'
+import { type TarBytes, tarsOf } from '../archive/read/tar-bytes.ts'
 import type { ArchiveWatch } from '../archive/write-archive.ts'
 import { DirectoryReader } from '../native/directory-entries.ts'
 import { cString, libc } from '../native/libc.ts'
@@ -76,7 +76,7 @@ class ComparingWalk {
     this.#chain = chain
     this.#rootFd = rootFd
     this.#watch = watch
-    this.#sources = chain.points.map((point) => new TarBytes(point, watch.signal))
+    this.#sources = tarsOf(chain.points, watch.signal)
   }
 
   async compare({ member, layer }: ChainMember): Promise<void> {

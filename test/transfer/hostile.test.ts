@@ -1,11 +1,10 @@
-import { once } from 'node:events'
-import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
 import test, { type ExecutionContext } from 'ava'
 import { entriesOf } from '../../agent/points/series.ts'
 import { openTarget } from '../../agent/transfer/open-target.ts'
 import type { Target } from '../../agent/transfer/transfer.ts'
 import { TargetConfig } from '../../shared/target-config.ts'
+import { startServer } from './fake-server.ts'
 import { context, load, store, watch } from './target-setup.ts'
 
 const PLACES = {
@@ -16,17 +15,10 @@ const PLACES = {
 /** A server that answers as nobody should, and what it was asked. */
 async function hostile(t: ExecutionContext, answer: RequestListener, protocol: keyof typeof PLACES = 'webdav') {
   const asked: string[] = []
-  const server = createServer((request, response) => {
+  const port = await startServer(t, (request, response) => {
     asked.push(`${request.method} ${request.url}`)
     answer(request, response)
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
   })
-  // as: a TCP server that listens has an AddressInfo
-  const { port } = server.address() as AddressInfo
   const place = { protocol, name: 'evil', host: '127.0.0.1', port, encrypt: false, ...PLACES[protocol] }
   const retries = { attempts: 1 }
   const target = await openTarget(TargetConfig.parse(place), { password: 'hunter2' }, { ...context, retries })

@@ -1,9 +1,7 @@
-import { once } from 'node:events'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { openTarget } from '../../agent/transfer/open-target.ts'
 import { S3TargetConfig } from '../../shared/target-config.ts'
+import { startServer } from './fake-server.ts'
 import { context, watch } from './target-setup.ts'
 
 const GIB = 2 ** 30
@@ -14,7 +12,7 @@ async function open(t: ExecutionContext, failsAtPart = 0) {
   const asked: string[] = []
   const ranges: string[] = []
   let completed = ''
-  const server = createServer(async (request, response) => {
+  const port = await startServer(t, async (request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://s3')
     const body = Buffer.concat(await Array.fromAsync(request)).toString()
     const { method = '' } = request
@@ -33,14 +31,7 @@ async function open(t: ExecutionContext, failsAtPart = 0) {
     }
     if (method === 'POST') completed = body
     answer(method === 'DELETE' ? 204 : 200, '<r><ETag>"whole"</ETag></r>')
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
   })
-  // as: a TCP server that listens has an AddressInfo
-  const { port } = server.address() as AddressInfo
   const place = { protocol: 's3', name: 'cloud', host: '127.0.0.1', port, encrypt: false, pathStyle: true }
   const config = S3TargetConfig.parse({ ...place, bucket: 'bucket', accessKeyId: 'a' })
   const target = await openTarget(config, { password: 'p' }, context)

@@ -1,26 +1,14 @@
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingMessage } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import { openTarget } from '../../agent/transfer/open-target.ts'
 import { TargetConfig } from '../../shared/target-config.ts'
+import { startServer } from './fake-server.ts'
 import { context, noise, watch, writeAll } from './target-setup.ts'
 
 /** Less than these servers take for a body; more than the system lets pass before it takes more of one. */
 const STALL_MS = 2_000
 const PAUSE_MS = 40
-
-async function slowServer(t: ExecutionContext, answer: RequestListener): Promise<number> {
-  const server = createServer(answer).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  // as: a TCP server that listens has an AddressInfo
-  return (server.address() as AddressInfo).port
-}
 
 /** Takes a body as a narrow way does: a little at a time, and always some more. */
 async function taken(request: IncomingMessage): Promise<Buffer> {
@@ -43,7 +31,7 @@ function open(place: Readonly<Record<string, unknown>>) {
 
 test('a part that S3 takes slowly is sent once, for as long as some of it is taken', async (t) => {
   const bodies: Buffer[] = []
-  const port = await slowServer(t, async (request, response) => {
+  const port = await startServer(t, async (request, response) => {
     if (request.method === 'GET') return void response.writeHead(200).end('<ListBucketResult/>')
     const [stored] = bodies
     if (request.method === 'HEAD' && stored === undefined) return void response.writeHead(404).end()
@@ -60,7 +48,7 @@ test('a part that S3 takes slowly is sent once, for as long as some of it is tak
 
 test('an upload that WebDAV takes slowly goes on for as long as some of it is taken', async (t) => {
   let stored: Buffer | undefined
-  const port = await slowServer(t, async (request, response) => {
+  const port = await startServer(t, async (request, response) => {
     if (request.method === 'PUT') {
       stored = await taken(request)
       return void response.writeHead(201).end()

@@ -1,15 +1,50 @@
 import { HeldBytes } from '../held-bytes.ts'
 import type { Point } from '../point.ts'
 
+/** Of a chain's archives: each has 4 MiB. What is being read is kept by its reader. */
+const MAX_KEPT = 4
+
+/** The frames that were read last of some archives that are read together. */
+class KeptFrames {
+  readonly #frames = new Map<TarBytes, { readonly number: number; readonly frame: HeldBytes }>()
+
+  find(archive: TarBytes, number: number): HeldBytes | undefined {
+    const kept = this.#frames.get(archive)
+    return kept?.number === number ? kept.frame : undefined
+  }
+
+  /** The one that was kept last stands last. @param frame is let go when others take its place */
+  keep(archive: TarBytes, number: number, frame: HeldBytes): void {
+    this.#drop(archive)
+    this.#frames.set(archive, { number, frame })
+    for (const oldest of this.#frames.keys()) {
+      if (this.#frames.size <= MAX_KEPT) return
+      this.#drop(oldest)
+    }
+  }
+
+  #drop(archive: TarBytes): void {
+    this.#frames.get(archive)?.frame[Symbol.dispose]()
+    this.#frames.delete(archive)
+  }
+}
+
+/** One for each archive of a chain. */
+export function tarsOf(points: readonly Point[], signal: AbortSignal): readonly TarBytes[] {
+  const kept = new KeptFrames()
+  return points.map((point) => new TarBytes(point, signal, kept))
+}
+
 /** Any bytes of an archive's tar; the frame that was read last is kept. */
 export class TarBytes {
   readonly #point: Point
   readonly #signal: AbortSignal
-  #kept: { readonly number: number; readonly frame: HeldBytes } | undefined
+  readonly #kept: KeptFrames
 
-  constructor(point: Point, signal: AbortSignal) {
+  constructor(point: Point, signal: AbortSignal, kept = new KeptFrames()) {
     this.#point = point
     this.#signal = signal
+    this.#kept = kept
   }
 
   /** For headers: small. */
@@ -33,11 +68,10 @@ export class TarBytes {
 
   /** For whoever disposes of it. */
   async #frame(number: number): Promise<HeldBytes> {
-    if (this.#kept?.number !== number) {
-      const frame = new HeldBytes(await this.#point.frame(number, this.#signal))
-      this.#kept?.frame[Symbol.dispose]()
-      this.#kept = { number, frame }
-    }
-    return this.#kept.frame.hold()
+    const kept = this.#kept.find(this, number)
+    if (kept !== undefined) return kept.hold()
+    const frame = new HeldBytes(await this.#point.frame(number, this.#signal))
+    this.#kept.keep(this, number, frame.hold())
+    return frame
   }
 }

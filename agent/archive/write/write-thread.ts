@@ -60,10 +60,11 @@ function keep(worker: Worker): void {
     void worker.terminate()
     return
   }
+  const end = setTimeout(letThreadGo, KEPT_MS).unref()
   const forget = () => {
+    clearTimeout(end)
     if (idle?.worker === worker) idle = undefined
   }
-  const end = setTimeout(letThreadGo, KEPT_MS).unref()
   worker.unref()
   worker.once('error', forget)
   worker.once('exit', forget)
