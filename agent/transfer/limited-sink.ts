@@ -35,8 +35,10 @@ export class LimitedSink implements Sink {
       const { throttle, upload, options } = this.#parts
       await throttle.pass(chunk.length, options.signal)
       if (options.signal.aborted) throw new FleetError('cancelled', 'cancelled')
-      this.#tally.add(chunk)
-      await upload.write(chunk)
+      // Both have done with the chunk, whatever becomes of one: its owner may give the memory back then.
+      const [hashed, sent] = await Promise.allSettled([this.#tally.add(chunk), upload.write(chunk)])
+      if (sent.status === 'rejected') throw sent.reason
+      if (hashed.status === 'rejected') throw hashed.reason
       options.progress?.(this.#tally.sizeBytes)
     })
   }
@@ -56,6 +58,7 @@ export class LimitedSink implements Sink {
   async abort(): Promise<void> {
     if (this.#ended) return
     this.#ended = true
+    this.#tally[Symbol.dispose]()
     try {
       await this.#parts.upload.discard()
     } catch {
@@ -106,10 +109,10 @@ export class LimitedSink implements Sink {
     const { store, throttle, options } = this.#parts
     const file = await store.open(path, options)
     try {
-      const tally = new Tally()
+      using tally = new Tally()
       for await (const chunk of file.stream(0, file.sizeBytes, options.signal)) {
         await throttle.pass(chunk.length, options.signal)
-        tally.add(chunk)
+        await tally.add(chunk)
         release(chunk)
       }
       requireSame({ sizeBytes: tally.sizeBytes, sha256: tally.digest() }, written, 'what arrived')

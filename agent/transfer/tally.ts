@@ -1,19 +1,24 @@
-import { createHash } from 'node:crypto'
 import { FleetError } from '../../shared/errors.ts'
+import { poolHash } from '../native/pool-hash.ts'
 
 /** What went into an upload: counted and hashed as it passes. */
-export class Tally {
-  readonly #hash = createHash('sha256')
+export class Tally implements Disposable {
+  readonly #hash = poolHash('sha256')
   sizeBytes = 0
 
-  add(chunk: Buffer): void {
-    this.#hash.update(chunk)
+  /** The chunk must stay as it is until this resolves. */
+  add(chunk: Buffer): Promise<void> {
     this.sizeBytes += chunk.length
+    return this.#hash.update(chunk)
   }
 
   /** Ends the tally. */
   digest(): string {
-    return this.#hash.digest('hex')
+    return this.#hash.digest().toString('hex')
+  }
+
+  [Symbol.dispose](): void {
+    this.#hash[Symbol.dispose]()
   }
 }
 

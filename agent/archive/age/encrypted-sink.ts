@@ -78,7 +78,7 @@ class EncryptedFile implements SinkFile {
   }
 
   stored(): StoredFile {
-    return { name: this.#name, bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') }
+    return this.#file.stored?.() ?? { name: this.#name, bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') }
   }
 
   #encrypt(piece: Uint8Array): void {
@@ -117,7 +117,7 @@ class EncryptedFile implements SinkFile {
     this.#outBytes = 0
     this.#bytes += bytes.length
     const written = this.#file.write(bytes)
-    this.#hash.update(bytes)
+    if (this.#file.stored === undefined) this.#hash.update(bytes)
     await written
   }
 }

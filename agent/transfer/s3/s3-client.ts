@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
 import aws4 from 'aws4'
 import { FleetError } from '../../../shared/errors.ts'
 import type { S3TargetConfig, TargetSecret } from '../../../shared/target-config.ts'
+import { hashOnPool } from '../../native/pool-hash.ts'
 import type { Dialer } from '../dial.ts'
 import { type HttpAnswer, HttpClient } from '../http-client.ts'
 import { joinPath } from '../target-path.ts'
@@ -47,11 +47,12 @@ export class S3Client implements Disposable {
   }
 
   /** Any status is an answer. */
-  send(asked: S3Request): Promise<HttpAnswer> {
+  async send(asked: S3Request): Promise<HttpAnswer> {
     const { bucket, region, accessKeyId, pathStyle } = this.#config
     const key = asked.path === undefined ? '' : this.key(asked.path)
     const path = `/${pathStyle ? `${bucket}/` : ''}${key}`
     const { method, signal, body } = asked
+    const sums = await sumsOf(asked)
     const signed = aws4.sign(
       {
         ...{
@@ -61,14 +62,7 @@ export class S3Client implements Disposable {
           host: this.#http.authority,
           path: encodePath(path) + encodeQuery(asked.query),
         },
-        headers: {
-          ...asked.headers,
-          // The server computes both again before it takes the body.
-          'X-Amz-Content-Sha256': createHash('sha256')
-            .update(body ?? '')
-            .digest('hex'),
-          ...(body === undefined ? {} : { 'Content-MD5': (asked.md5 ?? md5(body)).toString('base64') }),
-        },
+        headers: { ...asked.headers, ...sums },
       },
       { accessKeyId, secretAccessKey: this.#secretAccessKey },
     )
@@ -92,8 +86,18 @@ export class S3Client implements Disposable {
 }
 const CONNECTIONS_PER_SLOT = 4
 
-export function md5(bytes: Buffer): Buffer {
-  return createHash('md5').update(bytes).digest()
+const NOTHING = Buffer.alloc(0)
+
+/** The server computes both again before it takes the body. */
+async function sumsOf({ body, md5 }: S3Request): Promise<Readonly<Record<string, string>>> {
+  const [sha256, own] = await Promise.all([
+    hashOnPool('sha256', body ?? NOTHING),
+    body === undefined ? undefined : (md5 ?? hashOnPool('md5', body)),
+  ])
+  return {
+    'X-Amz-Content-Sha256': sha256.toString('hex'),
+    ...(own === undefined ? {} : { 'Content-MD5': own.toString('base64') }),
+  }
 }
 
 /** As S3 canonicalises it: everything but unreserved characters and slashes. */

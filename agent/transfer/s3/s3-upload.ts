@@ -1,10 +1,11 @@
 import { FleetError } from '../../../shared/errors.ts'
+import { hashOnPool } from '../../native/pool-hash.ts'
 import { statusError } from '../http-status.ts'
 import { type RetryPolicy, retry } from '../retry.ts'
 import type { Upload, UploadOptions } from '../transfer.ts'
 import { asTransferError } from '../transfer-error.ts'
 import { MAX_BUFFERED_BYTES, partSize } from './part-size.ts'
-import { md5, type S3Client } from './s3-client.ts'
+import type { S3Client } from './s3-client.ts'
 import { s3Error } from './s3-error.ts'
 import { readMember } from './s3-listing.ts'
 
@@ -33,7 +34,9 @@ export class S3Upload implements Upload {
   /** Parts that were sent, to be filled again: memory of this size is slow to be given back. */
   readonly #spare: Buffer[] = []
   #buffered = 0
+  /** Of MD5, by part. */
   readonly #sums: Buffer[] = []
+  #begun = 0
   readonly #sending = new Set<Promise<void>>()
   #failure: unknown
   #uploadId: string | undefined
@@ -54,7 +57,7 @@ export class S3Upload implements Upload {
   }
 
   async close(): Promise<void> {
-    if (this.#sums.length > 0 && this.#filledBytes > 0) await this.#sendPart()
+    if (this.#begun > 0 && this.#filledBytes > 0) await this.#sendPart()
     await Promise.all(this.#sending)
     this.#check()
   }
@@ -81,7 +84,7 @@ export class S3Upload implements Upload {
   }
 
   #partBytes(): number {
-    const bytes = partSize(this.#sums.length + 1)
+    const bytes = partSize(this.#begun + 1)
     if (bytes === undefined) throw new FleetError('too_large', 'does not take files of this size')
     return bytes
   }
@@ -98,10 +101,9 @@ export class S3Upload implements Upload {
     const body = part.subarray(0, this.#filledBytes)
     this.#part = NOTHING
     this.#filledBytes = 0
-    const sum = md5(body)
-    this.#sums.push(sum)
+    this.#begun += 1
     this.#buffered += body.length
-    const sending = this.#put(this.#sums.length, { body, md5: sum })
+    const sending = this.#put(this.#begun, body)
       .then(() => void this.#spare.push(part))
       .catch((error: unknown) => {
         this.#failure ??= error
@@ -127,12 +129,14 @@ export class S3Upload implements Upload {
     })
   }
 
-  async #put(number: number, part: { readonly body: Buffer; readonly md5: Buffer }): Promise<void> {
+  async #put(number: number, body: Buffer): Promise<void> {
     const { client, path, options } = this.#parts
+    const md5 = await hashOnPool('md5', body)
+    this.#sums[number - 1] = md5
     const signal = AbortSignal.any([options.signal, this.#stop.signal])
     const query = { partNumber: String(number), uploadId: this.#uploadId ?? '' }
     await this.#try(async () => {
-      const answer = await client.expect({ method: 'PUT', path, query, ...part, signal })
+      const answer = await client.expect({ method: 'PUT', path, query, body, md5, signal })
       await answer.discard(signal)
     })
   }
@@ -149,7 +153,7 @@ export class S3Upload implements Upload {
     // A failure may come after the status was sent (CompleteMultipartUpload, "200 OK that contains an error").
     if (text.includes('<Error>')) throw s3Error(500, text)
     const tag = await readMember(inOne(text), 'ETag')
-    const expected = `${md5(Buffer.concat(this.#sums)).toString('hex')}-${this.#sums.length}`
+    const expected = `${(await hashOnPool('md5', Buffer.concat(this.#sums))).toString('hex')}-${this.#sums.length}`
     return tag?.replaceAll('"', '') === expected
   }
 
