@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { MAX_CHAIN } from '../control-plane/core/point-chain.ts'
 import { datasetOn } from './harness/contest.ts'
 import { startFleetOn } from './harness/fleet-on-pools.ts'
 import { MILLION, makeManyFiles } from './harness/many-files.ts'
@@ -9,8 +10,8 @@ import { atMost, type Finding } from './harness/report.ts'
 import { runBench } from './harness/workbench.ts'
 
 /**
- * The memory of a whole agent while a client has it back up, verify, rehearse and restore a million files, one job behind the other: what one
- * leaves behind counts for the next.
+ * The memory of a whole agent while a client has it back up, verify, rehearse and restore a million files, and merge a chain of them, one job behind the
+ * other: what one leaves behind counts for the next.
  */
 const IMAGE_BYTES = 32 * 2 ** 30
 const TARGET_MIB = 150
@@ -36,13 +37,18 @@ await runBench(async (workbench) => {
   }
   const source = { dataset: `on-${pool.host}` }
   await note('first', '/api/v1/points', { source })
-  appendFileSync(join(tree, 'directory-0', 'a file of the million, number 0'), 'more\n')
-  execFileSync('/bin/sync')
-  const made = await note('increment', '/api/v1/points', { source, incremental: true })
+  const change = () => {
+    appendFileSync(join(tree, 'directory-0', 'a file of the million, number 0'), 'more\n')
+    execFileSync('/bin/sync')
+    return { source, incremental: true }
+  }
+  const made = await note('increment', '/api/v1/points', change())
   const point = `/api/v1/points/${PointAnswer.parse(made).id}`
   await note('verification', `${point}/verify`, {})
   await note('rehearsal', `${point}/rehearse`, {})
   await note('restore', `${point}/restore`, { paths: [''], destination: { new_dataset: 'back' } })
+  for (let points = 2; points < MAX_CHAIN; points += 1) await jobs.run('/api/v1/points', change())
+  await note('merge', '/api/v1/points', change())
   await note('another first one', '/api/v1/points', { source })
   return findings
 })

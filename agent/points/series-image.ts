@@ -3,7 +3,7 @@ import { FleetError } from '../../shared/errors.ts'
 import { AGE_SUFFIX, encryptedSink } from '../archive/age/encrypted-sink.ts'
 import type { ArchiveSink, SinkFile } from '../archive/sink.ts'
 import { BLOCK, FLAGS, HeaderEncoder, paddingOf } from '../archive/tar-header.ts'
-import type { Sink, Stored } from '../transfer/transfer.ts'
+import type { Stored } from '../transfer/transfer.ts'
 import type { ImageRecord } from './image-record.ts'
 import { directoryOf, isPoint, METADATA, type OwnPlace } from './series.ts'
 import type { PointRecord } from './series-metadata.ts'
@@ -98,7 +98,7 @@ async function upload(
   const sink = await target.put(`${series}/${name}`, { signal, replace: true })
   let stored: Stored | undefined
   const file: SinkFile = {
-    write: (chunk) => send(sink, chunk, target.features.keepsChunks),
+    write: (chunk) => sink.write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)),
     close: async () => {
       if (newest?.image !== undefined) await moveOld(place, { name: newest.name, image: newest.image }, signal)
       stored = await sink.finish()
@@ -114,11 +114,6 @@ async function upload(
   } finally {
     await sink.abort()
   }
-}
-
-/** @param keepsChunks as what encrypts uses its memory again */
-function send(sink: Sink, chunk: Uint8Array, keepsChunks: boolean): Promise<void> {
-  return sink.write(keepsChunks ? Buffer.from(chunk) : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
 }
 
 async function moveOld(

@@ -3,8 +3,6 @@ import { SUMS } from '../archive/frame-table.ts'
 import type { ArchiveSink, SinkFile, StoredFile } from '../archive/sink.ts'
 import type { Sink, Target } from '../transfer/transfer.ts'
 
-/** What is copied for a target that keeps chunks until they are confirmed. */
-const PIECE_BYTES = 2 ** 20
 const MAX_SUMS_BYTES = 65_536
 
 /**
@@ -57,7 +55,7 @@ export class TargetSink implements ArchiveSink {
     let stored: StoredFile | undefined
     return {
       write: async (chunk) => {
-        await this.#write(sink, chunk)
+        await sink.write(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
         this.#told(chunk.length)
       },
       close: async () => {
@@ -70,13 +68,6 @@ export class TargetSink implements ArchiveSink {
         return stored
       },
     }
-  }
-
-  async #write(sink: Sink, chunk: Uint8Array): Promise<void> {
-    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
-    if (!this.#target.features.keepsChunks) return sink.write(bytes)
-    for (let at = 0; at < bytes.length; at += PIECE_BYTES)
-      await sink.write(Buffer.from(bytes.subarray(at, at + PIECE_BYTES)))
   }
 
   async #sumsFile(signal: AbortSignal): Promise<SinkFile> {

@@ -8,6 +8,8 @@ import { patiently } from './patience.ts'
 const CONTINUE_MS = 1_000
 /** Of a body that is handed over at once: while these are taken, the other side is there. */
 export const BODY_PIECE_BYTES = 2 ** 19
+/** Handed over at a time: one waits behind the one that is being taken. */
+const PIECES = 2
 
 interface Parts {
   readonly sent: ClientRequest
@@ -51,23 +53,35 @@ export class HttpUpload {
     this.#check()
   }
 
+  /** All of it is with the system when this resolves: the chunk is its owner's again. */
   async write(chunk: Buffer): Promise<void> {
-    for (let at = 0; at < chunk.length; at += BODY_PIECE_BYTES)
-      await this.#writePiece(chunk.subarray(at, at + BODY_PIECE_BYTES))
+    const handedOver: Promise<void>[] = []
+    for (let at = 0; at < chunk.length; at += BODY_PIECE_BYTES) {
+      this.#check()
+      handedOver.push(this.#handOver(chunk.subarray(at, at + BODY_PIECE_BYTES)))
+      if (handedOver.length === PIECES) await this.#taken(handedOver.shift())
+    }
+    await this.#taken(handedOver.shift())
+  }
+
+  /** Resolves when it is taken, and never if it cannot be: then the request fails. */
+  #handOver(piece: Buffer): Promise<void> {
+    return new Promise((resolve) => {
+      this.#parts.sent.write(piece, (error) => {
+        if (error == null) resolve()
+      })
+    })
   }
 
   /** However slow the way is: only one that stands still is given up. */
-  async #writePiece(piece: Buffer): Promise<void> {
+  async #taken(piece: Promise<void> | undefined): Promise<void> {
     this.#check()
-    const { sent, signal, stallMs } = this.#parts
-    sent.write(piece)
-    while (sent.writableLength > BODY_PIECE_BYTES && this.#failure === undefined) {
-      const drained = new Promise<void>((resolve) => {
-        this.#wake = resolve
-        sent.once('drain', resolve)
-      })
-      await patiently(drained, { signal, stallMs, giveUp: (reason) => this.#fail(reason) })
-    }
+    const { signal, stallMs } = this.#parts
+    const taken = new Promise<void>((resolve) => {
+      this.#wake = resolve
+      piece?.then(resolve)
+    })
+    if (piece !== undefined) await patiently(taken, { signal, stallMs, giveUp: (reason) => this.#fail(reason) })
     this.#check()
   }
 

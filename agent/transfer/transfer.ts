@@ -53,7 +53,7 @@ export interface PutOptions extends Watch {
  * a time.
  */
 export interface Sink {
-  /** The chunk is the sink's from here on. Resolves when more may come: a few MiB are on their way at most. */
+  /** The chunk is the sink's until this settles: then more may come. A few MiB are on their way at most. */
   write(chunk: Buffer): Promise<void>
   /** @throws FleetError `corrupt` when what was written or what arrived is not what was expected */
   finish(expected?: { readonly sizeBytes: number; readonly sha256: string }): Promise<Stored>
@@ -103,8 +103,6 @@ export interface Target extends AsyncDisposable {
 export interface StoreFeatures {
   /** Whether a directory can be renamed, in one step. */
   readonly renameDirectory: boolean
-  /** Whether a chunk is still needed after the write that took it has settled. */
-  readonly keepsChunks: boolean
   /** Whether the target itself refuses to remove a directory with something in it, whoever puts it there meanwhile. */
   readonly refusesFullDirectory: boolean
 }
@@ -137,6 +135,7 @@ export interface UploadOptions extends Watch {
 }
 
 export interface Upload {
+  /** The chunk is the upload's until this settles. */
   write(chunk: Buffer): Promise<void>
   /** All of it is with the server, durable where the protocol can ask for it. */
   close(): Promise<void>

@@ -11,14 +11,14 @@ const PIECE_BYTES = 2 ** 20
 const asked = JSON.parse(await text(process.stdin))
 const watch = { signal: new AbortController().signal }
 
-/** As an archive is written: a new piece for each write, as the sink keeps what it is given. */
+/** As an archive is written: from memory that is used again, once a write has settled. */
 async function upload() {
   const context = { backupRoot: '/nonexistent', addresses: { allowLoopback: true, listeners: [] } }
   await using target = await openTarget(asked.config, asked.secret, context)
   await using file = await open(asked.file)
   const sink = await target.put(asked.path, { ...watch, replace: true })
+  const piece = Buffer.allocUnsafeSlow(PIECE_BYTES)
   for (;;) {
-    const piece = Buffer.allocUnsafeSlow(PIECE_BYTES)
     const { bytesRead } = await file.read(piece)
     if (bytesRead === 0) return await sink.finish()
     await sink.write(piece.subarray(0, bytesRead))

@@ -22,9 +22,14 @@ export function noise(sizeBytes: number): Buffer {
 }
 
 /** Writes all of it in chunks that fit no boundary of any protocol. */
+/** From memory that is written over once a write has settled. */
 export async function writeAll(sink: Sink, bytes: Buffer, chunkBytes = 700_001): Promise<Stored> {
-  for (let start = 0; start < bytes.length; start += chunkBytes)
-    await sink.write(bytes.subarray(start, start + chunkBytes))
+  const chunk = Buffer.allocUnsafeSlow(chunkBytes)
+  for (let start = 0; start < bytes.length; start += chunkBytes) {
+    const filledBytes = bytes.copy(chunk, 0, start, start + chunkBytes)
+    await sink.write(chunk.subarray(0, filledBytes))
+    chunk.fill(0xff)
+  }
   return sink.finish()
 }
 

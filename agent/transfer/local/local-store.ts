@@ -42,7 +42,7 @@ export async function openLocalStore(options: { readonly root: string; readonly 
 }
 
 class LocalStore implements Store {
-  readonly features = { renameDirectory: true, keepsChunks: false, refusesFullDirectory: true }
+  readonly features = { renameDirectory: true, refusesFullDirectory: true }
   readonly #rootFd: number
 
   constructor(rootFd: number) {

@@ -23,7 +23,7 @@ export async function openS3Store(config: S3TargetConfig, secret: TargetSecret, 
 }
 
 class S3Store implements Store {
-  readonly features = { renameDirectory: false, keepsChunks: false, refusesFullDirectory: false }
+  readonly features = { renameDirectory: false, refusesFullDirectory: false }
   readonly #client: S3Client
   readonly #config: S3TargetConfig
   readonly #policy: RetryPolicy

@@ -34,7 +34,7 @@ export async function openSftpStore(config: SftpTargetConfig, secret: TargetSecr
 }
 
 class SftpStore implements Store {
-  readonly features = { renameDirectory: true, keepsChunks: true, refusesFullDirectory: true }
+  readonly features = { renameDirectory: true, refusesFullDirectory: true }
   readonly #link: SftpLink
   readonly #name: string
   readonly #base: string

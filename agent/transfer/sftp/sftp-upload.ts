@@ -1,4 +1,5 @@
 import { FleetError } from '../../../shared/errors.ts'
+import { release } from '../../native/release.ts'
 import { patiently, STALL_MS } from '../patience.ts'
 import { mayRetry, pauseAfter, type RetryPolicy, retry } from '../retry.ts'
 import type { Upload, UploadOptions } from '../transfer.ts'
@@ -33,6 +34,10 @@ export interface SftpUploadParts {
 interface Piece {
   readonly offset: number
   readonly bytes: Buffer
+  /** What its bytes lie in. */
+  readonly memory: Buffer
+  /** A connection that was given up may still have its memory in hand. */
+  isRepeated: boolean
 }
 
 interface OpenFile {
@@ -41,13 +46,15 @@ interface OpenFile {
 }
 
 /**
- * Pieces are written side by side, by offset, and kept until the server has confirmed them: after a cut they are written again over
+ * Pieces are copied, written side by side, by offset, and kept until the server has confirmed them: after a cut they are written again over
  * a new connection, to the same offsets of the same partial file, and the upload goes on where it was.
  */
 export class SftpUpload implements Upload {
   readonly readable = true
   readonly #parts: SftpUploadParts
   readonly #unconfirmed = new Map<number, Piece>()
+  /** Of pieces that were confirmed, to be filled again: memory of this size is slow to be given back. */
+  readonly #spare: Buffer[] = []
   #file: OpenFile | undefined
   #offset = 0
   #failure: unknown
@@ -67,7 +74,9 @@ export class SftpUpload implements Upload {
   async write(chunk: Buffer): Promise<void> {
     for (let start = 0; start < chunk.length; start += PIECE_BYTES) {
       await this.#settle(MAX_IN_FLIGHT - 1)
-      const piece = { offset: this.#offset, bytes: chunk.subarray(start, start + PIECE_BYTES) }
+      const memory = this.#spare.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES)
+      const bytes = memory.subarray(0, chunk.copy(memory, 0, start, start + PIECE_BYTES))
+      const piece = { offset: this.#offset, bytes, memory, isRepeated: false }
       this.#offset += piece.bytes.length
       this.#unconfirmed.set(piece.offset, piece)
       this.#send(piece)
@@ -76,6 +85,7 @@ export class SftpUpload implements Upload {
 
   async close(): Promise<void> {
     await this.#settle(0)
+    this.#giveBack()
     const { link, options } = this.#parts
     await this.#try(async (attempt) => {
       if (attempt > 1) this.#file = await this.#open('r+')
@@ -93,6 +103,7 @@ export class SftpUpload implements Upload {
 
   async discard(): Promise<void> {
     const { link, partial } = this.#parts
+    this.#giveBack()
     const signal = AbortSignal.timeout(DISCARD_MS)
     this.#failure ??= new FleetError('cancelled', 'cancelled')
     const session = await link.session(signal)
@@ -128,6 +139,7 @@ export class SftpUpload implements Upload {
       if (error) this.#failure ??= asSftpError(error)
       else {
         this.#unconfirmed.delete(piece.offset)
+        if (!piece.isRepeated) this.#spare.push(piece.memory)
         this.#fruitless = 0
       }
       this.#wake()
@@ -145,7 +157,10 @@ export class SftpUpload implements Upload {
     this.#fruitless += 1
     this.#file = await this.#try(() => this.#open('r+'))
     this.#failure = undefined
-    for (const piece of this.#unconfirmed.values()) this.#send(piece)
+    for (const piece of this.#unconfirmed.values()) {
+      piece.isRepeated = true
+      this.#send(piece)
+    }
   }
 
   /** A server that only says "failure" may be full. */
@@ -154,6 +169,10 @@ export class SftpUpload implements Upload {
     const freeBytes = await this.#parts.freeBytes().catch(() => undefined)
     if (freeBytes === undefined || freeBytes >= FULL_BELOW_BYTES) return failure
     return new FleetError('no_space', 'is full', { cause: failure })
+  }
+
+  #giveBack(): void {
+    for (const memory of this.#spare.splice(0)) release(memory)
   }
 
   async #open(flags: 'wx' | 'r+'): Promise<OpenFile> {

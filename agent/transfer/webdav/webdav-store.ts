@@ -23,7 +23,7 @@ export async function openWebdavStore(
 }
 
 class WebdavStore implements Store {
-  readonly features = { renameDirectory: true, keepsChunks: true, refusesFullDirectory: false }
+  readonly features = { renameDirectory: true, refusesFullDirectory: false }
   readonly #client: WebdavClient
 
   constructor(client: WebdavClient) {
