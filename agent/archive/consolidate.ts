@@ -10,12 +10,13 @@ import { type Member, memberLine } from './member.ts'
 import { ComposedContent } from './read/composed-content.ts'
 import { type Extent, MAX_EXTENTS } from './read/pax-fields.ts'
 import { StreamReader } from './read/stream-reader.ts'
-import { type TarBytes, tarsOf } from './read/tar-bytes.ts'
+import { type ChainTars, tarsOf } from './read/tar-bytes.ts'
 import { readEntry } from './read/tar-parser.ts'
 import type { ArchiveSink } from './sink.ts'
 import { BLOCK, FLAGS, HeaderEncoder, type HeaderFields, paddingOf, paxRecord } from './tar-header.ts'
 import { ArchiveFiles } from './write/archive-files.ts'
 import { encodeMap, sparseHeader } from './write/hole-map.ts'
+import { type IndexChunk, IndexText } from './write/index-text.ts'
 import { letWritersGo } from './write/kept.ts'
 import { LinkTable } from './write/link-table.ts'
 import { DEFAULT_LEVEL, INDEX_FRAME_BYTES, INDEX_MAX_BYTES } from './write/piece-store.ts'
@@ -70,18 +71,20 @@ class MemberCopy implements Disposable {
   readonly #files: ArchiveFiles
   readonly #watch: ArchiveWatch
   readonly #compression: 'zstd' | 'none'
-  readonly #sources: readonly TarBytes[]
+  readonly #sources: ChainTars
   readonly #links: LinkTable
   readonly #encoder = new HeaderEncoder()
   readonly #frames = new ZstdCompressor({ level: DEFAULT_LEVEL, maxBytes: FRAME_BYTES })
   readonly #index = new ZstdCompressor({ level: DEFAULT_LEVEL, maxBytes: INDEX_MAX_BYTES })
-  #frame = Buffer.allocUnsafeSlow(FRAME_BYTES)
+  readonly #frame = Buffer.allocUnsafeSlow(FRAME_BYTES)
   #used = 0
   #number = 0
   #start = 0
-  #lines = ''
-  #lineCount = 0
-  #firstPath: BytePath = ''
+  readonly #lines = new IndexText(INDEX_FRAME_BYTES, (chunk) => {
+    this.#fullIndex = chunk
+  })
+  /** To be stored before the next line comes. */
+  #fullIndex: IndexChunk | undefined
   #contentBytes = 0
   #toldBytes = 0
   #problems = 0
@@ -108,7 +111,7 @@ class MemberCopy implements Disposable {
     const first = this.#firstName(member)
     if (first !== undefined) return this.#addLink(member, first)
     const source = await this.#sourceOf({ member, layer })
-    const reader = this.#sources[layer]
+    const reader = this.#sources.all[layer]
     if (reader === undefined) throw new FleetError('internal', 'no such point in the chain')
     const header = await reader.read(source.offset, source.dataOffset - source.offset)
     const named = source.path === member.path ? header : this.#renamed(header, member)
@@ -122,14 +125,14 @@ class MemberCopy implements Disposable {
 
   /** A file that lies in several archives becomes one member, hashed anew: what it is made of is compared with its own hashes meanwhile. */
   async #addComposed({ member, layer }: ChainMember): Promise<void> {
-    const content = await ComposedContent.open(this.#chain, { member, layer }, this.#sources, this.#watch.signal)
+    const content = await ComposedContent.open(this.#chain, { member, layer }, this.#sources.all, this.#watch.signal)
     const extents = joined(content.runs)
     if (extents.length > MAX_EXTENTS)
       throw new FleetError('too_large', `member '${displayPath(member.path)}': it has more holes than a map may name`)
     const holes = extents.length !== 1 || extents[0]?.size !== member.size
     const map = holes ? encodeMap(extents, member.size) : NO_MAP
     const storedSize = extents.reduce((sum, { size }) => sum + size, map.length)
-    const stored = await this.#sources[layer]?.read(member.offset, member.dataOffset - member.offset)
+    const stored = await this.#sources.all[layer]?.read(member.offset, member.dataOffset - member.offset)
     const header = rewritten(stored ?? NO_MAP, member, (records) => ({
       ...(holes ? sparseHeader(member.path, member.size, records) : { name: `./${member.path}`, records }),
       size: storedSize,
@@ -151,12 +154,15 @@ class MemberCopy implements Disposable {
   [Symbol.dispose](): void {
     this.#frames[Symbol.dispose]()
     this.#index[Symbol.dispose]()
+    this.#sources[Symbol.dispose]()
+    release(this.#frame)
   }
 
   async finish(): Promise<{ readonly contentBytes: number; readonly problems: number }> {
     await this.#put(Buffer.alloc(2 * BLOCK))
     await this.#endFrame()
-    await this.#flushLines()
+    this.#lines.flush()
+    await this.#storeIndex()
     // What was left out altogether has no member; the newest point says how much of its tree was not read well.
     const { problems } = this.#chain.points.at(-1)?.table.totals ?? { problems: 0 }
     return { contentBytes: this.#contentBytes, problems: Math.max(this.#problems, problems) }
@@ -221,12 +227,10 @@ class MemberCopy implements Disposable {
   }
 
   async #line(member: Member): Promise<void> {
-    if (this.#lines === '') this.#firstPath = member.path
-    this.#lines += memberLine(member)
-    this.#lineCount += 1
+    this.#lines.add(member.path, memberLine(member))
     this.#copied += 1
     if (member.problem !== undefined) this.#problems += 1
-    if (this.#lines.length >= INDEX_FRAME_BYTES) await this.#flushLines()
+    await this.#storeIndex()
     this.#tell()
   }
 
@@ -236,14 +240,14 @@ class MemberCopy implements Disposable {
     this.#watch.progress({ phase: 'consolidate', files: this.#copied, bytes: this.#contentBytes })
   }
 
-  async #flushLines(): Promise<void> {
-    if (this.#lines === '') return
-    const text = Buffer.from(this.#lines)
-    const chunk = { rawBytes: text.length, firstPath: this.#firstPath, lines: this.#lineCount }
-    this.#lines = ''
-    this.#lineCount = 0
+  async #storeIndex(): Promise<void> {
+    const full = this.#fullIndex
+    if (full === undefined) return
+    this.#fullIndex = undefined
+    const text = Buffer.from(full.text.buffer)
     const isLong = text.length > INDEX_MAX_BYTES
-    await this.#files.addIndex(await (isLong ? compressFrame(text) : this.#index.compress(text)), chunk)
+    const stored = await (isLong ? compressFrame(text) : this.#index.compress(text))
+    await this.#files.addIndex(stored, { ...full, rawBytes: text.length })
     release(text)
   }
 

@@ -66,6 +66,8 @@ function loadLibc() {
     sendfile: declare<[Fd, Fd, null, number]>('sendfile', 'long', 'int', 'int', 'void *', 'long'),
     ftruncate: declare<[Fd, number]>('ftruncate', 'int', 'int', 'long'),
     fallocate: declare<[Fd, number, number, number]>('fallocate', 'int', 'int', 'int', 'long', 'long'),
+    malloc_trim: declare<[number]>('malloc_trim', 'int', 'long'),
+    madvise: declare<[number, number, number]>('madvise', 'int', 'long', 'long', 'int'),
     posix_fadvise: declare<[Fd, number, number, number]>('posix_fadvise', 'int', 'int', 'long', 'long', 'int'),
     sync_file_range: declare<[Fd, number, number, number]>('sync_file_range', 'int', 'int', 'long', 'long', 'uint'),
     syncfs: declare<[Fd]>('syncfs', 'int', 'int'),

@@ -4,7 +4,7 @@ import { bytesOf, displayPath, isWithin, nameOf, parentOf } from '../archive/byt
 import type { Chain, ChainMember } from '../archive/chain.ts'
 import type { Member } from '../archive/member.ts'
 import { ComposedContent } from '../archive/read/composed-content.ts'
-import { type TarBytes, tarsOf } from '../archive/read/tar-bytes.ts'
+import { type ChainTars, tarsOf } from '../archive/read/tar-bytes.ts'
 import type { ArchiveWatch } from '../archive/write-archive.ts'
 import { DirectoryReader } from '../native/directory-entries.ts'
 import { cString, libc } from '../native/libc.ts'
@@ -55,7 +55,7 @@ class ComparingWalk {
   readonly #chain: Chain
   readonly #rootFd: number
   readonly #watch: ArchiveWatch
-  readonly #sources: readonly TarBytes[]
+  readonly #sources: ChainTars
   readonly #levels: Level[] = []
   readonly #status = new Status()
   readonly #reader = new DirectoryReader()
@@ -95,6 +95,7 @@ class ComparingWalk {
   close(): void {
     for (const { fd } of this.#levels) close(fd)
     this.#levels.length = 0
+    this.#sources[Symbol.dispose]()
   }
 
   #differs(path: string): void {
@@ -125,7 +126,7 @@ class ComparingWalk {
   }
 
   async #hasAttributes(member: Member, layer: number, parentFd: number, name: Buffer): Promise<boolean> {
-    const archive = this.#sources[layer]
+    const archive = this.#sources.all[layer]
     const path = Buffer.concat([Buffer.from(`/proc/self/fd/${parentFd}/`), name])
     return archive !== undefined && this.#attributes.isAsStored(member, archive, path)
   }
@@ -176,12 +177,12 @@ class ComparingWalk {
   async #hasContent(member: Member, layer: number, parentFd: number, name: Buffer): Promise<boolean> {
     if (member.hash === undefined) return true
     const fd = tryOpenBeneath(parentFd, name, READ_FILE)
-    const archive = this.#sources[layer]
+    const archive = this.#sources.all[layer]
     if (fd < 0 || archive === undefined) return false
     try {
       if (member.patch === undefined) return (await hashAsStored(fd, member, archive, this.#reading)) === member.hash
       const { signal } = this.#watch
-      const content = await ComposedContent.open(this.#chain, { member, layer }, this.#sources, signal)
+      const content = await ComposedContent.open(this.#chain, { member, layer }, this.#sources.all, signal)
       return await isAsComposed(fd, content, this.#reading)
     } finally {
       close(fd)

@@ -2,6 +2,7 @@ import { FleetError, toFleetError } from '../../shared/errors.ts'
 import type { JobEvent, JobReport, Phase, Progress } from '../../shared/job-event.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { WorkOrder } from '../../shared/wire/messages.ts'
+import { releaseFreed } from '../native/release.ts'
 import type { PipelineTools } from '../pipelines/pipeline.ts'
 import { openWork } from '../pipelines/pipelines.ts'
 import { PipelineFailure, runPipeline } from '../pipelines/run-pipeline.ts'
@@ -131,6 +132,7 @@ export function createRunner(deps: {
       .finally(() => {
         reporter.close()
         runs.delete(order.jobId)
+        releaseFreed()
       })
       .then(resolve, reject)
     return run

@@ -5,7 +5,7 @@ import type { Point } from '../point.ts'
 const MAX_KEPT = 4
 
 /** The frames that were read last of some archives that are read together. */
-class KeptFrames {
+class KeptFrames implements Disposable {
   readonly #frames = new Map<TarBytes, { readonly number: number; readonly frame: HeldBytes }>()
 
   find(archive: TarBytes, number: number): HeldBytes | undefined {
@@ -23,16 +23,28 @@ class KeptFrames {
     }
   }
 
+  [Symbol.dispose](): void {
+    for (const archive of this.#frames.keys()) this.#drop(archive)
+  }
+
   #drop(archive: TarBytes): void {
     this.#frames.get(archive)?.frame[Symbol.dispose]()
     this.#frames.delete(archive)
   }
 }
 
-/** One for each archive of a chain. */
-export function tarsOf(points: readonly Point[], signal: AbortSignal): readonly TarBytes[] {
+/** What lets go of the frames that it keeps. */
+export interface ChainTars extends Disposable {
+  /** One for each archive of the chain. */
+  readonly all: readonly TarBytes[]
+}
+
+export function tarsOf(points: readonly Point[], signal: AbortSignal): ChainTars {
   const kept = new KeptFrames()
-  return points.map((point) => new TarBytes(point, signal, kept))
+  return {
+    all: points.map((point) => new TarBytes(point, signal, kept)),
+    [Symbol.dispose]: () => kept[Symbol.dispose](),
+  }
 }
 
 /** Any bytes of an archive's tar; the frame that was read last is kept. */

@@ -1,3 +1,4 @@
+import { releaseShared } from '../../native/release.ts'
 import { ZstdCompressor } from '../../native/zstd.ts'
 import { newSlots, type SlotMemory } from './frame-slots.ts'
 
@@ -22,10 +23,11 @@ export class FrameTools implements Disposable {
     return compressor
   }
 
-  /** Only while nothing is being compressed. */
+  /** Only while nothing is being compressed, and nobody fills frames that are to be stored. */
   [Symbol.dispose](): void {
     for (const compressor of this.#compressors.values()) compressor[Symbol.dispose]()
     this.#compressors.clear()
+    releaseShared(this.memory.data)
   }
 }
 
