@@ -10,10 +10,23 @@ import { createLogger } from '../shared/logger.ts'
 import { inboxPrefix } from '../shared/wire/agent-permissions.ts'
 import { WIRE_VERSION } from '../shared/wire/messages.ts'
 import { subjects } from '../shared/wire/subjects.ts'
-import { ADMIN, openPointRoom } from './harness/point-room.ts'
+import { ADMIN, openPointRoom, type PointRoom } from './harness/point-room.ts'
 import { until } from './harness/until.ts'
 
 const DAY_MS = 86_400_000
+
+function receptionOf(room: PointRoom) {
+  return openReception({
+    ...{ nats: room.nats, registry: room.registry, hosts: room.hosts, changes: room.changes, roots: room.roots },
+    ...{
+      dispatch: createDispatchStore(room.sql),
+      knownPoints: createKnownPoints(room.sql),
+      afterCommit: room.committed,
+    },
+    ...{ isOpen: true, ownListeners: () => [], onInstances: () => undefined, onExports: () => undefined },
+    logger: createLogger('test', 'error'),
+  })
+}
 
 test('what was cancelled on a host that never comes back is over after long, and stopped should it come back', async (t) => {
   const room = await openPointRoom(t)
@@ -105,16 +118,7 @@ test('a host is told which of its points are no more', async (t) => {
   const room = await openPointRoom(t)
   await room.dataset('x')
   const { id } = await room.point('x')
-  const reception = await openReception({
-    ...{ nats: room.nats, registry: room.registry, hosts: room.hosts, changes: room.changes, roots: room.roots },
-    ...{
-      dispatch: createDispatchStore(room.sql),
-      knownPoints: createKnownPoints(room.sql),
-      afterCommit: room.committed,
-    },
-    ...{ isOpen: true, ownListeners: () => [], onInstances: () => undefined, onExports: () => undefined },
-    logger: createLogger('test', 'error'),
-  })
+  const reception = await receptionOf(room)
   t.teardown(() => reception.stop())
   const ask = async (question: object) => {
     const reply = await room.nats.request(subjects.ask('a'), JSON.stringify({ v: WIRE_VERSION, ...question }), {
@@ -124,4 +128,24 @@ test('a host is told which of its points are no more', async (t) => {
   }
   t.like(await ask({ points: [id, newId()] }), { known: [id] })
   t.like(await ask({ jobId: newId(), attempt: 1 }), { start: false })
+})
+
+test('a host that another replica does not hear is offline no longer than until its next beat', async (t) => {
+  const room = await openPointRoom(t)
+  const reception = await receptionOf(room)
+  t.teardown(() => reception.stop())
+  const stateOf = async (name: string) => (await room.hosts.find(name))?.state
+  // By one that NATS has cut off: it hears nobody.
+  await room.hosts.setState(['a', 'b'], 'offline')
+  await reception.tick()
+  t.is(await stateOf('a'), 'offline')
+  const beat = { v: WIRE_VERSION, hash: 'a', free: [50], running: 0 }
+  room.nats.publish(subjects.beat('a'), JSON.stringify(beat))
+  await until('its beat was heard', async () => {
+    await reception.tick()
+    return (await stateOf('a')) === 'online'
+  })
+  t.is(await stateOf('b'), 'offline')
+  const events = await room.db.query(`select type, body ->> 'host' as host from event where type like 'host.%'`)
+  t.deepEqual(events, [{ type: 'host.online', host: 'a' }])
 })

@@ -108,6 +108,12 @@ export async function openReception(deps: {
     for (const host of turned) logger.info({ event: `host.${state}`, host })
   }
 
+  /** What we hear is there, whatever a replica wrote that is cut off from NATS: to hosts that are offline nothing that waits is sent. */
+  async function wake(names: readonly string[]): Promise<void> {
+    const there = names.filter((name) => registry.isOnline(name))
+    if (there.length > 0) await turn(there, 'online')
+  }
+
   async function take(name: string, hash: string, inventory: Inventory): Promise<string> {
     const hostId = await hosts.welcome({ name, hash, inventory, isOpen })
     await reload(name)
@@ -220,7 +226,7 @@ export async function openReception(deps: {
       const silent = registry.silent()
       if (silent.length > 0) await turn(silent, 'offline')
       const sightings = registry.takeSightings()
-      if (sightings.hosts.length > 0) await hosts.seen(sightings)
+      if (sightings.hosts.length > 0) await wake(await hosts.seen(sightings))
       if (!rooted) await ensureRoot()
     },
     stop() {

@@ -211,10 +211,13 @@ const setDraining = statement(
    returning name, pg_notify('${HOST_CHANNEL}', name)`,
 )
 
-/** What beats told since the last flush; whoever of the replicas flushes first spares the others the write. */
+/**
+ * What beats told since the last flush; whoever of the replicas flushes first spares the others the write. Answers those that are told to be
+ * offline all the same: by a replica that does not hear them.
+ */
 const seen = statement(
   'host_seen',
-  z.unknown(),
+  z.object({ name: z.string() }),
   `with heard as (
      select * from unnest($1::text[], $2::bigint[]) as b(name, at_ms)
    ), freed as (
@@ -222,11 +225,13 @@ const seen = statement(
      set free_bytes = f.free_bytes
      from unnest($3::uuid[], $4::bigint[]) as f(id, free_bytes)
      where pool.id = f.id and pool.free_bytes <> f.free_bytes
+   ), kept as (
+     update host
+     set last_seen_at = to_timestamp(heard.at_ms / 1000.0)
+     from heard
+     where host.name = heard.name and (host.last_seen_at is null or host.last_seen_at < now() - interval '4 seconds')
    )
-   update host
-   set last_seen_at = to_timestamp(heard.at_ms / 1000.0)
-   from heard
-   where host.name = heard.name and (host.last_seen_at is null or host.last_seen_at < now() - interval '4 seconds')`,
+   select host.name from host join heard on heard.name = host.name where host.state = 'offline' and host.removed_at is null`,
 )
 
 export interface Sightings {
@@ -252,7 +257,8 @@ export interface HostStore {
   }): Promise<string>
   /** @returns the hosts whose state this call changed: exactly one replica is told of each change. */
   setState(names: readonly string[], state: Host['state']): Promise<readonly string[]>
-  seen(sightings: Sightings): Promise<void>
+  /** @returns those of them whose state is `offline`. */
+  seen(sightings: Sightings): Promise<readonly string[]>
 }
 
 export function createHostStore(sql: Sql): HostStore {
@@ -301,7 +307,7 @@ export function createHostStore(sql: Sql): HostStore {
         pools.map((p) => p.id),
         pools.map((p) => p.freeBytes),
       ]
-      await sql.rows(seen, values)
+      return (await sql.rows(seen, values)).map(({ name }) => name)
     },
   }
 }
