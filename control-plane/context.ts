@@ -108,7 +108,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   starting.defer(() => db.destroy())
   await requireRestored(db)
   await migrate(db)
-  const sql = createSql(db, oddRows(logger))
+  const sql = createSql(db, oddRows(logger), ANSWER_WITHIN_MS)
   const credentialKeys = createCredentialKeys(sql)
   const file = config.NATS_AUTHORITY_FILE
   const authority = file ? await openAuthority({ file, config, keys: credentialKeys, logger }) : undefined
@@ -436,6 +436,8 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
 }
 
 const CLOSE_GRACE_MS = 5_000
+/** Of Postgres, to one statement: far longer than any takes, whoever it waits for. */
+const ANSWER_WITHIN_MS = 60_000
 const ONE = statement('ready', z.unknown(), 'select 1')
 
 async function answersInTime(question: Promise<unknown>): Promise<boolean> {

@@ -1,12 +1,14 @@
 import { connect, createServer, type Socket } from 'node:net'
 import test from 'ava'
 import { z } from 'zod'
+import { createDataSource } from '../control-plane/db/data-source.ts'
 import { listen } from '../control-plane/db/listen.ts'
 import { claims, createSql, isRefusal, statement } from '../control-plane/db/sql.ts'
 import { createHostStore } from '../control-plane/db/stores/host-store.ts'
 import { FleetError } from '../shared/errors.ts'
 import { createLogger } from '../shared/logger.ts'
 import { startDatabase } from './harness/database.ts'
+import { FaultProxy } from './harness/fault-proxy.ts'
 import { until } from './harness/until.ts'
 
 const ONE = statement('test_one', z.unknown(), 'select 1')
@@ -117,4 +119,58 @@ test('a listener whose server is away for a while comes back as one connection',
   t.is(open.size, 1)
   await listener.close()
   await until('nothing stays open', () => open.size === 0)
+})
+
+test('a database that is gone without a word is away, and is asked again when it is back', async (t) => {
+  const { url } = await startDatabase(t)
+  const proxy = await FaultProxy.start(Number(new URL(url).port))
+  t.teardown(() => proxy.close())
+  const through = new URL(url)
+  through.port = String(proxy.port)
+  const db = createDataSource({ url: through.href, poolSize: 2 })
+  await db.initialize()
+  const sql = createSql(db, undefined, 1_000)
+  const work = [
+    () => sql.rows(ONE, []),
+    () => sql.transaction((tx) => tx.rows(ONE, [])),
+    () => sql.transaction((tx) => tx.rowsAndCommit(ONE, [])),
+  ]
+  for (const ask of work) {
+    t.is((await ask()).length, 1)
+    proxy.set({ kind: 'stall', afterBytes: 0 })
+    const asked = [ask(), ask()]
+    for (const answer of asked) await t.throwsAsync(answer, { instanceOf: FleetError, code: 'unavailable' })
+    proxy.set({ kind: 'none' })
+    await until('it answers again', async () => (await ask().catch(() => [])).length === 1)
+  }
+  proxy.dropAll()
+  await db.destroy()
+})
+
+test('a listener whose server is gone without a word listens again when that is back', async (t) => {
+  const { url, db } = await startDatabase(t)
+  const proxy = await FaultProxy.start(Number(new URL(url).port))
+  t.teardown(() => proxy.close())
+  const through = new URL(url)
+  through.port = String(proxy.port)
+  let connections = 0
+  const heard: string[] = []
+  const listener = await listen({
+    url: through.href,
+    channels: { news: (payload) => heard.push(payload) },
+    onConnect: () => {
+      connections += 1
+    },
+    logger: createLogger('test', 'error'),
+    pingMs: 500,
+  })
+  proxy.set({ kind: 'stall', afterBytes: 0 })
+  await until('it has found out', () => proxy.stalled > 0)
+  proxy.set({ kind: 'none' })
+  await until('it listens again', async () => {
+    await db.query(`notify news, 'x'`)
+    return connections > 1 && heard.length > 0
+  })
+  t.is(heard[0], 'x')
+  await listener.close()
 })

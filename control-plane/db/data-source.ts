@@ -29,6 +29,7 @@ import { JobRetention0022 } from './migrations/0022-job-retention.ts'
 import { Domains0023 } from './migrations/0023-domains.ts'
 
 const CONNECT_TIMEOUT_MS = 10_000
+const KEEP_ALIVE_MS = 10_000
 const MIGRATION_WAIT_MS = 60_000
 
 /** Stands while a database is being restored: no control plane starts on one that is half there. */
@@ -104,6 +105,8 @@ export function createDataSource(options: {
     extra: {
       pipeline: true,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
       options: Object.entries(SESSION)
         .map(([name, value]) => `-c ${name}=${value}`)
         .join(' '),

@@ -2,6 +2,8 @@ import pg from 'pg'
 import type { Logger } from '../../shared/logger.ts'
 
 const RECONNECT_MS = 1_000
+/** A server that is gone without a word says nothing, as one does that has nothing to say: it is asked whether it is there. */
+const PING_MS = 10_000
 
 export interface Listener {
   close(): Promise<void>
@@ -16,7 +18,10 @@ export async function listen(deps: {
   readonly channels: Readonly<Record<string, (payload: string) => void>>
   readonly onConnect: () => void
   readonly logger: Logger
+  /** How often the server is asked, and how long it may take to answer. */
+  readonly pingMs?: number
 }): Promise<Listener> {
+  const { pingMs = PING_MS } = deps
   const closing = new AbortController()
   let client: pg.Client | undefined
   let retry: NodeJS.Timeout | undefined
@@ -34,13 +39,21 @@ export async function listen(deps: {
     }
     if (closing.signal.aborted) return fresh.end()
     // Heard only from here on: a connection that never stood is tried again by whoever tried it, once.
+    const pinging = setInterval(() => void ping(fresh), pingMs)
     fresh.on('end', () => {
+      clearInterval(pinging)
       if (closing.signal.aborted) return
       deps.logger.warn({ event: 'listen.lost' })
       again()
     })
     client = fresh
     deps.onConnect()
+  }
+
+  /** Without an answer in time the connection ends, as if it had been lost. */
+  async function ping(asked: pg.Client): Promise<void> {
+    const question = { text: 'select 1', query_timeout: pingMs }
+    await asked.query(question).catch(() => asked.end().catch(() => undefined))
   }
 
   function again(): void {

@@ -1,4 +1,4 @@
-import type { Pool, PoolClient } from 'pg'
+import type { Pool, PoolClient, QueryResult } from 'pg'
 import type { DataSource } from 'typeorm'
 import type { z } from 'zod'
 import { FleetError } from '../../shared/errors.ts'
@@ -44,6 +44,8 @@ export interface Transaction extends Pick<Sql, 'rows'> {
 
 const MAX_TRIES = 4
 const MAX_WHY = 500
+/** What `pg` calls an answer that did not come in time; it has cut the connection then. */
+const UNANSWERED = 'Query read timeout'
 /** serialization_failure, deadlock_detected; exclusion_violation: a lane was given to somebody in that very moment, who is seen now */
 const TRY_AGAIN = new Set(['40001', '40P01', '23P01'])
 /** connection_exception and its kind; admin_shutdown, crash_shutdown, cannot_connect_now */
@@ -54,8 +56,15 @@ const GOING_AWAY = /^(08|57P)/
  * send, and pipelined, so that a transaction's begin and commit cost no round trips of their own. What names save is
  * planning: a third of a millisecond for each of the larger statements.
  * @param onOdd is told of rows that claims leave
+ * @param answerWithinMs a connection that gives no answer for so long is cut: where its server is gone without a word, nobody else would ever
+ * say so, and whoever asked would wait for good. Undefined: it may take as long as it takes.
  */
-export function createSql(db: DataSource, onOdd: OnOddRow = () => undefined): Sql {
+export function createSql(db: DataSource, onOdd: OnOddRow = () => undefined, answerWithinMs?: number): Sql {
+  const ask: Ask = (client, query) => {
+    const bounded = { ...query, ...(answerWithinMs === undefined ? {} : { query_timeout: answerWithinMs }) }
+    return client.query(bounded)
+  }
+
   // as: the postgres driver keeps its pg.Pool there once it is initialised; TypeORM types the driver of any database.
   const pool = (db.driver as unknown as { readonly master: Pool }).master
 
@@ -72,6 +81,7 @@ export function createSql(db: DataSource, onOdd: OnOddRow = () => undefined): Sq
     try {
       return await work(client)
     } catch (error) {
+      if (isUnanswered(error)) broken ??= error
       if (broken === undefined && !GOING_AWAY.test(sqlState(error))) throw error
       const message = 'the database was lost in the middle of this; it may or may not have been done'
       throw new FleetError('unavailable', message, { cause: error })
@@ -84,16 +94,16 @@ export function createSql(db: DataSource, onOdd: OnOddRow = () => undefined): Sq
   async function attempt<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result> {
     return connected(async (client) => {
       // Not awaited: it goes out with the first statement. Should it fail, so does that one.
-      const begun = client.query('begin').catch(() => undefined)
-      const tx = transactionOf(client, onOdd)
+      const begun = ask(client, { text: 'begin' }).catch(() => undefined)
+      const tx = transactionOf(client, { ask, onOdd })
       try {
         const result = await work(tx)
         await begun
-        if (!tx.ended()) await client.query('commit')
+        if (!tx.ended()) await ask(client, { text: 'commit' })
         return result
       } catch (error) {
         // Where the connection broke there is nothing left to roll back.
-        if (!tx.ended()) await client.query('rollback').catch(() => undefined)
+        if (!tx.ended()) await ask(client, { text: 'rollback' }).catch(() => undefined)
         throw error
       }
     })
@@ -111,17 +121,32 @@ export function createSql(db: DataSource, onOdd: OnOddRow = () => undefined): Sq
   }
 
   return {
-    rows: (statement, values) => persistently(() => connected((client) => run(client, { statement, values, onOdd }))),
+    rows: (statement, values) =>
+      persistently(() => connected((client) => run(client, { statement, values, ask, onOdd }))),
     transaction: (work) => persistently(() => attempt(work)),
   }
 }
 
+type Ask = (
+  client: PoolClient,
+  query: { readonly name?: string; readonly text: string; readonly values?: unknown[] },
+) => Promise<QueryResult>
+
+function isUnanswered(error: unknown): error is Error {
+  return error instanceof Error && error.message === UNANSWERED
+}
+
+interface Door {
+  readonly ask: Ask
+  readonly onOdd: OnOddRow
+}
+
 async function run<Row extends z.ZodType>(
   client: PoolClient,
-  call: { readonly statement: Statement<Row>; readonly values: readonly unknown[]; readonly onOdd: OnOddRow },
+  call: Door & { readonly statement: Statement<Row>; readonly values: readonly unknown[] },
 ): Promise<z.infer<Row>[]> {
   const { name, text, row, leavesOdd } = call.statement
-  const result = await client.query({ name, text, values: [...call.values] })
+  const result = await call.ask(client, { name, text, values: [...call.values] })
   if (!leavesOdd) return result.rows.map((columns) => row.parse(columns))
   return result.rows.flatMap((columns) => {
     const parsed = row.safeParse(columns)
@@ -133,16 +158,16 @@ async function run<Row extends z.ZodType>(
   })
 }
 
-function transactionOf(client: PoolClient, onOdd: OnOddRow): Transaction & { ended(): boolean } {
+function transactionOf(client: PoolClient, door: Door): Transaction & { ended(): boolean } {
   let ended = false
   return {
     ended: () => ended,
-    rows: (statement, values) => run(client, { statement, values, onOdd }),
+    rows: (statement, values) => run(client, { statement, values, ...door }),
     async rowsAndCommit(statement, values) {
-      const rows = run(client, { statement, values, onOdd })
+      const rows = run(client, { statement, values, ...door })
       ended = true
       // After a failed statement Postgres takes this commit for a rollback.
-      const [answer, committed] = await Promise.allSettled([rows, client.query('commit')])
+      const [answer, committed] = await Promise.allSettled([rows, door.ask(client, { text: 'commit' })])
       if (answer.status === 'rejected') throw answer.reason
       // Rows may be answered and the commit fail all the same: then nothing was written.
       if (committed.status === 'rejected') throw committed.reason
