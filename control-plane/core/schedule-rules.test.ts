@@ -130,4 +130,6 @@ test('slots go to those that wait the longest, as far as host and target have th
     ),
     ['a local 1', 'b t 2', 'a t 1'],
   )
+  // Runs of a host that fell silent wait for it as long as it takes, and keep nobody else from their target meanwhile.
+  t.deepEqual(granted(load('away', 't', { busy: 3 }), load('a', 't', { waiting: 4, busy: 1 })), ['a t 2'])
 })

@@ -41,7 +41,8 @@ export function grantSlots(
   const onTarget = new Map<string, number>()
   for (const { host, place, busy } of loads) {
     onHost.set(host, (onHost.get(host) ?? 0) + busy)
-    onTarget.set(place, (onTarget.get(place) ?? 0) + busy)
+    // What goes on where nobody is there takes nothing of a target that others wait for: it may be away for good.
+    if (host === '' || isOnline(host)) onTarget.set(place, (onTarget.get(place) ?? 0) + busy)
   }
   let left = GRANTS_MAX
   const grants: Grant[] = []
