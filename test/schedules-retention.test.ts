@@ -458,3 +458,44 @@ test.serial(
     t.is(told.length, 2)
   },
 )
+
+test.serial('a run that nobody works on any more raises the alarm too, and holds no slot of its target', async (t) => {
+  const room = await openScheduleRoom(t, { settings: { slots: { perHost: 4, perTarget: 1 } } })
+  await room.dataset('x')
+  await room.dataset('y', 'b')
+  const config = { name: 'nas', protocol: 'webdav', host: 'nas.test', port: 80, encrypt: false, username: 'u' }
+  const target = String((await room.targets.create(ADMIN, { config, secret: {} })).number)
+  const lost = await room.create({ name: 'lost', target })
+  const other = await room.create({ name: 'other', container: 'y', target, at: { repeat: 'daily', start: 7260 } })
+  await room.later(2 * HOUR_MS)
+  const [run] = await room.ledger(lost.id)
+  await room.tell(run?.jobId ?? '', { type: 'start', seq: 1, at: 0 })
+  await room.later(MINUTE_MS)
+  t.like((await room.ledger(other.id))[0], { state: 'waiting' })
+
+  const heard = new Date(room.clock.nowMs)
+  await room.db.query('update job set heard_at = $2 where id = $1', [run?.jobId, heard])
+  await room.later(10 * MINUTE_MS)
+  t.deepEqual(
+    room.events.map(({ type, json }) => [type, JSON.parse(json).name]),
+    [['schedule.overdue', 'other']],
+  )
+  // As whoever finds its lease over leaves it.
+  room.registry.deaf('a')
+  await room.db.query(`update job set state = 'queued', attempt = 2, heard_at = $2 where id = $1`, [run?.jobId, heard])
+  await room.tick()
+  t.like((await room.ledger(other.id))[0], { state: 'running' })
+  t.like(JSON.parse(room.events.at(-1)?.json ?? ''), {
+    type: 'schedule.overdue',
+    name: 'lost',
+    reason: "its run does not go on: nobody on host 'a' works on it",
+  })
+  await room.later(2 * DAY_MS)
+  t.is(room.overdueCount(), 2)
+
+  room.registry.heard('a')
+  await room.db.query(`update job set state = 'running' where id = $1`, [run?.jobId])
+  await room.succeed(run?.jobId ?? '', MADE)
+  await room.tick()
+  t.like(JSON.parse(room.events.at(-1)?.json ?? ''), { type: 'schedule.recovered', name: 'lost' })
+})

@@ -17,23 +17,39 @@ const AlarmRow = z.object({
   reason: z.string().nullable(),
 })
 
-const ABOUT = `s.id, s.number, s.group_id, s.name, s.unmet_at, (
+/** What its newest run came to, or waits for. */
+const NEWEST_REASON = `(
      select coalesce(r.reason, r.outcome)
      from schedule_run r
      where r.schedule_id = s.id
      order by r.due_at desc, r.ordinal desc
      limit 1
-   ) as reason`
+   )`
+
+/**
+ * Why the run that is under way tells nothing, where nobody has worked on it since `$1`; else null. The job of a host that is lost goes back to
+ * the queue, and may stay there for good; a point that was made may wait long for whoever verifies it.
+ */
+const STUCK_REASON = `(
+     select case when j.finished_at is null then 'its run does not go on: nobody on host ''' || r.host || ''' works on it'
+       else 'its point is made, and nobody has begun to verify it' end
+     from schedule_run r
+     join job j on j.id = coalesce(r.verify_job_id, r.job_id)
+     where r.schedule_id = s.id and r.state = 'running' and j.state not in ('running', 'cancelling')
+       and coalesce(j.finished_at, case when j.started_at is null then j.created_at else j.heard_at end) <= to_timestamp($1::float8 / 1000)
+   )`
+
+const about = (reason: string) => `s.id, s.number, s.group_id, s.name, s.unmet_at, ${reason} as reason`
 
 /** A run that an agent works on will tell how it went. */
 const lockOverdue = statement(
   'alert_lock_overdue',
   AlarmRow,
-  `select ${ABOUT}
+  `select ${about(`coalesce(${STUCK_REASON}, ${NEWEST_REASON})`)}
    from schedule s
    where s.unmet_at <= to_timestamp($1::float8 / 1000)
      and s.unmet_at <= to_timestamp($1::float8 / 1000) - make_interval(secs => s.jitter_ms / 1000.0) and not s.overdue
-     and not s.disabled and s.code <> 'running'
+     and not s.disabled and (s.code <> 'running' or ${STUCK_REASON} is not null)
    order by s.unmet_at
    limit $2
    for update of s skip locked`,
@@ -42,7 +58,7 @@ const lockOverdue = statement(
 const lockRecovered = statement(
   'alert_lock_recovered',
   AlarmRow,
-  `select ${ABOUT}
+  `select ${about(NEWEST_REASON)}
    from schedule s
    where s.overdue and (s.unmet_at is null or s.disabled)
    order by s.id
