@@ -267,3 +267,33 @@ test.serial(
     t.like((await room.sent(run?.jobId ?? '', 'b')).spec, { source: { kind: 'path', path: '/srv/data/shop' } })
   },
 )
+
+test.serial(
+  'an instant that was skipped for a run that somebody asked for is unmet until that ends well',
+  async (t) => {
+    const room = await openScheduleRoom(t)
+    await room.dataset('x')
+    const daily = await room.create()
+    const once = await room.create({ name: 'once', at: { repeat: 'oneshot', start: TWO / 1000 } })
+    await room.tick()
+    room.registry.deaf('a')
+    for (const { id } of [daily, once]) await room.schedules.run(ADMIN, id)
+    await room.later(2 * HOUR_MS)
+    for (const { id } of [daily, once]) t.like((await room.ledger(id))[1], { trigger: 'due', outcome: 'skipped' })
+    await room.later(10 * MINUTE_MS)
+    t.deepEqual(
+      room.events.map(({ type, json }) => [type, JSON.parse(json).due_at]),
+      Array.from({ length: 2 }, () => ['schedule.overdue', new Date(TWO).toISOString()]),
+    )
+    room.registry.heard('a')
+    await room.tick()
+    const finish = async (id: string) => {
+      const [run] = await room.ledger(id)
+      await room.succeed(run?.jobId ?? '', MADE)
+      await room.tick()
+    }
+    await finish(daily.id)
+    t.is(room.overdueCount(), 1)
+    t.like(JSON.parse(room.events.at(-1)?.json ?? ''), { type: 'schedule.recovered', name: 'nightly' })
+  },
+)

@@ -60,7 +60,7 @@ const readDue = statement(
    where s.id = any($1::uuid[])`,
 )
 
-/** An instant that has its row keeps it. */
+/** An instant that has its row keeps it. One that is skipped is as unmet as any other, until the run that was in its way has ended well. */
 const writeDue = statement(
   'run_write_due',
   z.object({ id: z.string() }),
@@ -79,7 +79,6 @@ const writeDue = statement(
    ), unmet as (
      select schedule_id, min(due_at) as due_at, bool_or(state = 'waiting') as waits
      from inserted
-     where outcome is distinct from 'skipped'
      group by schedule_id
    ), met as (
      -- Looked up in this: as a join Postgres would compare each with each, and groups are of hundreds.
