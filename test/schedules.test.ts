@@ -269,6 +269,35 @@ test.serial(
 )
 
 test.serial(
+  'a change that says nothing of times leaves them as they were meant, whatever the server was told since',
+  async (t) => {
+    const room = await openScheduleRoom(t)
+    await room.dataset('x')
+    const calendar = { startUnit: 'minutes', timezone: 'Asia/Tokyo' } as const
+    const later = room.replica({ settings: { calendar } })
+    const short = await room.create({ name: 'short', at: { repeat: 'daily', start: 600 } })
+    const long = await room.create({ name: 'long', at: { repeat: 'weekly', start: 7200, days: [1, 4], times: 2 } })
+    const minutes = await later.schedules.create(ADMIN, {
+      ...{ name: 'minutes', type: 'dataset', container: 'x', path: '/backups', at: { repeat: 'daily', start: 600 } },
+    })
+    t.is(minutes.state.nextRun?.toISOString(), '2026-03-02T01:00:00.000Z')
+    for (const { id, at, timezone, state } of [short, long, minutes]) {
+      const changes = [{ retention: 5 }, { at: { ...at, keep: { daily: 7 } } }, { disabled: true }, { disabled: false }]
+      for (const change of changes) {
+        for (const replica of [later, room]) {
+          const changed = await replica.schedules.change(ADMIN, id, change)
+          t.is(changed.timezone, timezone)
+          t.deepEqual(changed.state.nextRun, state.nextRun, JSON.stringify(change))
+        }
+      }
+    }
+    const moved = await later.schedules.change(ADMIN, short.id, { at: { repeat: 'daily', start: 660 } })
+    t.is(moved.timezone, 'Asia/Tokyo')
+    t.is(moved.state.nextRun?.toISOString(), '2026-03-02T02:00:00.000Z')
+  },
+)
+
+test.serial(
   'an instant that was skipped for a run that somebody asked for is unmet until that ends well',
   async (t) => {
     const room = await openScheduleRoom(t)

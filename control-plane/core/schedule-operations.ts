@@ -99,7 +99,11 @@ export function createSchedules(deps: ScheduleDeps): Schedules {
           await deps.catchUp()
           return undefined
         }
-        const checked = checkSchedule(wantedOf(mergedOver(schedule, request)), calendar)
+        const merged = mergedOver(schedule, request)
+        const checked = checkSchedule(
+          wantedOf(merged),
+          isTimedAs(schedule, merged.at) ? calendarOf(schedule) : calendar,
+        )
         const fields = Object.keys(request).filter((field) => request[field as keyof ChangeSchedule] !== undefined)
         requireStill(schedule, checked, fields)
         const isMoved = fields.some((field) => ['type', 'container', 'host'].includes(field))
@@ -185,6 +189,21 @@ function mergedOver(schedule: KeptSchedule, request: ChangeSchedule): Record<key
   const { name, type, container, host, targetId, path, at, disabled, retention, features } = schedule
   const given = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== undefined))
   return { name, type, container, host, target: targetId, path, at, disabled, retention, features, ...given }
+}
+
+/** Members of `at` that say when it is due. */
+const TIMES = ['repeat', 'start', 'days', 'timezone'] as const
+
+function isTimedAs({ at }: KeptSchedule, wanted: unknown): boolean {
+  if (typeof wanted !== 'object' || wanted === null) return false
+  const [before, after]: readonly Readonly<Record<string, unknown>>[] = [at, { ...wanted }]
+  return TIMES.every((name) => isDeepStrictEqual(before?.[name], after?.[name]))
+}
+
+/** What its times meant when they were written, whatever the server has been told since. */
+function calendarOf({ at, recurrence, timezone }: KeptSchedule): Calendar {
+  const isMinutes = recurrence.repeat !== 'oneshot' && recurrence.startSeconds !== at.start
+  return { startUnit: isMinutes ? 'minutes' : 'seconds', timezone }
 }
 
 interface Placement {

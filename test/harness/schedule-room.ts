@@ -44,9 +44,14 @@ export async function openScheduleRoom(
   const settings = { ...SETTINGS, ...given.settings }
   const events: { readonly type: string; readonly json: string }[] = []
 
-  /** Another replica; `sql` and `points` may be ones that fail. */
+  /** Another replica; `sql` and `points` may be ones that fail, and it may have been told something else. */
   function replica(
-    changed: { readonly sql?: Sql; readonly points?: typeof room.points; readonly now?: () => number } = {},
+    changed: {
+      readonly sql?: Sql
+      readonly points?: typeof room.points
+      readonly now?: () => number
+      readonly settings?: Partial<ScheduleSettings>
+    } = {},
   ) {
     const plane = room.plane(changed.sql ? { sql: changed.sql } : {})
     const { points = plane.points, now = () => clock.nowMs } = changed
@@ -59,7 +64,7 @@ export async function openScheduleRoom(
       datasets: plane.datasets,
       jobs: plane.jobs,
       fleet: room.registry,
-      settings,
+      settings: { ...settings, ...changed.settings },
       webhook: given.webhook,
       afterCommit: (committed) => {
         events.push(...committed.events)
