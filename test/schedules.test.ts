@@ -1,4 +1,5 @@
 import test from 'ava'
+import { presentBackup } from '../control-plane/dialects/qnap/present-backups.ts'
 import { ADMIN, MADE, OPERATOR } from './harness/point-room.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, MONDAY_MS, openScheduleRoom } from './harness/schedule-room.ts'
 
@@ -326,3 +327,54 @@ test.serial(
     t.like(JSON.parse(room.events.at(-1)?.json ?? ''), { type: 'schedule.recovered', name: 'nightly' })
   },
 )
+
+test.serial('a schedule in a zone that is known no more stops no other, says so, and can be put right', async (t) => {
+  const room = await openScheduleRoom(t)
+  await room.dataset('x')
+  const odd = await room.create({ name: 'odd', at: { repeat: 'daily', start: 7200, timezone: 'Asia/Tokyo' } })
+  const plain = await room.create({ name: 'plain', at: { repeat: 'daily', start: 18 * 3600 } })
+  const rest = await room.create({
+    name: 'rest',
+    disabled: true,
+    at: { repeat: 'daily', start: 0, timezone: 'Asia/Tokyo' },
+  })
+  await room.tick()
+  // As by a Node that has other rules of zones.
+  await room.db.query(
+    `update schedule
+     set zone_rules = 'other', timezone = 'Asia/Elsewhere', at = replace(at::text, 'Tokyo', 'Elsewhere')::json,
+       recurrence = replace(recurrence::text, 'Tokyo', 'Elsewhere')::jsonb
+     where id = any($1)`,
+    [[odd.id, rest.id]],
+  )
+  await room.db.query(`update schedule set zone_rules = 'other' where id = $1`, [plain.id])
+  await room.tick()
+  await room.later(18 * HOUR_MS)
+  t.like((await room.ledger(plain.id))[0], { state: 'running' })
+  t.like((await room.ledger(odd.id))[0], {
+    state: 'ended',
+    outcome: 'missed',
+    dueAt: new Date(MONDAY_MS + 17 * HOUR_MS),
+  })
+  t.regex((await room.ledger(odd.id))[0]?.reason ?? '', /time zone is not known/)
+  t.like(JSON.parse(room.events.at(-1)?.json ?? ''), { type: 'schedule.overdue', name: 'odd' })
+  for (let n = 0; n < 3; n += 1) await room.later(HOUR_MS)
+  t.is((await room.ledger(odd.id)).length, 1)
+  const listed = (await room.schedules.list(ADMIN, { limit: 10 })).items
+  t.deepEqual(
+    listed.map(({ name, state }) => [name, state.nextRun === null]),
+    [
+      ['odd', false],
+      ['plain', false],
+      ['rest', true],
+    ],
+  )
+  t.notThrows(() => listed.map(presentBackup))
+  const asBefore = { at: { repeat: 'daily', start: 60, timezone: 'Asia/Elsewhere' } }
+  await t.throwsAsync(room.schedules.change(ADMIN, odd.id, asBefore), { code: 'invalid' })
+  const at = { repeat: 'daily', start: 23 * 3600 }
+  const mended = await room.schedules.change(ADMIN, odd.id, { at })
+  t.is(mended.state.nextRun?.getTime(), MONDAY_MS + 23 * HOUR_MS)
+  await room.later(2 * HOUR_MS)
+  t.like((await room.ledger(odd.id)).at(-1), { state: 'running' })
+})

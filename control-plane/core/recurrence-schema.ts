@@ -16,7 +16,8 @@ const Timezone = z
   .max(TIMEZONE_MAX)
   .refine(isTimezone, 'must be the name of a time zone, like Europe/Berlin')
 
-function isTimezone(name: string): boolean {
+/** Whether the running Node knows the rules of that zone. */
+export function isTimezone(name: string): boolean {
   // `+02:00` would do for Temporal, but it is no zone: it knows no summer.
   if (!/^[A-Za-z]/.test(name)) return false
   try {
@@ -41,10 +42,11 @@ const daysOf = (min: number, max: number, period: 'week' | 'month') =>
 /**
  * `at` as clients write it. Members that we do not know (`times`) are kept; what is stored and shown again is this, what
  * is computed with is `recurrenceOf` of it.
+ * @param zone of what is kept any name: rules of zones come with Node, and another one may have known it.
  */
-export function atSchema(startUnit: StartUnit) {
+export function atSchema(startUnit: StartUnit, zone: z.ZodType<string> = Timezone) {
   const start = wholeNumber(0, DAY_SECONDS / SECONDS_OF[startUnit] - 1, `whole ${startUnit} after 00:00`)
-  const recurring = { start, timezone: Timezone.optional(), keep: Keep.optional() }
+  const recurring = { start, timezone: zone.optional(), keep: Keep.optional() }
   return z.discriminatedUnion(
     'repeat',
     [

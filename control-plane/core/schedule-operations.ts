@@ -5,6 +5,7 @@ import { requireCondition } from './condition.ts'
 import type { FleetView } from './fleet-view.ts'
 import type { InstanceNames } from './point-instances.ts'
 import { firstDue, jitterMs, nextDue, type Recurrence } from './recurrence.ts'
+import { isTimezone } from './recurrence-schema.ts'
 import { type Calendar, type CheckedSchedule, checkSchedule, type WantedSchedule } from './schedule-requests.ts'
 import { previewOf } from './schedule-retention.ts'
 import { hostOfSource } from './schedule-sources.ts'
@@ -245,10 +246,10 @@ function requireIdle({ state }: Schedule, what: string): void {
   throw new FleetError('conflict', `the backup is ${state.code}: ${what}`)
 }
 
-/** A disabled schedule shows the instant that it lets pass. */
+/** A disabled schedule shows the instant that it lets pass, where its zone is known here. */
 function shownAt(schedule: KeptSchedule, nowMs: number): Schedule {
   const { targetId: _t, directory: _d, recurrence, jitterMs: _j, ...info } = schedule
-  if (!schedule.disabled || recurrence.repeat === 'oneshot') return info
+  if (!schedule.disabled || recurrence.repeat === 'oneshot' || !isTimezone(recurrence.timezone)) return info
   const nextMs = nextDue(recurrence, nowMs)
   return { ...info, state: { ...info.state, nextRun: nextMs === undefined ? null : new Date(nextMs) } }
 }

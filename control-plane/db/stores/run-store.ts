@@ -3,16 +3,25 @@ import { newId } from '../../../shared/ids.ts'
 import { nextDue } from '../../core/recurrence.ts'
 import { type ActiveRun, type DueDecision, type DueQuestion, missedBecause } from '../../core/schedule-due.ts'
 import { KeptRecurrence } from '../../core/schedule-requests.ts'
-import { type Sql, statement, type Transaction } from '../sql.ts'
+import { claims, type Sql, statement, type Transaction } from '../sql.ts'
 import { endRuns } from './run-ends.ts'
 import { SLOT_HOST, SLOT_PLACE } from './schedule-columns.ts'
 
 /** A ledger that is further ahead than this was written by a clock that was wrong. */
 const AHEAD_MS = 5 * 60_000
 
+/** What cannot be computed is tried again so late: another Node may know. */
+const ASIDE_MS = 3_600_000
+
 const ms = z.coerce.number()
-const Planned = z.object({ id: z.string(), recurrence: KeptRecurrence, ledger_ms: ms, disabled: z.boolean() })
-const PLANNED = `id, recurrence, extract(epoch from ledger_at) * 1000 as ledger_ms, disabled`
+const Planned = z.object({
+  id: z.string(),
+  recurrence: KeptRecurrence,
+  ledger_ms: ms,
+  next_ms: ms.nullable(),
+  disabled: z.boolean(),
+})
+const PLANNED = `id, recurrence, extract(epoch from ledger_at) * 1000 as ledger_ms, extract(epoch from next_due) * 1000 as next_ms, disabled`
 
 const begin = statement(
   'run_begin_new',
@@ -37,7 +46,7 @@ const lockDue = statement(
 )
 
 /** After the lock, so that it sees the run of whoever had it before. */
-const readDue = statement(
+const readDue = claims(
   'run_read_due',
   z.object({
     id: z.string(),
@@ -99,7 +108,7 @@ const writeDue = statement(
    returning s.id`,
 )
 
-const lockAhead = statement(
+const lockAhead = claims(
   'run_lock_ahead',
   Planned,
   `select ${PLANNED}
@@ -134,7 +143,7 @@ const rewind = statement(
    )`,
 )
 
-const lockOldRules = statement(
+const lockOldRules = claims(
   'run_lock_old_rules',
   Planned,
   `select ${PLANNED}
@@ -156,6 +165,27 @@ const plan = statement(
      fire_at = to_timestamp((p.next_ms + s.jitter_ms) / 1000), zone_rules = $2
    from jsonb_to_recordset($1::jsonb) as p(id uuid, ledger_ms float8, next_ms float8)
    where s.id = p.id`,
+)
+
+/**
+ * Those of which nobody can tell when they are due, as their zone is none any more. The instant that has come is told as missed, and raises the
+ * alarm; they are looked at again from time to time.
+ */
+const setAside = statement(
+  'run_set_aside',
+  z.unknown(),
+  `with told as (
+     insert into schedule_run (id, schedule_id, trigger, due_at, expires_at, state, outcome, reason, host, place, ended_at)
+     select gen_random_uuid(), s.id, 'due', s.next_due, s.next_due, 'ended', 'missed',
+       'nobody can tell when it is due: its time zone is not known here', '', ${SLOT_PLACE}, to_timestamp($2::float8 / 1000)
+     from schedule s
+     where s.id = any($1::uuid[]) and s.unmet_at is null
+     on conflict (schedule_id, due_at) where trigger = 'due' do nothing
+   )
+   update schedule
+   set unmet_at = coalesce(unmet_at, next_due), next_due = to_timestamp(($2::float8 + ${ASIDE_MS}) / 1000),
+     fire_at = to_timestamp(($2::float8 + ${ASIDE_MS} + jitter_ms) / 1000), version = version + 1
+   where id = any($1::uuid[])`,
 )
 
 const lockExpired = statement(
@@ -191,10 +221,12 @@ export interface Bounds {
 }
 
 export function createRunStore(sql: Sql): RunStore {
+  /** Where nobody can tell the next instant, that which was found before stays: it is seen about when it comes. */
   async function planAgain(tx: Transaction, rows: readonly z.infer<typeof Planned>[], ledger: (ms: number) => number) {
-    const plans = rows.map(({ id, recurrence, ledger_ms: ledgerMs, disabled }) => {
+    const plans = rows.map(({ id, recurrence, ledger_ms: ledgerMs, next_ms: beforeMs, disabled }) => {
       const fromMs = ledger(ledgerMs)
-      return { id, ledger_ms: fromMs, next_ms: disabled ? null : (nextDue(recurrence, fromMs) ?? null) }
+      const found = disabled ? undefined : computed(() => nextDue(recurrence, fromMs))
+      return { id, ledger_ms: fromMs, next_ms: found === INCOMPUTABLE ? beforeMs : (found ?? null) }
     })
     await tx.rows(plan, [JSON.stringify(plans), process.versions.tz])
     return rows.length
@@ -207,11 +239,15 @@ export function createRunStore(sql: Sql): RunStore {
       sql.transaction(async (tx) => {
         const ids = (await tx.rows(lockDue, [nowMs, limit])).map(({ id }) => id)
         if (ids.length === 0) return 0
-        const decided = (await tx.rows(readDue, [ids])).map((row) => {
+        const decided = (await tx.rows(readDue, [ids])).flatMap((row) => {
           const question = { recurrence: row.recurrence, ledgerMs: row.ledger_ms, jitterMs: row.jitter_ms, nowMs }
           const active = activeOf(row)
-          return { row, active, decision: decide({ ...question, active }) }
+          const decision = computed(() => decide({ ...question, active }))
+          return decision === INCOMPUTABLE ? [] : [{ row, active, decision }]
         })
+        const told = new Set(decided.map(({ row: { id } }) => id))
+        const aside = ids.filter((id) => !told.has(id))
+        if (aside.length > 0) await tx.rows(setAside, [aside, nowMs])
         // Before the next runs are written: a schedule has one under way at a time.
         const expired = decided.flatMap(({ decision }) => decision.expire ?? [])
         for (const from of ['waiting', 'granted'])
@@ -255,6 +291,18 @@ export function createRunStore(sql: Sql): RunStore {
         await endRuns(tx, nowMs, ends)
         return found.length
       }),
+  }
+}
+
+const INCOMPUTABLE = Symbol('incomputable')
+
+/** Rules of zones come with Node: a zone that one of them knew may be unknown to another. */
+function computed<Result>(compute: () => Result): Result | typeof INCOMPUTABLE {
+  try {
+    return compute()
+  } catch (error) {
+    if (error instanceof RangeError) return INCOMPUTABLE
+    throw error
   }
 }
 

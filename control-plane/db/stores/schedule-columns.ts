@@ -10,7 +10,7 @@ import { FEATURES, type RunResult, SOURCE_TYPES, STATE_CODES } from '../../core/
 export const Result = z.union([z.literal(0), z.literal(-1), z.literal(-2)]) satisfies z.ZodType<RunResult>
 
 /** It was checked when it was written; which unit its start had does not matter to whoever shows it. */
-export const KeptAt = atSchema('seconds')
+export const KeptAt = atSchema('seconds', z.string())
 
 /** @param code of what the job is part of. @returns null for what is not under way. */
 export function percentOf(code: string, progress: Progress | null): number | null {
