@@ -18,7 +18,7 @@ import type { SlotBounds } from './core/schedule-slots.ts'
 import type { Schedules } from './core/schedules.ts'
 import type { Targets } from './core/targets.ts'
 import type { Sql } from './db/sql.ts'
-import { createAlertStore } from './db/stores/alert-store.ts'
+import { createAlertStore, createLastAlarm } from './db/stores/alert-store.ts'
 import type { Committed } from './db/stores/change-write.ts'
 import { createClock } from './db/stores/clock-store.ts'
 import { createFiringStore } from './db/stores/firing-store.ts'
@@ -129,7 +129,13 @@ export function openSchedules(deps: {
 
   return {
     schedules: createSchedules({
-      ...{ ...common, store: createScheduleStore(sql), calendar, spreadMs: settings.spreadMs, catchUp: due },
+      ...{
+        ...common,
+        store: createScheduleStore(sql, createLastAlarm(webhook !== undefined)),
+        calendar,
+        spreadMs: settings.spreadMs,
+        catchUp: due,
+      },
     }),
     restoreTasks: createRestoreTasks({ ...common, store: createRestoreTaskStore(sql) }),
     ticks: {

@@ -499,3 +499,31 @@ test.serial('a run that nobody works on any more raises the alarm too, and holds
   await room.tick()
   t.like(JSON.parse(room.events.at(-1)?.json ?? ''), { type: 'schedule.recovered', name: 'lost' })
 })
+
+test.serial('an alarm ends with its schedule', async (t) => {
+  const room = await openScheduleRoom(t, { webhook: async () => undefined })
+  await room.dataset('x')
+  const [late, good] = [
+    await room.create(),
+    await room.create({ name: 'good', at: { repeat: 'daily', start: 18_000 } }),
+  ]
+  room.registry.deaf('a')
+  await room.later(3 * HOUR_MS)
+  t.is(room.overdueCount(), 1)
+  for (const { id } of [late, good]) {
+    await room.schedules.stop(ADMIN, id)
+    await room.schedules.delete(ADMIN, id)
+  }
+  const events = await room.db.query(
+    `select type, body ->> 'name' as name from event where type like 'schedule.%' order by seq`,
+  )
+  t.deepEqual(events, [
+    { type: 'schedule.overdue', name: 'nightly' },
+    { type: 'schedule.recovered', name: 'nightly' },
+  ])
+  const alerts = await room.db.query(`select body ->> 'type' as type from alert order by created_at`)
+  t.deepEqual(
+    alerts.map(({ type }: { type: string }) => type),
+    ['schedule.overdue', 'schedule.recovered'],
+  )
+})

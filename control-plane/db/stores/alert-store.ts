@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { newId } from '../../../shared/ids.ts'
 import type { ScheduleEventBody, UnnumberedEvent } from '../../core/event-body.ts'
-import { claims, type Sql, statement } from '../sql.ts'
+import { claims, type Sql, statement, type Transaction } from '../sql.ts'
 import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
 
 /** A delivery that nobody finished is another replica's after so long. */
@@ -64,6 +64,12 @@ const lockRecovered = statement(
    order by s.id
    limit $1
    for update of s skip locked`,
+)
+
+const overdueOne = statement(
+  'alert_overdue_one',
+  AlarmRow,
+  `select ${about(NEWEST_REASON)} from schedule s where s.id = $1 and s.overdue`,
 )
 
 const mark = statement('alert_mark', z.unknown(), 'update schedule set overdue = $2 where id = any($1::uuid[])')
@@ -152,17 +158,7 @@ export function createAlertStore(sql: Sql, origin: string): AlertStore {
           ...overdue.map((row) => eventOf(row, 'overdue')),
           ...recovered.map((row) => eventOf(row, 'recovered')),
         ]
-        const at = new Date(nowMs).toISOString()
-        if (webhook) {
-          const alerts = events.map(({ type, groupId, body }) => {
-            const id = newId()
-            return { id, body: { id, type, at, group_id: groupId, ...body } }
-          })
-          await tx.rows(keep, [JSON.stringify(alerts)])
-        }
-        const group = { changes: [], events, origin }
-        const [answer] = await tx.rowsAndCommit(writeChanges, writeValues(group, at))
-        return readWritten(group, answer, at)
+        return tell(tx, events, { at: new Date(nowMs).toISOString(), origin, webhook })
       }),
 
     overdue: async () => (await sql.rows(count, []))[0]?.n ?? 0,
@@ -179,6 +175,43 @@ export function createAlertStore(sql: Sql, origin: string): AlertStore {
 
     async prune() {
       await sql.rows(prune, [])
+    },
+  }
+}
+
+/** The last of a transaction. */
+async function tell(
+  tx: Transaction,
+  events: readonly UnnumberedEvent[],
+  { at, origin, webhook }: { readonly at: string; readonly origin: string; readonly webhook: boolean },
+): Promise<Committed> {
+  if (webhook) {
+    const alerts = events.map(({ type, groupId, body }) => {
+      const id = newId()
+      return { id, body: { id, type, at, group_id: groupId, ...body } }
+    })
+    await tx.rows(keep, [JSON.stringify(alerts)])
+  }
+  const group = { changes: [], events, origin }
+  const [answer] = await tx.rowsAndCommit(writeChanges, writeValues(group, at))
+  return readWritten(group, answer, at)
+}
+
+/** The alarm of a schedule that goes: nobody would ever tell that it is over. */
+export interface LastAlarm {
+  /** Of one that is locked; undefined: it has none. @returns what tells that it is over, as the last of the transaction */
+  of(tx: Transaction, scheduleId: string): Promise<(() => Promise<void>) | undefined>
+}
+
+export function createLastAlarm(webhook: boolean): LastAlarm {
+  return {
+    async of(tx, scheduleId) {
+      const [row] = await tx.rows(overdueOne, [scheduleId])
+      if (row === undefined) return undefined
+      return async () => {
+        // Of nobody's: this replica reads it as the others do.
+        await tell(tx, [eventOf(row, 'recovered')], { at: new Date().toISOString(), origin: '', webhook })
+      }
     },
   }
 }

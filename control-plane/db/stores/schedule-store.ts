@@ -5,6 +5,7 @@ import { actorOn } from '../../core/audit.ts'
 import type { Caller } from '../../core/caller.ts'
 import type { KeptSchedule, ScheduleStore, ScheduleValues } from '../../core/schedule-store.ts'
 import { type Sql, sqlState, statement, type Transaction } from '../sql.ts'
+import type { LastAlarm } from './alert-store.ts'
 import { writeAudit } from './audit-write.ts'
 import { SCHEDULE_COLUMNS, SCHEDULE_JOINS, ScheduleRow, SLOT_HOST, SLOT_PLACE } from './schedule-columns.ts'
 import { createScheduleReads } from './schedule-reads.ts'
@@ -97,7 +98,7 @@ const markStopped = statement(
   'update schedule_run set stopped_by = coalesce(stopped_by, $2) where id = $1',
 )
 
-export function createScheduleStore(sql: Sql): ScheduleStore {
+export function createScheduleStore(sql: Sql, alarms: LastAlarm): ScheduleStore {
   async function kept(tx: Transaction, id: string): Promise<KeptSchedule> {
     const [schedule] = await tx.rows(byId, [id])
     if (schedule === undefined) throw new FleetError('internal', 'internal error', { detail: 'schedule not written' })
@@ -144,8 +145,10 @@ export function createScheduleStore(sql: Sql): ScheduleStore {
       sql.transaction(async (tx) => {
         const [row] = await tx.rows(lock, [schedule.id, schedule.version])
         if (row === undefined) return undefined
+        const tellOver = await alarms.of(tx, schedule.id)
         await tx.rows(remove, [schedule.id])
         await told(tx, caller, { operation: 'schedule.delete', schedule })
+        await tellOver?.()
         return true as const
       }),
 
