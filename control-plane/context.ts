@@ -21,6 +21,7 @@ import { createSql, statement } from './db/sql.ts'
 import { createAccessTokenStore } from './db/stores/access-token-store.ts'
 import { createChangeStore } from './db/stores/change-store.ts'
 import { EVENT_CHANNEL } from './db/stores/change-write.ts'
+import { createFleetClock } from './db/stores/clock-store.ts'
 import { createCredentialKeys } from './db/stores/credential-keys-store.ts'
 import { ACCESS_CHANNEL } from './db/stores/credential-store.ts'
 import { createDatasetStore } from './db/stores/dataset-store.ts'
@@ -109,6 +110,9 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   await requireRestored(db)
   await migrate(db)
   const sql = createSql(db, oddRows(logger), ANSWER_WITHIN_MS)
+  const clock = createFleetClock(sql)
+  await clock.read()
+  const { now } = clock
   const credentialKeys = createCredentialKeys(sql)
   const file = config.NATS_AUTHORITY_FILE
   const authority = file ? await openAuthority({ file, config, keys: credentialKeys, logger }) : undefined
@@ -164,7 +168,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   })
   const dispatch = createDispatch({ store: dispatchStore, nats, secrets: orderSecrets, logger })
   const afterCommit = createAfterCommit({ ends, feed, dispatch, logger })
-  const orders = createOrderBook({ store: createOrderStore(sql), changes, dispatch })
+  const orders = createOrderBook({ store: createOrderStore(sql), changes, dispatch, now })
   const reader = createDatasetStore(sql)
   const roots = createRoots({ orders, reader, fleet: registry })
   const datasets = createDatasets({ orders, reader, fleet: registry, roots })
@@ -173,7 +177,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   const instances = createInstances({ orders, reader: instanceReader, fleet: registry })
   const { points, targets } = openPoints({ sql, vault, nats, seal, orders, fleet: registry, instances: instanceReader })
   const { volumes, exports, watch } = openVolumes({
-    ...{ sql, vault, nats, seal, changes, dispatch, fleet: registry, logger },
+    ...{ sql, vault, nats, seal, changes, dispatch, fleet: registry, now, logger },
   })
   const { volumeBackups, tick: backupTick } = openVolumeBackups({ sql, points, targets, volumes, logger })
   const upstream = openUpstream({ config, credentials, groupNamed: instanceReader.group, logger })
@@ -186,7 +190,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     })
   const captures = openCaptures({
     ...{ sql, nats, seal, changes, dispatch, points, targets, volumeBackups, instances: instanceReader },
-    ...{ fleet: registry, logger },
+    ...{ fleet: registry, now, logger },
   })
   const jobs = createJobs({
     ...{ reader: jobReader, ends, datasets, snapshots, points, instances, volumes, exports },
@@ -302,6 +306,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
     }).heard,
     onExports: watch.heard,
     afterCommit,
+    now,
     logger,
   })
   starting.defer(() => reception.stop())
@@ -354,6 +359,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
       slow: {
         everyMs: SLOW_MS,
         run: async () => {
+          await clock.read()
           await reception.tick()
           await sweep.slow()
           await feed.catchUp()

@@ -35,14 +35,15 @@ export function openCaptures(deps: {
   readonly volumeBackups: VolumeBackupOrders
   readonly instances: Pick<InstanceReader, 'find' | 'named'>
   readonly fleet: FleetView
+  readonly now?: () => number
   readonly logger: Logger
 }): {
   readonly instanceSnapshots: InstanceSnapshotOrders
   readonly instanceBackups: InstanceBackups
   readonly tick: Tick
 } {
-  const { sql, nats, seal, changes, dispatch, points, targets, volumeBackups, instances, fleet, logger } = deps
-  const book = createCaptureBook({ store: createCaptureOrderStore(sql), changes, dispatch })
+  const { sql, nats, seal, changes, dispatch, points, targets, volumeBackups, instances, fleet, now, logger } = deps
+  const book = createCaptureBook({ store: createCaptureOrderStore(sql), changes, dispatch, now })
   const reads = createHostReads({ nats, seal })
   const reader = createInstanceSnapshotStore(sql)
   const store = createInstanceBackupStore(sql)

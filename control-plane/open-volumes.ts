@@ -38,12 +38,13 @@ export function openVolumes(deps: {
   readonly changes: Pick<ChangeStore, 'expect'>
   readonly dispatch: Pick<Dispatch, 'send' | 'wake'>
   readonly fleet: FleetView
+  readonly now?: () => number
   readonly logger: Logger
 }): OpenVolumes {
-  const { sql, vault, nats, seal, changes, dispatch, fleet, logger } = deps
+  const { sql, vault, nats, seal, changes, dispatch, fleet, now, logger } = deps
   const reads = createHostReads({ nats, seal })
   const store = createVolumeOrderStore(sql, (tx) => createSecrets({ rows: secretRows(tx), vault }))
-  const book = createVolumeBook({ store, changes, dispatch })
+  const book = createVolumeBook({ store, changes, dispatch, now })
   const exportReader = createExportStore(sql)
   const volumes = createVolumes({
     ...{ book, reader: createVolumeStore(sql), exports: exportReader, fleet, reads },

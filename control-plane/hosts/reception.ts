@@ -60,9 +60,11 @@ export async function openReception(deps: {
   /** The same of its exports; see ExportWatch. */
   readonly onExports: (host: string, hash: string | undefined) => void
   readonly afterCommit: (committed: Committed) => void
+  /** What agents are told the time is: the one that orders say until when they may begin by. */
+  readonly now?: () => number
   readonly logger: Logger
 }): Promise<Reception> {
-  const { nats, registry, hosts, isOpen, logger } = deps
+  const { nats, registry, hosts, isOpen, logger, now = Date.now } = deps
   const inquiries = new Set<string>()
   const reloads = new Map<string, Promise<void>>()
   let rooted = false
@@ -132,7 +134,7 @@ export async function openReception(deps: {
     await ensureStreams(nats)
     await ensureWorkConsumer(nats, name, inventory.slots)
     const ownListeners = [...deps.ownListeners()]
-    const welcome: Welcome = { v: WIRE_VERSION, hostId, slots: inventory.slots, now: Date.now(), ownListeners }
+    const welcome: Welcome = { v: WIRE_VERSION, hostId, slots: inventory.slots, now: now(), ownListeners }
     answerAgent(message, name, welcome)
     logger.info({ event: 'host.welcomed', host: name, version: inventory.version, pools: inventory.pools.length })
     if (!rooted) await ensureRoot()

@@ -10,8 +10,9 @@ export function createCaptureBook(deps: {
   readonly store: CaptureOrderStore
   readonly changes: Pick<ChangeStore, 'expect'>
   readonly dispatch: Pick<Dispatch, 'send' | 'wake'>
+  readonly now?: (() => number) | undefined
 }): CaptureBook {
-  const place = placingInTurn(deps.store)
+  const place = placingInTurn(deps.store, deps.now)
   return {
     async place(order) {
       const { placed, jobId } = await place(order)

@@ -25,9 +25,13 @@ export function createOrderBook(deps: {
   readonly store: OrderStore
   readonly changes: Pick<ChangeStore, 'expect'>
   readonly dispatch: Pick<Dispatch, 'send' | 'wake'>
+  /** The time that every replica goes by: another may withdraw what we place. */
+  readonly now?: () => number
 }): OrderBook {
+  const { now = Date.now } = deps
+
   async function work(orders: readonly Order[]) {
-    const placed = await deps.store.place(orders, Date.now() + START_WITHIN_MS)
+    const placed = await deps.store.place(orders, now() + START_WITHIN_MS)
     const accepted = placed.filter((answer): answer is Placed => 'job' in answer)
     handOver(accepted, deps)
     return placed

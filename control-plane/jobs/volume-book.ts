@@ -10,8 +10,9 @@ export function createVolumeBook(deps: {
   readonly store: VolumeOrderStore
   readonly changes: Pick<ChangeStore, 'expect'>
   readonly dispatch: Pick<Dispatch, 'send' | 'wake'>
+  readonly now?: (() => number) | undefined
 }): VolumeBook {
-  const place = placingInTurn(deps.store)
+  const place = placingInTurn(deps.store, deps.now)
   return {
     async place(order) {
       const { placed, jobIds, batchId } = await place(order)

@@ -92,3 +92,22 @@ test.serial('a body over the limit, names that are none, paths that lead out', a
   const both = await Promise.all([1, 2, 3].map(() => fleet.call('POST', '/api/v1/datasets', { name: 'one' })))
   t.deepEqual(both.map((answer) => answer.status).toSorted(), [201, 500, 500])
 })
+
+test.serial(
+  'a control plane whose clock is ahead refuses what a silent host does not begin as soon as any other',
+  async (t) => {
+    const ahead = encodeURIComponent('const now = Date.now; Date.now = () => now() + 120_000')
+    const fleet = await startFleet(t, {
+      agents: [{ name: 'a', driver: 'sim' }],
+      environment: { NODE_OPTIONS: `--import=data:text/javascript,${ahead}` },
+    })
+    await fleet.agent('a').signal('SIGSTOP')
+    const startedAt = Date.now()
+    const { status, body } = await fleet.call('POST', '/api/v1/datasets', { name: 'late' })
+    await fleet.agent('a').signal('SIGCONT')
+    t.is(status, 503, JSON.stringify(body))
+    t.true(Date.now() - startedAt < 15_000)
+    await fleet.quiet()
+    t.is((await fleet.call('GET', '/api/v1/datasets/late')).status, 404)
+  },
+)
