@@ -49,3 +49,30 @@ test.serial('parts of a point are restored into a dataset, or onto the host wher
   const far = { destination: { dataset: 'far', path: '/' } }
   await t.throwsAsync(room.points.restore(ADMIN, id, far), { code: 'invalid' })
 })
+
+test.serial(
+  'paths that could be in no point are refused when they are asked for, and when a job is tried again',
+  async (t) => {
+    const room = await openPointRoom(t)
+    await room.dataset('x')
+    const { id } = await room.point('x')
+    const destination = { dataset: 'x', path: '/restored' }
+    for (const path of ['.', './.', '..', '../etc', 'a/../b', 'a/./b', 'a//b', 'a/.']) {
+      const error = await t.throwsAsync(
+        room.points.restore(ADMIN, id, { paths: ['etc', path], destination }),
+        undefined,
+        path,
+      )
+      t.like(error, { code: 'invalid', field: 'paths.1' }, path)
+      const files = room.points.files(ADMIN, id, { path, limit: 10 })
+      t.like(await t.throwsAsync(files, undefined, path), { code: 'invalid', field: 'path' }, path)
+    }
+    for (const paths of [['/'], ['.//etc/'], ['...', '.hidden/..x']])
+      await t.notThrowsAsync(room.points.restore(ADMIN, id, { paths, destination }))
+
+    const { jobId } = await room.points.restore(ADMIN, id, { paths: ['etc'], destination })
+    await room.db.query(`update job set request = jsonb_set(request, '{paths}', '["a//b"]') where id = $1`, [jobId])
+    await room.fail(jobId, { code: 'not_found', message: "'a//b' is not in this point" })
+    t.like(await t.throwsAsync(room.jobs.retry(ADMIN, jobId)), { code: 'invalid', field: 'paths.0' })
+  },
+)

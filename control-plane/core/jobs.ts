@@ -3,6 +3,7 @@ import type { JobFailure, Phase, Progress } from '../../shared/job-event.ts'
 import { isTerminal, type JobState } from '../../shared/job-machine.ts'
 import type { JobKind, JobSpec } from '../../shared/job-spec.ts'
 import { actingFor, type Caller, requireRole, visibleGroup } from './caller.ts'
+import { checkRequest } from './check-request.ts'
 import { type Condition, requireCondition } from './condition.ts'
 import type { Accepted, DatasetOrders } from './datasets.ts'
 import type { ExportOrders } from './exports.ts'
@@ -151,7 +152,8 @@ export function createJobs(deps: {
     'point.verify': (caller, job) => points.verify(caller, PointRequest.parse(job.request).id, job.id),
     'point.rehearse': (caller, job) => points.rehearse(caller, PointRequest.parse(job.request).id, job.id),
     'point.restore': (caller, job) => {
-      const { id, ...request } = RestorePointRequest.parse(job.request)
+      // Paths that were taken once may be refused by now.
+      const { id, ...request } = checkRequest(RestorePointRequest, job.request)
       return points.restore(caller, id, request, job.id)
     },
     'point.delete': (caller, job) => points.delete(caller, PointRequest.parse(job.request).id, undefined, job.id),

@@ -19,8 +19,11 @@ export const SeriesPath = TargetPath.transform((path) => path.split('/').filter(
   'must not lead into the directory of a point, nor be called as what lies beside points',
 )
 
-/** As indexes spell it: without a leading slash or `./`. */
-export const AskedMember = MemberPath.transform((path) => path.replace(/^(\.?\/)+/, '').replace(/\/+$/, ''))
+/** As indexes spell it: without a leading slash or `./`. What could name nothing in any point is refused. */
+export const AskedMember = MemberPath.transform((path) => path.replace(/^(\.?\/)+/, '').replace(/\/+$/, '')).refine(
+  (path) => path === '' || path.split('/').every((segment) => !['', '.', '..'].includes(segment)),
+  "must not hold '.', '..' or doubled slashes",
+)
 
 /** What each kind of job about a point was asked, as it is kept with the job so that a retry can ask it again. */
 export const CreatePointRequest = z.object({
