@@ -14,6 +14,7 @@ import { FleetError } from '../shared/errors.ts'
 import { newId } from '../shared/ids.ts'
 import type { JobEvent } from '../shared/job-event.ts'
 import { startDatabase } from './harness/database.ts'
+import { ADMIN, openPointRoom } from './harness/point-room.ts'
 
 const pool = {
   name: 'main',
@@ -322,4 +323,22 @@ test('what one order removes the next of its group finds being deleted, known or
   const answers = await place(remove('y'), remove('y'), work('y', false))
   t.like(answers, [{ job: { state: 'queued' } }, { code: 'conflict' }, { code: 'conflict' }])
   await end(jobIdOf(known), 'fail')
+})
+
+test('who waits for a job at a replica that nobody told of its end learns of it from Postgres soon', async (t) => {
+  const room = await openPointRoom(t)
+  const other = room.plane()
+  const startedAt = performance.now()
+  const settled = (jobId: string) =>
+    other.jobs.settled(jobId, { timeoutMs: 60_000, signal: AbortSignal.timeout(120_000) })
+  const [done, failed] = [
+    await room.datasets.create(ADMIN, { name: 'done' }),
+    await room.datasets.create(ADMIN, { name: 'failed' }),
+  ]
+  const waiting = settled(done.jobId)
+  await room.succeed(done.jobId, made)
+  t.like(await waiting, made)
+  await room.fail(failed.jobId, { code: 'no_space', message: 'full' })
+  await t.throwsAsync(settled(failed.jobId), { code: 'no_space' })
+  t.true(performance.now() - startedAt < 30_000)
 })

@@ -100,6 +100,8 @@ export type JobEnd =
 export interface JobEnds {
   /** @throws timeout, busy (too many waiters), or what the signal was aborted with. */
   wait(jobId: string, options: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<JobEnd>
+  /** Tells whoever waits. */
+  deliver(jobId: string, end: JobEnd): void
 }
 
 /** What an agent's failure is to whoever asked for the work. */
@@ -117,6 +119,8 @@ function theVolumeOf({ spec }: KeptJob): Condition<{ readonly id: string }> {
 }
 
 const CANCELLED: JobFailure = { code: 'cancelled', message: 'the job was cancelled' }
+/** Most work that is waited for is done by then. */
+const LOOK_AFTER_MS = 500
 const RETRYABLE: readonly JobState[] = ['failed', 'cancelled']
 
 export function createJobs(deps: {
@@ -250,17 +254,25 @@ export function createJobs(deps: {
     },
   }
 
+  /** Of what ended before anybody waited for it here nobody tells any more: Postgres is asked soon, and has the last word. */
   async function settle(
     id: string,
     options: { readonly timeoutMs: number; readonly signal: AbortSignal },
   ): Promise<JobEnd> {
+    const timer = setTimeout(() => look(id).catch(() => undefined), LOOK_AFTER_MS)
     try {
       return await ends.wait(id, options)
     } catch (error) {
-      // A notification may have been lost: Postgres has the last word.
       const late = error instanceof FleetError && error.code === 'timeout' ? await reader.end(id) : undefined
       if (late === undefined) throw error
       return late
+    } finally {
+      clearTimeout(timer)
     }
+  }
+
+  async function look(id: string): Promise<void> {
+    const end = await reader.end(id)
+    if (end !== undefined) ends.deliver(id, end)
   }
 }

@@ -23,7 +23,6 @@ export function endOf(change: JobChange): JobEnd | undefined {
 
 /** Where requests wait for the ends of jobs, on this replica. */
 export interface Ends extends JobEnds {
-  deliver(jobId: string, end: JobEnd): void
   /** Whether anybody waits: only then is it worth asking Postgres about an end another replica folded. */
   isAwaited(jobId: string): boolean
 }
