@@ -12,7 +12,9 @@ import { AliveView, EntryList, FolderOfTarget, LocalFolder, LocalQuery } from '.
 /** The document's clients wait no longer. */
 const PING_WITHIN_MS = 4_500
 const PAGE = 1_000
-const PAGES_MAX = 10
+const ENTRIES_MAX = 10_000
+/** An agent may look into each directory, so it answers fewer at a time than it is asked for. */
+const PAGES_MAX = 1_000
 const UNREACHABLE = 503
 /** What is at fault in the request itself; anything else is the target's. */
 const OF_THE_REQUEST: ReadonlySet<string> = new Set(['invalid', 'not_found', 'unauthorized', 'forbidden'])
@@ -44,13 +46,13 @@ export const pingTarget = route({
 async function everything(list: (page: PageRequest) => Promise<Page<TargetEntry>>): Promise<readonly TargetEntry[]> {
   const entries: TargetEntry[] = []
   let cursor: string | undefined
-  for (let pages = 0; pages < PAGES_MAX; pages += 1) {
+  for (let pages = 0; pages < PAGES_MAX && entries.length <= ENTRIES_MAX; pages += 1) {
     const page = await list({ limit: PAGE, cursor })
     entries.push(...page.items)
-    if (page.nextCursor === null) return entries
-    cursor = page.nextCursor
+    if (page.nextCursor === null && entries.length <= ENTRIES_MAX) return entries
+    cursor = page.nextCursor ?? undefined
   }
-  throw new FleetError('too_large', `the directory holds more than ${PAGES_MAX * PAGE} entries`)
+  throw new FleetError('too_large', `the directory holds more than ${ENTRIES_MAX} entries`)
 }
 
 /** What does not answer is told in the document's words, whatever keeps it from answering. */

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { FleetError } from '../../../shared/errors.ts'
 import { startListener } from '../../../test/harness/fake-listener.ts'
+import type { PageRequest } from '../../core/page.ts'
 import { parseAddress, showAddress } from './target-address.ts'
 
 const SITE = { name: 'testsite', ipaddr: '192.0.2.7:5000', username: 'admin', password: 'admin', base: '/' }
@@ -125,6 +126,32 @@ test('folders are listed in the document’s shape; viewers cannot write', async
   t.is((await ask('GET', '/api/v1/target/local/dirs?host=nobody')).status, 404)
   t.is((await ask('GET', '/api/v1/target/local/dirs/a/%2e%2e%2f%2e%2e')).status, 400)
   t.is((await ask('PUT', '/api/v1/target/local/dirs/a', { body: {} })).status, 405)
+})
+
+test('a folder of up to 10,000 entries is listed whole, however few of them an agent tells at a time', async (t) => {
+  const { core } = await startListener(t)
+  const full = Array.from({ length: 10_001 }, (_, n) => {
+    return { name: `file-${n}`, kind: 'file', sizeBytes: n, modifiedAt: null } as const
+  })
+  let count = 0
+  const paged = {
+    ...core.targets,
+    async browse(_caller: unknown, _id: string, _path: string, { cursor = '0' }: PageRequest) {
+      const end = Math.min(Number(cursor) + 100, count)
+      return { items: full.slice(Number(cursor), end), nextCursor: end < count ? String(end) : null }
+    },
+  }
+  const { ask } = await startListener(t, { core: { targets: paged } })
+  await ask('POST', '/api/v1/target', { body: SITE })
+  for (const length of [99, 1_001, 10_000]) {
+    count = length
+    const { status, json } = await ask('GET', '/api/v1/target/1/dirs')
+    t.is(status, 200, String(length))
+    t.is(json.length, length)
+    t.is(json.at(-1).name, `file-${length - 1}`)
+  }
+  count = 10_001
+  t.is((await ask('GET', '/api/v1/target/1/dirs')).status, 413)
 })
 
 test('a target that says no is not the client without a right', async (t) => {
