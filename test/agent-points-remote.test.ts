@@ -202,7 +202,13 @@ for (const [protocol, [open, lacks]] of Object.entries(PROTOCOLS)) {
       const shown = async (path: string) => {
         const id = randomUUID()
         const sealed = sealFor(keys.publicKey, Buffer.from(JSON.stringify(secret)), `read/${id}`).toString('base64')
-        const question = { id, request: { target, path, limit: 100 }, sealed, signal: watch.signal, untilMs: 0 }
+        const question = {
+          id,
+          request: { target, path, limit: 100 },
+          sealed,
+          signal: watch.signal,
+          untilMs: Number.POSITIVE_INFINITY,
+        }
         return (await listTarget(made.tools.points, question)).items.map(({ name }) => name)
       }
       const whole = await shown(SERIES)

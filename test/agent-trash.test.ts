@@ -6,6 +6,7 @@ import { openWork } from '../agent/pipelines/pipelines.ts'
 import { runPipeline } from '../agent/pipelines/run-pipeline.ts'
 import { listTarget } from '../agent/points/target-listing.ts'
 import type { PointRef } from '../shared/point-spec.ts'
+import { READS, type ReadAnswerOf, type ReadRequestOf } from '../shared/wire/reads.ts'
 import { contextOf, memoryOf, pipelineContract } from './contracts/pipeline-contract.ts'
 import {
   failureOf,
@@ -36,8 +37,12 @@ const inSeries = (made: PointOrders) =>
 
 async function listed(made: PointOrders, path: string) {
   const request = { target: made.target, path, limit: 100 }
-  const question = { id: randomUUID(), request, sealed: undefined, signal: new AbortController().signal, untilMs: 0 }
-  return (await listTarget(made.tools.points, question)).items
+  return (await listTarget(made.tools.points, { ...question(request), untilMs: Number.POSITIVE_INFINITY })).items
+}
+
+function question(request: ReadRequestOf<'target-list'>) {
+  const parsed = READS['target-list'].request.parse(request)
+  return { id: randomUUID(), request: parsed, sealed: undefined, signal: new AbortController().signal }
 }
 
 test('a trashed point is out of its series, nobody sees the trash, and it comes back as it was', async (t) => {
@@ -164,3 +169,32 @@ for (const kind of ['point.trash', 'point.untrash', 'point.delete'] as const) {
     },
   })
 }
+
+test('a directory of many series with many points is told whole, in answers that fit one message, and in time', async (t) => {
+  const made = await pointOrders(t)
+  const names = Array.from({ length: 1_000 }, (_, n) => `20260101T${String(n).padStart(6, '0')}Z`)
+  const series = Array.from({ length: 70 }, (_, n) => `series-${n}`).toSorted()
+  const metadata = JSON.stringify({ version: 1, points: names.map((name) => ({ name })) })
+  for (const name of series) {
+    const directory = join(made.points.backupRoot, 'many', name)
+    mkdirSync(directory, { recursive: true })
+    writeFileSync(join(directory, 'backup-metadata'), metadata)
+  }
+  for (const untilMs of [Number.POSITIVE_INFINITY, 0]) {
+    const told: ReadAnswerOf<'target-list'>['items'] = []
+    let cursor: string | undefined
+    do {
+      const request = { target: made.target, path: 'many', limit: 1_000, cursor }
+      const { items, next } = await listTarget(made.tools.points, { ...question(request), untilMs })
+      t.true(Buffer.byteLength(JSON.stringify(items)) < 900_000)
+      if (untilMs === 0) t.true(items.length <= 4)
+      told.push(...items)
+      cursor = next ?? undefined
+    } while (cursor !== undefined)
+    t.deepEqual(
+      told.map(({ name }) => name),
+      series,
+    )
+    t.true(told.every(({ points = [] }) => points.length === names.length && points[0] === names.at(-1)))
+  }
+})

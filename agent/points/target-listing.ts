@@ -13,44 +13,49 @@ import { isTrash } from './trash.ts'
 
 /** Each directory costs a request that asks for its metadata. */
 const MAX_LOOKED_INTO = 100
+/** Of an answer, which is one message of at most a MiB: with those that are looked at together it stays below that. */
+const ENOUGH_BYTES = 700_000
 const LOOKS_AT_ONCE = 4
 const MAX_NAMES = 1_000
 
 /** Where in the target's own pages the next one begins: after the page at `page`, so many entries in. */
 const Place = z.object({ page: z.string().nullable(), skip: z.number().int().nonnegative() })
 
-/** A directory of a target; those that hold points say which. */
+/** A directory of a target; those that hold points say which. A page ends early when it is time to answer, or the answer is large. */
 export async function listTarget(
   tools: PointTools,
-  { id, request, sealed, signal }: Question<'target-list'>,
+  { id, request, sealed, signal, untilMs }: Question<'target-list'>,
 ): Promise<ReadAnswerOf<'target-list'>> {
-  const { target: asked, path } = request
-  const limit = Math.min(request.limit, MAX_LOOKED_INTO)
+  const { target: asked, path, limit } = request
   await using lease = await tools.lease({ target: asked, sealed, context: `read/${id}` })
   const place = request.cursor === undefined ? { page: null, skip: 0 } : decodeCursor(request.cursor, Place)
   const page = await lease.target.list(path, { signal, cursor: place.page ?? undefined })
   const entries = page.entries.slice(place.skip, place.skip + limit)
-  const items = await toldAll(lease.target, { path, entries }, signal)
-  const reached = place.skip + entries.length
+  const { items, count } = await tellSome(lease.target, { path, entries, untilMs }, signal)
+  const reached = place.skip + count
   if (reached < page.entries.length) return { items, next: encodeCursor({ page: place.page, skip: reached }) }
   return { items, next: page.cursor === undefined ? null : encodeCursor({ page: page.cursor, skip: 0 }) }
 }
 
-async function toldAll(
+/** @returns how many of the entries it has looked at: one at least, where there is any */
+async function tellSome(
   target: Target,
-  { path, entries }: { readonly path: string; readonly entries: readonly Entry[] },
+  { path, entries, untilMs }: { readonly path: string; readonly entries: readonly Entry[]; readonly untilMs: number },
   signal: AbortSignal,
-): Promise<TargetEntry[]> {
+): Promise<{ readonly items: TargetEntry[]; readonly count: number }> {
   const items: TargetEntry[] = []
-  for (let at = 0; at < entries.length; at += LOOKS_AT_ONCE) {
-    const some = entries.slice(at, at + LOOKS_AT_ONCE)
-    items.push(
-      ...(await Promise.all(some.map((entry) => told(target, path, entry, signal)))).filter(
-        (item) => item !== undefined,
-      ),
-    )
+  let [count, directories, bytes] = [0, 0, 0]
+  const isOver = () => directories >= MAX_LOOKED_INTO || bytes >= ENOUGH_BYTES || performance.now() > untilMs
+  while (count < entries.length && (count === 0 || !isOver())) {
+    const some = entries.slice(count, count + LOOKS_AT_ONCE)
+    const shown = await Promise.all(some.map((entry) => told(target, path, entry, signal)))
+    const found = shown.filter((item) => item !== undefined)
+    items.push(...found)
+    count += some.length
+    directories += some.filter(({ kind }) => kind === 'directory').length
+    bytes += Buffer.byteLength(JSON.stringify(found))
   }
-  return items
+  return { items, count }
 }
 
 /** Undefined for what is not shown. */
