@@ -17,14 +17,15 @@ export interface Page {
 
 /**
  * What stands directly in a directory, in the order of bytes.
- * @param cursor `next` of the page before. @throws not_found, conflict (not a directory)
+ * @param cursor `next` of the page before. @param untilMs by the clock of `performance.now()`: then a page may be short, or empty, and not the
+ * last; each goes further than the one before. @throws not_found, conflict (not a directory)
  */
 export async function listDirectory(
   chain: Chain,
-  request: { readonly path: BytePath; readonly cursor?: BytePath; readonly limit: number },
+  request: { readonly path: BytePath; readonly cursor?: BytePath; readonly limit: number; readonly untilMs?: number },
   signal: AbortSignal,
 ): Promise<Page> {
-  const { path, cursor, limit } = request
+  const { path, cursor, limit, untilMs = Number.POSITIVE_INFINITY } = request
   const top = await chain.find(path, signal)
   if (top === undefined) throw new FleetError('not_found', `'${displayPath(path)}' is not in this point`)
   if (top.member.type !== 'directory') throw new FleetError('conflict', `'${displayPath(path)}' is not a directory`)
@@ -34,6 +35,7 @@ export async function listDirectory(
     const step = await readLevel(chain, { path, from, members, limit }, signal)
     if (step.full !== undefined) return { members, next: step.full }
     from = step.jump
+    if (from !== undefined && performance.now() > untilMs) return { members, next: from }
   }
   return { members, next: undefined }
 }
@@ -66,17 +68,19 @@ function childOf(path: BytePath, directory: BytePath): BytePath {
   return end < 0 ? path : path.slice(0, end)
 }
 
-/** Members whose own name holds all of the text, whatever the case; a page may be short and not the last. */
+/** Members whose own name holds all of the text, whatever the case; a page may be short and not the last. @param untilMs as in `listDirectory` */
 export async function search(
   chain: Chain,
-  request: { readonly text: string; readonly cursor?: BytePath; readonly limit: number },
+  request: { readonly text: string; readonly cursor?: BytePath; readonly limit: number; readonly untilMs?: number },
   signal: AbortSignal,
 ): Promise<Page> {
+  const { untilMs = Number.POSITIVE_INFINITY } = request
   const wanted = request.text.toLowerCase()
   const members: Member[] = []
   let past = 0
   for await (const { member } of chain.members(request.cursor ?? '', signal)) {
-    if (members.length === request.limit || past === SEARCH_PAST) return { members, next: member.path }
+    const isOver = past > 0 && performance.now() > untilMs
+    if (members.length === request.limit || past === SEARCH_PAST || isOver) return { members, next: member.path }
     past += 1
     if (member.path !== '' && displayPath(nameOf(member.path)).toLowerCase().includes(wanted)) members.push(member)
   }

@@ -16,7 +16,7 @@ import {
   writePoint,
 } from '../../test/harness/archive.ts'
 import { temporaryDirectory } from '../../test/harness/loop-mount.ts'
-import { diff, listDirectory, search } from './browse.ts'
+import { diff, listDirectory, type Page, search } from './browse.ts'
 import { displayPath } from './byte-path.ts'
 import { consolidate } from './consolidate.ts'
 import { LocalSink } from './local-sink.ts'
@@ -138,6 +138,27 @@ test('a directory is listed in pages over a chain, and searched', async (t) => {
   await t.throwsAsync(listDirectory(chain, { path: 'added', limit: 9 }, calm.signal), { code: 'conflict' })
   const found = await search(chain, { text: 'F249', limit: 99 }, calm.signal)
   t.is(found.members.length, 11)
+
+  // When it is time to answer, a page tells what it has, and the next goes on behind that.
+  const late = { limit: 99, untilMs: 0 }
+  const short = await listDirectory(chain, { path: '', ...late }, calm.signal)
+  t.deepEqual(
+    short.members.map(({ path }) => path),
+    ['added', 'big'],
+  )
+  const rest = await listDirectory(chain, { path: '', ...late, cursor: short.next ?? '' }, calm.signal)
+  t.deepEqual([rest.members.map(({ path }) => path), rest.next], [['big.txt', 'empty'], undefined])
+  const names: string[] = []
+  for (let from: string | undefined = 'big/f2490'; from !== undefined; ) {
+    const page: Page = await search(chain, { text: 'F249', cursor: from, ...late }, calm.signal)
+    t.true(page.members.length <= 1)
+    names.push(...page.members.map(({ path }) => path))
+    from = page.next
+  }
+  t.deepEqual(
+    names,
+    found.members.slice(1).map(({ path }) => path),
+  )
   await closeChain(chain)
 })
 

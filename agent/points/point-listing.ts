@@ -14,7 +14,7 @@ const MAX_ANSWER_BYTES = 700_000
 /** What stands in a directory of a point, or below it what holds a text. */
 export async function pointFiles(
   chains: OpenChains,
-  { id, request, sealed, signal }: Question<'point-files'>,
+  { id, request, sealed, signal, untilMs }: Question<'point-files'>,
 ): Promise<ReadAnswerOf<'point-files'>> {
   const { point, limit, search: text } = request
   const path = askedPath(request.path)
@@ -25,8 +25,8 @@ export async function pointFiles(
     async ({ chain }) => {
       const page =
         text === undefined
-          ? await listDirectory(chain, { path, limit, ...(cursor === undefined ? {} : { cursor }) }, signal)
-          : await searchBelow(chain, { path, text, cursor, limit }, signal)
+          ? await listDirectory(chain, { path, limit, untilMs, ...(cursor === undefined ? {} : { cursor }) }, signal)
+          : await searchBelow(chain, { path, text, cursor, limit, untilMs }, signal)
       return fitted(page)
     },
   )
@@ -40,13 +40,14 @@ async function searchBelow(
     readonly text: string
     readonly cursor: BytePath | undefined
     readonly limit: number
+    readonly untilMs: number
   },
   signal: AbortSignal,
 ): Promise<Page> {
-  const { path, text, limit, cursor = path } = asked
+  const { path, text, limit, untilMs, cursor = path } = asked
   const top = await chain.find(path, signal)
   if (top === undefined) throw new FleetError('not_found', `'${displayPath(path)}' is not in this point`)
-  const { members, next } = await search(chain, { text, cursor, limit }, signal)
+  const { members, next } = await search(chain, { text, cursor, limit, untilMs }, signal)
   const within = members.filter((member) => isWithin(member.path, path))
   const isOver = within.length < members.length || next === undefined || !isWithin(next, path)
   return { members: within.filter((member) => member.path !== path), next: isOver ? undefined : next }
