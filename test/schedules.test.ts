@@ -378,3 +378,13 @@ test.serial('a schedule in a zone that is known no more stops no other, says so,
   await room.later(2 * HOUR_MS)
   t.like((await room.ledger(odd.id)).at(-1), { state: 'running' })
 })
+
+test.serial('a place in the ledger that no page ever had is refused', async (t) => {
+  const room = await openScheduleRoom(t)
+  await room.dataset('x')
+  const { id } = await room.create()
+  await room.later(2 * HOUR_MS)
+  for (const cursor of ['-999999999999999.1', '999999999999999.1', `${TWO}`, '1.9999999999999999999', 'x'])
+    await t.throwsAsync(room.schedules.runs(ADMIN, id, {}, { limit: 1, cursor }), { code: 'invalid' }, cursor)
+  t.deepEqual((await room.schedules.runs(ADMIN, id, {}, { limit: 1, cursor: `${TWO}.0` })).items, [])
+})

@@ -160,6 +160,7 @@ const tasksOf = statement(
    where job_id = any($2::uuid[]) and group_id = $1`,
 )
 
+const YEARS_END = 10_000
 const isId = (id: string) => z.uuid().safeParse(id).success
 
 type Reads = Pick<ScheduleStore, 'find' | 'list' | 'runs' | 'seriesPoints' | 'undelete' | 'tasksOf'>
@@ -230,6 +231,9 @@ export function numberCursor(cursor: string | undefined): string {
 function runCursor(cursor: string | undefined): readonly [string | null, string | null] {
   if (cursor === undefined) return [null, null]
   const parts = /^(-?\d{1,15})\.(\d{1,18})$/.exec(cursor)
-  if (parts === null) throw new FleetError('invalid', 'cursor: is not one that this server gave', { field: 'cursor' })
+  // What lies beyond is no time to Postgres.
+  const year = new Date(Number(parts?.[1])).getUTCFullYear()
+  if (parts === null || !(year > 0 && year < YEARS_END))
+    throw new FleetError('invalid', 'cursor: is not one that this server gave', { field: 'cursor' })
   return [parts[1] ?? null, parts[2] ?? null]
 }

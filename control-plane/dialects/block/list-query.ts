@@ -14,6 +14,7 @@ import { pairsOf } from './python-pairs.ts'
 import { Flag } from './schemas.ts'
 
 const PAGE_MAX = 1_000
+const YEARS_END = 10_000
 const word = z.string().max(1_000)
 const times = word
   .optional()
@@ -140,7 +141,8 @@ function rangeOf(field: string, text: string | undefined): TimeRange | undefined
     const [, operator = 'eq', time = ''] =
       COMPARISON.exec(part.trim()) ?? refuse(field, 'must be like gte:2026-01-02T03:04:05')
     const at = new Date(/(Z|[+-]\d\d:?\d\d)$/.test(time) || !time.includes('T') ? time : `${time}Z`)
-    if (Number.isNaN(at.getTime())) refuse(field, 'is no time')
+    // One of the year 0, or of five digits with its zone, is none to Postgres.
+    if (!(at.getUTCFullYear() > 0 && at.getUTCFullYear() < YEARS_END)) refuse(field, 'is no time')
     if (operator === 'eq') Object.assign(range, { gte: at, lte: at })
     else range[operator as keyof TimeRange] = at // as: the pattern names no other
   }

@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 
-const Pairs = z.record(z.string(), z.string())
+/** What escapes may stand for that Postgres takes into no text: NUL, and half of a surrogate pair. */
+const Text = z.string().refine((text) => !text.includes('\0') && text.isWellFormed())
+const Pairs = z.record(Text, Text)
 const PYTHON = /^\s*\{\s*(.*?)\s*\}\s*$/s
 const PYTHON_PAIR = /^u?'((?:[^'\\]|\\.)*)'\s*:\s*u?'((?:[^'\\]|\\.)*)'\s*(?:,\s*|$)/s
 
