@@ -345,7 +345,7 @@ export async function startControlPlane(config: ControlPlaneConfig): Promise<Con
   starting.defer(() => listener.close())
 
   const sweep = createSweep({
-    ...{ changes, dispatch, hosts: registry, store: dispatchStore, ingest, nats, afterCommit },
+    ...{ changes, dispatch, hosts: registry, ends, store: dispatchStore, ingest, nats, afterCommit },
     awayMs: config.HOLDFAST_AWAY_HOURS * HOUR_MS,
   })
   const oldJobs = createOldJobs({

@@ -5,6 +5,7 @@ import { createDispatchStore } from '../control-plane/db/stores/dispatch-store.t
 import { createKnownPoints } from '../control-plane/db/stores/known-points.ts'
 import { openReception } from '../control-plane/hosts/reception.ts'
 import { startIngest } from '../control-plane/jobs/ingest.ts'
+import { createSweep } from '../control-plane/jobs/sweep.ts'
 import { newId } from '../shared/ids.ts'
 import { createLogger } from '../shared/logger.ts'
 import { inboxPrefix } from '../shared/wire/agent-permissions.ts'
@@ -148,4 +149,27 @@ test('a host that another replica does not hear is offline no longer than until 
   t.is(await stateOf('b'), 'offline')
   const events = await room.db.query(`select type, body ->> 'host' as host from event where type like 'host.%'`)
   t.deepEqual(events, [{ type: 'host.online', host: 'a' }])
+})
+
+test('a replica that hears nobody refuses only who waits at itself', async (t) => {
+  const room = await openPointRoom(t)
+  const [own, other] = [
+    await room.datasets.create(ADMIN, { name: 'own', host: 'a' }),
+    await room.datasets.create(ADMIN, { name: 'other', host: 'a' }),
+  ]
+  await room.db.query(`update job set not_after = now() - interval '1 second' where finished_at is null`)
+  let hears = false
+  const sweep = createSweep({
+    ...{ changes: room.changes, dispatch: room.dispatch, nats: room.nats, afterCommit: room.committed, awayMs: DAY_MS },
+    hosts: { isOnline: () => false, deaf: () => undefined, hearsAnybody: () => hears },
+    ends: { isAwaited: (jobId) => jobId === own.jobId },
+    store: createDispatchStore(room.sql),
+    ingest: { heardForMs: () => 0 },
+  })
+  const states = () => Promise.all([own, other].map(async ({ jobId }) => (await room.jobs.get(ADMIN, jobId)).state))
+  await sweep.quick()
+  t.deepEqual(await states(), ['cancelling', 'dispatched'])
+  hears = true
+  await sweep.quick()
+  t.deepEqual(await states(), ['cancelling', 'cancelling'])
 })

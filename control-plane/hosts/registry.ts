@@ -37,7 +37,12 @@ export interface HostRegistry extends FleetView {
   /** What beats told since the last call. */
   takeSightings(): Sightings
   onlineCount(): number
+  /** Whether beats reach us at all: while nobody's do, silence may be ours. */
+  hearsAnybody(): boolean
 }
+
+/** Half as long again as beats are apart. */
+const DEAF_AFTER_MS = 7_500
 
 export function createHostRegistry(now: () => number = Date.now): HostRegistry {
   const hosts = new Map<string, Entry>()
@@ -153,6 +158,8 @@ export function createHostRegistry(now: () => number = Date.now): HostRegistry {
       }
       return { hosts: seen, pools }
     },
+
+    hearsAnybody: () => [...hosts.values()].some((entry) => now() - entry.lastBeatMs < DEAF_AFTER_MS),
 
     onlineCount: () => [...hosts.values()].filter(isHeard).length,
   }

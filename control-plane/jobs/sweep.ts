@@ -6,7 +6,7 @@ import type { ChangeStore } from '../db/stores/change-store.ts'
 import type { Committed } from '../db/stores/change-write.ts'
 import type { DispatchStore } from '../db/stores/dispatch-store.ts'
 import type { Dispatch } from './dispatch.ts'
-import { WITHDRAWN } from './ends.ts'
+import { type Ends, WITHDRAWN } from './ends.ts'
 import type { Ingest } from './ingest.ts'
 
 /** A running job reports at least every 5 s; after this long its lease is lost. */
@@ -27,7 +27,8 @@ export interface Sweep {
 export function createSweep(deps: {
   readonly changes: ChangeStore
   readonly dispatch: Dispatch
-  readonly hosts: Pick<FleetView, 'isOnline'> & { deaf(host: string): void }
+  readonly hosts: Pick<FleetView, 'isOnline'> & { deaf(host: string): void; hearsAnybody(): boolean }
+  readonly ends: Pick<Ends, 'isAwaited'>
   readonly store: DispatchStore
   readonly ingest: Pick<Ingest, 'heardForMs'>
   readonly nats: NatsConnection
@@ -56,8 +57,10 @@ export function createSweep(deps: {
     const silent = asked.filter(({ alive }) => !alive).map(({ host }) => host)
     if (silent.length === 0) return
     for (const host of silent) deps.hosts.deaf(host)
+    // Who hears nobody may be cut off alone: whoever waits here is refused, and what waits at other replicas is left to them.
+    const isCutOff = !deps.hosts.hearsAnybody()
     const committed = await changes.changeOverdue({ hosts: silent, limit: SWEEP_LIMIT }, (job) =>
-      cancelJob(job, WITHDRAWN, true),
+      isCutOff && !deps.ends.isAwaited(job.id) ? undefined : cancelJob(job, WITHDRAWN, true),
     )
     afterCommit(committed)
   }
