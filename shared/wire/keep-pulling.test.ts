@@ -55,6 +55,10 @@ test('after a lost consumer and after every reconnect the pull is opened anew', 
   opened[0]?.push('consumer_not_found')
   await next[1]?.promise
   await new Promise(setImmediate)
+  t.true((pulling.healthySinceMs() ?? 0) > 0)
+  connection.push('disconnect')
+  await new Promise(setImmediate)
+  t.is(pulling.healthySinceMs(), undefined)
   connection.push('reconnect')
   await next[2]?.promise
   await pulling.stop()

@@ -20,6 +20,9 @@ export interface Pulling {
 /** After any of these nothing arrives any more until the consumer has been opened again. */
 const LOST = new Set(['consumer_not_found', 'consumer_deleted', 'stream_not_found', 'no_responders'])
 
+/** Of a connection over which nothing arrives until it has been made again. */
+const CUT = new Set(['disconnect', 'staleConnection'])
+
 /**
  * Keeps one pull open for as long as the process lives. A server that came back, perhaps without its streams, knows nothing
  * of the pull that was open and would let it wait for its whole time: so after every reconnect it is opened anew.
@@ -60,6 +63,7 @@ export function keepPulling(deps: {
 
   async function watchConnection(): Promise<void> {
     for await (const status of deps.connection.status()) {
+      if (CUT.has(status.type)) healthySinceMs = undefined
       if (status.type === 'reconnect') pull?.stop()
     }
   }

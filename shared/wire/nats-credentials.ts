@@ -2,6 +2,9 @@ import { readFileSync } from 'node:fs'
 import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 
 const RECONNECT_MS = 250
+/** A server that leaves two of these unanswered is gone: nobody else tells of one that goes without a word. */
+const PING_MS = 10_000
+const PINGS_UNANSWERED = 2
 
 /** Splits credentials out of a NATS URL, because the client ignores them there: `nats://user:pass@host`, `nats://token@host`. */
 export function parseNatsUrl(url: string): {
@@ -55,6 +58,8 @@ export function natsOptions(address: { readonly url: string | readonly string[];
     maxReconnectAttempts: -1,
     reconnectTimeWait: RECONNECT_MS,
     waitOnFirstConnect: true,
+    pingInterval: PING_MS,
+    maxPingOut: PINGS_UNANSWERED,
   }
 }
 

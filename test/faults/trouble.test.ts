@@ -1,6 +1,8 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { connectAsControlPlane, startBackends } from '../harness/backends.ts'
+import { FaultProxy } from '../harness/fault-proxy.ts'
 import { startFleet } from '../harness/fleet.ts'
 import { canMount, mountLoop } from '../harness/loop-mount.ts'
 import { until } from '../harness/until.ts'
@@ -111,3 +113,23 @@ test.serial(
     t.is((await fleet.call('GET', '/api/v1/datasets/late')).status, 404)
   },
 )
+
+test('a NATS server that is gone without a word is found out within a minute', async (t) => {
+  const backends = await startBackends(t)
+  const proxy = await FaultProxy.start(Number(new URL(backends.natsUrl).port))
+  t.teardown(() => proxy.close())
+  const through = new URL(backends.natsUrl)
+  through.port = String(proxy.port)
+  const nats = await connectAsControlPlane(t, { ...backends, natsUrl: through.href })
+  const seen = new Set<string>()
+  void (async () => {
+    for await (const { type } of nats.status()) seen.add(type)
+  })()
+  await nats.flush()
+  proxy.set({ kind: 'stall', afterBytes: 0 })
+  await until('the connection is given up', () => seen.has('disconnect'), 60_000)
+  proxy.set({ kind: 'none' })
+  proxy.dropAll()
+  await until('there is another', () => seen.has('reconnect'))
+  await t.notThrowsAsync(nats.flush())
+})
