@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { FleetError } from '../../shared/errors.ts'
+import { type BytePath, bytePath, bytesOf } from '../archive/byte-path.ts'
 
 /** What a client hands back to go on; nothing in it is trusted further than a path that it might have asked for. */
 export function encodeCursor(place: unknown): string {
@@ -15,5 +16,16 @@ export function decodeCursor<Schema extends z.ZodType>(text: string, schema: Sch
   }
 }
 
-/** A path with one character a byte: in bytes a cursor stays as long as the path. */
-export const PathCursor = z.object({ at: z.string(), after: z.boolean().optional() })
+/** A place among paths. In bytes a cursor is less than twice as long as the path, whatever that is made of: clients hand it back in a URL. */
+export function encodePlace(at: BytePath, after?: true): string {
+  return encodeCursor({ path: bytesOf(at).toString('base64url'), ...(after ? { after } : {}) })
+}
+
+const PathPlace = z
+  .object({ path: z.string().regex(/^[\w-]*$/), after: z.literal(true).optional() })
+  .transform(({ path, after }) => ({ at: bytePath(Buffer.from(path, 'base64url')), after }))
+
+/** @throws invalid */
+export function decodePlace(text: string): { readonly at: BytePath; readonly after?: true | undefined } {
+  return decodeCursor(text, PathPlace)
+}

@@ -5,7 +5,7 @@ import { type BytePath, bytePath, bytesOf, displayPath, isUtf8, isWithin } from 
 import type { Chain, ChainMember } from '../archive/chain.ts'
 import type { Member } from '../archive/member.ts'
 import type { Question } from './answers.ts'
-import { decodeCursor, encodeCursor, PathCursor } from './cursor.ts'
+import { decodePlace, encodePlace } from './cursor.ts'
 import type { OpenChains } from './open-chains.ts'
 
 /** Of all items together as JSON: an answer is one message of at most a MiB. */
@@ -59,10 +59,10 @@ function fitted({ members, next }: Page): ReadAnswerOf<'point-files'> {
   for (const member of members) {
     const file = fileOf(member)
     bytes += Buffer.byteLength(JSON.stringify(file))
-    if (bytes > MAX_ANSWER_BYTES && items.length > 0) return { items, next: encodeCursor({ at: member.path }) }
+    if (bytes > MAX_ANSWER_BYTES && items.length > 0) return { items, next: encodePlace(member.path) }
     items.push(file)
   }
-  return { items, next: next === undefined ? null : encodeCursor({ at: next }) }
+  return { items, next: next === undefined ? null : encodePlace(next) }
 }
 
 /** What differs between two points, by their indexes; a long way without a difference ends in an early page. */
@@ -71,7 +71,7 @@ export async function diffPoints(
   { id, request, sealed, signal, untilMs }: Question<'point-diff'>,
 ): Promise<ReadAnswerOf<'point-diff'>> {
   const { before, after, limit, cursor } = request
-  const from = cursor === undefined ? { at: '' } : decodeCursor(cursor, PathCursor)
+  const from = cursor === undefined ? { at: '' } : decodePlace(cursor)
   const asked = (point: typeof before) => ({
     ...{ target: point.target, sealed, context: `read/${id}` },
     ...{ series: point.series, refs: point.chain },
@@ -107,12 +107,12 @@ async function differences(
       }
       bytes += Buffer.byteLength(JSON.stringify(item))
       const isFull = items.length === limit || (bytes > MAX_ANSWER_BYTES && items.length > 0)
-      if (isFull) return { items, next: encodeCursor({ at: found.path }) }
+      if (isFull) return { items, next: encodePlace(found.path) }
       items.push(item)
     }
     return { items, next: null }
   } catch (error) {
-    if (error instanceof Pause) return { items, next: encodeCursor({ at: error.path, after: true }) }
+    if (error instanceof Pause) return { items, next: encodePlace(error.path, true) }
     throw error
   }
 }
@@ -156,5 +156,5 @@ export function askedPath(path: string): BytePath {
 }
 
 function pathOfCursor(cursor: string): BytePath {
-  return decodeCursor(cursor, PathCursor).at
+  return decodePlace(cursor).at
 }
