@@ -51,6 +51,22 @@ test.serial('a restore finds its point by the name or number of a backup, and a 
   t.deepEqual(found, [points[0]?.id, points[1]?.id, points[0]?.id])
 })
 
+test.serial('a point that rests on a damaged one is no good one', async (t) => {
+  const room = await openScheduleRoom(t)
+  const { number, points } = await twoNights(room)
+  await room.schedules.change(ADMIN, String(number), { features: ['incremental'] })
+  await room.later(DAY_MS)
+  const [schedule] = (await room.schedules.list(ADMIN, { limit: 1 })).items
+  const third = await room.points.get(ADMIN, await room.finish(schedule?.id ?? ''))
+  t.is(third.chain.at(-1), points[1]?.id ?? '')
+  await room.db.query('update point set damaged_at = now() where id = $1', [points[1]?.id])
+  await room.restoreTasks.create(ADMIN, asked())
+  await room.restoreTasks.create(ADMIN, asked({ container: 'z' }, `nightly/${third.name}`))
+  await room.tick()
+  t.is((await room.restoreTasks.get(ADMIN, '1')).pointId, points[0]?.id ?? null)
+  t.is((await room.restoreTasks.get(ADMIN, '2')).pointId, third.id ?? null, 'whoever names a point means it')
+})
+
 test.serial('a restore that cannot be fails itself, and says why', async (t) => {
   const room = await openScheduleRoom(t)
   const { points } = await twoNights(room)

@@ -62,7 +62,7 @@ const seriesThere = statement(
   'select id from point_series where group_id = $1 and directory = $2 and target_id is not distinct from $3 limit 1',
 )
 
-/** Where points lie on hosts, those of one host when it is named: others cannot read them. */
+/** Where points lie on hosts, those of one host when it is named: others cannot read them. What a good one rests on is good too. */
 const findPoint = statement(
   'restore_find_point',
   z.object({ id: z.string() }),
@@ -72,7 +72,10 @@ const findPoint = statement(
    join host h on h.id = p.host_id
    where s.group_id = $1 and s.directory = $2 and s.target_id is not distinct from $3
      and ($4::text is null or p.name = $4)
-     and ($4 is not null or (p.status = 'good' and p.damaged_at is null and p.trashed_at is null))
+     and ($4 is not null or (p.status = 'good' and p.damaged_at is null and p.trashed_at is null and not exists (
+       select 1 from point b
+       where b.id = any(p.chain) and (b.status <> 'good' or b.damaged_at is not null or b.trashed_at is not null or b.deleting)
+     )))
      and not p.deleting
      and ($5::text is null or s.target_id is not null or h.name = $5)
    order by p.name desc
