@@ -27,6 +27,7 @@ import { openIdentity } from './identity/identity.ts'
 import { startRenewal } from './identity/renewal.ts'
 import { openInstances } from './instances/open-instances.ts'
 import { initiatorOf } from './iscsi/initiator.ts'
+import { asFleetError } from './native/system-error.ts'
 import { connectNats } from './nats.ts'
 import { createHoldTurns } from './pipelines/instance/hold-turns.ts'
 import { openStoppedNotes, type StoppedNotes } from './pipelines/instance/stopped-notes.ts'
@@ -56,7 +57,7 @@ export interface Agent extends AsyncDisposable {
 export async function startAgent(config: AgentConfig): Promise<Agent> {
   const host = config.HOLDFAST_AGENT_NAME
   const logger = createLogger('agent', config.HOLDFAST_LOG_LEVEL)
-  const { pools, volumesOf } = await openPools(config)
+  const { pools, volumesOf } = await openPools(config, logger)
   warnOfDevices(config, pools, logger)
   function volumes(pool: string): Volumes {
     const found = volumesOf.get(pool)
@@ -87,7 +88,7 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   const lanes = createLanes()
   const left = openLeftWork(join(config.HOLDFAST_AGENT_STATE, 'left'), lanes, logger)
   const isOpen = (jobId: string) => left.has(jobId) || journal.unfinished().some((entry) => entry.jobId === jobId)
-  await points.sweep(pools, isOpen, volumesOf)
+  for (const err of await points.sweep(pools, isOpen, volumesOf)) logger.warn({ event: 'points.unswept', err })
   const ownNats = [urls].flat().flatMap(listenerOf)
   points.setListeners(ownNats)
   const nats = await connectNats({ url: urls, host, tls, authenticator })
@@ -207,20 +208,31 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
   }
 }
 
-/** What earlier runs left half made in them is gone. */
-async function openPools(config: AgentConfig) {
+/** What earlier runs left half made in them is gone, as far as it can be removed now. */
+async function openPools(config: AgentConfig, logger: Logger) {
   const pools = new Map<string, Driver>()
   const volumesOf = new Map<string, Volumes>()
   for (const configured of config.HOLDFAST_AGENT_POOLS) {
     const pool = { ...configured, driver: configured.driver ?? (await detectDriver(configured.path)) }
     const driver = await openDriver(pool)
-    await driver.sweep()
+    await swept(driver, pool, logger)
     pools.set(pool.name, driver)
     const volumes = await openVolumes(pool)
-    await volumes.sweep()
+    await swept(volumes, pool, logger)
     volumesOf.set(pool.name, volumes)
   }
   return { pools, volumesOf }
+}
+
+/** What somebody holds open, or a disk does not let go, stays until the next start: it keeps nobody from all else. */
+async function swept(of: { sweep(): Promise<void> }, { name }: { readonly name: string }, logger: Logger) {
+  try {
+    await of.sweep()
+  } catch (thrown) {
+    const err = asFleetError(thrown, `pool ${name}`)
+    if (!(err instanceof FleetError)) throw err
+    logger.warn({ event: 'pool.unswept', pool: name, err })
+  }
 }
 
 /** Of pools that are not mounted with `nodev`. */

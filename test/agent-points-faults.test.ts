@@ -18,6 +18,7 @@ import type { JobMemory, Step } from '../agent/pipelines/pipeline.ts'
 import { openWork } from '../agent/pipelines/pipelines.ts'
 import { runPipeline } from '../agent/pipelines/run-pipeline.ts'
 import { openPoints } from '../agent/points/open-points.ts'
+import { FleetError } from '../shared/errors.ts'
 import type { JobSpec } from '../shared/job-spec.ts'
 import type { PointRef } from '../shared/point-spec.ts'
 import { newBoxKeys, openSealed, sealFor } from '../shared/sealed-box.ts'
@@ -326,6 +327,31 @@ test('when the agent starts, what it made for jobs that are over is destroyed, a
   t.deepEqual(readdirSync(made.pool).toSorted(), [made.dataset, working, base].toSorted())
   t.false(again.tools.own.has(over, 'job') || again.tools.own.has(superseded, 'base'))
   await again[Symbol.asyncDispose]()
+})
+
+test('what cannot be destroyed when the agent starts keeps neither it nor the rest from that, and goes another time', async (t) => {
+  const made = await pointOrders(t)
+  const { own } = made.tools.points
+  const left = [randomUUID(), randomUUID(), randomUUID()]
+  for (const dataset of left) {
+    own.claim({ pool: 'a', dataset, use: { kind: 'job', jobId: randomUUID() } })
+    await made.driver.create(dataset, contextOf(''))
+  }
+  const [busy, broken] = left
+  const destroy: typeof made.driver.destroy = async (dataset, watch) => {
+    if (dataset === busy) throw new FleetError('busy', 'somebody has it open')
+    if (dataset === broken) throw Object.assign(new Error('EIO: i/o error'), { code: 'EIO' })
+    await made.driver.destroy(dataset, watch)
+  }
+  const over = () => false
+  const failures = await made.points.sweep(new Map([['a', { ...made.driver, destroy }]]), over)
+  t.deepEqual(failures.map(({ code }) => code).toSorted(), ['busy', 'internal'])
+  t.deepEqual(
+    left.map((dataset) => own.has(dataset, 'job')),
+    [true, true, false],
+  )
+  t.deepEqual(await made.points.sweep(new Map([['a', made.driver]]), over), [])
+  t.deepEqual(readdirSync(made.pool), [made.dataset])
 })
 
 test('a backup root in a pool is refused', (t) => {

@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { abortable } from '../../shared/abortable.ts'
 import type { Listener } from '../../shared/addresses.ts'
 import { ConfigError } from '../../shared/config.ts'
+import { FleetError } from '../../shared/errors.ts'
 import type { Driver } from '../drivers/driver.ts'
+import { asFleetError } from '../native/system-error.ts'
 import { createDialer } from '../transfer/dial.ts'
 import { Slots } from '../transfer/slots.ts'
 import type { Volumes } from '../volumes/volumes.ts'
@@ -27,12 +29,15 @@ export interface Points extends AsyncDisposable {
   setListeners(listeners: readonly Listener[]): void
   /** Resolves when nothing is left of what was to be done later. */
   idle(): Promise<void>
-  /** Destroys what the agent made for itself and no job or base needs any more. Only before any job runs. */
+  /**
+   * Destroys what the agent made for itself and no job or base needs any more. Only before any job runs.
+   * @returns why the rest of that stays: it is tried again by the next start
+   */
   sweep(
     drivers: ReadonlyMap<string, Driver>,
     isUnfinished: (jobId: string) => boolean,
     volumes?: ReadonlyMap<string, Volumes>,
-  ): Promise<void>
+  ): Promise<readonly FleetError[]>
 }
 
 export interface PointsConfig {
@@ -97,18 +102,26 @@ export function openPoints(config: PointsConfig, unseal: Unseal | undefined): Po
 
     async sweep(drivers, isUnfinished, volumes = new Map()) {
       const superseded = new Set(own.superseded())
+      const left: FleetError[] = []
       for (const owned of own.all()) {
         const { pool, dataset, use } = owned
         const isServed = owned.volume === undefined ? drivers.has(pool) : volumes.has(pool)
         if (!isServed || (use.kind === 'job' && isUnfinished(use.jobId))) continue
         const places = { driver: () => there(drivers.get(pool)), volumes: () => there(volumes.get(pool)) }
         const isBase = use.kind === 'base' && !superseded.has(owned)
-        if (isBase && (await isStanding(owned, places))) continue
-        await destroyOwn(owned, places)
-        own.forget(dataset)
+        try {
+          if (isBase && (await isStanding(owned, places))) continue
+          await destroyOwn(owned, places)
+          own.forget(dataset)
+        } catch (thrown) {
+          const failure = asFleetError(thrown, `'${dataset}' of pool ${pool}`)
+          if (!(failure instanceof FleetError)) throw failure
+          left.push(failure)
+        }
       }
       const claimed = new Set(own.all().map(({ dataset }) => dataset))
       for (const name of readdirSync(stamps)) if (!claimed.has(name)) rmSync(join(stamps, name), { force: true })
+      return left
     },
 
     async [Symbol.asyncDispose]() {

@@ -17,6 +17,7 @@ import { SETTLED_MS } from '../../tree/stamps.ts'
 import { runTreeTask } from '../../tree/tree-task.ts'
 import type { DatasetInfo, Driver, ImageInfo, Original } from '../driver.ts'
 import { DATASET_MODE, datasetNotFound, isStagedName, type PoolLayout, throwIfCancelled } from '../pool-layout.ts'
+import { sweepEach } from '../sweep-each.ts'
 import { changesBetween } from './changes.ts'
 
 const flush = promisify(fsync)
@@ -97,7 +98,7 @@ export function createBtrfsDriver(layout: PoolLayout, exec: Run = run): Driver {
     sweep() {
       return layout.within(async (datasetsFd) => {
         const names = await listNames(layout.datasetsPath)
-        for (const name of names.filter(isStagedName)) await destroy(datasetsFd, name)
+        await sweepEach(names.filter(isStagedName), (name) => destroy(datasetsFd, name))
       })
     },
   }

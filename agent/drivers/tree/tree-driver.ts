@@ -18,6 +18,7 @@ import {
   stagedName,
   throwIfCancelled,
 } from '../pool-layout.ts'
+import { sweepEach } from '../sweep-each.ts'
 import { beginStamps, type StampFile } from './stamp-file.ts'
 
 const flush = promisify(fsync)
@@ -96,7 +97,7 @@ export function createTreeDriver(layout: PoolLayout, { name, mode }: TreeImages)
     sweep() {
       return layout.within(async (datasetsFd) => {
         const names = await listNames(layout.datasetsPath)
-        for (const staged of names.filter(isStagedName)) await removeStaged(datasetsFd, staged)
+        await sweepEach(names.filter(isStagedName), (staged) => removeStaged(datasetsFd, staged))
       })
     },
   }

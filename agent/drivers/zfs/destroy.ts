@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FleetError } from '../../../shared/errors.ts'
 import type { Zfs } from '../../zfs/zfs.ts'
+import { sweepEach } from '../sweep-each.ts'
 import { type Datasets, imageOf } from './datasets.ts'
 
 /** Each round promotes one clone; every promotion takes at least one snapshot away. */
@@ -82,9 +83,11 @@ export async function sweepSnapshots({ zfs, datasets }: Place, signal: AbortSign
   const request = { columns: COLUMNS, types: ['filesystem', 'snapshot'], names: [datasets.home], depth: 2 } as const
   const rows = await zfs.list(request, signal)
   const names = new Set(rows.map((row) => row.name))
-  for (const { name, type, clones } of rows) {
+  const left = rows.filter(({ name, type, clones }) => {
     const image = type === 'snapshot' ? imageOf(name) : undefined
-    if (image === undefined || !(clones === '' || clones === '-') || names.has(`${datasets.home}/${image}`)) continue
+    return image !== undefined && (clones === '' || clones === '-') && !names.has(`${datasets.home}/${image}`)
+  })
+  await sweepEach(left, async ({ name }) => {
     await zfs.call(['destroy', name], signal)
-  }
+  })
 }

@@ -1,5 +1,6 @@
 import type { VolumePlace } from '../../../shared/volume-spec.ts'
 import type { ChangeList, Watch } from '../../drivers/driver.ts'
+import { sweepEach } from '../../drivers/sweep-each.ts'
 import type { OwnDataset } from '../../points/own-datasets.ts'
 import { destroyOwn } from '../../points/own-places.ts'
 import type { PipelineTools } from '../pipeline.ts'
@@ -82,9 +83,9 @@ export async function changesSince(
   return tools.driver(pool).changes?.({ base, image: pointId }, watch)
 }
 
-async function destroyAll(tools: BaseTools, owned: readonly OwnDataset[]): Promise<void> {
-  for (const one of owned) {
+function destroyAll(tools: BaseTools, owned: readonly OwnDataset[]): Promise<void> {
+  return sweepEach(owned, async (one) => {
     await destroyOwn(one, tools)
     tools.points.own.forget(one.dataset)
-  }
+  })
 }

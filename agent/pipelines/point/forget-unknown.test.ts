@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { FleetError } from '../../../shared/errors.ts'
 import { pointOrders } from '../../../test/harness/point-orders.ts'
 import { forgetUnknown } from './forget-unknown.ts'
 
@@ -35,4 +36,26 @@ test('what is kept for points that others deleted goes, and nothing else', async
     { message: 'no answer' },
   )
   t.true(own.has(kept, 'base'))
+})
+
+test('one that cannot be dropped now keeps none of the others', async (t) => {
+  const { tools, driver, pool, dataset } = await pointOrders(t)
+  const { own } = tools.points
+  const [away, gone] = [randomUUID(), randomUUID()]
+  await driver.snapshot({ source: dataset, target: gone, readonly: true }, unwatched)
+  for (const [id, of] of [
+    [away, 'away'],
+    [gone, 'a'],
+  ] as const)
+    own.claim({ pool: of, dataset: id, use: { kind: 'base', source: dataset, series: id, at: 1 } })
+  const found = (name: string) => {
+    if (name === 'a') return driver
+    throw new FleetError('not_found', `host 'x' has no pool '${name}'`)
+  }
+  await t.throwsAsync(
+    forgetUnknown({ ...tools, driver: found }, async () => [], Date.now()),
+    { message: /no pool 'away'/ },
+  )
+  t.deepEqual(readdirSync(pool), [dataset])
+  t.deepEqual([own.has(away, 'base'), own.has(gone, 'base')], [true, false])
 })

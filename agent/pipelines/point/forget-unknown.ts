@@ -2,6 +2,7 @@ import { readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Id } from '../../../shared/ids.ts'
 import { MAX_ASKED_POINTS } from '../../../shared/wire/messages.ts'
+import { sweepEach } from '../../drivers/sweep-each.ts'
 import type { PipelineTools } from '../pipeline.ts'
 import { dropBaseOf } from './base-snapshots.ts'
 
@@ -12,7 +13,7 @@ const DAY_MS = 86_400_000
 /**
  * Drops what is kept for points that are no more: they were deleted by other hosts, while this one was away. Snapshots go at once, as they
  * hold blocks and serve nothing but the next increment.
- * @param known those of the ids that points have. @throws what it throws
+ * @param known those of the ids that points have. @throws what it throws; what the first of those says that cannot be dropped now, when all others are
  */
 export async function forgetUnknown(
   tools: Pick<PipelineTools, 'points' | 'driver' | 'volumes'>,
@@ -30,15 +31,15 @@ export async function forgetUnknown(
     gone.push(...asked.filter((id) => !standing.has(id)))
   }
   const dropped = { bases: 0, indexes: 0 }
-  for (const id of new Set(gone)) {
-    if (bases.has(id)) {
-      await dropBaseOf(tools, id)
-      dropped.bases += 1
+  await sweepEach([...new Set(gone)], async (id) => {
+    if (indexes.has(id)) {
+      rmSync(join(folder, id), { recursive: true, force: true })
+      dropped.indexes += 1
     }
-    if (!indexes.has(id)) continue
-    rmSync(join(folder, id), { recursive: true, force: true })
-    dropped.indexes += 1
-  }
+    if (!bases.has(id)) return
+    await dropBaseOf(tools, id)
+    dropped.bases += 1
+  })
   return dropped
 }
 

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs'
 import { promisify } from 'node:util'
 import { FleetError } from '../../../shared/errors.ts'
+import { sweepEach } from '../../drivers/sweep-each.ts'
 import { DirectoryReader } from '../../native/directory-entries.ts'
 import { cString } from '../../native/libc.ts'
 import { close, openBeneath, RENAME_NOREPLACE, removeDirectory, removeFile } from '../../native/paths.ts'
@@ -46,10 +47,10 @@ export async function destroySnapshotImage(rootFd: number, volume: string, snaps
 export async function sweepStaged(rootFd: number): Promise<void> {
   const stagingFd = openStaging(rootFd)
   try {
-    for (const name of await listNames(`/proc/self/fd/${stagingFd}`)) {
+    await sweepEach(await listNames(`/proc/self/fd/${stagingFd}`), async (name) => {
       const isOurs = new Status().readName(stagingFd, cString(name))?.kind === 'file'
       if (isOurs) await removeStaged(rootFd, { stagingFd, name })
-    }
+    })
   } finally {
     close(stagingFd)
   }

@@ -1,4 +1,5 @@
 import { FleetError } from '../../../shared/errors.ts'
+import { sweepEach } from '../../drivers/sweep-each.ts'
 import { deviceOf, VOLUME_MODE } from '../../zfs/devices.ts'
 import { nameBelow, newNameBelow, parentsOf } from '../../zfs/names.ts'
 import { inTurn } from '../../zfs/turns.ts'
@@ -114,7 +115,8 @@ export async function sweepStaged(place: ZvolPlace): Promise<void> {
   const { signal } = new AbortController()
   const request = { columns: ['name', PASTS, TAKES], types: ['volume'], names: [root] } as const
   const rows = await zfs.list(request, signal)
-  for (const row of rows.filter(({ name }) => isStaged(root, name))) {
+  const staged = rows.filter(({ name }) => isStaged(root, name))
+  await sweepEach(staged, async (row) => {
     const target = row[TAKES] === '-' ? undefined : nameBelow(root, row[TAKES])
     const old = pastNames(root, row[PASTS]).at(-1)
     const standing = await looks.look(
@@ -125,7 +127,7 @@ export async function sweepStaged(place: ZvolPlace): Promise<void> {
     const isHalf = target !== undefined && old !== undefined && !standing.has(target) && standing.has(old)
     if (isHalf) await inTurn(pool, () => zfs.call(['rename', row.name, target], signal))
     else await destroy(row.name, signal)
-  }
+  })
   const replaced = rows.filter((row) => row[PASTS] !== '-' && !isStaged(root, row.name))
   for (const { name } of replaced) if (name === datasetOf(name)) await tidyPasts(place, name, signal)
 }
