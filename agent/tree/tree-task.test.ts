@@ -260,3 +260,24 @@ test('files whose numbers are beyond what a double holds stay files of their own
   }
   t.false(readdirSync(clone).some((name) => name.startsWith('.links')))
 })
+
+test('what may not be changed goes with its tree where that is asked for, and nothing beside it changes', async (t) => {
+  if (!canMount(t)) return t.pass()
+  const directory = mountLoop(t, 'ext4')
+  const [tree, beside] = [join(directory, 'tree'), join(directory, 'beside')]
+  for (const path of [join(tree, 'shut', 'below'), join(tree, 'empty'), beside]) mkdirSync(path, { recursive: true })
+  for (const path of [join(tree, 'file'), join(tree, 'log'), join(tree, 'shut', 'a'), join(beside, 'file')])
+    writeFileSync(path, 'x')
+  symlinkSync(join(beside, 'file'), join(tree, 'shut', 'link'))
+  const chattr = (...args: string[]) => execFileSync('/usr/bin/chattr', args)
+  t.teardown(() => chattr('-R', '-f', '-i', '-a', directory))
+  chattr('+i', join(tree, 'file'), join(tree, 'empty'), join(beside, 'file'), beside)
+  chattr('+a', join(tree, 'log'))
+  chattr('+i', join(tree, 'shut', 'a'), join(tree, 'shut'))
+  const task = { subject: 'delete', kind: 'remove', parentFd: open(t, directory), name: cString('tree') } as const
+  await t.throwsAsync(runTreeTask(task, calm), { code: 'refused' })
+  await runTreeTask({ ...task, unlocks: true }, calm)
+  t.false(existsSync(tree))
+  const flags = execFileSync('/usr/bin/lsattr', ['-d', beside, join(beside, 'file')]).toString()
+  t.is(flags.match(/^[-a-z]*i/gm)?.length, 2)
+})

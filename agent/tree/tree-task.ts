@@ -21,7 +21,8 @@ export type TreeTask = { readonly subject: string } & (
       /** Nothing else is cloned (clone-tree.ts). */
       readonly only?: readonly ListedChange[]
     }
-  | { readonly kind: 'remove'; readonly parentFd: number; readonly name: Uint8Array }
+  /** `unlocks`: what nobody may change goes with the rest. */
+  | { readonly kind: 'remove'; readonly parentFd: number; readonly name: Uint8Array; readonly unlocks?: boolean }
   | {
       readonly kind: 'copy'
       readonly sourceFd: number

@@ -18,7 +18,7 @@ function perform(task: TreeTask, counters: Counters): boolean {
     return cow
   }
   if (task.kind === 'copy') copyContent(task, counters)
-  else removeTree(task.parentFd, Buffer.from(task.name), counters)
+  else removeTree(task.parentFd, Buffer.from(task.name), counters, task.unlocks)
   return false
 }
 

@@ -115,7 +115,13 @@ async function destroy(datasetsFd: number, name: string): Promise<void> {
   const status = new Status().readName(datasetsFd, cString(name))
   if (status === undefined) return
   if (status.inode !== SUBVOLUME_ROOT_INODE) {
-    const task = { subject: 'delete', kind: 'remove', parentFd: datasetsFd, name: cString(name) } as const
+    const task = {
+      subject: 'delete',
+      kind: 'remove',
+      parentFd: datasetsFd,
+      name: cString(name),
+      unlocks: true,
+    } as const
     await runTreeTask(task, unwatched)
   } else {
     await destroySubvolume(datasetsFd, name).catch((error) => {

@@ -117,7 +117,8 @@ function fail(dataset: string): never {
 
 async function removeStaged(datasetsFd: number, name: string): Promise<void> {
   if (new Status().readName(datasetsFd, cString(name)) === undefined) return // a look costs less than a thread
-  await runTreeTask({ subject: 'delete', kind: 'remove', parentFd: datasetsFd, name: cString(name) }, unwatched)
+  const task = { subject: 'delete', kind: 'remove', parentFd: datasetsFd, name: cString(name), unlocks: true } as const
+  await runTreeTask(task, unwatched)
 }
 
 interface ImageRequest {
