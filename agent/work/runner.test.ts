@@ -2,16 +2,18 @@ import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { FleetError } from '../../shared/errors.ts'
 import type { JobReport } from '../../shared/job-event.ts'
 import type { SpecOf } from '../../shared/job-spec.ts'
 import { createLogger } from '../../shared/logger.ts'
 import type { WorkOrder } from '../../shared/wire/messages.ts'
 import { OWN_TARGET, pointOrders, SERIES } from '../../test/harness/point-orders.ts'
 import { until } from '../../test/harness/until.ts'
+import { createSimVolumes } from '../volumes/sim/sim-volumes.ts'
 import { openJournal } from './journal.ts'
 import { createLanes, laneOf } from './lanes.ts'
 import { createRunner } from './runner.ts'
-import { createSlots } from './slots.ts'
+import { createSlots, halfOf } from './slots.ts'
 
 const ends = [
   ['is cancelled before its turn', 1, 'stop'],
@@ -59,3 +61,34 @@ for (const [title, begins, end] of ends)
     t.false(existsSync(join(orders.pool, dataset)))
     t.false(orders.tools.points.own.has(dataset, 'job'))
   })
+
+test('restores of volumes that wait for their turn leave half of the slots to what is quick', async (t) => {
+  const orders = await pointOrders(t)
+  const journal = openJournal(orders.points.state)
+  t.teardown(() => journal.close())
+  const away = Promise.withResolvers<never>()
+  const tools = {
+    ...orders.tools,
+    volumes: () => createSimVolumes({}),
+    points: { ...orders.tools.points, lease: () => away.promise },
+  }
+  const slots = createSlots(2)
+  const runner = createRunner({
+    ...{ journal, lanes: createLanes(), slots, archiveSlots: halfOf(slots, 2), tools, clock: Date.now },
+    tell: () => undefined,
+    store: async () => undefined,
+    stillWanted: async () => true,
+    logger: createLogger('agent', 'silent'),
+  })
+  const ref = { id: randomUUID(), name: '20260101T000000Z' }
+  const read = { target: OWN_TARGET, series: SERIES, pointId: ref.id, chain: [ref] }
+  const take = (spec: WorkOrder['spec']) => runner.take({ jobId: randomUUID(), attempt: 1, spec, notAfter: null })
+  const restores = ['a', 'b', 'c'].map((volume) =>
+    take({ kind: 'volume.restore', ...read, mode: 'new', place: { pool: 'a', volume }, createParent: false }),
+  )
+  await until('they have begun', () => journal.unfinished().length === 3)
+  await take({ kind: 'dataset.create', target: { pool: 'a', dataset: randomUUID() } })
+  t.is(journal.unfinished().length, 3)
+  away.reject(new FleetError('unavailable', 'the target is away'))
+  await Promise.all(restores)
+})

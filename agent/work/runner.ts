@@ -141,7 +141,8 @@ export function createRunner(deps: {
   async function execute(order: WorkOrder, run: Run, delivery: number): Promise<void> {
     let isAtWork = false
     const isResumed = mayHaveLeft(order.jobId)
-    const slots = order.spec.kind.startsWith('point.') ? deps.archiveSlots : deps.slots
+    // Restores of volumes read points as well.
+    const slots = 'pointId' in order.spec ? deps.archiveSlots : deps.slots
     const turn = deps.lanes.run(laneOf(order.spec), () =>
       slots.run(() => {
         isAtWork = true
