@@ -215,6 +215,37 @@ test.serial('a point takes the place of a volume that stands there, if it may', 
   t.deepEqual((await room.volumes.deleteSnapshot(ADMIN, VOLUME, 's')).jobId.length, 36)
 })
 
+test.serial('what is tried again goes over no other volume that has the name by now', async (t) => {
+  const gone = async () => room.succeed((await room.volumes.delete(ADMIN, 'a-pool/w')).jobId)
+  const broken = { code: 'internal', message: 'it broke' } as const
+  const point = await pointOf()
+  const asked = { point: point.id, volume: 'a-pool/w', overwrite: true }
+  const first = await room.volumes.restore(ADMIN, asked)
+  await room.fail(first.jobId, broken)
+  await room.volume('w')
+  await refuses(t, room.jobs.retry(ADMIN, first.jobId), 'stale')
+
+  const over = await room.volumes.restore(ADMIN, asked)
+  await room.fail(over.jobId, broken)
+  const again = await room.jobs.retry(ADMIN, over.jobId)
+  t.like(again.spec, { mode: 'over' })
+  await room.fail(again.id, broken)
+  await gone()
+  const anew = await room.jobs.retry(ADMIN, over.jobId)
+  t.like(anew.spec, { mode: 'new' })
+  await room.succeed(anew.id, { volume: room.made({ pool: 'a-pool', volume: 'w' }), bytes: 1 })
+  await refuses(t, room.jobs.retry(ADMIN, over.jobId), 'stale')
+
+  await room.snapshot('a-pool/w', 's')
+  const back = await room.volumes.rollback(ADMIN, 'a-pool/w', 's')
+  await room.fail(back.jobId, broken)
+  await room.succeed((await room.volumes.deleteSnapshot(ADMIN, 'a-pool/w', 's')).jobId)
+  await gone()
+  await room.volume('w')
+  await room.snapshot('a-pool/w', 's')
+  await refuses(t, room.jobs.retry(ADMIN, back.jobId), 'stale')
+})
+
 test.serial('only a whole point of a volume becomes one, where its host can read it', async (t) => {
   await room.dataset('files')
   const files = await room.point('files')

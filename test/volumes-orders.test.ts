@@ -435,3 +435,34 @@ test.serial("a host's word that cannot be written keeps nobody else's from being
   }
 })
 const OTHERS = 'a-pool/nul available,a-pool/poi creating,a-pool/v1 available,a-pool/v2 available'
+
+test.serial('the same holds of snapshots and of datasets', async (t) => {
+  const path = 'a-pool/x'
+  await room.volume('x')
+  await room.snapshot(path, 's')
+  const removal = await room.volumes.deleteSnapshot(ADMIN, path, 's')
+  await room.fail(removal.jobId, { code: 'busy', message: 'held' })
+  await room.succeed((await room.jobs.retry(ADMIN, removal.jobId)).id)
+  await room.snapshot(path, 's')
+  await t.throwsAsync(room.jobs.retry(ADMIN, removal.jobId), { code: 'stale' })
+  t.deepEqual(await room.rows('volume_snapshot'), [`${path}@s available`])
+
+  await room.dataset('again')
+  const deletion = await room.datasets.delete(ADMIN, { name: 'again' })
+  await room.fail(deletion.jobId, { code: 'busy', message: 'held' })
+  await room.succeed((await room.jobs.retry(ADMIN, deletion.jobId)).id)
+  await t.throwsAsync(room.jobs.retry(ADMIN, deletion.jobId), { code: 'not_found' })
+  await room.dataset('again')
+  await t.throwsAsync(room.jobs.retry(ADMIN, deletion.jobId), { code: 'stale' })
+  t.is((await room.datasets.get(ADMIN, 'again')).state, 'available')
+})
+
+test.serial("a volume that has the name by now grows by nobody else's order", async (t) => {
+  const path = 'a-pool/x'
+  await room.volume('x')
+  const { jobId } = await room.volumes.resize(ADMIN, path, 2 * GIB)
+  await room.fail(jobId, { code: 'no_space', message: 'full' })
+  await room.succeed((await room.volumes.delete(ADMIN, path)).jobId)
+  await room.volume('x')
+  await t.throwsAsync(room.jobs.retry(ADMIN, jobId), { code: 'stale' })
+})

@@ -23,7 +23,7 @@ import {
 } from './requests.ts'
 import type { SnapshotOrders } from './snapshots.ts'
 import { CreateVolumeRequest, KeptVolumeRequest } from './volume-requests.ts'
-import type { VolumeOrders } from './volumes.ts'
+import type { OnlyThat, VolumeOrders } from './volumes.ts'
 
 export interface Job {
   readonly id: string
@@ -113,9 +113,14 @@ export function failureOf({ code, message, field, blockers, members }: JobFailur
   })
 }
 
-/** Not what has its name by now. */
-function theVolumeOf({ spec }: KeptJob): Condition<{ readonly id: string }> {
+/** Not what has its name by now; of a snapshot's deletion that snapshot. */
+function theVolumeOf({ spec }: KeptJob): OnlyThat {
   return ({ id }) => 'volumeId' in spec && spec.volumeId === id
+}
+
+/** The same. */
+function theDatasetOf({ subject }: KeptJob): OnlyThat {
+  return ({ id }) => subject?.id === id
 }
 
 const CANCELLED: JobFailure = { code: 'cancelled', message: 'the job was cancelled' }
@@ -149,7 +154,8 @@ export function createJobs(deps: {
   const again: Record<JobKind, (caller: Caller, job: KeptJob) => Promise<Accepted>> = {
     'dataset.create': (caller, job) => datasets.create(caller, CreateDatasetRequest.parse(job.request), job.id),
     'dataset.clone': (caller, job) => datasets.clone(caller, CloneDatasetRequest.parse(job.request), job.id),
-    'dataset.delete': (caller, job) => datasets.delete(caller, DeleteDatasetRequest.parse(job.request), job.id),
+    'dataset.delete': (caller, job) =>
+      datasets.delete(caller, { ...DeleteDatasetRequest.parse(job.request), ifMatch: theDatasetOf(job) }, job.id),
     'snapshot.create': (caller, job) => snapshots.create(caller, CreateSnapshotRequest.parse(job.request), job.id),
     'snapshot.restore': (caller, job) => snapshots.restore(caller, RestoreSnapshotRequest.parse(job.request), job.id),
     'point.create': (caller, job) => points.create(caller, CreatePointRequest.parse(job.request), job.id),
@@ -177,7 +183,7 @@ export function createJobs(deps: {
     'volume.clone': (caller, job) => volumes.clone(caller, KeptVolumeRequest.clone.parse(job.request), job.id),
     'volume.resize': (caller, job) => {
       const { volume, sizeBytes } = KeptVolumeRequest.resize.parse(job.request)
-      return volumes.resize(caller, volume, sizeBytes, undefined, job.id)
+      return volumes.resize(caller, volume, sizeBytes, theVolumeOf(job), job.id)
     },
     'volume.snapshot': (caller, job) => {
       const { volume, name } = KeptVolumeRequest.snapshot.parse(job.request)
@@ -186,13 +192,14 @@ export function createJobs(deps: {
     'volume.delete': (caller, job) => {
       const { volume, name } = KeptVolumeRequest.delete.parse(job.request)
       if (name === undefined) return volumes.delete(caller, volume, theVolumeOf(job), job.id)
-      return volumes.deleteSnapshot(caller, volume, name, job.id)
+      return volumes.deleteSnapshot(caller, volume, name, job.id, theVolumeOf(job))
     },
     'volume.rollback': (caller, job) => {
       const { volume, name } = KeptVolumeRequest.rollback.parse(job.request)
-      return volumes.rollback(caller, volume, name, job.id)
+      return volumes.rollback(caller, volume, name, job.id, theVolumeOf(job))
     },
-    'volume.restore': (caller, job) => volumes.restore(caller, KeptVolumeRequest.restore.parse(job.request), job.id),
+    'volume.restore': (caller, job) =>
+      volumes.restore(caller, KeptVolumeRequest.restore.parse(job.request), job.id, theVolumeOf(job)),
     'lun.restore': () => {
       throw new FleetError('refused', 'what another service lent is not lent any more: restore the backup again')
     },

@@ -170,7 +170,7 @@ export function createVolumes(deps: {
       return { ...accepted, snapshot }
     },
 
-    async deleteSnapshot(caller, path, name, retryOf) {
+    async deleteSnapshot(caller, path, name, retryOf, only) {
       checkRequest(DeleteVolumeRequest, { volume: path, name })
       const forGroup = await acting(caller, path)
       const full = `${path}@${name}`
@@ -181,6 +181,7 @@ export function createVolumes(deps: {
           const volume = standing(found, path, forGroup)
           const snapshot = found.snapshot(full)
           if (snapshot === undefined) throw noSnapshot(full)
+          requireCondition(only, snapshot)
           if (snapshot.state !== 'available') throw new FleetError('conflict', `'${full}' is ${DOING[snapshot.state]}`)
           const clones = found.clonesOf(path).filter(({ origin }) => origin === full)
           const blockers = [

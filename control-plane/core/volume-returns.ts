@@ -3,6 +3,7 @@ import { newId } from '../../shared/ids.ts'
 import type { JobSpec } from '../../shared/job-spec.ts'
 import { type Caller, requireRole } from './caller.ts'
 import { checkRequest } from './check-request.ts'
+import { requireCondition } from './condition.ts'
 import { createLiveExports } from './export-live.ts'
 import type { ExportReader } from './exports.ts'
 import { type FleetView, type LivePool, requireOnline } from './fleet-view.ts'
@@ -75,7 +76,7 @@ export function createVolumeReturns(deps: {
   }
 
   return {
-    async rollback(caller, path, name, retryOf) {
+    async rollback(caller, path, name, retryOf, only) {
       checkRequest(RollbackVolumeRequest, { volume: path, name })
       const forGroup = await acting(caller, path)
       await requireUnused(path)
@@ -85,6 +86,7 @@ export function createVolumeReturns(deps: {
         ...{ request: { volume: path, name }, retryOf, reads },
         work(found, jobId) {
           const volume = standing(found, path, forGroup)
+          requireCondition(only, volume)
           const snapshot = found.snapshot(full)
           if (snapshot === undefined) throw noSnapshot(full)
           if (snapshot.state !== 'available') throw new FleetError('conflict', `'${full}' is ${DOING[snapshot.state]}`)
@@ -103,7 +105,7 @@ export function createVolumeReturns(deps: {
       return { ...accepted, safety }
     },
 
-    async restore(caller, request, retryOf) {
+    async restore(caller, request, retryOf, only) {
       requireRole(caller, 'operator')
       const { volume: name, ...asked } = checkRequest(RestoreVolumeRequest, request)
       const info = await wholePoint(caller, asked.point)
@@ -127,6 +129,7 @@ export function createVolumeReturns(deps: {
             ...(sizeBytes ? { sizeBytes } : {}),
           } as const
           if (over) {
+            requireCondition(only, over)
             requireOnline(fleet, over.host)
             requireReach(point, over.host, 'volume')
             return {

@@ -143,6 +143,9 @@ export interface VolumeReader {
   snapshots(volumeId: string, page: PageRequest): Promise<Page<VolumeSnapshotInfo>>
 }
 
+/** What an order that is tried again was about: not what has its name by now. */
+export type OnlyThat = Condition<{ readonly id: string }>
+
 /** What dialects do not need: retries. */
 export interface VolumeOrders extends Volumes {
   create(caller: Caller, request: CreateVolume, retryOf?: string): Promise<Accepted & { readonly volume: VolumeInfo }>
@@ -161,12 +164,21 @@ export interface VolumeOrders extends Volumes {
     name: string,
     retryOf?: string,
   ): Promise<Accepted & { readonly snapshot: VolumeSnapshotInfo }>
-  deleteSnapshot(caller: Caller, path: string, name: string, retryOf?: string): Promise<Accepted>
+  /** @throws stale for another snapshot than `only`. */
+  deleteSnapshot(caller: Caller, path: string, name: string, retryOf?: string, only?: OnlyThat): Promise<Accepted>
+  /** @throws stale for another volume than `only`. */
   rollback(
     caller: Caller,
     path: string,
     name: string,
     retryOf?: string,
+    only?: OnlyThat,
   ): Promise<Accepted & { readonly safety: VolumeSnapshotInfo }>
-  restore(caller: Caller, request: RestoreVolume, retryOf?: string): Promise<Accepted & { readonly volume: VolumeInfo }>
+  /** @throws stale where it would replace another volume than `only`. */
+  restore(
+    caller: Caller,
+    request: RestoreVolume,
+    retryOf?: string,
+    only?: OnlyThat,
+  ): Promise<Accepted & { readonly volume: VolumeInfo }>
 }
