@@ -336,6 +336,25 @@ test('what is kept of a volume for its next point goes with the volume, and an a
   t.deepEqual(at.kept(), { staged: [], captures: [], own: [] })
 })
 
+test('a point stands of which nothing can be kept for the next one, as a disk of its host is full', async (t) => {
+  if (!canMount(t)) return t.pass()
+  const at = await room(t, 'btrfs', 4 * MIB)
+  put(at.device, 0, randomBytes(MIB))
+  const { own } = at.tools.points
+  const claim: typeof own.claim = (one) => {
+    if (one.use.kind === 'base') throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
+    own.claim(one)
+  }
+  const tools = { ...at.tools, points: { ...at.tools.points, own: { ...own, claim } } }
+  const order = at.create()
+  const jobId = randomUUID()
+  const { result } = await runPipeline(await openWork<JobKind>(order, jobId, tools), contextOf(jobId, memoryOf()))
+  t.like(result, { full: true, problemCount: 0 })
+  await at.run({ kind: 'point.verify', ...readable(at, [refOf(order)]) })
+  await at.points.sweep(new Map(), () => false, new Map([['a', at.volumes]]))
+  t.deepEqual(at.kept(), { staged: [], captures: [], own: [] })
+})
+
 testUnless(lacksTool('age-keygen'))('increments of an encrypted volume need no identity on its host', async (t) => {
   const at = await room(t, 'copy', MIB)
   const target = { ...at.target, recipients: [ageKeys().recipient] }

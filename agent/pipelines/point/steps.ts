@@ -19,9 +19,9 @@ export function named(name: string, act: (context: StepContext) => Promise<void>
   }
 }
 
-/** For what follows the commit: what a target or a pool reports there does not take back what is done; a bug still ends the job. */
+/** For what follows the commit: what a target, a pool or a disk reports there does not take back what is done; a bug still ends the job. */
 export async function tolerating(work: Promise<unknown>): Promise<void> {
   await work.catch((error: unknown) => {
-    if (!(error instanceof FleetError)) throw error
+    if (!(asFleetError(error, 'backup') instanceof FleetError)) throw error
   })
 }
