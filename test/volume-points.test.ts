@@ -336,6 +336,26 @@ test('what is kept of a volume for its next point goes with the volume, and an a
   t.deepEqual(at.kept(), { staged: [], captures: [], own: [] })
 })
 
+test('what is kept of a volume is of its newest point, also where the clock was ahead once', async (t) => {
+  if (!canMount(t)) return t.pass()
+  const at = await room(t, 'btrfs', 4 * MIB)
+  const { own } = at.tools.points
+  put(at.device, 0, randomBytes(MIB))
+  const first = at.create()
+  await at.run(first)
+  for (const one of own.all())
+    if (one.use.kind === 'base') own.claim({ ...one, use: { ...one.use, at: Date.now() + 86_400_000 } })
+  let refs = [refOf(first)]
+  for (let round = 0; round < 2; round += 1) {
+    put(at.device, 1, randomBytes(1000))
+    const next = at.create(refs)
+    await at.run(next)
+    const { pointId } = next
+    t.deepEqual(at.kept(), { staged: [], captures: [pointId], own: [[pointId, 'base']] })
+    refs = [...refs, refOf(next)]
+  }
+})
+
 test('a point stands of which nothing can be kept for the next one, as a disk of its host is full', async (t) => {
   if (!canMount(t)) return t.pass()
   const at = await room(t, 'btrfs', 4 * MIB)

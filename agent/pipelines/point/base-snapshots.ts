@@ -37,8 +37,14 @@ export function keepsLarge(tools: PipelineTools, pool: string): boolean {
 
 /** Durable when it returns: the older one may go. */
 export function keepBase(tools: PipelineTools, { pool, source, volume, series, pointId }: Snapshotted): void {
+  const { own } = tools.points
   const use = { kind: 'base', source, series, at: Date.now() } as const
-  tools.points.own.claim({ pool, dataset: pointId, use, ...(volume !== undefined && { volume }) })
+  for (const older of own.basesOf(source)) {
+    const isLate = older.use.kind === 'base' && older.use.series === series && older.use.at >= use.at
+    // The clock was ahead when that was kept.
+    if (isLate && older.dataset !== pointId) own.claim({ ...older, use: { ...use, at: use.at - 1 } })
+  }
+  own.claim({ pool, dataset: pointId, use, ...(volume !== undefined && { volume }) })
 }
 
 /**
