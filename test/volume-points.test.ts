@@ -375,6 +375,42 @@ test('a point stands of which nothing can be kept for the next one, as a disk of
   t.deepEqual(at.kept(), { staged: [], captures: [], own: [] })
 })
 
+/** As far as its capture: then the agent is killed. */
+async function capture(order: SpecOf<'point.create'>, jobId: string, tools: PipelineTools): Promise<void> {
+  const { steps } = await openWork<JobKind>(order, jobId, tools)
+  for (const step of steps.slice(0, 2)) await step.run(contextOf(jobId, memoryOf()))
+}
+
+test('a point that is begun again is of what was captured first, whatever took the place of that', async (t) => {
+  if (!canMount(t)) return t.pass()
+  const at = await room(t, 'btrfs', 4 * MIB)
+  put(at.device, 0, randomBytes(MIB))
+  const older = at.create()
+  await at.run(older)
+  put(at.device, 0, randomBytes(MIB))
+  const [order, jobId, before] = [at.create(), randomUUID(), hashOf(at.device)]
+  await capture(order, jobId, at.tools)
+  await at.run(restoreTo(at, [refOf(older)], 'disk', { mode: 'over' }))
+  await runPipeline(await openWork<JobKind>(order, jobId, at.tools), contextOf(jobId, memoryOf()), true)
+  t.is(hashOf((await at.run(restoreTo(at, [refOf(order)], 'back'))).volume.device), before)
+})
+
+for (const driver of ['btrfs', 'copy'] as const)
+  test(`a point that is begun again is never of another volume that has the name by now, on ${driver}`, async (t) => {
+    if (driver === 'btrfs' && !canMount(t)) return t.pass()
+    const at = await room(t, driver, 4 * MIB)
+    put(at.device, 0, randomBytes(MIB))
+    const [order, jobId] = [at.create(), randomUUID()]
+    await capture(order, jobId, at.tools)
+    await at.run({ kind: 'volume.delete', place: PLACE })
+    await at.volumes.create({ volume: 'disk', sizeBytes: MIB, createParent: false }, watch)
+    put(at.device, 0, randomBytes(1000))
+    const work = await openWork<JobKind>(order, jobId, at.tools)
+    const failure = await failureOf(t, runPipeline(work, contextOf(jobId, memoryOf()), true))
+    t.is(failure.code, 'not_found')
+    t.deepEqual(at.kept(), { staged: [], captures: [], own: [] })
+  })
+
 testUnless(lacksTool('age-keygen'))('increments of an encrypted volume need no identity on its host', async (t) => {
   const at = await room(t, 'copy', MIB)
   const target = { ...at.target, recipients: [ageKeys().recipient] }

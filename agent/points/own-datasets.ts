@@ -10,6 +10,8 @@ const OwnDataset = z.object({
   dataset: Id,
   /** Of a capture, which has `dataset` for its id: the volume. Without one it is a dataset of that name. */
   volume: VolumePath.optional(),
+  /** Of that volume when it was first captured: another may have its name since. */
+  guid: z.string().optional(),
   /** `job`: it goes with the job. `base`: what the next increment of the series is compared with; the newest by `at`, in milliseconds. */
   use: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('job'), jobId: Id }),

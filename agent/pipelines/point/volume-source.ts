@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { closeSync, openSync } from 'node:fs'
+import { FleetError } from '../../../shared/errors.ts'
 import type { SpecOf } from '../../../shared/job-spec.ts'
 import { changedChunks } from '../../archive/image/changed-chunks.ts'
 import { ChunkMarks } from '../../archive/image/chunk-marks.ts'
@@ -50,10 +51,25 @@ export class VolumeSource extends DiskSource implements PointSource {
       await refuseDisk(this.#tools, place, { by: 'those that are not stopped', signal: watch.signal })
     }
     const { pointId } = this.#spec
+    const { own } = this.#tools.points
     const use = { kind: 'job', jobId: this.#jobId } as const
-    this.#tools.points.own.claim({ pool, dataset: pointId, volume, use })
+    const begun = own.all().find(({ dataset }) => dataset === pointId)?.guid
+    if (begun !== undefined) await this.#requireSame(begun)
+    const guid = begun ?? (await this.#volumes.find(volume))?.guid
+    own.claim({ pool, dataset: pointId, volume, use, ...(guid !== undefined && { guid }) })
     const { device, sizeBytes } = await this.#volumes.capture({ volume, id: pointId, snapshot }, watch)
     this.#open = { fd: openSync(device, 'r'), sizeBytes }
+  }
+
+  /**
+   * Of an order that is begun again: its volume was given back once it was captured, and may be deleted since, with what was captured of it.
+   * @throws not_found where another has its name
+   */
+  async #requireSame(guid: string): Promise<void> {
+    const { volume } = this.#source.place
+    if ((await this.#volumes.findCapture({ volume, id: this.#spec.pointId })) !== undefined) return
+    if ((await this.#volumes.find(volume))?.guid === guid) return
+    throw new FleetError('not_found', `the volume ${volume} of which this point was begun is there no more`)
   }
 
   async image(): Promise<ImageContent> {
