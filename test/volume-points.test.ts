@@ -10,6 +10,7 @@ import { openWork } from '../agent/pipelines/pipelines.ts'
 import { runPipeline } from '../agent/pipelines/run-pipeline.ts'
 import { replaceFile } from '../agent/points/durable-file.ts'
 import { openVolumes } from '../agent/volumes/open-volumes.ts'
+import { FleetError } from '../shared/errors.ts'
 import type { JobKind, JobSpec, ResultOf, SpecOf } from '../shared/job-spec.ts'
 import type { PointRef } from '../shared/point-spec.ts'
 import { watch } from './contracts/driver-contract.ts'
@@ -410,6 +411,23 @@ for (const driver of ['btrfs', 'copy'] as const)
     t.is(failure.code, 'not_found')
     t.deepEqual(at.kept(), { staged: [], captures: [], own: [] })
   })
+
+test('a point is deleted whose host has the pool no more that it was made in', async (t) => {
+  if (!canMount(t)) return t.pass()
+  const at = await room(t, 'btrfs', 4 * MIB)
+  put(at.device, 0, randomBytes(MIB))
+  const order = at.create()
+  await at.run(order)
+  const volumes = (): never => {
+    throw new FleetError('not_found', `host 'x' has no pool 'a'`)
+  }
+  const { target, series, pointId, name } = order
+  const jobId = randomUUID()
+  const deletion = { kind: 'point.delete', target, series, pointId, name } as const
+  const work = await openWork<JobKind>(deletion, jobId, { ...at.tools, volumes })
+  await runPipeline(work, contextOf(jobId, memoryOf()))
+  t.false(existsSync(join(at.backups, name)))
+})
 
 testUnless(lacksTool('age-keygen'))('increments of an encrypted volume need no identity on its host', async (t) => {
   const at = await room(t, 'copy', MIB)

@@ -64,7 +64,8 @@ class Deletion {
     this.#isOurs = await this.#looksLikeOurs(signal)
     if (this.#isOurs) await requireUnused(this.#place(), signal)
     await points.ended(this.#spec.pointId, signal)
-    await dropBaseOf(this.#tools, this.#spec.pointId)
+    // Its pool may be away, or be this host's no more; whoever asks later which points there are finds that it is of none.
+    await tolerating(dropBaseOf(this.#tools, this.#spec.pointId))
     await rm(join(points.indexes, this.#spec.pointId), { recursive: true, force: true })
     signal.throwIfAborted()
     if (!this.isBegun) await memory.stage(BEGUN)
