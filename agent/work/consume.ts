@@ -2,8 +2,8 @@ import { type JsMsg, jetstream } from '@nats-io/jetstream'
 import type { NatsConnection } from 'nats'
 import type { Logger } from '../../shared/logger.ts'
 import { keepPulling } from '../../shared/wire/keep-pulling.ts'
-import { WorkMessage, type WorkOrder } from '../../shared/wire/messages.ts'
 import { WORK_EXTEND_EVERY_MS, WORK_STREAM, workConsumer } from '../../shared/wire/streams.ts'
+import { readOrders } from './read-orders.ts'
 import type { Runner } from './runner.ts'
 
 const REDELIVER_AFTER_MS = 1_000
@@ -29,13 +29,17 @@ export function startConsuming(deps: {
   let isStopping = false
 
   function take(message: JsMsg): void {
-    const orders = parse(message, logger)
-    if (orders === undefined) {
+    const { orders, unknown, error: unreadable } = readOrders(message.string())
+    if (unreadable !== undefined) {
+      const jobs = unknown.map(({ jobId }) => jobId)
+      logger.error({ event: 'work.unreadable', subject: message.subject, jobs, error: unreadable.slice(0, 500) })
+    }
+    if (orders.length + unknown.length === 0) {
       message.term()
       return
     }
     const extending = setInterval(() => message.working(), WORK_EXTEND_EVERY_MS)
-    Promise.all(orders.map((order) => runner.take(order)))
+    Promise.all([...orders.map((order) => runner.take(order)), ...unknown.map((order) => runner.decline(order))])
       .then(() => message.ack())
       .catch((error: unknown) => {
         if (isStopping) return
@@ -60,14 +64,5 @@ export function startConsuming(deps: {
       isStopping = true
       await pulling.stop()
     },
-  }
-}
-
-function parse(message: JsMsg, logger: Logger): readonly WorkOrder[] | undefined {
-  try {
-    return WorkMessage.parse(message.json()).orders
-  } catch (error) {
-    logger.error({ event: 'work.unreadable', subject: message.subject, error: String(error).slice(0, 500) })
-    return undefined
   }
 }

@@ -92,3 +92,22 @@ test('restores of volumes that wait for their turn leave half of the slots to wh
   away.reject(new FleetError('unavailable', 'the target is away'))
   await Promise.all(restores)
 })
+
+test('an order that this agent cannot read has failed, and another agent may be given it', async (t) => {
+  const orders = await pointOrders(t)
+  const journal = openJournal(orders.points.state)
+  t.teardown(() => journal.close())
+  const stored: JobReport[] = []
+  const runner = createRunner({
+    ...{ journal, lanes: createLanes(), slots: createSlots(1), archiveSlots: createSlots(1), tools: orders.tools },
+    clock: Date.now,
+    tell: () => undefined,
+    store: async (report) => void stored.push(report),
+    stillWanted: async () => true,
+    logger: createLogger('agent', 'silent'),
+  })
+  const jobId = randomUUID()
+  await runner.decline({ jobId, attempt: 2 })
+  t.like(stored, [{ jobId, attempt: 2, events: [{ type: 'fail', error: { code: 'refused' } }] }])
+  t.is(journal.get(jobId), undefined)
+})

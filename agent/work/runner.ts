@@ -1,5 +1,5 @@
 import { FleetError, toFleetError } from '../../shared/errors.ts'
-import type { JobEvent, JobReport, Phase, Progress } from '../../shared/job-event.ts'
+import type { JobEvent, JobFailure, JobReport, Phase, Progress } from '../../shared/job-event.ts'
 import type { Logger } from '../../shared/logger.ts'
 import type { WorkOrder } from '../../shared/wire/messages.ts'
 import { releaseFreed } from '../native/release.ts'
@@ -22,6 +22,11 @@ const GIVEN_UP: EndingEvent = {
   phases: [],
 }
 
+const UNKNOWN: JobFailure = {
+  code: 'refused',
+  message: 'the agent of this host does not know what it was asked to do: it is older than the control plane',
+}
+
 /** Why a run is aborted: `cancel` undoes and reports, `shutdown` undoes and is resumed at the next start. */
 const CANCEL = new FleetError('cancelled', 'the job was cancelled')
 const SHUTDOWN = new FleetError('unavailable', 'the agent is stopping')
@@ -40,6 +45,8 @@ export interface Runner {
    * @throws SHUTDOWN while the agent stops; the message then stays unacknowledged.
    */
   take(order: WorkOrder): Promise<void>
+  /** One that this agent cannot read has failed, as far as this attempt goes. Resolves when that is stored. */
+  decline(order: Pick<WorkOrder, 'jobId' | 'attempt'>): Promise<void>
   cancel(jobId: string, attempt: number): void
   /** Takes up what a crash interrupted. */
   resume(): void
@@ -224,6 +231,12 @@ export function createRunner(deps: {
 
   return {
     take,
+
+    /** Not journaled: an agent that can read it may be given it again. */
+    async decline({ jobId, attempt }) {
+      const event: JobEvent = { type: 'fail', seq: 1, at: Date.now(), error: UNKNOWN, phases: [] }
+      await deps.store({ jobId, attempt, delivery: 1, events: [event] })
+    },
 
     cancel(jobId, attempt) {
       const run = runs.get(jobId)
