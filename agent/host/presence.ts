@@ -15,7 +15,7 @@ import type { ExportKeeper } from '../export/export-keeper.ts'
 import type { Journal } from '../work/journal.ts'
 import type { Runner } from '../work/runner.ts'
 import type { InstanceList } from './instance-list.ts'
-import { type HostFacts, inventoryHash, takeInventory } from './inventory.ts'
+import { createInventory, type HostFacts, inventoryHash } from './inventory.ts'
 import type { Reads } from './reads.ts'
 
 const HELLO_TIMEOUT_MS = 5_000
@@ -48,10 +48,11 @@ export function startPresence(deps: {
   readonly exports: Pick<ExportKeeper, 'technology' | 'hash'>
   readonly logger: Logger
 }): Presence {
-  const { nats, host, facts, runner, journal, reads, logger } = deps
+  const { nats, host, runner, journal, reads, logger } = deps
+  const takeInventory = createInventory(deps.facts, logger)
 
   async function greeting(): Promise<Hello> {
-    const inventory = await takeInventory(facts)
+    const inventory = await takeInventory()
     return { v: WIRE_VERSION, hash: inventoryHash(inventory), inventory }
   }
 
