@@ -33,6 +33,7 @@ import { createHoldTurns } from './pipelines/instance/hold-turns.ts'
 import { openStoppedNotes, type StoppedNotes } from './pipelines/instance/stopped-notes.ts'
 import type { PipelineTools } from './pipelines/pipeline.ts'
 import { openPoints } from './points/open-points.ts'
+import { openPoolMarks } from './pool-marks.ts'
 import { listenerOf } from './transfer/listeners.ts'
 import { openVolumes } from './volumes/open-volumes.ts'
 import { findVolumeAt } from './volumes/volume-at.ts'
@@ -212,9 +213,13 @@ export async function startAgent(config: AgentConfig): Promise<Agent> {
 async function openPools(config: AgentConfig, logger: Logger) {
   const pools = new Map<string, Driver>()
   const volumesOf = new Map<string, Volumes>()
+  const marks = openPoolMarks(config.HOLDFAST_AGENT_STATE)
   for (const configured of config.HOLDFAST_AGENT_POOLS) {
+    const isDirectory = configured.driver !== 'zfs' && configured.driver !== 'sim'
+    if (isDirectory) marks.require(configured)
     const pool = { ...configured, driver: configured.driver ?? (await detectDriver(configured.path)) }
     const driver = await openDriver(pool)
+    if (isDirectory) marks.mark(configured.path)
     await swept(driver, pool, logger)
     pools.set(pool.name, driver)
     const volumes = await openVolumes(pool)
