@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { parentOf } from '../agent/transfer/target-path.ts'
@@ -53,4 +53,37 @@ test('what a deletion could not clear away, as the target went away, goes with t
   await made.run(made.create(), { tools: sound })
   t.false(existsSync(directory))
   t.is(readdirSync(made.backups).filter((entry) => entry.startsWith('2026')).length, 2)
+})
+
+test('what is left of an earlier order, and cannot be removed, fails no later one', async (t) => {
+  const made = await pointOrders(t)
+  fill(made.root)
+  await made.run(made.create())
+  const [left, removable] = ['20250101T000000Z.own.partial', '20250102T000000Z.own.partial']
+  for (const name of [left, removable]) mkdirSync(join(made.backups, name))
+  const { points } = made.tools
+  const lease: typeof points.lease = async (request) => {
+    const leased = await points.lease(request)
+    const removeTree: Target['removeTree'] = async (path, options) => {
+      if (path.endsWith(left)) throw new FleetError('refused', 'the server does not permit it')
+      await leased.target.removeTree(path, options)
+    }
+    const target = new Proxy(leased.target, {
+      get: (of, name: keyof Target) => {
+        const member: unknown = name === 'removeTree' ? removeTree : of[name]
+        return typeof member === 'function' ? member.bind(of) : member
+      },
+    })
+    return { ...leased, target }
+  }
+  const tools = { ...made.tools, points: { ...points, lease } }
+  const next = made.create()
+  t.like(await made.run(next, { tools }), { full: true })
+  t.true(existsSync(join(made.backups, next.name, 'sums')))
+  t.true(existsSync(join(made.backups, left)))
+  await made.run(made.create())
+  t.deepEqual(
+    readdirSync(made.backups).filter((name) => name.endsWith('.partial')),
+    [],
+  )
 })

@@ -94,7 +94,9 @@ class Creation {
     await place.target.mkdir(place.series, { signal })
     await discardUnfinished(place, signal)
     this.#known = await readMetadata(place.target, place.series, signal)
-    await sweepSeries(place, new Set(this.#known.map(({ name }) => name)), signal)
+    // What others left there and cannot be removed is in nobody's way: the next order tries again.
+    await tolerating(sweepSeries(place, new Set(this.#known.map(({ name }) => name)), signal))
+    signal.throwIfAborted()
     this.#isClean = true
     await requireRoom(place.target, this.#spec, { known: this.#known, signal })
   }
