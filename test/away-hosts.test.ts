@@ -1,6 +1,7 @@
 import test from 'ava'
 import { pino } from 'pino'
 import { expireJob, giveUpCancelled } from '../control-plane/core/job-change.ts'
+import { settleRestored } from '../control-plane/db/station/settle-restored.ts'
 import { createDispatchStore } from '../control-plane/db/stores/dispatch-store.ts'
 import { createKnownPoints } from '../control-plane/db/stores/known-points.ts'
 import { openReception } from '../control-plane/hosts/reception.ts'
@@ -84,6 +85,24 @@ test('what was cancelled on a host that never comes back is over after long, and
   } finally {
     await ingest.stop()
   }
+})
+
+test('what was open when a station was restored is over after long, also on a host that was never heard since', async (t) => {
+  const room = await openPointRoom(t)
+  await room.dataset('old')
+  const { jobId } = await room.datasets.delete(ADMIN, { name: 'old' })
+  await room.sent(jobId)
+  await room.db.query('create table station_restoring ()')
+  const url = 'url' in room.db.options ? room.db.options.url : undefined
+  await settleRestored(url ?? '', { id: newId(), madeAt: new Date() })
+  // Another replica: it remembers nothing of what was before.
+  const { changes } = room.plane()
+  const give = () => changes.changeGone({ awayMs: DAY_MS, limit: 10 }, giveUpCancelled)
+  t.deepEqual((await give()).changes, [])
+  await room.db.query(`update station set restored_at = now() - interval '25 hours'`)
+  t.is((await give()).changes.length, 1)
+  t.like(await room.jobs.get(ADMIN, jobId), { state: 'cancelled' })
+  t.like(await room.datasets.get(ADMIN, 'old'), { state: 'available' })
 })
 
 test('a job that this version does not know keeps no other from being sent, or from being given up', async (t) => {

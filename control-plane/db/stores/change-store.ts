@@ -98,13 +98,14 @@ const lockOverdue = claims(
    for update of j skip locked`,
 )
 
+/** Of hosts that were not heard since the station was restored too: nobody was known to be there then. */
 const lockGone = claims(
   'change_lock_gone',
   LockedJobRow,
   `select ${LOCKED_JOB_COLUMNS}
    from host h
    join job j on j.host_id = h.id and j.state = 'cancelling'
-   where h.state = 'offline' and h.last_seen_at < now() - make_interval(secs => $1)
+   where h.state = 'offline' and coalesce(h.last_seen_at, (select restored_at from station)) < now() - make_interval(secs => $1)
    order by j.id
    limit $2
    for update of j skip locked`,
