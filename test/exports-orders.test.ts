@@ -467,6 +467,12 @@ test.serial(
     await room.fail(second, { code: 'unavailable', message: 'no tgtd' })
     await room.db.query(`update export_reconcile set next_at = next_at - interval '15 seconds'`)
     t.is((await beat('still another')).length, 2, 'it waits twice as long')
+    await room.db.query(`update export_reconcile set next_at = now() + interval '7 days'`)
+    t.is((await beat('still another')).length, 2, 'as after a restore of the station')
+    await room.db.query(`update export_reconcile set next_at = now() + interval '1 year'`)
+    const [{ id: third }, ...before] = await beat('still another')
+    t.is(before.length, 2, 'the clock was ahead')
+    await room.fail(third, { code: 'unavailable', message: 'no tgtd' })
     t.like(await room.jobs.retry(ADMIN, second), { kind: 'export.reconcile', retryOf: second })
     await t.throwsAsync(room.exports.reconcile(OPERATOR, 'a'), { code: 'forbidden' })
   },

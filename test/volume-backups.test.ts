@@ -258,10 +258,13 @@ test.serial('a deletion takes all points, newest first, and goes on after what s
 
 test.serial('what nobody told the end of is put right by the next look', async (t) => {
   const { id } = await backup()
-  await room.db.query(`update volume_backup set status = 'restoring', look_at = now() where id = $1`, [id])
-  await backups.tick.run()
-  t.is((await get(id)).status, 'available')
-  t.deepEqual(await room.db.query('select id from volume_backup where look_at is not null and id = $1', [id]), [])
+  // The clock was ahead when the other was written.
+  for (const at of ['now()', `now() + interval '1 year'`]) {
+    await room.db.query(`update volume_backup set status = 'restoring', look_at = ${at} where id = $1`, [id])
+    await backups.tick.run()
+    t.is((await get(id)).status, 'available')
+    t.deepEqual(await room.db.query('select id from volume_backup where look_at is not null and id = $1', [id]), [])
+  }
 })
 
 test.serial(

@@ -9,6 +9,9 @@ import { laneOf, volumeNameOf } from './volume-names.ts'
 /** Of those that are kept nobody knows the length without opening them. */
 const MAX_SECRET_BYTES = 255
 
+/** Of what a host exports nobody is told for so long at the most, after a restore of the station; what is later was set by a clock that was ahead. */
+export const LONGEST_PAUSE_DAYS = 8
+
 /** What a host is to export: what stands, as far as Postgres knows. */
 export function wantedOf(exports: readonly ExportRow[]): readonly WantedExport[] {
   return exports

@@ -3,6 +3,7 @@ import { newId } from '../../../shared/ids.ts'
 import type { ScheduleEventBody, UnnumberedEvent } from '../../core/event-body.ts'
 import { claims, type Sql, statement, type Transaction } from '../sql.ts'
 import { type Committed, readWritten, writeChanges, writeValues } from './change-write.ts'
+import { isDue } from './is-due.ts'
 
 /** A delivery that nobody finished is another replica's after so long. */
 const LEASE_SECONDS = 60
@@ -97,7 +98,7 @@ const claim = claims(
    where id in (
      select id
      from alert
-     where delivered_at is null and given_up_at is null and next_at <= now()
+     where delivered_at is null and given_up_at is null and ${isDue('next_at')}
      order by next_at
      limit $1
      for update skip locked

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { LONGEST_PAUSE_DAYS } from '../../core/export-reconcile.ts'
 import type { ExportRow } from '../../core/volume-book.ts'
 import { type Sql, statement } from '../sql.ts'
 import { EXPORT_COLUMNS, EXPORT_JOINS, ExportColumns } from './volume-columns.ts'
@@ -28,7 +29,7 @@ const paused = statement(
   `select h.name as host
    from host h
    join export_reconcile r on r.host_id = h.id
-   where h.name = $1 and r.next_at > now()`,
+   where h.name = $1 and r.next_at > now() and r.next_at < now() + interval '${LONGEST_PAUSE_DAYS} days'`,
 )
 
 export interface ExportWatchStore {

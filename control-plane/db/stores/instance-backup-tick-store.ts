@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { InstanceBackupInfo } from '../../core/instance-captures.ts'
 import { claims, type Sql, statement } from '../sql.ts'
 import { type BackupSeries, createBackupSeries } from './backup-series.ts'
+import { isDue } from './is-due.ts'
 import { ORDERING_SECONDS } from './order-instance-backups.ts'
 
 const FIRST_WAIT_SECONDS = 1
@@ -36,7 +37,7 @@ const claim = claims(
      look_at = now() + make_interval(secs => case when phase = 'volumes' then ${ORDERING_SECONDS} else least(case when deleting then ${LAST_WAIT_SECONDS} else ${CAPTURE_WAIT_SECONDS} end,
        ${FIRST_WAIT_SECONDS} * 2 ^ least(looks, 20)) end)
    where id in (
-     select id from instance_backup where look_at <= now() order by look_at limit $1 for update skip locked
+     select id from instance_backup where ${isDue('look_at')} order by look_at limit $1 for update skip locked
    ) and (deleting or phase is not null)
    returning id, group_id, deleting, phase, snapshot_id, looks`,
 )

@@ -6,6 +6,7 @@ import { LOAN_PHASES, type Loan, type LoanStore, type NewLoan } from '../../core
 import type { Secrets } from '../../core/secrets.ts'
 import { claims, type Sql, sqlState, statement, type Transaction } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
+import { isDue } from './is-due.ts'
 import { LOOK_AGAIN_SECONDS } from './order-backups.ts'
 import { refold } from './volume-backup-fold.ts'
 
@@ -98,7 +99,7 @@ const claim = claims(
   LoanRow,
   `update lun_loan t
    set looks = t.looks + 1, look_at = now() + make_interval(secs => ${LEASE_SECONDS})
-   where t.id in (select id from lun_loan where look_at <= now() order by look_at limit $1 for update skip locked)
+   where t.id in (select id from lun_loan where ${isDue('look_at')} order by look_at limit $1 for update skip locked)
    returning t.id, t.group_id, t.backup_id, t.kind, t.project, t.volume_id, t.snapshot_id, t.size_bytes, t.host, t.initiator, t.connection,
      t.phase, t.phase_at, t.looks, t.job_id, (select j.state from job j where j.id = t.job_id) as job_state, t.fail_reason`,
 )

@@ -7,6 +7,7 @@ import { type KeptForPrune, PRUNE_LIMIT, type SeriesPoint } from '../../core/sch
 import { SOURCE_TYPES } from '../../core/schedules.ts'
 import { type Sql, statement } from '../sql.ts'
 import { writeAudit } from './audit-write.ts'
+import { isDue } from './is-due.ts'
 import { KeptAt, Result } from './schedule-columns.ts'
 import { readSeriesPoints, seriesDirectory } from './schedule-reads.ts'
 
@@ -102,7 +103,7 @@ const movable = statement(
    where id in (
      select p.id
      from point p
-     where p.move_at <= to_timestamp($1::float8 / 1000) and p.moves < ${MAX_MOVES} and not p.deleting
+     where ${isDue('p.move_at', 'to_timestamp($1::float8 / 1000)')} and p.moves < ${MAX_MOVES} and not p.deleting
        and (p.wanted_back or p.purge_at > to_timestamp($1::float8 / 1000))
        and not exists (select 1 from lane_hold l where l.lane = p.id)
      order by p.move_at, case when p.wanted_back then p.name end, p.name desc

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { FleetError } from '../../../shared/errors.ts'
 import type { Decision } from '../../core/orders.ts'
 import { claims, type Sql, statement, type Transaction } from '../sql.ts'
+import { isDue } from './is-due.ts'
 import type { Bounds } from './run-store.ts'
 
 interface Superseded {
@@ -73,7 +74,7 @@ const claim = claims(
        select w.dataset_id
        from superseded_dataset w
        join job e on e.id = w.job_id
-       where (w.attempts = 0 or w.next_at <= to_timestamp($1::float8 / 1000)) and e.finished_at is not null
+       where (w.attempts = 0 or ${isDue('w.next_at', 'to_timestamp($1::float8 / 1000)')}) and e.finished_at is not null
        order by w.next_at
        limit $2
        for update of w skip locked

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { VOLUME_BACKUP_STATUSES } from '../../core/volume-backups.ts'
 import { claims, type Sql, statement } from '../sql.ts'
 import { type BackupSeries, createBackupSeries } from './backup-series.ts'
+import { isDue } from './is-due.ts'
 import { refold } from './volume-backup-fold.ts'
 
 const FIRST_WAIT_SECONDS = 5
@@ -29,7 +30,7 @@ const claim = claims(
    set looks = looks + 1,
      look_at = now() + make_interval(secs => least(${LAST_WAIT_SECONDS}, ${FIRST_WAIT_SECONDS} * 2 ^ least(looks, 20)))
    where id in (
-     select id from volume_backup where look_at <= now() order by look_at limit $1 for update skip locked
+     select id from volume_backup where ${isDue('look_at')} order by look_at limit $1 for update skip locked
    )
    returning id, group_id, status, retention, owes_prune`,
 )

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { LONGEST_PAUSE_DAYS } from '../../core/export-reconcile.ts'
 import type { VolumeFindings, VolumeReads } from '../../core/volume-book.ts'
 import { ADVISORY_LOCKS } from '../advisory-locks.ts'
 import { statement, type Transaction } from '../sql.ts'
@@ -97,7 +98,7 @@ const hostState = statement(
        from job j
        where j.host_id = h.id and j.state in ('queued', 'dispatched', 'running', 'cancelling') and j.kind like 'export.%'
      ) as has_open,
-     not exists (select 1 from export_reconcile r where r.host_id = h.id and r.next_at > now()) as may
+     not exists (select 1 from export_reconcile r where r.host_id = h.id and r.next_at > now() and r.next_at < now() + interval '${LONGEST_PAUSE_DAYS} days') as may
    from host h
    where h.name = $1`,
 )
