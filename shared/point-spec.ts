@@ -52,6 +52,21 @@ const DatasetPlace = z.object({ pool: HostName, dataset: Id })
 /** A file's path in a point: without a leading slash, as it is displayed; `''` is the root. */
 export const MemberPath = z.string().max(16_384)
 
+function namesMember(base64: string): boolean {
+  const segments = Buffer.from(base64, 'base64').toString('latin1').split('/')
+  return segments.every((segment) => !['', '.', '..'].includes(segment) && !segment.includes('\0'))
+}
+
+/** The bytes of such a path, without slashes around it. */
+export const MemberBytes = z
+  .base64()
+  .max(16_384)
+  .refine(namesMember, "must be the bytes of a path, without '.', '..', doubled slashes or slashes around it")
+
+/** A path that is text, or the bytes of one that is none. */
+export const MemberName = z.union([MemberPath, z.object({ base64: MemberBytes })])
+export type MemberName = z.infer<typeof MemberName>
+
 export const CreatePointSpec = z.object({
   kind: z.literal('point.create'),
   ...inSeries,
@@ -99,7 +114,7 @@ export const RestorePointSpec = z.object({
   kind: z.literal('point.restore'),
   ...readable,
   /** Empty: the whole point. One: that file or directory becomes the destination. More: the destination becomes a directory of them. */
-  paths: z.array(MemberPath).max(1000),
+  paths: z.array(MemberName).max(1000),
   destination: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('dataset'), place: DatasetPlace, path: z.string().min(1).max(4096) }),
     z.object({ kind: z.literal('host'), path: z.string().min(1).max(4096) }),

@@ -1,4 +1,5 @@
 import { FleetError } from '../../shared/errors.ts'
+import type { MemberName } from '../../shared/point-spec.ts'
 import type { PointFile, ReadAnswerOf } from '../../shared/wire/reads.ts'
 import { diff, listDirectory, type Page, search } from '../archive/browse.ts'
 import { type BytePath, bytePath, bytesOf, displayPath, isUtf8, isWithin } from '../archive/byte-path.ts'
@@ -151,7 +152,8 @@ function fileOf(member: Member): PointFile {
   }
 }
 
-export function askedPath(path: string): BytePath {
+export function askedPath(path: MemberName): BytePath {
+  if (typeof path !== 'string') return bytePath(Buffer.from(path.base64, 'base64'))
   return bytePath(path.replace(/^\/+|\/+$/g, ''))
 }
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { HostName, Id, ResourceName } from '../../shared/ids.ts'
 import { Hold, InstanceName, InstanceRef, InstanceType } from '../../shared/instance-spec.ts'
-import { MemberPath, TargetPath } from '../../shared/point-spec.ts'
+import { MemberBytes, MemberPath, TargetPath } from '../../shared/point-spec.ts'
 import { LunConnection, SnapshotName, VolumeSize } from '../../shared/volume-spec.ts'
 import { InnerPath } from './requests.ts'
 
@@ -20,10 +20,11 @@ export const SeriesPath = TargetPath.transform((path) => path.split('/').filter(
 )
 
 /** As indexes spell it: without a leading slash or `./`. What could name nothing in any point is refused. */
-export const AskedMember = MemberPath.transform((path) => path.replace(/^(\.?\/)+/, '').replace(/\/+$/, '')).refine(
+const AskedPath = MemberPath.transform((path) => path.replace(/^(\.?\/)+/, '').replace(/\/+$/, '')).refine(
   (path) => path === '' || path.split('/').every((segment) => !['', '.', '..'].includes(segment)),
   "must not hold '.', '..' or doubled slashes",
 )
+export const AskedMember = z.union([AskedPath, z.object({ base64: MemberBytes })])
 
 /** What each kind of job about a point was asked, as it is kept with the job so that a retry can ask it again. */
 export const CreatePointRequest = z.object({
@@ -59,12 +60,19 @@ export type CreatePointRequest = z.infer<typeof CreatePointRequest>
 
 export const PointRequest = z.object({ id: z.string() })
 
+function textOf(asked: z.infer<typeof AskedMember>): string {
+  return typeof asked === 'string' ? asked : asked.base64
+}
+
 export const RestorePointRequest = z.object({
   id: z.string(),
   paths: z
     .array(AskedMember)
     .max(1000)
-    .refine((paths) => Buffer.byteLength(paths.join('')) <= MAX_PATH_BYTES, `at most ${MAX_PATH_BYTES} bytes in all`)
+    .refine(
+      (paths) => Buffer.byteLength(paths.map(textOf).join('')) <= MAX_PATH_BYTES,
+      `at most ${MAX_PATH_BYTES} bytes in all`,
+    )
     .optional(),
   destination: z.union([
     z.object({ dataset: z.string(), path: InnerPath }),

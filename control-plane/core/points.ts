@@ -1,6 +1,6 @@
 import { FleetError } from '../../shared/errors.ts'
 import type { Hold, InstanceType } from '../../shared/instance-spec.ts'
-import type { PointProblem } from '../../shared/point-spec.ts'
+import type { MemberName, PointProblem } from '../../shared/point-spec.ts'
 import type { LunConnection } from '../../shared/volume-spec.ts'
 import type { PointFile, ReadAnswerOf } from '../../shared/wire/reads.ts'
 import { type Caller, requireRole } from './caller.ts'
@@ -142,7 +142,7 @@ export interface PointFilter {
 
 export interface RestorePoint {
   /** Files and directories of the point; absent or empty: the whole of it. */
-  readonly paths?: readonly string[] | undefined
+  readonly paths?: readonly MemberName[] | undefined
   readonly destination:
     | { readonly dataset: string; readonly path: string }
     /** A new dataset for the whole point; `host` and `pool` as for any new dataset. */
@@ -176,7 +176,7 @@ export interface InstanceWanted {
 }
 
 export interface BrowsePoint extends PageRequest {
-  readonly path: string
+  readonly path: MemberName
   /** Part of a name, whatever the case: searches below `path`. */
   readonly search?: string | undefined
 }

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { HostName, Id } from '../ids.ts'
 import { InstancePlace, InstanceState, InstanceType, ReportedInstance } from '../instance-spec.ts'
 import { JobFailure } from '../job-event.ts'
-import { MemberPath, OrderTarget, ReadablePoint, TargetPath } from '../point-spec.ts'
+import { MemberName, OrderTarget, ReadablePoint, TargetPath } from '../point-spec.ts'
 import { SftpTargetConfig } from '../target-config.ts'
 import { IscsiName, VolumePlace } from '../volume-spec.ts'
 import { WIRE_VERSION } from './messages.ts'
@@ -91,7 +91,7 @@ export const READS = {
     request: z.object({
       point: ReadablePoint,
       /** A directory whose children are listed; with `search`, where it begins. */
-      path: MemberPath,
+      path: MemberName,
       search: z.string().min(1).max(1000).optional(),
       ...page,
     }),

@@ -159,6 +159,8 @@ serially('files are browsed, searched and compared without restoring', async (t)
   t.true((await user.get(last?.id ?? '')).members > 0)
 })
 
+const base64Of = (path: string) => Buffer.from(path, 'latin1').toString('base64')
+
 const nameOf = ({ path, path_base64 }: { readonly path: string; readonly path_base64?: string }) =>
   path_base64 === undefined
     ? Buffer.from(path).toString('latin1')
@@ -202,6 +204,26 @@ serially(
     t.is(readFileSync(join(other, 'one'), 'utf8'), 'hello')
     await restore(last?.id, { paths: ['plain', 'moved/sub'], destination: { dataset: 'other', path: '/some' } })
     t.deepEqual(readdirSync(join(other, 'some'), { recursive: true }).toSorted(), ['plain', 'sub', 'sub/file'])
+
+    const files = `/api/v1/points/${last?.id}/files?limit=500`
+    const listed: readonly { path_base64?: string; type: string }[] = (await fleet.call('GET', files)).body.items
+    const odd = listed.find(({ path_base64, type }) => path_base64 !== undefined && type === 'file')?.path_base64 ?? ''
+    t.is(Buffer.from(odd, 'base64').toString('latin1'), 'inv\xff\xfealid')
+    await restore(last?.id, { paths_base64: [odd], destination: { dataset: 'other', path: '/odd' } })
+    t.is(readFileSync(join(other, 'odd'), 'utf8'), 'bytes')
+    await restore(last?.id, { paths: ['plain'], paths_base64: [odd], destination: { dataset: 'other', path: '/both' } })
+    t.deepEqual(readdirSync(join(other, 'both'), { encoding: 'latin1' }).toSorted(), ['inv\xff\xfealid', 'plain'])
+    const inBytes = await fleet.call('GET', `${files}&path_base64=${encodeURIComponent(base64Of('moved/sub'))}`)
+    t.deepEqual(inBytes.body, (await fleet.call('GET', `${files}&path=moved/sub`)).body)
+    t.is(inBytes.body.items.length, 1)
+    const both = await fleet.call('GET', `${files}&path=d&path_base64=ZA==`)
+    t.like(both, { status: 400, body: { error: { field: 'path_base64' } } })
+    for (const wrong of ['no base64!', '', ...['..', 'a//b', '/a', 'a/', 'a\0b'].map(base64Of)]) {
+      const destination = { dataset: 'other', path: '/wrong' }
+      const body = { paths_base64: ['ZA==', wrong], destination }
+      const refused = await fleet.call('POST', `/api/v1/points/${last?.id}/restore`, body)
+      t.like(refused, { status: 400, body: { error: { field: 'paths_base64.1' } } }, wrong)
+    }
 
     const again = await user.work(`/${last?.id}/restore`, {
       paths: ['plain'],

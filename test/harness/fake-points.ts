@@ -166,7 +166,8 @@ export function createFakePoints({ points, targets, created, restored }: FakePoi
     },
     async files(caller, id, { path, search, ...page }) {
       find(caller, id)
-      const under = [FILE].filter((file) => file.path.startsWith(path) && file.path.includes(search ?? ''))
+      const below = typeof path === 'string' ? path : Buffer.from(path.base64, 'base64').toString()
+      const under = [FILE].filter((file) => file.path.startsWith(below) && file.path.includes(search ?? ''))
       return pageOf(under, page)
     },
     async diff(caller, id, other, page) {

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { HostName, ResourceName } from '../../../shared/ids.ts'
 import { Hold, InstanceName, InstanceRef, InstanceType } from '../../../shared/instance-spec.ts'
-import { MemberPath, PointProblem, TargetPath } from '../../../shared/point-spec.ts'
+import { MemberBytes, MemberPath, PointProblem, TargetPath } from '../../../shared/point-spec.ts'
 import { SnapshotName, VolumeSize } from '../../../shared/volume-spec.ts'
 import { PointFile } from '../../../shared/wire/reads.ts'
 import { PageQuery, pageOf, Timestamp } from './schemas.ts'
@@ -121,6 +121,7 @@ export const FilesQuery = DiffQuery.extend({
   path: FilePath.optional().meta({
     description: 'A directory whose children are listed; the root unless said',
   }),
+  path_base64: MemberBytes.optional().meta({ description: 'The same where its name is no text, as lists tell it' }),
   search: z
     .string()
     .min(1)
@@ -168,6 +169,9 @@ export const RestoreBody = z.object({
   paths: z.array(FilePath).max(PATHS_MAX).optional().meta({
     description:
       'One: it becomes the destination. More: the destination becomes a directory of them. None: the whole point.',
+  }),
+  paths_base64: z.array(MemberBytes).max(PATHS_MAX).optional().meta({
+    description: 'Beside those, such whose names are no text, as lists tell them (`path_base64`)',
   }),
   destination: Destination,
   overwrite: z.boolean().optional(),

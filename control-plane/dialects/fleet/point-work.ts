@@ -30,8 +30,11 @@ export const listFiles = route({
   errors: [404, 409, 503, 504],
 
   async handle({ params, query, caller }, core) {
-    const { path = '', ...rest } = query
-    const { items, nextCursor } = await core.points.files(caller, params.id, { path, ...rest })
+    const { path, path_base64: base64, ...rest } = query
+    if (path !== undefined && base64 !== undefined)
+      throw new FleetError('invalid', "path_base64: does not go with 'path'", { field: 'path_base64' })
+    const asked = base64 === undefined ? (path ?? '') : { base64 }
+    const { items, nextCursor } = await core.points.files(caller, params.id, { path: asked, ...rest })
     return { status: 200, body: { items: items.map(presentFile), next_cursor: nextCursor } }
   },
 })
@@ -97,11 +100,12 @@ function destinationOf(body: RestoreBody['destination']): RestorePoint['destinat
 }
 
 async function restore(core: Core, caller: Caller, id: string, body: RestoreBody): Promise<{ readonly jobId: string }> {
-  const { paths, overwrite, destination } = body
+  const { overwrite, destination } = body
+  const paths = [...(body.paths ?? []), ...(body.paths_base64 ?? []).map((base64) => ({ base64 }))]
   const { volume, size_bytes: sizeBytes, create_parent: createParent } = destination
   if (volume === undefined)
     return core.points.restore(caller, id, { paths, overwrite, destination: destinationOf(destination) })
-  if (paths !== undefined && paths.length > 0) {
+  if (paths.length > 0) {
     throw new FleetError('invalid', 'paths: only a whole point becomes a volume', { field: 'paths' })
   }
   const path = await volumePath(core, caller, volume)
