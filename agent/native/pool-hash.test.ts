@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import test from 'ava'
-import { type Algorithm, hashOnPool, poolHash } from './pool-hash.ts'
+import { type Algorithm, hashHere, hashOnPool, poolHash } from './pool-hash.ts'
 
 /** Of pieces: empty, short, around the length from which another thread hashes, long. */
 const LENGTHS = [0, 1, 131_071, 131_072, 131_073, 5, 3 * 2 ** 20 + 7, 0]
@@ -8,14 +8,16 @@ const LENGTHS = [0, 1, 131_071, 131_072, 131_073, 5, 3 * 2 ** 20 + 7, 0]
 for (const algorithm of ['sha256', 'md5'] as const satisfies readonly Algorithm[]) {
   test(`${algorithm} of pieces of any length is that of the whole`, async (t) => {
     const bytes = randomBytes(LENGTHS.reduce((sum, length) => sum + length) + 1)
-    const hash = poolHash(algorithm)
-    let at = 1 // a piece need not begin where its memory does
-    for (const length of LENGTHS) {
-      await hash.update(bytes.subarray(at, at + length))
-      at += length
-    }
     const expected = createHash(algorithm).update(bytes.subarray(1)).digest('hex')
-    t.is(hash.digest().toString('hex'), expected)
+    for (const make of [poolHash, hashHere]) {
+      using hash = make(algorithm)
+      let at = 1 // a piece need not begin where its memory does
+      for (const length of LENGTHS) {
+        await hash.update(bytes.subarray(at, at + length))
+        at += length
+      }
+      t.is(hash.digest().toString('hex'), expected)
+    }
     t.is((await hashOnPool(algorithm, bytes.subarray(1))).toString('hex'), expected)
   })
 }

@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import koffi from 'koffi'
 import { FleetError } from '../../shared/errors.ts'
 import { libc } from './libc.ts'
@@ -63,7 +63,17 @@ export interface PoolHash extends Disposable {
 
 export function poolHash(algorithm: Algorithm): PoolHash {
   const native = library()
-  return native === undefined ? new HashHere(algorithm) : new HashElsewhere(native, algorithm)
+  return native === undefined ? hashHere(algorithm) : new HashElsewhere(native, algorithm)
+}
+
+/** The same by this thread, for a Node that exports nothing. */
+export function hashHere(algorithm: Algorithm): PoolHash {
+  const hash = createHash(algorithm)
+  return {
+    update: async (bytes) => void hash.update(bytes),
+    digest: () => hash.digest(),
+    [Symbol.dispose]: () => undefined,
+  }
 }
 
 export async function hashOnPool(algorithm: Algorithm, bytes: Uint8Array): Promise<Buffer> {
@@ -82,7 +92,9 @@ class HashElsewhere implements PoolHash {
     this.#native = native
     this.#digestBytes = DIGEST_BYTES[algorithm]
     this.#context = native.create()
-    this.#must(native.init(this.#context, native.kinds[algorithm](), null))
+    const isReady = native.init(this.#context, native.kinds[algorithm](), null)
+    if (isReady !== 1) this[Symbol.dispose]()
+    this.#must(isReady)
   }
 
   async update(bytes: Uint8Array): Promise<void> {
@@ -127,22 +139,4 @@ class HashElsewhere implements PoolHash {
   #must(result: number): void {
     if (result !== 1) throw new FleetError('internal', 'bytes cannot be hashed')
   }
-}
-
-class HashHere implements PoolHash {
-  readonly #hash: Hash
-
-  constructor(algorithm: Algorithm) {
-    this.#hash = createHash(algorithm)
-  }
-
-  async update(bytes: Uint8Array): Promise<void> {
-    this.#hash.update(bytes)
-  }
-
-  digest(): Buffer {
-    return this.#hash.digest()
-  }
-
-  [Symbol.dispose](): void {}
 }

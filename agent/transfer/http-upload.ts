@@ -8,8 +8,6 @@ import { patiently } from './patience.ts'
 const CONTINUE_MS = 1_000
 /** Of a body that is handed over at once: while these are taken, the other side is there. */
 export const BODY_PIECE_BYTES = 2 ** 19
-/** Handed over at a time: one waits behind the one that is being taken. */
-const PIECES = 2
 
 interface Parts {
   readonly sent: ClientRequest
@@ -55,13 +53,15 @@ export class HttpUpload {
 
   /** All of it is with the system when this resolves: the chunk is its owner's again. */
   async write(chunk: Buffer): Promise<void> {
-    const handedOver: Promise<void>[] = []
+    this.#check()
+    let before = Promise.resolve()
     for (let at = 0; at < chunk.length; at += BODY_PIECE_BYTES) {
-      this.#check()
-      handedOver.push(this.#handOver(chunk.subarray(at, at + BODY_PIECE_BYTES)))
-      if (handedOver.length === PIECES) await this.#taken(handedOver.shift())
+      // One waits behind the one that is being taken.
+      const piece = this.#handOver(chunk.subarray(at, at + BODY_PIECE_BYTES))
+      await this.#taken(before)
+      before = piece
     }
-    await this.#taken(handedOver.shift())
+    await this.#taken(before)
   }
 
   /** Resolves when it is taken, and never if it cannot be: then the request fails. */
@@ -74,14 +74,14 @@ export class HttpUpload {
   }
 
   /** However slow the way is: only one that stands still is given up. */
-  async #taken(piece: Promise<void> | undefined): Promise<void> {
+  async #taken(piece: Promise<void>): Promise<void> {
     this.#check()
     const { signal, stallMs } = this.#parts
     const taken = new Promise<void>((resolve) => {
       this.#wake = resolve
-      piece?.then(resolve)
+      piece.then(resolve)
     })
-    if (piece !== undefined) await patiently(taken, { signal, stallMs, giveUp: (reason) => this.#fail(reason) })
+    await patiently(taken, { signal, stallMs, giveUp: (reason) => this.#fail(reason) })
     this.#check()
   }
 
