@@ -218,6 +218,14 @@ serially(
     t.is(inBytes.body.items.length, 1)
     const both = await fleet.call('GET', `${files}&path=d&path_base64=ZA==`)
     t.like(both, { status: 400, body: { error: { field: 'path_base64' } } })
+    for (const [body, field] of [
+      [{ paths_base64: [odd] }, 'paths_base64'],
+      [{ paths: ['plain'], paths_base64: [odd] }, 'paths'],
+    ] as const) {
+      const part = { ...body, destination: { new_dataset: 'part' } }
+      const refused = await fleet.call('POST', `/api/v1/points/${last?.id}/restore`, part)
+      t.like(refused, { status: 400, body: { error: { field } } })
+    }
     for (const wrong of ['no base64!', '', ...['..', 'a//b', '/a', 'a/', 'a\0b'].map(base64Of)]) {
       const destination = { dataset: 'other', path: '/wrong' }
       const body = { paths_base64: ['ZA==', wrong], destination }

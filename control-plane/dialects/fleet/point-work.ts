@@ -15,7 +15,7 @@ import {
 } from './point-schemas.ts'
 import { presentDifference, presentFile } from './present-points.ts'
 import { volumePath } from './present-volumes.ts'
-import { below, inClientWords } from './wire-names.ts'
+import { below, inClientWords, spelled } from './wire-names.ts'
 
 export const listFiles = route({
   operation: 'listPointFiles',
@@ -102,11 +102,16 @@ function destinationOf(body: RestoreBody['destination']): RestorePoint['destinat
 async function restore(core: Core, caller: Caller, id: string, body: RestoreBody): Promise<{ readonly jobId: string }> {
   const { overwrite, destination } = body
   const paths = [...(body.paths ?? []), ...(body.paths_base64 ?? []).map((base64) => ({ base64 }))]
+  const told = body.paths?.length || paths.length === 0 ? 'paths' : 'paths_base64'
   const { volume, size_bytes: sizeBytes, create_parent: createParent } = destination
   if (volume === undefined)
-    return core.points.restore(caller, id, { paths, overwrite, destination: destinationOf(destination) })
+    return spelled(
+      'paths',
+      told,
+      core.points.restore(caller, id, { paths, overwrite, destination: destinationOf(destination) }),
+    )
   if (paths.length > 0) {
-    throw new FleetError('invalid', 'paths: only a whole point becomes a volume', { field: 'paths' })
+    throw new FleetError('invalid', `${told}: only a whole point becomes a volume`, { field: told })
   }
   const path = await volumePath(core, caller, volume)
   return below(

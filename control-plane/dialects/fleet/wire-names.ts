@@ -64,6 +64,11 @@ export function inClientWords<Result>(work: Promise<Result>): Promise<Result> {
   return renamingFields(work, clientField)
 }
 
+/** The same for what core knows as the member `core` and the client wrote as `member`. */
+export function spelled<Result>(core: string, member: string, work: Promise<Result>): Promise<Result> {
+  return renamingFields(work, (field) => (field === core ? member : field))
+}
+
 /** The same for what the client wrote in `member` of its body. */
 export function below<Result>(member: string, work: Promise<Result>): Promise<Result> {
   return renamingFields(work, (field) => `${member}.${field}`)
